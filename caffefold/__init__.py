@@ -1,0 +1,68 @@
+"""caffefold: fold BatchNorm and Scale into Caffe models, from training net to deploy net.
+
+    report = caffefold.convert("train.prototxt", "snapshot.caffemodel", "out/net")
+
+The names below are loaded when they are first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from caffefold._version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from caffefold.convert import convert, load
+    from caffefold.errors import (
+        CaffefoldError,
+        InputError,
+        ModelError,
+        OutputError,
+        ProofError,
+        TextError,
+        UsageError,
+        WeightsError,
+    )
+    from caffefold.model.net import Layer, Net
+    from caffefold.report import ConvertReport
+    from caffefold.rewrite.heads import DetectionOptions
+
+__all__ = [
+    "CaffefoldError",
+    "ConvertReport",
+    "DetectionOptions",
+    "InputError",
+    "Layer",
+    "ModelError",
+    "Net",
+    "OutputError",
+    "ProofError",
+    "TextError",
+    "UsageError",
+    "WeightsError",
+    "__version__",
+    "convert",
+    "load",
+]
+
+_HOMES = {
+    "ConvertReport": "caffefold.report",
+    "DetectionOptions": "caffefold.rewrite.heads",
+    "Layer": "caffefold.model.net",
+    "Net": "caffefold.model.net",
+    "convert": "caffefold.convert",
+    "load": "caffefold.convert",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'caffefold' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES.get(name, "caffefold.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""Proofs and comparisons, written apart from the code they check."""

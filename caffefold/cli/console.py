@@ -1,0 +1,65 @@
+"""What the user sees: results on stdout, everything else on stderr, colour on terminals only."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import IO
+
+import click
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """Where a command prints; ``quiet`` leaves only errors."""
+
+    quiet: bool = False
+
+    def result(self, text: str) -> None:
+        """One line of the result, on stdout."""
+        if not self.quiet:
+            click.echo(text, color=colour(sys.stdout))
+
+    def rows(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Label and value pairs, aligned."""
+        for label, value in rows:
+            self.result(click.style(f"{label:<10}", bold=True) + value)
+
+    def warning(self, text: str) -> None:
+        """A warning, on stderr."""
+        if not self.quiet:
+            label = click.style("warning:", fg="yellow", bold=True)
+            click.echo(f"{label} {text}", err=True, color=colour(sys.stderr))
+
+
+def error(text: str) -> None:
+    """An error, on stderr."""
+    label = click.style("error:", fg="red", bold=True)
+    click.echo(f"{label} {text}", err=True, color=colour(sys.stderr))
+
+
+def note(text: str) -> None:
+    """More about an error, on stderr."""
+    click.echo(text, err=True, color=colour(sys.stderr))
+
+
+def colour(stream: IO[str]) -> bool:
+    """Whether to use colour: NO_COLOR and FORCE_COLOR decide, else whether it is a terminal."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty()
+
+
+def size(count: int) -> str:
+    """A number of bytes for people, in powers of 1000."""
+    if count < 1000:
+        return f"{count} B"
+    number, units = float(count), iter(("kB", "MB", "GB", "TB"))
+    unit = "B"
+    while number >= 1000:
+        number, unit = number / 1000, next(units)
+    return f"{number:.1f} {unit}"

@@ -1,0 +1,186 @@
+"""``caffefold convert``: train prototxt + snapshot -> folded deploy pair, with the proof."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from caffefold.cli.console import Console, size
+
+if TYPE_CHECKING:
+    from caffefold.report import ConvertReport
+
+_SHOWN = 8
+
+
+def _assignments(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    """``NAME=VALUE`` options as a mapping."""
+    del context, parameter
+    found: dict[str, str] = {}
+    for value in values:
+        name, sign, content = value.partition("=")
+        if not sign or not name:
+            raise click.BadParameter(f"'{value}' is not of the form NAME=VALUE")
+        if found.get(name, content) != content:
+            raise click.BadParameter(f"'{name}' is set twice, to {found[name]} and {content}")
+        found[name] = content
+    return found
+
+
+def _shapes(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, tuple[int, ...]]:
+    """``BLOB=1,3,300,300`` options as a mapping."""
+    shapes = {}
+    for name, content in _assignments(context, parameter, values).items():
+        dims = content.replace("x", ",").split(",")
+        if not all(dim.strip().isdecimal() and int(dim) > 0 for dim in dims):
+            raise click.BadParameter(f"'{content}' is no shape; write {name}=1,3,300,300")
+        shapes[name] = tuple(int(dim) for dim in dims)
+    return shapes
+
+
+@click.command(short_help="Training net + snapshot -> folded deploy pair, proven equal.")
+@click.argument("prototxt")
+@click.argument("caffemodel")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    metavar="PREFIX",
+    help="Write PREFIX.prototxt, PREFIX.caffemodel and PREFIX.report.json.",
+)
+@click.option("--force", is_flag=True, help="Replace existing results.")
+@click.option(
+    "--classes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Number of classes for cls1x, cls3x ... placeholders; must agree with the weights.",
+)
+@click.option(
+    "--set",
+    "values",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_assignments,
+    help="Value of a ${NAME}, @NAME@ or {{NAME}} placeholder. Repeatable.",
+)
+@click.option(
+    "--input-shape",
+    "input_shapes",
+    multiple=True,
+    metavar="BLOB=N,C,H,W",
+    callback=_shapes,
+    help="Shape of an input, instead of what the data layer says. Repeatable.",
+)
+@click.option(
+    "--nms-threshold",
+    type=click.FloatRange(0, 1),
+    default=0.45,
+    show_default=True,
+    help="DetectionOutput made from MultiBoxLoss: overlap above which boxes are merged.",
+)
+@click.option(
+    "--top-k",
+    type=click.IntRange(min=-1),
+    default=100,
+    show_default=True,
+    help="... boxes per class that enter the merging.",
+)
+@click.option(
+    "--keep-top-k",
+    type=click.IntRange(min=-1),
+    default=100,
+    show_default=True,
+    help="... boxes per image that are kept.",
+)
+@click.option(
+    "--confidence-threshold",
+    type=click.FloatRange(0, 1),
+    default=0.25,
+    show_default=True,
+    help="... confidence below which a box is dropped.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.pass_obj
+def convert(
+    console: Console,
+    prototxt: str,
+    caffemodel: str,
+    output: str,
+    force: bool,
+    classes: int | None,
+    values: dict[str, str],
+    input_shapes: dict[str, tuple[int, ...]],
+    as_json: bool,
+    **detection: Any,
+) -> None:
+    """Turn a training net and its snapshot into a deploy net, BatchNorm and Scale folded in.
+
+    PROTOTXT may be a train, train_val or deploy net, or a template with placeholders. What is
+    written is read back and checked against the original arithmetic before it is put in place.
+
+    \b
+    Example:
+      caffefold convert MobileNetSSD_train_template.prototxt snapshot.caffemodel \\
+          -o out/mobilenet_ssd
+    """
+    from caffefold.convert import convert as run
+    from caffefold.rewrite.heads import DetectionOptions
+
+    report = run(
+        prototxt,
+        caffemodel,
+        output,
+        classes=classes,
+        values=values,
+        input_shapes=input_shapes,
+        detection=DetectionOptions(**detection),
+        force=force,
+    )
+    for warning in report.warnings:
+        console.warning(warning)
+    if as_json:
+        console.result(report.to_json().rstrip("\n"))
+    else:
+        _summary(console, report)
+
+
+def _summary(console: Console, report: ConvertReport) -> None:
+    """One screen: what went in, what was folded, what was left and why, the proof, the files."""
+    folds = list(report.folded())
+    absorbed = sum(len(chain) for _, chain in folds)
+    rows = [("net", f"{report.net or '(no name)'}: {report.layers_before} layers -> "
+             f"{report.layers_after}")]
+    for step in report.passes:
+        for change in step.changes:
+            if step.name in ("placeholders", "heads", "inputs"):
+                rows.append((step.name, _change_text(change.removed, change.detail)))
+    rows.append(("folded", f"{absorbed} layers into {len(folds)}"))
+    skips = report.skips
+    rows.append(("left", f"{len(skips)} layers" if skips else "nothing: every affine layer is folded"))
+    for skip in skips[:_SHOWN]:
+        rows.append(("", f"{', '.join(skip.layers)}: {skip.message} [{skip.code.value}]"))
+    if len(skips) > _SHOWN:
+        rows.append(("", f"... and {len(skips) - _SHOWN} more, see the report"))
+    if folds:
+        worst = max(report.proof.folds, key=lambda fold: fold.error)
+        rows.append(
+            (
+                "proof",
+                f"{len(folds)} folds checked, largest error {worst.error:.1e} of the largest "
+                f"output ({worst.layer}); float32 rounding allows {worst.allowed:.1e}",
+            )
+        )
+    else:
+        rows.append(("proof", "nothing was folded; all weights are unchanged"))
+    for file in report.outputs:
+        rows.append(("wrote", f"{file.path} ({size(file.bytes)})"))
+    console.rows(rows)
+
+
+def _change_text(removed: tuple[str, ...], detail: str) -> str:
+    return f"{', '.join(removed)}: {detail}" if removed else detail

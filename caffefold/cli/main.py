@@ -1,0 +1,76 @@
+"""``caffefold``: the command group, exit codes, and what becomes of an exception.
+
+Only click is imported here: ``--help`` and ``--version`` must not wait for numpy.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import click
+
+from caffefold._version import VERSION
+from caffefold.cli import console
+from caffefold.cli.convert import convert
+from caffefold.errors import CaffefoldError, TextError
+
+BUG = 4
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, "-V", "--version", message="caffefold %(version)s")
+@click.option("-v", "--verbose", count=True, help="Log what is done; twice for more.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@click.pass_context
+def cli(context: click.Context, verbose: int, quiet: bool) -> None:
+    """Fold BatchNorm and Scale into Caffe models, from training net to deploy net.
+
+    \b
+    Example:
+      caffefold convert train.prototxt snapshot.caffemodel -o out/net
+    """
+    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(message)s")
+    context.obj = console.Console(quiet=quiet)
+
+
+cli.add_command(convert)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: run the command line and exit with its code.
+
+    0 fine; 1 a negative answer; 2 usage; 3 bad input or output; 4 a bug of ours; 130 Ctrl-C.
+    """
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line; its exit code."""
+    try:
+        result = cli.main(args=arguments, prog_name="caffefold", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except CaffefoldError as error:
+        console.error(str(error))
+        if isinstance(error, TextError) and error.source_line.strip():
+            console.note(f"  {error.source_line}\n  {' ' * (error.column - 1)}^")
+        return error.exit_code
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        console.error("interrupted; nothing was put in place")
+        return INTERRUPTED
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        logging.getLogger(__name__).debug("traceback", exc_info=True)
+        console.error(
+            f"this is a bug in caffefold, not in your files: {type(error).__name__}: {error}; "
+            "run again with -vv and report what it prints"
+        )
+        return BUG

@@ -1,0 +1,248 @@
+"""The main job: read two files, rewrite the net, write two files, prove them equal.
+
+Nothing is put in place before the proof has passed on the files as they were written.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from caffefold.check.proof import Proof, prove
+from caffefold.errors import InputError, ModelError, OutputError
+from caffefold.formats import recognise, text_parse
+from caffefold.formats.atomic import Staging
+from caffefold.formats.text import Document, Field
+from caffefold.formats.weights import open_weights
+from caffefold.formats.weights_writer import NewLayer, write_weights
+from caffefold.model import fit, graph
+from caffefold.model.net import Layer, Net
+from caffefold.report import ConvertReport, FileSize
+from caffefold.rewrite import base, inputs, pipeline, placeholders
+from caffefold.rewrite.base import Change, Step
+from caffefold.rewrite.heads import DetectionOptions
+from caffefold.rewrite.pipeline import Options
+
+PathLike = str | os.PathLike[str]
+SUFFIXES = (".prototxt", ".caffemodel", ".report.json")
+
+
+@contextmanager
+def load(prototxt: PathLike, caffemodel: PathLike | None = None) -> Iterator[Net]:
+    """Read a net, with its weights when a caffemodel is given.
+
+    The weights stay in their file until they are asked for, so use it as a context::
+
+        with caffefold.load("deploy.prototxt", "net.caffemodel") as net:
+            print([layer.name for layer in net.layers])
+
+    Raises:
+        InputError: a file is missing, broken, or not what it should be.
+    """
+    document = _read_prototxt(prototxt)
+    if caffemodel is None:
+        yield Net.of(document)
+        return
+    with open_weights(os.fspath(caffemodel)) as weights:
+        yield Net.of(document, weights)
+
+
+def convert(
+    prototxt: PathLike,
+    caffemodel: PathLike,
+    output: PathLike,
+    *,
+    classes: int | None = None,
+    values: Mapping[str, str] | None = None,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    detection: DetectionOptions | None = None,
+    force: bool = False,
+) -> ConvertReport:
+    """Turn a training net and its snapshot into a folded deploy pair, proven equal.
+
+    Args:
+        prototxt: the train, train_val or deploy prototxt; templates are fine.
+        caffemodel: the snapshot; it must belong to the prototxt.
+        output: prefix of the results: ``PREFIX.prototxt``, ``.caffemodel``, ``.report.json``.
+        classes: number of classes for ``clsNx`` placeholders; else taken from the weights.
+        values: values of other placeholders, by name.
+        input_shapes: shapes of inputs by blob, such as ``{"data": (1, 3, 300, 300)}``.
+        detection: thresholds of the DetectionOutput that replaces a MultiBoxLoss.
+        force: replace existing results.
+
+    Returns:
+        What was changed, what was left alone and why, and the proof.
+
+    Raises:
+        InputError: an input is missing, broken, or does not fit the other one.
+        OutputError: a result exists (without ``force``), equals an input, or can not be written.
+        ProofError: the written pair does not compute the same; nothing was put in place.
+        UsageError: an option contradicts the files.
+    """
+    sources = (Path(prototxt), Path(caffemodel))
+    options = Options(
+        classes, dict(values or {}), dict(input_shapes or {}), detection or DetectionOptions()
+    )
+    recognise.expect_prototxt(sources[0])
+    recognise.expect_caffemodel(sources[1])
+    targets = _targets(Path(output), sources, force)
+    with load(*sources) as net, Staging() as staging:
+        net = _reject_unfit(net)
+        deploy, preprocessing, steps = _to_deploy(net, options)
+        folded, fold_steps = base.run(pipeline.fold_passes(), deploy)
+        steps += fold_steps
+        result = _with_comment(folded, _comment(preprocessing))
+        text = staging.write(targets[0], result.to_document().encode())
+        with staging.open(targets[1]) as out:
+            assert net.weights is not None
+            write_weights(out, net.weights, _new_layers(net, folded))
+        proof = _prove(deploy, text, staging.path_of(targets[1]), fold_steps)
+        report = ConvertReport(
+            net=net.name,
+            inputs=tuple(FileSize(str(p), p.stat().st_size) for p in sources),
+            outputs=tuple(
+                FileSize(str(t), staging.path_of(t).stat().st_size) for t in targets[:2]
+            ),
+            layers_before=len(net.layers),
+            layers_after=len(folded.layers),
+            passes=steps,
+            proof=proof,
+            preprocessing=preprocessing,
+            warnings=tuple(w for step in steps for w in step.warnings) + _strangers(net),
+        )
+        staging.write(targets[2], report.to_json().encode())
+        staging.commit()
+    return report
+
+
+def _to_deploy(
+    net: Net, options: Options
+) -> tuple[Net, tuple[dict[str, Any], ...], tuple[Step, ...]]:
+    """The deploy net, not yet folded; what the data layers knew; what the passes did."""
+    net, steps = base.run(pipeline.view_passes(options), net)
+    preprocessing = inputs.preprocessing(net)
+    deploy, more = base.run(pipeline.deploy_passes(net, options), net)
+    placeholders.check(deploy)
+    graph.validate(deploy)
+    fit.check(deploy)
+    return deploy, preprocessing, steps + more
+
+
+def _prove(deploy: Net, text: Path, weights: Path, steps: tuple[Step, ...]) -> Proof:
+    folds: list[Change] = [change for step in steps for change in step.changes]
+    with load(text, weights) as written:
+        return prove(deploy, written, folds)
+
+
+def _new_layers(net: Net, result: Net) -> dict[str, NewLayer | None]:
+    """What becomes of each record: by name, for every layer the given prototxt knows."""
+    new: dict[str, NewLayer | None] = {layer.name: None for layer in net.layers}
+    assert net.weights is not None
+    new.update((r.name, None) for r in net.weights.layers if r.type == "Split")
+    for layer in reversed(result.layers):
+        new[layer.name] = NewLayer(layer.bottoms, layer.tops, layer.blobs)
+    return new
+
+
+def _strangers(net: Net) -> tuple[str, ...]:
+    """A warning for each layer with weights that the prototxt does not name."""
+    assert net.weights is not None
+    known = {layer.name for layer in net.layers}
+    return tuple(
+        f"layer '{record.name}': in the caffemodel but not in the prototxt; carried along unchanged"
+        for record in net.weights.layers
+        if record.blobs and record.name not in known
+    )
+
+
+# ------------------------------------------------------------------------- inputs, outputs
+
+
+def _read_prototxt(path: PathLike) -> Document:
+    recognise.expect_prototxt(os.fspath(path))
+    document = text_parse.read(os.fspath(path))
+    names = {field.name for field in document.fields}
+    if "layer" in names:
+        return document
+    if "layers" in names:
+        raise ModelError(
+            f"{path}: this net is in Caffe's old V1 format ('layers'); "
+            "run Caffe's upgrade_net_proto_text on it first"
+        )
+    if names & {"base_lr", "lr_policy", "max_iter", "train_net", "net"}:
+        inner = document.root.string("net") or document.root.string("train_net")
+        raise InputError(
+            f"{path}: this is a solver, not a net; give the net it names: {inner or 'train_net'}"
+        )
+    raise InputError(f"{path}: no layers in this prototxt; is it a Caffe net?")
+
+
+def _reject_unfit(net: Net) -> Net:
+    for layer in net.layers:
+        if not layer.name or not layer.type:
+            missing = "name" if not layer.name else "type"
+            raise layer.error(f"the layer has no {missing}; add one")
+    return net
+
+
+def output_paths(output: Path) -> tuple[Path, Path, Path]:
+    """The three result files of a prefix; a known suffix at its end is taken off first."""
+    name = output.name
+    for suffix in SUFFIXES:
+        name = name.removesuffix(suffix)
+    first, second, third = (output.with_name(name + suffix) for suffix in SUFFIXES)
+    return first, second, third
+
+
+def _targets(output: Path, sources: tuple[Path, ...], force: bool) -> tuple[Path, Path, Path]:
+    if not output.name or output.is_dir():
+        raise OutputError(f"{output}: a directory; give a prefix such as {output / 'deploy'}")
+    targets = output_paths(output)
+    for target in targets:
+        for source in sources:
+            if target.exists() and os.path.samefile(target, source):
+                raise OutputError(f"{target}: this is an input; choose another output prefix")
+    for target in targets:
+        if target.exists() and not force:
+            raise OutputError(f"{target}: exists already; use --force to replace it")
+    return targets
+
+
+def _comment(preprocessing: tuple[dict[str, Any], ...]) -> str:
+    """What the training net did to its images, as comment lines for the deploy prototxt."""
+    lines = []
+    for item in preprocessing:
+        known = dict(item)
+        steps = []
+        if "height" in known:
+            how = "crop" if "crop_size" in known else "resize"
+            steps.append(f"{how} to {known['height']}x{known['width']} (height x width)")
+        if "mean_file" in known:
+            steps.append(f"subtract the mean of {known['mean_file']}")
+        if "mean_value" in known:
+            steps.append("subtract mean " + ", ".join(f"{v:g}" for v in known["mean_value"]))
+        if "scale" in known:
+            steps.append(f"multiply by {known['scale']:g}")
+        if steps:
+            order = f"{known['color_order']} pixels"
+            lines.append(f"# Input '{known['blob']}': {order}, {', then '.join(steps)}.\n")
+    return "".join(lines)
+
+
+def _with_comment(net: Net, comment: str) -> Net:
+    if not comment or not net.items:
+        return net
+    first = net.items[0]
+    if isinstance(first, Layer):
+        item: Field | Layer = replace(first, field=_led(first.field, comment))
+    else:
+        item = _led(first, comment)
+    return replace(net, items=(item, *net.items[1:]))
+
+
+def _led(field: Field, comment: str) -> Field:
+    return replace(field, lead=comment + field.lead.lstrip("\n"))

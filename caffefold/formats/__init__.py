@@ -1,0 +1,1 @@
+"""Bytes and text <-> documents. Knows Caffe's files, not its graphs."""

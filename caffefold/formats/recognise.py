@@ -1,0 +1,92 @@
+"""What kind of file was given, from its first bytes; wrong kinds are refused by name."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from caffefold.errors import InputError
+
+_HEAD = 4096
+
+# Signature -> (what it is, what to do about it).
+_SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
+    (b"PK\x03\x04", "a ZIP archive", "unpack it and give the file inside"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file", "give the binary .caffemodel; HDF5 is not read yet"),
+    (b"\x1f\x8b", "a gzip archive", "unpack it and give the file inside"),
+    (b"BZh", "a bzip2 archive", "unpack it and give the file inside"),
+    (b"\xfd7zXZ\x00", "an xz archive", "unpack it and give the file inside"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it and give the file inside"),
+    (b"Rar!", "a RAR archive", "unpack it and give the file inside"),
+    (b"\x93NUMPY", "a numpy array", "give the .caffemodel"),
+    (b"\x89PNG", "a PNG image", "give the .caffemodel"),
+    (b"\xff\xd8\xff", "a JPEG image", "give the .caffemodel"),
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer, not the file itself",
+        "run 'git lfs pull' and try again",
+    ),
+)
+_TEXT_CONTROL = frozenset(range(32)) - {9, 10, 11, 12, 13, 27}
+
+
+def head_of(path: str | Path, role: str) -> bytes:
+    """The first bytes of an existing, readable, non-empty regular file.
+
+    Raises:
+        InputError: one line that says what is wrong with the path.
+    """
+    try:
+        status = os.stat(path)
+        if stat.S_ISDIR(status.st_mode):
+            raise InputError(f"{path}: this is a directory; give the {role} file itself")
+        with open(path, "rb") as file:
+            head = file.read(_HEAD)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; check the path of the {role}") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot read this {role}: {error.strerror}") from None
+    if not head:
+        raise InputError(f"{path}: this {role} is empty; was the download or copy cut off?")
+    return head
+
+
+def expect_caffemodel(path: str | Path) -> None:
+    """Refuse what is clearly no caffemodel, naming what it is."""
+    head = head_of(path, "caffemodel")
+    for signature, what, advice in _SIGNATURES:
+        if head.startswith(signature):
+            raise InputError(f"{path}: this is {what}, not a caffemodel; {advice}")
+    if head[:1] == b"\x08":  # SolverState.iter, a varint; NetParameter has a string in field 1
+        raise InputError(
+            f"{path}: this is a .solverstate (solver history), not weights; "
+            "give the .caffemodel of the same iteration"
+        )
+    if is_text(head):
+        what = "an HTML page" if b"<html" in head.lower() else "a text file"
+        if b"layer" in head or b"name:" in head or b"net:" in head:
+            what = "a prototxt (text)"
+        raise InputError(
+            f"{path}: this is {what}, not a caffemodel; the order is PROTOTXT CAFFEMODEL"
+        )
+
+
+def expect_prototxt(path: str | Path) -> None:
+    """Refuse what is clearly no prototxt, naming what it is."""
+    head = head_of(path, "prototxt")
+    for signature, what, advice in _SIGNATURES:
+        if head.startswith(signature):
+            advice = advice.replace(".caffemodel", "prototxt").replace("HDF5 is not read yet", "")
+            raise InputError(f"{path}: this is {what}, not a prototxt; {advice.rstrip('; ')}")
+    if b"\0" in head or not is_text(head):
+        raise InputError(
+            f"{path}: this is a binary file (a caffemodel?), not a prototxt; "
+            "the order is PROTOTXT CAFFEMODEL"
+        )
+
+
+def is_text(head: bytes) -> bool:
+    """Whether these bytes look like text: next to no control characters."""
+    control = sum(byte in _TEXT_CONTROL for byte in head)
+    return control * 200 <= len(head)

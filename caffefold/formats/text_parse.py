@@ -1,0 +1,168 @@
+"""Prototxt text -> Document. Takes every dialect Caffe users write; refuses with line and column.
+
+Accepted beyond plain protobuf text: a UTF-8 byte order mark, CRLF, ``field: {``, ``< >`` messages,
+``;`` and ``,`` separators, ``[a, b]`` lists, single quotes, adjacent strings, and the placeholders
+of templates (``cls6x``, ``${n}``, ``@N@``, ``{{n}}``) wherever a value may stand.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from caffefold.errors import TextError
+from caffefold.formats.text import (
+    Document,
+    Field,
+    ListValue,
+    Message,
+    Scalar,
+    Value,
+    text_error,
+)
+
+MAX_DEPTH = 100  # protobuf's own default limit for nested messages
+NOT_OPENED = -1  # the top level has no opening brace
+
+_SPACE = r"[ \t\r\n\f\v]*"
+_TRIVIA = rf"{_SPACE}(?:#[^\n]*(?:\n{_SPACE}|\Z))*"
+_PLACEHOLDER = r"\$\{[^{}\n]*\}|\$\w+|@\w+@|\{\{[^{}\n]*\}\}"
+_BARE = rf"(?:-{_SPACE})?(?:[-+.\w]|{_PLACEHOLDER})+"
+_QUOTED = r"\"(?:[^\"\\\n]|\\[^\n])*\"|'(?:[^'\\\n]|\\[^\n])*'"
+_STRINGS = rf"(?:{_QUOTED})(?:{_TRIVIA}(?:{_QUOTED}))*"
+_TRAIL = r"(?:[ \t]*[;,])?(?:[ \t]*#[^\n]*)?"
+_NAME = r"[A-Za-z_]\w*|\[[\w./\- ]*\]"
+
+# One match reads the trivia, the name, the separator and, for nearly every field, the value.
+_FIELD = re.compile(
+    rf"({_TRIVIA})({_NAME})({_TRIVIA}:?{_TRIVIA})"
+    rf"(?:({_STRINGS}|{_BARE})({_TRAIL})|([{{<](?!\{{))(?:[ \t]*#[^\n]*)?|(\[))?"
+)
+_SKIP = re.compile(_TRIVIA)
+_END = re.compile(_TRAIL)
+_ITEM = re.compile(rf"{_STRINGS}|{_BARE}")
+_CLOSER = {"{": "}", "<": ">"}
+_CONFLICT = re.compile(r"^(<{7}|={7}|>{7}|\|{7})(?: |\r?$)", re.M)
+
+
+def read(path: str | Path) -> Document:
+    """Read and parse a prototxt file.
+
+    Raises:
+        TextError: the text is not a prototxt; line, column and the line itself are given.
+        OSError: the file cannot be read.
+    """
+    return parse(Path(path).read_bytes(), str(path))
+
+
+def parse(data: bytes | str, path: str = "<text>") -> Document:
+    """Parse prototxt text; ``str(parse(t)) == t`` for every text that parses.
+
+    Raises:
+        TextError: the text is not a prototxt.
+    """
+    source = data if isinstance(data, str) else data.decode("utf-8", "surrogateescape")
+    bom = "\ufeff" if source.startswith("\ufeff") else ""
+    fields, end = _Parser(path, source).fields(len(bom), NOT_OPENED, 0)
+    return Document(path, source, fields, tail=source[end:], bom=bom)
+
+
+class _Parser:
+    """Recursive descent over one text; every method takes and returns offsets."""
+
+    def __init__(self, path: str, source: str) -> None:
+        self.path = path
+        self.source = source
+
+    def fields(self, at: int, opened: int, depth: int) -> tuple[tuple[Field, ...], int]:
+        """Fields from ``at`` to what closes the brace at ``opened``, and where they end."""
+        match_field = _FIELD.match
+        source = self.source
+        found: list[Field] = []
+        while match := match_field(source, at):
+            lead, name, sep, raw, trail, brace, bracket = match.groups()
+            value: Value
+            if raw is not None:
+                if ":" not in sep:
+                    raise self.error(match.start(4), f"':' is missing between '{name}' and {raw}")
+                value, at = Scalar(raw), match.end()
+                if "\n" in sep and source[at : at + 1] == ":":
+                    raise self.error(match.start(2), f"'{name}' has no value")
+            elif brace is not None or bracket is not None:
+                if brace is not None:
+                    value, at = self.message(match.start(6), match.end(), depth + 1)
+                else:
+                    value, at = self.list(match.start(7), depth + 1)
+                ending = _END.match(source, at)
+                assert ending is not None  # every part of the pattern is optional
+                trail, at = ending[0], ending.end()
+            else:
+                raise self.no_value(match, name)
+            found.append(Field(name, value, lead, sep, trail, match.start(2)))
+        stop = _end_of(_SKIP, source, at)
+        closer = _CLOSER[source[opened]] if opened >= 0 else ""
+        if source[stop : stop + 1] != closer:
+            raise self.stray(stop, closer, opened)
+        return tuple(found), at
+
+    def message(self, opened: int, inside: int, depth: int) -> tuple[Message, int]:
+        """The message whose brace stands at ``opened``; the offset behind its closing brace."""
+        if depth > MAX_DEPTH:
+            raise self.error(opened, f"messages are nested deeper than {MAX_DEPTH} levels")
+        fields, trivia = self.fields(inside, opened, depth)
+        end = _end_of(_SKIP, self.source, trivia) + 1
+        return Message(fields, self.source[opened:inside], self.source[trivia:end]), end
+
+    def list(self, opened: int, depth: int) -> tuple[ListValue, int]:
+        """The ``[...]`` at ``opened``; the offset behind it."""
+        source = self.source
+        items: list[Scalar | Message] = []
+        at = _end_of(_SKIP, source, opened + 1)
+        while source[at : at + 1] != "]":
+            if items:
+                if source[at : at + 1] != ",":
+                    raise self.error(at, "expected ',' or ']' in this list")
+                at = _end_of(_SKIP, source, at + 1)
+            if source[at : at + 1] in _CLOSER and not source.startswith("{{", at):
+                message, at = self.message(at, at + 1, depth)
+                items.append(message)
+            elif item := _ITEM.match(source, at):
+                items.append(Scalar(item[0]))
+                at = item.end()
+            else:
+                raise self.error(at, "expected a value in this list")
+            at = _end_of(_SKIP, source, at)
+        return ListValue(source[opened : at + 1], tuple(items)), at + 1
+
+    # ------------------------------------------------------------------------------ errors
+
+    def error(self, offset: int, message: str) -> TextError:
+        return text_error(self.path, self.source, offset, message)
+
+    def no_value(self, match: re.Match[str], name: str) -> TextError:
+        at = match.end()
+        char = self.source[at : at + 1]
+        if char in ("'", '"') and char:
+            return self.error(at, f"the string of '{name}' is not closed on its line")
+        if not char:
+            return self.error(match.start(2), f"the file ends behind '{name}'; its value is missing")
+        if char in "}>" or "\n" in match[3]:
+            return self.error(match.start(2), f"'{name}' has no value")
+        return self.error(at, f"'{name}' has no readable value: unexpected {char!r}")
+
+    def stray(self, at: int, closer: str, opened: int) -> TextError:
+        char = self.source[at : at + 1]
+        if _CONFLICT.match(self.source, at):
+            return self.error(at, "git conflict marker; resolve the conflict, then try again")
+        if not char:
+            return self.error(opened, f"{self.source[opened]!r} opened here is never closed")
+        if char in "}>":
+            wanted = f"expected {closer!r}" if closer else "it closes nothing"
+            return self.error(at, f"stray {char!r}; {wanted}")
+        word = self.source[at : at + 20].split()[0]
+        return self.error(at, f"expected a field name, found {word!r}")
+
+
+def _end_of(pattern: re.Pattern[str], source: str, at: int) -> int:
+    match = pattern.match(source, at)
+    return at if match is None else match.end()

@@ -1,0 +1,173 @@
+"""caffemodel <- layers: a plan of byte ranges and computed blobs, then one pass through the file.
+
+All sizes are known before the first byte is written, so nothing is buffered: untouched bytes are
+copied from the source, numbers are computed a chunk at a time and rounded once, to float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import BinaryIO, Union
+
+import numpy as np
+
+from caffefold.errors import ModelError
+from caffefold.formats.blob import Blob, StoredBlob, chunks, size
+from caffefold.formats.weights import LayerRecord, WeightsFile
+from caffefold.formats.wire import VARINT, WireField, len_field, len_header, varint
+
+_COPY = 1 << 20
+_DATA, _SHAPE = 5, 7
+
+
+@dataclass(frozen=True, slots=True)
+class NewLayer:
+    """What becomes of one record: its wiring and its blobs."""
+
+    bottoms: tuple[str, ...]
+    tops: tuple[str, ...]
+    blobs: tuple[Blob, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """Bytes of the source file."""
+
+    start: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """The float32 payload of a blob; ``what`` names it in errors."""
+
+    blob: Blob
+    what: str
+
+    def __len__(self) -> int:
+        return size(self.blob) * 4
+
+
+_Part = Union[bytes, _Range, _Numbers]  # noqa: UP007 - a runtime alias on Python 3.10
+
+
+def write_weights(
+    out: BinaryIO, source: WeightsFile, layers: Mapping[str, NewLayer | None]
+) -> None:
+    """Write ``source`` with new layers to ``out``.
+
+    ``layers`` says what becomes of a layer by name: new wiring and blobs, or None to leave it out.
+    Records of other names pass through byte for byte; of two records of one name the first counts.
+
+    Raises:
+        ModelError: a number that would be written is NaN or infinite; layer and blob are named.
+        OSError: writing failed.
+    """
+    for start, end in source.other:
+        _write(out, source, _Range(start, end))
+    seen: set[str] = set()
+    for record in source.layers:
+        if record.name not in layers:
+            _write(out, source, _Range(record.start, record.end))
+            continue
+        new = layers[record.name]
+        if new is None or record.name in seen:
+            continue
+        seen.add(record.name)
+        for part in _record_parts(source, record, new):
+            _write(out, source, part)
+
+
+def _record_parts(source: WeightsFile, record: LayerRecord, new: NewLayer) -> list[_Part]:
+    layout = record.layout
+    parts: list[_Part] = []
+    wired = False
+    for field in record.fields:
+        if field.number in layout.train_only or field.number == layout.blobs:
+            continue
+        if field.number in (layout.bottom, layout.top):
+            if not wired:
+                parts.append(_wiring(record, new))
+                wired = True
+        elif field.number in layout.linear and len(new.blobs) > len(record.blobs):
+            parts.append(_without_bias_term(source, field, layout.linear[field.number]))
+        else:
+            parts.append(_Range(field.tag_start, field.end))
+    if not wired:
+        parts.append(_wiring(record, new))
+    for index, blob in enumerate(new.blobs):
+        inner = _blob_parts(source, blob, f"layer '{record.name}': blob {index}")
+        parts.append(len_header(layout.blobs, sum(map(len, inner))))
+        parts += inner
+    return [len_header(layout.layer, sum(map(len, parts))), *parts]
+
+
+def _wiring(record: LayerRecord, new: NewLayer) -> bytes:
+    encode = _encode
+    bottoms = b"".join(len_field(record.layout.bottom, encode(name)) for name in new.bottoms)
+    return bottoms + b"".join(len_field(record.layout.top, encode(name)) for name in new.tops)
+
+
+def _encode(name: str) -> bytes:
+    return name.encode("utf-8", "surrogateescape")
+
+
+def _without_bias_term(source: WeightsFile, outer: WireField, bias_term: int) -> bytes:
+    """A convolution or inner product parameter without ``bias_term: false`` (true by default)."""
+    kept = b"".join(
+        source.source.read(field.tag_start, field.end)
+        for field in source.source.fields(outer.start, outer.end)
+        if not (field.number == bias_term and field.wire_type == VARINT)
+    )
+    return len_field(outer.number, kept)
+
+
+def _blob_parts(source: WeightsFile, blob: Blob, what: str) -> list[_Part]:
+    stored = _origin(blob)
+    parts: list[_Part] = [len_header(_DATA, size(blob) * 4), _Numbers(blob, what)]
+    if stored is not None:
+        parts += [_Range(start, end) for start, end in stored.extra]
+    else:
+        dims = b"".join(varint(dim) for dim in blob.shape)
+        parts.append(len_field(_SHAPE, len_field(1, dims)))
+    return parts
+
+
+def _origin(blob: Blob) -> StoredBlob | None:
+    """The stored blob whose shape record a computed blob keeps."""
+    while not isinstance(blob, StoredBlob):
+        inner = getattr(blob, "source", None)
+        if inner is None:
+            return None
+        blob = inner
+    return blob
+
+
+def _write(out: BinaryIO, source: WeightsFile, part: _Part) -> None:
+    if isinstance(part, bytes):
+        out.write(part)
+    elif isinstance(part, _Range):
+        for start in range(part.start, part.end, _COPY):
+            out.write(source.source.read(start, min(start + _COPY, part.end)))
+    else:
+        for numbers in _rounded(part):
+            out.write(numbers.data)
+
+
+def _rounded(part: _Numbers) -> Iterator[np.ndarray[tuple[int], np.dtype[np.float32]]]:
+    """The blob's numbers as float32, each rounded once; refuses what is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        for chunk in chunks(part.blob):
+            numbers = chunk.astype("<f4", copy=False)
+            # A sum is finite only if every term is; it may also overflow, hence the second look.
+            if not np.isfinite(np.add.reduce(numbers)) and not np.isfinite(numbers).all():
+                bad = numbers[~np.isfinite(numbers)][0]
+                raise ModelError(
+                    f"{part.what} would hold {bad}; the caffemodel has NaN or Inf there, "
+                    "or values no float32 can hold once folded"
+                )
+            yield numbers

@@ -1,0 +1,1 @@
+"""What a net is: layers, versioned blobs, lazy weights."""

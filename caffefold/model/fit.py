@@ -1,0 +1,136 @@
+"""Do these weights belong to this net? Caffe checks counts and shapes; a missing layer it ignores.
+
+Caffe leaves a layer that the caffemodel does not name at its random filler: the commonest way to a
+net that runs and detects nothing. Here it is refused, with the names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+
+from caffefold.errors import ModelError
+from caffefold.model.net import Layer, Net
+
+_CONVOLUTIONS = frozenset({"Convolution", "ConvolutionDepthwise", "DepthwiseConvolution"})
+_WITH_BLOBS = _CONVOLUTIONS | {
+    "Deconvolution",
+    "InnerProduct",
+    "BatchNorm",
+    "Scale",
+    "Bias",
+    "PReLU",
+    "Normalize",
+    "Embed",
+    "LSTM",
+    "RNN",
+}
+_SHOWN = 5
+
+
+def check(net: Net) -> None:
+    """Refuse weights that do not fit the net.
+
+    Raises:
+        ModelError: layers without weights, or shapes that differ; the first few are named.
+    """
+    assert net.weights is not None
+    missing = [layer for layer in net.layers if wants_blobs(layer) and not layer.blobs]
+    wrong = [text for layer in net.layers for text in _differences(layer)]
+    if not missing and not wrong:
+        return
+    parts = []
+    if missing:
+        names = _some([f"'{layer.name}'" for layer in missing])
+        parts.append(f"no weights for {len(missing)} layers ({names})")
+    parts += [_some(wrong)] if wrong else []
+    raise ModelError(
+        f"{net.weights.path}: does not belong to {net.document.path}: {'; '.join(parts)}"
+        + _hint(net, missing)
+    )
+
+
+def wants_blobs(layer: Layer) -> bool:
+    """Whether a layer of this type holds learned numbers."""
+    if layer.type == "Scale" and len(layer.bottoms) > 1:
+        return layer.params("scale_param").bool("bias_term")
+    if layer.type == "Bias" and len(layer.bottoms) > 1:
+        return False
+    return layer.type in _WITH_BLOBS
+
+
+def _hint(net: Net, missing: list[Layer]) -> str:
+    known = {record.name for record in net.weights.layers} if net.weights is not None else set()
+    if missing and all(layer.type in ("BatchNorm", "Scale") for layer in missing):
+        return "; is this caffemodel already merged? give the prototxt that was written with it"
+    if missing and not known.intersection(layer.name for layer in net.layers):
+        return "; not one layer name agrees"
+    return ""
+
+
+def _differences(layer: Layer) -> Iterator[str]:
+    if not layer.blobs:
+        return
+    expected = _expected(layer)
+    if expected is None:
+        return
+    names = ("weights", "bias", "blob 2")
+    if layer.type == "BatchNorm":
+        names = ("mean", "variance", "factor")
+    if len(layer.blobs) != len(expected):
+        merged = ""
+        if len(layer.blobs) == 2 and len(expected) == 1 and layer.type in _CONVOLUTIONS:
+            merged = " (it has a bias: already merged?)"
+        yield (
+            f"'{layer.name}' wants {len(expected)} blobs, the caffemodel has "
+            f"{len(layer.blobs)}{merged}"
+        )
+        return
+    for name, blob, want in zip(names, layer.blobs, expected, strict=False):
+        if not _fits(blob.shape, want):
+            shown = "x".join(str(d) if d else "?" for d in want)
+            found = "x".join(map(str, blob.shape))
+            yield f"'{layer.name}' {name} is {found}, the prototxt says {shown}"
+
+
+def _fits(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Shapes agree; 0 is any size, and legacy 4-D shapes may have leading ones."""
+    while len(found) > len(wanted) and found[0] == 1:
+        found = found[1:]
+    if len(found) != len(wanted):
+        return not any(d == 0 for d in wanted) and prod(found) == prod(wanted)
+    return all(w in (0, f) for f, w in zip(found, wanted, strict=True))
+
+
+def _expected(layer: Layer) -> list[tuple[int, ...]] | None:
+    """Shapes the prototxt implies, 0 where it depends on the input; None when not known here."""
+    if layer.type in _CONVOLUTIONS or layer.type == "Deconvolution":
+        return _convolution(layer)
+    if layer.type == "InnerProduct":
+        params = layer.params("inner_product_param")
+        outputs = params.int("num_output")
+        weights = (0, outputs) if params.bool("transpose") else (outputs, 0)
+        return [weights, (outputs,)] if params.bool("bias_term") else [weights]
+    if layer.type == "BatchNorm" and len(layer.blobs) == 3:
+        channels = prod(layer.blobs[0].shape)
+        return [(channels,), (channels,), (1,)]
+    if layer.type == "Scale" and len(layer.bottoms) == 1:
+        bias = layer.params("scale_param").bool("bias_term")
+        shape = layer.blobs[0].shape
+        return [shape, shape] if bias else [shape]
+    return None
+
+
+def _convolution(layer: Layer) -> list[tuple[int, ...]]:
+    params = layer.params("convolution_param")
+    outputs, groups = params.int("num_output"), params.int("group")
+    shape = layer.blobs[0].shape
+    kernel = params.ints("kernel_size")
+    if params.has("kernel_h") or params.has("kernel_w"):
+        kernel = (params.int("kernel_h"), params.int("kernel_w"))
+    axes = max(len(shape) - 2, 0)
+    kernel = kernel * axes if len(kernel) == 1 else kernel
+    per_group = outputs // max(groups, 1)
+    channels = (0, per_group) if layer.type == "Deconvolution" else (outputs, 0)
+    weights = (*channels, *(kernel or (0,) * axes))
+    return [weights, (outputs,)] if params.bool("bias_term") else [weights]

@@ -1,0 +1,1 @@
+"""Net -> Net. Each pass returns what it changed and what it left alone, with the reason."""

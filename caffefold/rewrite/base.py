@@ -1,0 +1,101 @@
+"""What a pass is: a pure step from one net to the next, with a list of what it did and why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from caffefold.model.net import Net
+
+
+class SkipCode(str, Enum):
+    """Why a layer was left alone. Each code has a line in the README."""
+
+    SEVERAL_READERS = "SEVERAL_READERS"
+    NET_OUTPUT = "NET_OUTPUT"
+    NOT_LINEAR = "NOT_LINEAR"
+    NO_WEIGHTS = "NO_WEIGHTS"
+    SHARED_WEIGHTS = "SHARED_WEIGHTS"
+    TWO_BOTTOMS = "TWO_BOTTOMS"
+    NOT_CHANNEL_AXIS = "NOT_CHANNEL_AXIS"
+    BATCH_STATISTICS = "BATCH_STATISTICS"
+    NO_STATISTICS = "NO_STATISTICS"
+    UNKNOWN_LAYOUT = "UNKNOWN_LAYOUT"
+    NOT_FINITE = "NOT_FINITE"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing a pass did. ``removed`` and ``modified`` are layer names."""
+
+    rule: str
+    removed: tuple[str, ...] = ()
+    modified: tuple[str, ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """One thing a pass did not do, with the reason in one sentence."""
+
+    rule: str
+    layers: tuple[str, ...]
+    code: SkipCode
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class PassResult:
+    """The new net and the account of how it came about."""
+
+    net: Net
+    changes: tuple[Change, ...] = ()
+    skips: tuple[Skip, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why one layer can not be part of a fold."""
+
+    code: SkipCode
+    message: str
+
+
+class Pass(Protocol):
+    """A named step. ``run`` returns a new net and leaves its input as it was."""
+
+    @property
+    def name(self) -> str:
+        """The name reports use."""
+        ...
+
+    def run(self, net: Net) -> PassResult:
+        """Rewrite ``net``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one pass of a pipeline did, for the report."""
+
+    name: str
+    layers_before: int
+    layers_after: int
+    changes: tuple[Change, ...] = ()
+    skips: tuple[Skip, ...] = ()
+    warnings: tuple[str, ...] = field(default=())
+
+
+def run(passes: tuple[Pass, ...], net: Net) -> tuple[Net, tuple[Step, ...]]:
+    """Run ``passes`` in order; the final net and one Step each."""
+    steps = []
+    for step in passes:
+        result = step.run(net)
+        before, after = len(net.layers), len(result.net.layers)
+        steps.append(
+            Step(step.name, before, after, result.changes, result.skips, result.warnings)
+        )
+        net = result.net
+    return net, tuple(steps)

@@ -1,0 +1,183 @@
+"""Data layers become Input layers; what they knew of preprocessing is handed on, not lost.
+
+Given   AnnotatedData -> data, label, with transform_param { resize_param { height: 300 ... } }
+Result  Input -> data, shape 1 x 3 x 300 x 300
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from caffefold.errors import UsageError
+from caffefold.formats.blob import size
+from caffefold.formats.text import Field, block, quote, scalar
+from caffefold.model import graph
+from caffefold.model.graph import Graph
+from caffefold.model.net import Layer, Net
+from caffefold.rewrite.base import Change, PassResult
+from caffefold.rewrite.linear import PARAMETERS
+
+RULE = "inputs"
+DATA_LAYERS = {
+    "Data": "data_param",
+    "AnnotatedData": "data_param",
+    "ImageData": "image_data_param",
+    "HDF5Data": "hdf5_data_param",
+    "MemoryData": "memory_data_param",
+    "WindowData": "window_data_param",
+    "VideoData": "video_data_param",
+}
+_SAME_CHANNELS = frozenset({"Power", "ReLU", "PReLU", "Pooling", "Dropout", "LRN", "Split", "Normalize"})
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertInputs:
+    """Replace each data layer by an Input layer for every blob of it that is still read."""
+
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Shapes given by the user, by blob; they override what the template says."""
+    name: str = RULE
+
+    def run(self, net: Net) -> PassResult:
+        """Convert every data layer.
+
+        Raises:
+            UsageError: a shape was given for a blob that is no input, or is missing.
+        """
+        wiring = graph.build(net)
+        new: dict[int, tuple[Layer, ...]] = {}
+        changes = []
+        known = set(net.inputs)
+        for position, layer in enumerate(net.layers):
+            if layer.type not in DATA_LAYERS:
+                continue
+            read = [v for v in wiring.writes[position] if wiring.versions[v].readers]
+            blobs = tuple(wiring.versions[v].blob for v in read)
+            known.update(blobs)
+            new[position] = tuple(
+                self.input_layer(net, wiring, layer, v, len(read) > 1) for v in read
+            )
+            detail = f"{layer.type} -> " + (f"Input {', '.join(blobs)}" if blobs else "nothing")
+            made = tuple(item.name for item in new[position])
+            changes.append(Change(RULE, (layer.name,), made, detail))
+        unknown = sorted(set(self.shapes) - known)
+        if unknown:
+            raise UsageError(
+                f"--input-shape {unknown[0]}=...: '{unknown[0]}' is no input of this net; "
+                f"its inputs are {', '.join(sorted(known)) or 'none'}"
+            )
+        return PassResult(net.substitute(new), tuple(changes))
+
+    def input_layer(
+        self, net: Net, wiring: Graph, layer: Layer, version: int, several: bool
+    ) -> Layer:
+        """The Input layer for one blob of a data layer."""
+        blob = wiring.versions[version].blob
+        dims = self.shapes.get(blob) or _shape(net, wiring, layer, version)
+        shape = block("shape", [scalar("dim", str(d), "      ") for d in dims], "    ")
+        name = blob if several else layer.name
+        fields = [
+            scalar("name", quote(name), "  "),
+            scalar("type", '"Input"', "  "),
+            scalar("top", quote(blob), "  "),
+            block("input_param", [shape], "  "),
+        ]
+        made = Field("layer", block("", fields, "").value, layer.field.lead, " ")
+        return Layer.of(made, net.document)
+
+
+def _shape(net: Net, wiring: Graph, layer: Layer, version: int) -> tuple[int, ...]:
+    """Batch 1, channels from the first weights, height and width from the transformation."""
+    blob = wiring.versions[version].blob
+    height, width = image_size(layer)
+    channels = _channels(net, wiring, version) or _declared_channels(layer)
+    if not (channels and height and width):
+        missing = [n for n, v in (("channels", channels), ("height and width", height)) if not v]
+        raise UsageError(
+            f"layer '{layer.name}' does not tell the {' and '.join(missing)} of '{blob}'; "
+            f"give --input-shape {blob}=1,{channels or 'C'},{height or 'H'},{width or 'W'}"
+        )
+    return 1, channels, height, width
+
+
+def image_size(layer: Layer) -> tuple[int, int]:
+    """(height, width) in pixels that a data layer's images end up with; zeros when unknown."""
+    transform = layer.params("transform_param")
+    if transform.int("crop_size"):
+        return transform.int("crop_size"), transform.int("crop_size")
+    resize = transform.sub("resize_param")
+    if resize.int("height") and resize.int("width"):
+        return resize.int("height"), resize.int("width")
+    if layer.type == "ImageData":
+        image = layer.params("image_data_param")
+        return image.int("new_height"), image.int("new_width")
+    if layer.type == "MemoryData":
+        memory = layer.params("memory_data_param")
+        return memory.int("height"), memory.int("width")
+    return 0, 0
+
+
+def _declared_channels(layer: Layer) -> int:
+    transform = layer.params("transform_param")
+    if layer.type == "MemoryData":
+        return layer.params("memory_data_param").int("channels")
+    if transform.bool("force_gray"):
+        return 1
+    means = len(transform.floats("mean_value"))
+    return 3 if transform.bool("force_color") or means == 3 else 0
+
+
+def _channels(net: Net, wiring: Graph, version: int) -> int:
+    """Channels of a blob, from the weights of the first layers that read it; 0 when unknown."""
+    seen: set[int] = set()
+    queue = [version]
+    while queue:
+        current = queue.pop(0)
+        if current in seen:
+            continue
+        seen.add(current)
+        for reader in wiring.versions[current].readers:
+            layer = net.layers[reader]
+            if layer.blobs and layer.type == "BatchNorm":
+                return size(layer.blobs[0])
+            if layer.blobs and layer.type in PARAMETERS and layer.type != "InnerProduct":
+                shape = layer.blobs[0].shape
+                groups = layer.params("convolution_param").int("group")
+                return shape[0] if layer.type == "Deconvolution" else shape[1] * groups
+            if layer.type in _SAME_CHANNELS and len(layer.bottoms) == 1:
+                queue += wiring.writes[reader]
+    return 0
+
+
+def preprocessing(net: Net) -> tuple[dict[str, Any], ...]:
+    """What every data layer of a training net does to its images, in plain values."""
+    return tuple(
+        _preprocessing(layer) for layer in net.layers if layer.type in DATA_LAYERS and layer.tops
+    )
+
+
+def _preprocessing(layer: Layer) -> dict[str, Any]:
+    transform = layer.params("transform_param")
+    resize = transform.sub("resize_param")
+    height, width = image_size(layer)
+    found: dict[str, Any] = {"blob": layer.tops[0], "color_order": "BGR"}
+    if height and width:
+        found["height"], found["width"] = height, width
+    if transform.has("resize_param"):
+        found["resize_mode"] = resize.enum("resize_mode")
+    if transform.int("crop_size"):
+        found["crop_size"] = transform.int("crop_size")
+    if transform.has("mean_value"):
+        found["mean_value"] = [_short(v) for v in transform.floats("mean_value")]
+    if transform.has("mean_file"):
+        found["mean_file"] = transform.string("mean_file")
+    if transform.has("scale"):
+        found["scale"] = _short(transform.float("scale"))
+    return found
+
+
+def _short(value: float) -> float:
+    """A float32 value with the digits a person would write."""
+    return float(f"{value:.7g}")

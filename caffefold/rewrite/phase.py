@@ -1,0 +1,103 @@
+"""Which layers take part: Caffe's include / exclude rules, and the view a deploy net starts from.
+
+Given   data (TRAIN), data (TEST), conv, accuracy (TEST), loss (TRAIN)
+Result  the TEST layers; plus TRAIN layers the TEST view can not do without: a data layer when TEST
+        has none for a blob that is read, a loss that alone reads what would else be left dangling
+
+Source: net.cpp, FilterNet and StateMeetsRule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from caffefold.formats import schema
+from caffefold.model.net import Layer, Net
+from caffefold.model.params import Params
+from caffefold.rewrite.base import Change, PassResult
+
+RULE = "phase"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What rules are matched against (NetState)."""
+
+    phase: str = "TEST"
+    level: int = 0
+    stages: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class SelectPhase:
+    """Keep the layers a deploy net is made from; drop the rules' other layers."""
+
+    state: State = State()
+    name: str = RULE
+
+    def run(self, net: Net) -> PassResult:
+        """Filter; the rules themselves are left to the strip pass."""
+        layers = net.layers
+        kept = [i for i, layer in enumerate(layers) if included(layer, self.state)]
+        other = State("TRAIN" if self.state.phase == "TEST" else "TEST")
+        spare = [
+            i for i, layer in enumerate(layers) if i not in set(kept) and included(layer, other)
+        ]
+        lent = list(_lent(layers, kept, spare, net.inputs))
+        gone = sorted(set(range(len(layers))) - set(kept) - set(lent))
+        changes = []
+        if gone:
+            names = tuple(layers[i].name for i in gone)
+            changes.append(Change(RULE, names, (), f"not part of {self.state.phase}"))
+        return PassResult(net.without(gone), tuple(changes))
+
+
+def included(layer: Layer, state: State) -> bool:
+    """Whether Caffe would build ``layer`` in ``state``.
+
+    Raises:
+        TextError: the layer has both include and exclude rules, which Caffe refuses.
+    """
+    include = list(_rules(layer, "include"))
+    exclude = list(_rules(layer, "exclude"))
+    if include and exclude:
+        raise layer.error("include and exclude together; Caffe takes one kind of rule only")
+    if include:
+        return any(_meets(rule, state) for rule in include)
+    return not any(_meets(rule, state) for rule in exclude)
+
+
+def _rules(layer: Layer, name: str) -> Iterator[Params]:
+    descriptor = schema.message("NetStateRule")
+    for field in layer.body.fields:
+        if field.name == name:
+            yield Params(layer.document, field.body, descriptor, f"layer '{layer.name}'")
+
+
+def _meets(rule: Params, state: State) -> bool:
+    if rule.has("phase") and rule.enum("phase") != state.phase:
+        return False
+    if rule.has("min_level") and state.level < rule.int("min_level"):
+        return False
+    if rule.has("max_level") and state.level > rule.int("max_level"):
+        return False
+    if not all(stage in state.stages for stage in rule.message.strings("stage")):
+        return False
+    return not any(stage in state.stages for stage in rule.message.strings("not_stage"))
+
+
+def _lent(
+    layers: tuple[Layer, ...], kept: list[int], spare: list[int], inputs: tuple[str, ...]
+) -> Iterator[int]:
+    """Layers of the other phase that the kept ones need: makers of what is read but not made,
+    readers of what is made but not read."""
+    made = {top for i in kept for top in layers[i].tops} | set(inputs)
+    read = {bottom for i in kept for bottom in layers[i].bottoms}
+    missing = read - made
+    dangling = {top for i in kept for top in layers[i].tops} - read
+    for i in spare:
+        if not layers[i].bottoms and missing.intersection(layers[i].tops):
+            yield i
+        elif layers[i].type.endswith("Loss") and dangling.intersection(layers[i].bottoms):
+            yield i

@@ -1,0 +1,57 @@
+"""The order of the passes, with the reason for each place in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from caffefold.model.net import Net
+from caffefold.rewrite import inputs
+from caffefold.rewrite.base import Pass
+from caffefold.rewrite.fold import Fold
+from caffefold.rewrite.heads import ConvertHeads, DetectionOptions, is_loss
+from caffefold.rewrite.inputs import ConvertInputs
+from caffefold.rewrite.phase import SelectPhase
+from caffefold.rewrite.placeholders import FillPlaceholders
+from caffefold.rewrite.strip import Strip
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a user may decide about a conversion."""
+
+    classes: int | None = None
+    values: Mapping[str, str] = field(default_factory=dict)
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    detection: DetectionOptions = DetectionOptions()
+
+
+def view_passes(options: Options) -> tuple[Pass, ...]:
+    """Template -> one concrete net, still with its data layers."""
+    return (
+        # Numbers first: later passes read fields that may be placeholders.
+        FillPlaceholders(options.values, options.classes),
+        # One phase before any wiring: TRAIN/TEST twins write the same blobs.
+        SelectPhase(),
+    )
+
+
+def deploy_passes(net: Net, options: Options) -> tuple[Pass, ...]:
+    """Train -> deploy, not yet folded: the net the proof compares against."""
+    return (
+        # Heads before inputs: only then is it known whether labels are still read.
+        ConvertHeads(options.detection),
+        ConvertInputs(options.input_shapes),
+        # Last, because the passes before read include rules, transform_param and loss_param.
+        Strip(is_training_net(net)),
+    )
+
+
+def fold_passes() -> tuple[Pass, ...]:
+    """Deploy -> folded deploy: every step here is proven numerically."""
+    return (Fold(),)
+
+
+def is_training_net(net: Net) -> bool:
+    """Whether there is anything of training in it: data layers or losses."""
+    return any(layer.type in inputs.DATA_LAYERS or is_loss(layer) for layer in net.layers)

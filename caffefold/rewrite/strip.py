@@ -1,0 +1,125 @@
+"""What only training needs goes out of the layers that stay.
+
+Given   convolution_param { num_output: 8 weight_filler { type: "msra" } }  param { lr_mult: 1 }
+Result  convolution_param { num_output: 8 }
+
+A param's name stays: it says which layers share weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from caffefold.formats.text import Field, Message, drop
+from caffefold.model.net import Layer, Net
+from caffefold.rewrite.base import Change, PassResult
+
+RULE = "strip"
+_LAYER_FIELDS = frozenset(
+    {"propagate_down", "loss_param", "loss_weight", "include", "exclude", "phase"}
+    | {"transform_param", "blobs_lr", "weight_decay"}
+)
+_NET_FIELDS = frozenset({"force_backward", "debug_info", "state"})
+
+
+@dataclass(frozen=True, slots=True)
+class Strip:
+    """Drop train-only fields. ``trained`` says the net came with data layers or losses."""
+
+    trained: bool = True
+    name: str = RULE
+
+    def run(self, net: Net) -> PassResult:
+        """Strip every layer; in a training net ``use_global_stats`` is a training switch too."""
+        warnings = []
+        new: dict[int, tuple[Layer, ...]] = {}
+        for position, layer in enumerate(net.layers):
+            stripped = layer.edited(_layer_body(layer.body))
+            if layer.type == "BatchNorm" and self.trained:
+                params = layer.params("batch_norm_param")
+                if params.has("use_global_stats") and not params.bool("use_global_stats"):
+                    warnings.append(
+                        f"layer '{layer.name}': use_global_stats: false is the training switch; "
+                        "the deploy net uses the stored statistics"
+                    )
+                stripped = stripped.edited(_without_switch(stripped.body))
+            if stripped is not layer:
+                new[position] = (stripped,)
+        items = net.substitute(new)
+        kept = drop_net_fields(items)
+        names = tuple(layers[0].name for layers in new.values())
+        changes = [Change(RULE, (), names, "train-only parameters dropped")] if names else []
+        return PassResult(kept, tuple(changes), (), tuple(warnings))
+
+
+def drop_net_fields(net: Net) -> Net:
+    """The net without its net-level training and debugging switches."""
+    items = tuple(
+        item for item in net.items if isinstance(item, Layer) or item.name not in _NET_FIELDS
+    )
+    return net if len(items) == len(net.items) else replace(net, items=items)
+
+
+def _layer_body(body: Message) -> Message:
+    fields = []
+    for field in drop(body.fields, _train_only):
+        new = field
+        if field.name == "param":
+            named = drop(field.body.fields, lambda f: f.name != "name")
+            new = _with_fields(field, named)
+        elif field.name.endswith("_param") and field.name != "batch_norm_param":
+            new = _with_fields(field, drop(field.body.fields, _filler))
+        fields.append(new)
+    return _same_or(body, drop(tuple(fields), _emptied(body)))
+
+
+def _train_only(field: Field) -> bool:
+    if field.name == "param":
+        return not field.body.string("name")
+    return field.name in _LAYER_FIELDS
+
+
+def _filler(field: Field) -> bool:
+    return field.name == "filler" or field.name.endswith("_filler")
+
+
+def _with_fields(field: Field, fields: tuple[Field, ...]) -> Field:
+    if not isinstance(field.value, Message) or fields == field.body.fields:
+        return field
+    return field.with_body(replace(field.body, fields=fields))
+
+
+def _emptied(before: Message) -> Callable[[Field], bool]:
+    """A test for parameter messages that held something and hold nothing now."""
+    full = {f.offset for f in before.fields if f.body.fields}
+
+    def gone(field: Field) -> bool:
+        return (
+            field.offset in full
+            and field.offset >= 0
+            and isinstance(field.value, Message)
+            and not field.value.fields
+        )
+
+    return gone
+
+
+def _same_or(body: Message, fields: tuple[Field, ...]) -> Message:
+    same = len(fields) == len(body.fields) and all(
+        a is b for a, b in zip(fields, body.fields, strict=True)
+    )
+    return body if same else replace(body, fields=fields)
+
+
+def _without_switch(body: Message) -> Message:
+    fields = []
+    for field in body.fields:
+        new = field
+        if field.name == "batch_norm_param":
+            kept = drop(field.body.fields, lambda f: f.name == "use_global_stats")
+            new = _with_fields(field, kept)
+            if not new.body.fields:
+                continue
+        fields.append(new)
+    return _same_or(body, tuple(fields))
