@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from caffefold._version import VERSION as __version__
+from caffefold import _version
 
 if TYPE_CHECKING:
     from caffefold.convert import convert, load
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     )
     from caffefold.model.net import Layer, Net
     from caffefold.report import ConvertReport
-    from caffefold.rewrite.heads import DetectionOptions
+    from caffefold.rewrite.detection import DetectionOptions
+
+__version__ = _version.VERSION
 
 __all__ = [
     "CaffefoldError",
@@ -48,7 +50,7 @@ __all__ = [
 
 _HOMES = {
     "ConvertReport": "caffefold.report",
-    "DetectionOptions": "caffefold.rewrite.heads",
+    "DetectionOptions": "caffefold.rewrite.detection",
     "Layer": "caffefold.model.net",
     "Net": "caffefold.model.net",
     "convert": "caffefold.convert",

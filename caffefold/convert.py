@@ -6,8 +6,7 @@ Nothing is put in place before the proof has passed on the files as they were wr
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,31 +23,31 @@ from caffefold.model.net import Layer, Net
 from caffefold.report import ConvertReport, FileSize
 from caffefold.rewrite import base, inputs, pipeline, placeholders
 from caffefold.rewrite.base import Change, Step
-from caffefold.rewrite.heads import DetectionOptions
+from caffefold.rewrite.detection import DetectionOptions
 from caffefold.rewrite.pipeline import Options
 
 PathLike = str | os.PathLike[str]
 SUFFIXES = (".prototxt", ".caffemodel", ".report.json")
 
 
-@contextmanager
-def load(prototxt: PathLike, caffemodel: PathLike | None = None) -> Iterator[Net]:
+def load(prototxt: PathLike, caffemodel: PathLike | None = None) -> Net:
     """Read a net, with its weights when a caffemodel is given.
 
-    The weights stay in their file until they are asked for, so use it as a context::
+    Weights stay in their file until they are asked for::
 
         with caffefold.load("deploy.prototxt", "net.caffemodel") as net:
-            print([layer.name for layer in net.layers])
+            for layer in net.layers:
+                print(layer.name, layer.type, [numpy.asarray(blob).shape for blob in layer.blobs])
+
+    The file is closed by ``with``, by ``net.close()``, or when the net is no longer used.
 
     Raises:
         InputError: a file is missing, broken, or not what it should be.
     """
     document = _read_prototxt(prototxt)
     if caffemodel is None:
-        yield Net.of(document)
-        return
-    with open_weights(os.fspath(caffemodel)) as weights:
-        yield Net.of(document, weights)
+        return Net.of(document)
+    return Net.of(document, open_weights(os.fspath(caffemodel)))
 
 
 def convert(
@@ -91,7 +90,7 @@ def convert(
     recognise.expect_caffemodel(sources[1])
     targets = _targets(Path(output), sources, force)
     with load(*sources) as net, Staging() as staging:
-        net = _reject_unfit(net)
+        _reject_unfit(net)
         deploy, preprocessing, steps = _to_deploy(net, options)
         folded, fold_steps = base.run(pipeline.fold_passes(), deploy)
         steps += fold_steps
@@ -104,9 +103,7 @@ def convert(
         report = ConvertReport(
             net=net.name,
             inputs=tuple(FileSize(str(p), p.stat().st_size) for p in sources),
-            outputs=tuple(
-                FileSize(str(t), staging.path_of(t).stat().st_size) for t in targets[:2]
-            ),
+            outputs=tuple(FileSize(str(t), staging.path_of(t).stat().st_size) for t in targets[:2]),
             layers_before=len(net.layers),
             layers_after=len(folded.layers),
             passes=steps,
@@ -126,6 +123,8 @@ def _to_deploy(
     net, steps = base.run(pipeline.view_passes(options), net)
     preprocessing = inputs.preprocessing(net)
     deploy, more = base.run(pipeline.deploy_passes(net, options), net)
+    if not any(layer.bottoms for layer in deploy.layers):
+        raise ModelError(f"{net.document.path}: nothing is left of this net once training is gone")
     placeholders.check(deploy)
     graph.validate(deploy)
     fit.check(deploy)
@@ -181,12 +180,11 @@ def _read_prototxt(path: PathLike) -> Document:
     raise InputError(f"{path}: no layers in this prototxt; is it a Caffe net?")
 
 
-def _reject_unfit(net: Net) -> Net:
+def _reject_unfit(net: Net) -> None:
     for layer in net.layers:
         if not layer.name or not layer.type:
             missing = "name" if not layer.name else "type"
             raise layer.error(f"the layer has no {missing}; add one")
-    return net
 
 
 def output_paths(output: Path) -> tuple[Path, Path, Path]:
@@ -204,7 +202,7 @@ def _targets(output: Path, sources: tuple[Path, ...], force: bool) -> tuple[Path
     targets = output_paths(output)
     for target in targets:
         for source in sources:
-            if target.exists() and os.path.samefile(target, source):
+            if target.exists() and target.samefile(source):
                 raise OutputError(f"{target}: this is an input; choose another output prefix")
     for target in targets:
         if target.exists() and not force:

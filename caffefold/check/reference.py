@@ -28,10 +28,18 @@ class Result:
 
 
 def patches(seed: int, inputs: int, count: int) -> Doubles:
-    """(inputs, count) random numbers with 0.5 <= |x| < 1.5: none vanishes, no two are alike."""
-    random = np.random.default_rng(seed)
-    numbers = random.random((inputs, count)) * 2.0 - 1.0
-    result: Doubles = numbers + np.copysign(0.5, numbers)
+    """(inputs, count) random numbers with 0.5 <= |x| < 1.5: none vanishes, no two are alike.
+
+    SplitMix64 (Steele et al. 2014) of a counter: the same numbers on every numpy, whose own
+    generators promise no stable stream; and importing those costs more than a small proof.
+    """
+    z = np.arange(1, inputs * count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z += np.uint64(seed)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    z ^= z >> np.uint64(31)
+    numbers = (z >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1.0
+    result: Doubles = (numbers + np.copysign(0.5, numbers)).reshape(inputs, count)
     return result
 
 
@@ -39,16 +47,15 @@ def patch_size(layer: Layer) -> int:
     """How many inputs meet in one output of each group, over all groups."""
     weights = layer.blobs[0]
     if layer.type == "InnerProduct":
-        return size(weights) // layer.params("inner_product_param").int("num_output")
+        return size(weights) // layer.params("inner_product_param").integer("num_output")
     shape = weights.shape
-    groups = layer.params("convolution_param").int("group")
     taps = size(weights) // (shape[0] * shape[1])
     return shape[0] * taps if layer.type == "Deconvolution" else shape[1] * _groups(layer) * taps
 
 
 def _groups(layer: Layer) -> int:
     """Convolution groups; depthwise layer types of forks may leave ``group`` out."""
-    groups = layer.params("convolution_param").int("group")
+    groups = layer.params("convolution_param").integer("group")
     if layer.type in ("ConvolutionDepthwise", "DepthwiseConvolution"):
         return layer.blobs[0].shape[0] if layer.blobs[0].shape[1] == 1 else groups
     return groups
@@ -57,7 +64,7 @@ def _groups(layer: Layer) -> int:
 def linear(layer: Layer, x: Doubles) -> Result:
     """A Convolution, Deconvolution or InnerProduct on patches ``x`` of (patch_size, count)."""
     transposed = layer.type == "Deconvolution" or (
-        layer.type == "InnerProduct" and layer.params("inner_product_param").bool("transpose")
+        layer.type == "InnerProduct" and layer.params("inner_product_param").flag("transpose")
     )
     values, weight = (_columns if transposed else _rows)(layer, x)
     magnitude = np.repeat(weight[:, None] * PATCH_LARGEST, x.shape[1], axis=1)
@@ -95,10 +102,10 @@ def _columns(layer: Layer, x: Doubles) -> tuple[Doubles, Doubles]:
     """Each output is one column: [Cin, Cout/group, taps] (deconv), [K, N] (transposed product)."""
     weights = layer.blobs[0]
     if layer.type == "Deconvolution":
-        groups = layer.params("convolution_param").int("group")
+        groups = layer.params("convolution_param").integer("group")
         rows, columns = weights.shape[0], weights.shape[1]
     else:
-        groups, columns = 1, layer.params("inner_product_param").int("num_output")
+        groups, columns = 1, layer.params("inner_product_param").integer("num_output")
         rows = size(weights) // columns
     taps = size(weights) // (rows * columns)
     values = np.zeros((groups, columns, x.shape[1]))
@@ -120,18 +127,18 @@ def pointwise(layer: Layer, x: Result) -> Result:
     if layer.type == "BatchNorm":
         mean, variance, factor = numbers
         unscale = 0.0 if factor[0, 0] == 0 else 1.0 / factor[0, 0]
-        deviation = np.sqrt(variance * unscale + layer.params("batch_norm_param").float("eps"))
+        deviation = np.sqrt(variance * unscale + layer.params("batch_norm_param").number("eps"))
         mean = mean * unscale
         return Result((values - mean) / deviation, (magnitude + np.abs(mean)) / deviation)
     if layer.type == "Scale":
         values, magnitude = values * numbers[0], magnitude * np.abs(numbers[0])
-        if layer.params("scale_param").bool("bias_term"):
+        if layer.params("scale_param").flag("bias_term"):
             values, magnitude = values + numbers[1], magnitude + np.abs(numbers[1])
         return Result(values, magnitude)
     if layer.type == "Bias":
         return Result(values + numbers[0], magnitude + np.abs(numbers[0]))
     if layer.type == "Power":
         params = layer.params("power_param")
-        factor, shift = params.float("scale"), params.float("shift")
-        return Result(values * factor + shift, magnitude * abs(factor) + abs(shift))
+        times, plus = params.number("scale"), params.number("shift")
+        return Result(values * times + plus, magnitude * abs(times) + abs(plus))
     raise NotImplementedError(layer.type)

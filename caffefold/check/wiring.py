@@ -1,7 +1,7 @@
 """Are two nets the same expression? Each value is what computes it, from what, down to the inputs.
 
-A folded layer stands for its chain: ``conv1'(x)`` reads as ``scale1(bn1(conv1(x)))``. If any layer
-read a value that folding took away, or a fold went across an in-place layer, the expressions differ.
+A folded layer stands for its chain: ``conv1'(x)`` reads as ``scale1(bn1(conv1(x)))``. If a layer
+reads a value that folding took away, or a fold went across an in-place layer, they differ.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ def _outputs(
         source = by_name.get(layer.name, layer) if layer.name in chains else layer
         if source is not layer and _settings(source, True) != _settings(layer, True):
             raise ProofError(f"layer '{layer.name}': folding changed more than its bias")
-        for j, version in enumerate(wiring.writes[position]):
+        for j, made in enumerate(wiring.writes[position]):
             value = number((layer.name, _settings(source, False), inputs, j))
             for name in chains.get(layer.name, ()):
                 value = number((name, _settings(by_name[name], False), (value,), 0))
-            values[version] = value
+            values[made] = value
     return {wiring.versions[i].blob: values[i] for i in wiring.sinks}
 
 

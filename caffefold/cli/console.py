@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import IO
 
 import click
 
 
-@dataclass(frozen=True, slots=True)
 class Console:
     """Where a command prints; ``quiet`` leaves only errors."""
 
-    quiet: bool = False
+    def __init__(self, *, quiet: bool = False, verbose: int = 0) -> None:
+        self.quiet = quiet
+        self.verbose = verbose
 
     def result(self, text: str) -> None:
         """One line of the result, on stdout."""
         if not self.quiet:
             click.echo(text, color=colour(sys.stdout))
 
-    def rows(self, rows: Iterable[tuple[str, str]]) -> None:
-        """Label and value pairs, aligned."""
-        for label, value in rows:
-            self.result(click.style(f"{label:<10}", bold=True) + value)
+    def row(self, label: str, value: str) -> None:
+        """A labelled line of the result."""
+        self.result(click.style(f"{label:<10}", bold=True) + value)
 
     def warning(self, text: str) -> None:
         """A warning, on stderr."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from caffefold.report import ConvertReport
 
 _SHOWN = 8
+_TOLD = {"placeholders": "template", "heads": "heads", "inputs": "inputs"}
 
 
 def _assignments(
@@ -108,6 +109,7 @@ def _shapes(
 @click.pass_obj
 def convert(
     console: Console,
+    /,
     prototxt: str,
     caffemodel: str,
     output: str,
@@ -129,7 +131,7 @@ def convert(
           -o out/mobilenet_ssd
     """
     from caffefold.convert import convert as run
-    from caffefold.rewrite.heads import DetectionOptions
+    from caffefold.rewrite.detection import DetectionOptions
 
     report = run(
         prototxt,
@@ -151,36 +153,31 @@ def convert(
 
 def _summary(console: Console, report: ConvertReport) -> None:
     """One screen: what went in, what was folded, what was left and why, the proof, the files."""
-    folds = list(report.folded())
-    absorbed = sum(len(chain) for _, chain in folds)
-    rows = [("net", f"{report.net or '(no name)'}: {report.layers_before} layers -> "
-             f"{report.layers_after}")]
+    before, after = report.layers_before, report.layers_after
+    console.row("net", f"{report.net or '(no name)'}: {before} layers -> {after}")
     for step in report.passes:
-        for change in step.changes:
-            if step.name in ("placeholders", "heads", "inputs"):
-                rows.append((step.name, _change_text(change.removed, change.detail)))
-    rows.append(("folded", f"{absorbed} layers into {len(folds)}"))
-    skips = report.skips
-    rows.append(("left", f"{len(skips)} layers" if skips else "nothing: every affine layer is folded"))
-    for skip in skips[:_SHOWN]:
-        rows.append(("", f"{', '.join(skip.layers)}: {skip.message} [{skip.code.value}]"))
-    if len(skips) > _SHOWN:
-        rows.append(("", f"... and {len(skips) - _SHOWN} more, see the report"))
-    if folds:
-        worst = max(report.proof.folds, key=lambda fold: fold.error)
-        rows.append(
-            (
-                "proof",
-                f"{len(folds)} folds checked, largest error {worst.error:.1e} of the largest "
-                f"output ({worst.layer}); float32 rounding allows {worst.allowed:.1e}",
-            )
-        )
-    else:
-        rows.append(("proof", "nothing was folded; all weights are unchanged"))
+        for change in step.changes if step.name in _TOLD else ():
+            subject = f"{', '.join(change.removed)}: " if change.removed else ""
+            console.row(_TOLD[step.name], subject + change.detail)
+    absorbed = sum(len(chain) for _, chain in report.folded())
+    console.row("folded", f"{absorbed} layers into {len(report.proof.folds)}")
+    console.row("left", f"{len(report.skips)} layers" if report.skips else "nothing")
+    for skip in report.skips[:_SHOWN]:
+        console.row("", f"{', '.join(skip.layers)}: {skip.message} [{skip.code.value}]")
+    if len(report.skips) > _SHOWN:
+        console.row("", f"... and {len(report.skips) - _SHOWN} more, see the report")
+    console.row("proof", _proof(report))
     for file in report.outputs:
-        rows.append(("wrote", f"{file.path} ({size(file.bytes)})"))
-    console.rows(rows)
+        console.row("wrote", f"{file.path} ({size(file.bytes)})")
 
 
-def _change_text(removed: tuple[str, ...], detail: str) -> str:
-    return f"{', '.join(removed)}: {detail}" if removed else detail
+def _proof(report: ConvertReport) -> str:
+    folds = report.proof.folds
+    if not folds:
+        return f"nothing was folded; {report.proof.unchanged_blobs} blobs are unchanged"
+    worst = max(folds, key=lambda fold: fold.error)
+    return (
+        f"{len(folds)} {'fold' if len(folds) == 1 else 'folds'} checked, largest error "
+        f"{worst.error:.1e} of the largest output ({worst.layer}); "
+        f"float32 rounding allows {worst.allowed:.1e}"
+    )

@@ -5,7 +5,6 @@ Only click is imported here: ``--help`` and ``--version`` must not wait for nump
 
 from __future__ import annotations
 
-import logging
 import sys
 
 import click
@@ -31,9 +30,12 @@ def cli(context: click.Context, verbose: int, quiet: bool) -> None:
     Example:
       caffefold convert train.prototxt snapshot.caffemodel -o out/net
     """
-    level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
-    logging.basicConfig(stream=sys.stderr, level=level, format="%(levelname)s %(message)s")
-    context.obj = console.Console(quiet=quiet)
+    context.obj = console.Console(quiet=quiet, verbose=verbose)
+    if verbose:
+        import logging
+
+        level = logging.DEBUG if verbose > 1 else logging.INFO
+        logging.basicConfig(stream=sys.stderr, level=level, format="%(name)s: %(message)s")
 
 
 cli.add_command(convert)
@@ -68,7 +70,10 @@ def run(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         return 0
     except Exception as error:
-        logging.getLogger(__name__).debug("traceback", exc_info=True)
+        import traceback
+
+        if "-vv" in (arguments or sys.argv):
+            traceback.print_exc()
         console.error(
             f"this is a bug in caffefold, not in your files: {type(error).__name__}: {error}; "
             "run again with -vv and report what it prints"

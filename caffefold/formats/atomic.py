@@ -9,6 +9,9 @@ from typing import BinaryIO
 
 from caffefold.errors import OutputError
 
+_BUFFER = 1 << 20
+_SYNC_EVERY = 0.25  # seconds
+
 
 class Staging:
     """A group of output files. ``commit`` puts all of them in place; leaving without it, none.
@@ -17,90 +20,108 @@ class Staging:
     """
 
     def __init__(self) -> None:
-        self._staged: list[tuple[Path, Path]] = []
+        self._staged: list[StagedFile] = []
 
     def __enter__(self) -> Staging:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        for temporary, _ in self._staged:
-            temporary.unlink(missing_ok=True)
+        for staged in self._staged:
+            staged.discard()
 
     def write(self, target: Path, data: bytes) -> Path:
         """Stage ``data`` as ``target``; the temporary path."""
         with self.open(target) as out:
             out.write(data)
-        return self._staged[-1][0]
+        return self.path_of(target)
 
     def open(self, target: Path) -> StagedFile:
-        """A new staged file to write ``target`` through; synced to disk when it is closed.
+        """A new staged file to write ``target`` through.
 
         Raises:
             OutputError: the directory does not take new files.
         """
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary.unlink(missing_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            handle = os.open(temporary, flags, 0o666)
-        except OSError as error:
-            raise output_error(target, error) from None
-        self._staged.append((temporary, target))
-        return StagedFile(handle, temporary, target)
+        staged = StagedFile(target)
+        self._staged.append(staged)
+        return staged
 
     def path_of(self, target: Path) -> Path:
         """Where ``target`` is staged."""
-        return next(temporary for temporary, wanted in self._staged if wanted == target)
+        return next(staged.temporary for staged in self._staged if staged.target == target)
 
     def commit(self) -> None:
-        """Rename every staged file to its target, in the order they were opened."""
-        folders = set()
-        try:
-            for temporary, target in self._staged:
-                os.replace(temporary, target)
-                folders.add(target.parent)
-        except OSError as error:
-            raise output_error(target, error) from None
-        self._staged.clear()
-        for folder in folders:
+        """Wait until every staged file is on the disk, then rename each to its target, in order.
+
+        Raises:
+            OutputError: the disk is full or failed, or a target can not be replaced.
+        """
+        for staged in self._staged:
+            staged.wait_synced()
+        for staged in self._staged:
+            try:
+                staged.temporary.replace(staged.target)
+            except OSError as error:
+                raise output_error(staged.target, error) from None
+        for folder in {staged.target.parent for staged in self._staged}:
             _sync_folder(folder)
+        self._staged.clear()
 
 
 class StagedFile:
-    """A file being staged; use ``with``. The disk works while we still compute: a thread keeps
-    syncing, so that closing does not wait for everything at once."""
+    """A file being staged; use ``with``. The disk works while we compute: a thread syncs what has
+    been written so far, and all of it once the file is complete."""
 
-    def __init__(self, handle: int, temporary: Path, target: Path) -> None:
-        self.temporary = temporary
+    def __init__(self, target: Path) -> None:
         self.target = target
-        self._handle = handle
-        self._file: BinaryIO = os.fdopen(handle, "wb", buffering=1 << 20)
-        self._done = threading.Event()
-        self._syncer: threading.Thread | None = None
+        self.temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.temporary.unlink(missing_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            self._handle = os.open(self.temporary, flags, 0o666)
+        except OSError as error:
+            raise output_error(target, error) from None
+        self._file = os.fdopen(self._handle, "wb", buffering=_BUFFER, closefd=False)
+        self._complete = threading.Event()
+        self._error: OSError | None = None
+        self._syncer = threading.Thread(target=self._keep_syncing, daemon=True)
 
     def __enter__(self) -> BinaryIO:
-        self._syncer = threading.Thread(target=self._keep_syncing, daemon=True)
         self._syncer.start()
         return self._file
 
     def __exit__(self, kind: object, value: BaseException | None, trace: object) -> None:
-        self._done.set()
-        assert self._syncer is not None
-        self._syncer.join()
         try:
-            self._file.flush()
-            if value is None:
-                os.fsync(self._handle)
             self._file.close()
         except OSError as error:
             raise output_error(self.target, error) from None
+        finally:
+            self._complete.set()
         if isinstance(value, OSError):
             raise output_error(self.target, value) from None
 
+    def wait_synced(self) -> None:
+        """Return when the file's content is on the disk; raises OutputError when it can not be."""
+        self._syncer.join()
+        if self._error is not None:
+            raise output_error(self.target, self._error)
+
+    def discard(self) -> None:
+        """Give the file up: nothing of it stays."""
+        self._complete.set()
+        if self._syncer.is_alive():
+            self._syncer.join()
+        self.temporary.unlink(missing_ok=True)
+
     def _keep_syncing(self) -> None:
-        while not self._done.wait(0.05):
-            os.fdatasync(self._handle)
+        try:
+            while not self._complete.wait(_SYNC_EVERY):
+                os.fsync(self._handle)
+            os.fsync(self._handle)
+        except OSError as error:
+            self._error = error
+        finally:
+            os.close(self._handle)
 
 
 def output_error(target: Path, error: OSError) -> OutputError:

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from caffefold.formats.wire import ByteSource
 
@@ -24,6 +24,10 @@ class Blob(Protocol):
         """The dimensions as the file or the computation gives them."""
         ...
 
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Floats:
+        """``numpy.asarray(blob)``: all numbers in the blob's shape."""
+        ...
+
     @property
     def step(self) -> int:
         """How many elements are best read at a time."""
@@ -32,6 +36,17 @@ class Blob(Protocol):
     def read(self, start: int, stop: int) -> Floats:
         """The elements ``start:stop`` in C order, float32 or float64, 1-D."""
         ...
+
+
+class AsArray:
+    """Gives a blob ``numpy.asarray(blob)``."""
+
+    __slots__ = ()
+
+    def __array__(self: Blob, dtype: DTypeLike | None = None, copy: bool | None = None) -> Floats:
+        """All numbers in the blob's shape, freshly read (so ``copy`` is always satisfied)."""
+        del copy
+        return array(self).astype(dtype or np.float32, copy=False)
 
 
 def size(blob: Blob) -> int:
@@ -52,21 +67,21 @@ def chunks(blob: Blob) -> Iterator[Floats]:
 
 
 class Piece(NamedTuple):
-    """A run of numbers in a file: ``count`` items of ``dtype``, one every ``stride`` bytes."""
+    """A run of numbers in a file: ``length`` items of ``dtype``, one every ``stride`` bytes."""
 
     start: int
-    count: int
+    length: int
     dtype: str
     stride: int
 
     @property
     def end(self) -> int:
         """Offset behind the run."""
-        return self.start + self.count * self.stride
+        return self.start + self.length * self.stride
 
 
 @dataclass(frozen=True, slots=True)
-class StoredBlob:
+class StoredBlob(AsArray):
     """A blob inside a caffemodel: its numbers stay in the file until they are read."""
 
     source: ByteSource
@@ -93,10 +108,10 @@ class StoredBlob:
         found: list[Floats] = []
         first = 0
         for piece in self.pieces:
-            lo, hi = max(start - first, 0), min(stop - first, piece.count)
+            lo, hi = max(start - first, 0), min(stop - first, piece.length)
             if lo < hi:
                 found.append(self._run(piece, lo, hi))
-            first += piece.count
+            first += piece.length
         if len(found) == 1:
             return found[0]
         return np.concatenate(found) if found else np.empty(0, "<f4")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 
 from caffefold.errors import InputError
@@ -28,7 +26,7 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
         "run 'git lfs pull' and try again",
     ),
 )
-_TEXT_CONTROL = frozenset(range(32)) - {9, 10, 11, 12, 13, 27}
+_CONTROL = bytes(set(range(32)) - {9, 10, 11, 12, 13, 27})
 
 
 def head_of(path: str | Path, role: str) -> bytes:
@@ -38,10 +36,9 @@ def head_of(path: str | Path, role: str) -> bytes:
         InputError: one line that says what is wrong with the path.
     """
     try:
-        status = os.stat(path)
-        if stat.S_ISDIR(status.st_mode):
+        if Path(path).is_dir():
             raise InputError(f"{path}: this is a directory; give the {role} file itself")
-        with open(path, "rb") as file:
+        with Path(path).open("rb") as file:
             head = file.read(_HEAD)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path of the {role}") from None
@@ -77,8 +74,8 @@ def expect_prototxt(path: str | Path) -> None:
     head = head_of(path, "prototxt")
     for signature, what, advice in _SIGNATURES:
         if head.startswith(signature):
-            advice = advice.replace(".caffemodel", "prototxt").replace("HDF5 is not read yet", "")
-            raise InputError(f"{path}: this is {what}, not a prototxt; {advice.rstrip('; ')}")
+            advised = advice if "caffemodel" not in advice else "give the .prototxt"
+            raise InputError(f"{path}: this is {what}, not a prototxt; {advised}")
     if b"\0" in head or not is_text(head):
         raise InputError(
             f"{path}: this is a binary file (a caffemodel?), not a prototxt; "
@@ -88,5 +85,5 @@ def expect_prototxt(path: str | Path) -> None:
 
 def is_text(head: bytes) -> bool:
     """Whether these bytes look like text: next to no control characters."""
-    control = sum(byte in _TEXT_CONTROL for byte in head)
+    control = len(head) - len(head.translate(None, _CONTROL))
     return control * 200 <= len(head)

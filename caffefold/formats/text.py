@@ -67,10 +67,8 @@ class Message:
 
     def last(self, name: str) -> Scalar | Message | None:
         """The value that counts for a singular field: the last one written."""
-        found = None
-        for found in self.all(name):
-            pass
-        return found
+        values = list(self.all(name))
+        return values[-1] if values else None
 
     def message(self, name: str) -> Message | None:
         """The last sub-message called ``name``."""
@@ -181,16 +179,19 @@ def _pieces(message: Message) -> Iterator[str]:
 # ---------------------------------------------------------------------------------- strings
 
 _ESCAPE = re.compile(
-    r"\\(?:x([0-9A-Fa-f]{1,2})|([0-7]{1,3})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))", re.S
+    r"\\(?:x([0-9A-Fa-f]{1,2})|([0-7]{1,3})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))", re.DOTALL
 )
 _SIMPLE = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
-_STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"|\'((?:[^\'\\\n]|\\.)*)\'', re.S)
+_STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"|\'((?:[^\'\\\n]|\\.)*)\'', re.DOTALL)
 
 
 def unquote(raw: str) -> str:
     """The text a string token stands for; adjacent strings join; a bare word is itself."""
-    if raw[:1] not in ("'", '"'):
+    mark = raw[:1]
+    if mark not in ("'", '"'):
         return raw
+    if "\\" not in raw and raw.find(mark, 1) == len(raw) - 1:
+        return raw[1:-1]
     inner = "".join(a or b for a, b in _STRING.findall(raw))
     return _ESCAPE.sub(_unescape, inner) if "\\" in inner else inner
 

@@ -42,7 +42,7 @@ _SKIP = re.compile(_TRIVIA)
 _END = re.compile(_TRAIL)
 _ITEM = re.compile(rf"{_STRINGS}|{_BARE}")
 _CLOSER = {"{": "}", "<": ">"}
-_CONFLICT = re.compile(r"^(<{7}|={7}|>{7}|\|{7})(?: |\r?$)", re.M)
+_CONFLICT = re.compile(r"^(<{7}|={7}|>{7}|\|{7})(?: |\r?$)", re.MULTILINE)
 
 
 def read(path: str | Path) -> Document:
@@ -145,7 +145,9 @@ class _Parser:
         if char in ("'", '"') and char:
             return self.error(at, f"the string of '{name}' is not closed on its line")
         if not char:
-            return self.error(match.start(2), f"the file ends behind '{name}'; its value is missing")
+            return self.error(
+                match.start(2), f"the file ends behind '{name}'; its value is missing"
+            )
         if char in "}>" or "\n" in match[3]:
             return self.error(match.start(2), f"'{name}' has no value")
         return self.error(at, f"'{name}' has no readable value: unexpected {char!r}")

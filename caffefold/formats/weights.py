@@ -184,13 +184,14 @@ def _blob(source: ByteSource, outer: WireField, what: str) -> StoredBlob:
         runs[raw_type] = [_piece(source, raw, raw_type, what)]
     # Caffe reads double_data first when both are there (blob.cpp, FromProto).
     pieces = runs.get("<f8") or next(iter(runs.values()), [])
-    count = sum(piece.count for piece in pieces)
+    count = sum(piece.length for piece in pieces)
     dims = tuple(legacy) if shape is None else shape
     if any(dim < 0 for dim in dims) or len(dims) > MAX_DIMS:
         raise source.error(outer.tag_start, f"{what}: impossible shape {list(dims)}")
     if prod(dims) != count:
         raise source.error(
-            outer.tag_start, f"{what}: shape {list(dims)} wants {prod(dims)} numbers, {count} stored"
+            outer.tag_start,
+            f"{what}: shape {list(dims)} wants {prod(dims)} numbers, {count} stored",
         )
     return StoredBlob(source, dims, tuple(pieces), tuple(extra))
 

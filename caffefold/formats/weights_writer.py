@@ -151,11 +151,12 @@ def _write(out: BinaryIO, source: WeightsFile, part: _Part) -> None:
     if isinstance(part, bytes):
         out.write(part)
     elif isinstance(part, _Range):
-        for start in range(part.start, part.end, _COPY):
-            out.write(source.source.read(start, min(start + _COPY, part.end)))
+        out.writelines(
+            source.source.read(start, min(start + _COPY, part.end))
+            for start in range(part.start, part.end, _COPY)
+        )
     else:
-        for numbers in _rounded(part):
-            out.write(numbers.data)
+        out.writelines(numbers.data for numbers in _rounded(part))
 
 
 def _rounded(part: _Numbers) -> Iterator[np.ndarray[tuple[int], np.dtype[np.float32]]]:

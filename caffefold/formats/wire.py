@@ -21,7 +21,7 @@ _FIXED_SIZE = {FIXED64: 8, FIXED32: 4}
 
 
 class WireField(NamedTuple):
-    """One field: ``start:end`` is its payload, ``tag_start:end`` all of it, ``value`` a varint's."""
+    """One field: ``start:end`` is its payload, ``tag_start:end`` all; ``value`` is a varint's."""
 
     number: int
     wire_type: int
@@ -36,6 +36,7 @@ class ByteSource:
 
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
+        self._fd = -1
         self._fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         self.size = os.fstat(self._fd).st_size
         self._window = b""
@@ -47,8 +48,11 @@ class ByteSource:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        self.close()
+
     def close(self) -> None:
-        """Close the file; a second call does nothing."""
+        """Close the file; a second call does nothing. It also closes when nobody uses it."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -73,6 +77,9 @@ class ByteSource:
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
         """(value, offset behind it) of the varint at ``at``; it may not reach beyond ``end``."""
+        index = at - self._window_start
+        if at < end and 0 <= index < len(self._window) and self._window[index] < 0x80:
+            return self._window[index], at + 1  # nearly always: one byte, already here
         value = shift = 0
         for position in range(at, end):
             byte = self._byte(position)

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from caffefold.formats.blob import CHUNK, Blob, Floats
+from caffefold.formats.blob import CHUNK, AsArray, Blob, Floats
 
 Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ArrayBlob:
+class ArrayBlob(AsArray):
     """Numbers in memory, such as a folded bias; float64 until they are written."""
 
     numbers: Doubles
@@ -37,7 +37,7 @@ class ArrayBlob:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ScaledBlob:
+class ScaledBlob(AsArray):
     """``source`` seen as ``view = (groups, rows, columns, inner)``, each entry times two factors.
 
     ``w'[g, r, c, i] = w[g, r, c, i] * row[g, r] * column[g, c]``: every fold into every linear
@@ -66,7 +66,7 @@ class ScaledBlob:
     def step(self) -> int:
         """Elements to read at a time: whole rows where they fit into the cache."""
         width = self.view[2] * self.view[3]
-        return max(CHUNK // width * width, CHUNK if width > CHUNK else width)
+        return max(CHUNK // width * width, min(width, CHUNK))
 
     def times(self, *, row: Doubles | None = None, column: Doubles | None = None) -> ScaledBlob:
         """The same blob with further factors, shaped (groups, rows) and (groups, columns)."""

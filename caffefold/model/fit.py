@@ -53,10 +53,16 @@ def check(net: Net) -> None:
 def wants_blobs(layer: Layer) -> bool:
     """Whether a layer of this type holds learned numbers."""
     if layer.type == "Scale" and len(layer.bottoms) > 1:
-        return layer.params("scale_param").bool("bias_term")
+        return layer.params("scale_param").flag("bias_term")
     if layer.type == "Bias" and len(layer.bottoms) > 1:
         return False
     return layer.type in _WITH_BLOBS
+
+
+def _some(names: list[str]) -> str:
+    """The first few of a list, and how many more there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def _hint(net: Net, missing: list[Layer]) -> str:
@@ -108,14 +114,14 @@ def _expected(layer: Layer) -> list[tuple[int, ...]] | None:
         return _convolution(layer)
     if layer.type == "InnerProduct":
         params = layer.params("inner_product_param")
-        outputs = params.int("num_output")
-        weights = (0, outputs) if params.bool("transpose") else (outputs, 0)
-        return [weights, (outputs,)] if params.bool("bias_term") else [weights]
+        outputs = params.integer("num_output")
+        weights = (0, outputs) if params.flag("transpose") else (outputs, 0)
+        return [weights, (outputs,)] if params.flag("bias_term") else [weights]
     if layer.type == "BatchNorm" and len(layer.blobs) == 3:
         channels = prod(layer.blobs[0].shape)
         return [(channels,), (channels,), (1,)]
     if layer.type == "Scale" and len(layer.bottoms) == 1:
-        bias = layer.params("scale_param").bool("bias_term")
+        bias = layer.params("scale_param").flag("bias_term")
         shape = layer.blobs[0].shape
         return [shape, shape] if bias else [shape]
     return None
@@ -123,14 +129,14 @@ def _expected(layer: Layer) -> list[tuple[int, ...]] | None:
 
 def _convolution(layer: Layer) -> list[tuple[int, ...]]:
     params = layer.params("convolution_param")
-    outputs, groups = params.int("num_output"), params.int("group")
+    outputs, groups = params.integer("num_output"), params.integer("group")
     shape = layer.blobs[0].shape
-    kernel = params.ints("kernel_size")
+    kernel = params.integers("kernel_size")
     if params.has("kernel_h") or params.has("kernel_w"):
-        kernel = (params.int("kernel_h"), params.int("kernel_w"))
+        kernel = (params.integer("kernel_h"), params.integer("kernel_w"))
     axes = max(len(shape) - 2, 0)
     kernel = kernel * axes if len(kernel) == 1 else kernel
     per_group = outputs // max(groups, 1)
     channels = (0, per_group) if layer.type == "Deconvolution" else (outputs, 0)
     weights = (*channels, *(kernel or (0,) * axes))
-    return [weights, (outputs,)] if params.bool("bias_term") else [weights]
+    return [weights, (outputs,)] if params.flag("bias_term") else [weights]

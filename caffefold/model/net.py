@@ -97,6 +97,17 @@ class Net:
             items.append(layer)
         return cls(document, tuple(items), weights)
 
+    def __enter__(self) -> Net:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the caffemodel; blobs can not be read any more. A second call does nothing."""
+        if self.weights is not None:
+            self.weights.close()
+
     @property
     def name(self) -> str:
         """The net's own name."""
@@ -142,7 +153,7 @@ class Net:
 
     def without(self, indices: Iterable[int]) -> Net:
         """A net without the layers at these positions."""
-        return self.substitute({i: () for i in indices})
+        return self.substitute(dict.fromkeys(indices, ()))
 
     def to_document(self) -> Document:
         """The text as it will be printed."""

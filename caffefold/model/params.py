@@ -39,15 +39,15 @@ class Params:
         """Whether the text sets ``name``."""
         return any(True for _ in self._values(name))
 
-    def int(self, name: str) -> int:
+    def integer(self, name: str) -> int:
         """The integer field ``name``, or its default."""
-        return self.ints(name)[-1] if self.has(name) else int(self._field(name).default_value)
+        return self.integers(name)[-1] if self.has(name) else int(self._field(name).default_value)
 
-    def float(self, name: str) -> float:
+    def number(self, name: str) -> float:
         """The float field ``name``, or its default."""
-        return self.floats(name)[-1] if self.has(name) else float(self._field(name).default_value)
+        return self.numbers(name)[-1] if self.has(name) else float(self._field(name).default_value)
 
-    def bool(self, name: str) -> bool:
+    def flag(self, name: str) -> bool:
         """The bool field ``name``, or its default."""
         result = bool(self._field(name).default_value)
         for offset, raw in self._scalars(name):
@@ -60,7 +60,7 @@ class Params:
         """The name of the enum field's value, whether it was written as name, string or number."""
         values = self._field(name).enum_type
         assert values is not None, name
-        result = values.values_by_number[int(self._field(name).default_value)].name
+        result = str(values.values_by_number[int(self._field(name).default_value)].name)
         for offset, raw in self._scalars(name):
             word = unquote(raw)
             if word.isdecimal() and int(word) in values.values_by_number:
@@ -74,11 +74,11 @@ class Params:
         """The string field ``name``, or its default."""
         return self.message.string(name, str(self._field(name).default_value or ""))
 
-    def ints(self, name: str) -> tuple[int, ...]:
+    def integers(self, name: str) -> tuple[int, ...]:
         """All values of an integer field."""
         return tuple(self._int(o, name, raw) for o, raw in self._scalars(name))
 
-    def floats(self, name: str) -> tuple[float, ...]:
+    def numbers(self, name: str) -> tuple[float, ...]:
         """All values of a float field."""
         return tuple(self._float(o, name, raw) for o, raw in self._scalars(name))
 

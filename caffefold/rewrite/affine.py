@@ -19,7 +19,7 @@ from caffefold.rewrite.base import Refusal, SkipCode
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Affine:
-    """``y = scale * x + shift`` along the channels; length C, or length 1 for all channels alike."""
+    """``y = scale * x + shift`` per channel; length C, or length 1 for all channels alike."""
 
     scale: Doubles
     shift: Doubles
@@ -56,7 +56,9 @@ def of_layer(layer: Layer, rank: int) -> Affine | Refusal:
     bad = ~(np.isfinite(result.scale) & np.isfinite(result.shift))
     if bad.any():
         channel = int(np.flatnonzero(bad)[0])
-        return Refusal(SkipCode.NOT_FINITE, f"its result is not a finite number in channel {channel}")
+        return Refusal(
+            SkipCode.NOT_FINITE, f"its result is not a finite number in channel {channel}"
+        )
     return result
 
 
@@ -68,7 +70,7 @@ def is_affine_type(layer: Layer) -> bool:
 def _batch_norm(layer: Layer, rank: int) -> Affine | Refusal:
     del rank  # always along axis 1
     params = layer.params("batch_norm_param")
-    if params.has("use_global_stats") and not params.bool("use_global_stats"):
+    if params.has("use_global_stats") and not params.flag("use_global_stats"):
         return Refusal(
             SkipCode.BATCH_STATISTICS,
             "use_global_stats: false makes it use the statistics of each batch",
@@ -86,7 +88,7 @@ def _batch_norm(layer: Layer, rank: int) -> Affine | Refusal:
         )
     unscale = 0.0 if factor[0] == 0 else 1.0 / factor[0]
     with np.errstate(all="ignore"):
-        scale = 1.0 / np.sqrt(variance * unscale + params.float("eps"))
+        scale = 1.0 / np.sqrt(variance * unscale + params.number("eps"))
         return Affine(scale, -(mean * unscale) * scale)
 
 
@@ -98,7 +100,7 @@ def _scale(layer: Layer, rank: int) -> Affine | Refusal:
     if refusal:
         return refusal
     gamma = _vector(layer, 0)
-    if params.bool("bias_term"):
+    if params.flag("bias_term"):
         return Affine(gamma, _vector(layer, 1)) if len(layer.blobs) > 1 else _no_weights()
     return Affine(gamma, np.zeros(1))
 
@@ -112,9 +114,9 @@ def _bias(layer: Layer, rank: int) -> Affine | Refusal:
 def _power(layer: Layer, rank: int) -> Affine | Refusal:
     del rank
     params = layer.params("power_param")
-    if params.float("power") != 1:
-        return Refusal(SkipCode.NOT_LINEAR, f"its power is {params.float('power'):g}, not 1")
-    return Affine(np.array([params.float("scale")]), np.array([params.float("shift")]))
+    if params.number("power") != 1:
+        return Refusal(SkipCode.NOT_LINEAR, f"its power is {params.number('power'):g}, not 1")
+    return Affine(np.array([params.number("scale")]), np.array([params.number("shift")]))
 
 
 _SOURCES: dict[str, Callable[[Layer, int], Affine | Refusal]] = {
@@ -136,7 +138,7 @@ def _no_weights() -> Refusal:
 def _axis_refusal(layer: Layer, field: str, rank: int) -> Refusal | None:
     """None when the parameter lies along the channel axis, or is one number for all."""
     params = layer.params(field)
-    axis, num_axes = params.int("axis"), params.int("num_axes")
+    axis, num_axes = params.integer("axis"), params.integer("num_axes")
     if num_axes == 0:
         return None
     axis += rank if axis < 0 else 0

@@ -94,8 +94,6 @@ def run(passes: tuple[Pass, ...], net: Net) -> tuple[Net, tuple[Step, ...]]:
     for step in passes:
         result = step.run(net)
         before, after = len(net.layers), len(result.net.layers)
-        steps.append(
-            Step(step.name, before, after, result.changes, result.skips, result.warnings)
-        )
+        steps.append(Step(step.name, before, after, result.changes, result.skips, result.warnings))
         net = result.net
     return net, tuple(steps)

@@ -156,17 +156,13 @@ class _Folder:
             return Refusal(SkipCode.NOT_LINEAR, "its input is the net's input")
         source = self.layers[version.producer]
         if len(version.readers) > 1:
-            others = sorted(
-                {f"'{self.layers[r].name}'" for r in version.readers if r != position}
-            )
+            others = sorted({f"'{self.layers[r].name}'" for r in version.readers if r != position})
             return Refusal(
                 SkipCode.SEVERAL_READERS,
                 f"what '{source.name}' computes is also read by {', '.join(others)}",
             )
         if affine.is_affine_type(source):
-            return Refusal(
-                SkipCode.NOT_LINEAR, f"it follows '{source.name}', which stays as it is"
-            )
+            return Refusal(SkipCode.NOT_LINEAR, f"it follows '{source.name}', which stays as it is")
         return Refusal(
             SkipCode.NOT_LINEAR,
             f"its input comes from '{source.name}' ({source.type}), which holds no linear weights",

@@ -17,19 +17,13 @@ from caffefold.model import graph
 from caffefold.model.graph import Graph
 from caffefold.model.net import Layer, Net
 from caffefold.rewrite.base import Change, PassResult
+from caffefold.rewrite.kinds import is_data
 from caffefold.rewrite.linear import PARAMETERS
 
 RULE = "inputs"
-DATA_LAYERS = {
-    "Data": "data_param",
-    "AnnotatedData": "data_param",
-    "ImageData": "image_data_param",
-    "HDF5Data": "hdf5_data_param",
-    "MemoryData": "memory_data_param",
-    "WindowData": "window_data_param",
-    "VideoData": "video_data_param",
-}
-_SAME_CHANNELS = frozenset({"Power", "ReLU", "PReLU", "Pooling", "Dropout", "LRN", "Split", "Normalize"})
+_SAME_CHANNELS = frozenset(
+    {"Power", "ReLU", "PReLU", "Pooling", "Dropout", "LRN", "Split", "Normalize"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +45,7 @@ class ConvertInputs:
         changes = []
         known = set(net.inputs)
         for position, layer in enumerate(net.layers):
-            if layer.type not in DATA_LAYERS:
+            if not is_data(layer):
                 continue
             read = [v for v in wiring.writes[position] if wiring.versions[v].readers]
             blobs = tuple(wiring.versions[v].blob for v in read)
@@ -88,6 +82,10 @@ class ConvertInputs:
         return Layer.of(made, net.document)
 
 
+def _is_label(layer: Layer) -> bool:
+    return layer.tops[0] == "label"
+
+
 def _shape(net: Net, wiring: Graph, layer: Layer, version: int) -> tuple[int, ...]:
     """Batch 1, channels from the first weights, height and width from the transformation."""
     blob = wiring.versions[version].blob
@@ -105,28 +103,28 @@ def _shape(net: Net, wiring: Graph, layer: Layer, version: int) -> tuple[int, ..
 def image_size(layer: Layer) -> tuple[int, int]:
     """(height, width) in pixels that a data layer's images end up with; zeros when unknown."""
     transform = layer.params("transform_param")
-    if transform.int("crop_size"):
-        return transform.int("crop_size"), transform.int("crop_size")
+    if transform.integer("crop_size"):
+        return transform.integer("crop_size"), transform.integer("crop_size")
     resize = transform.sub("resize_param")
-    if resize.int("height") and resize.int("width"):
-        return resize.int("height"), resize.int("width")
+    if resize.integer("height") and resize.integer("width"):
+        return resize.integer("height"), resize.integer("width")
     if layer.type == "ImageData":
         image = layer.params("image_data_param")
-        return image.int("new_height"), image.int("new_width")
+        return image.integer("new_height"), image.integer("new_width")
     if layer.type == "MemoryData":
         memory = layer.params("memory_data_param")
-        return memory.int("height"), memory.int("width")
+        return memory.integer("height"), memory.integer("width")
     return 0, 0
 
 
 def _declared_channels(layer: Layer) -> int:
     transform = layer.params("transform_param")
     if layer.type == "MemoryData":
-        return layer.params("memory_data_param").int("channels")
-    if transform.bool("force_gray"):
+        return layer.params("memory_data_param").integer("channels")
+    if transform.flag("force_gray"):
         return 1
-    means = len(transform.floats("mean_value"))
-    return 3 if transform.bool("force_color") or means == 3 else 0
+    means = len(transform.numbers("mean_value"))
+    return 3 if transform.flag("force_color") or means == 3 else 0
 
 
 def _channels(net: Net, wiring: Graph, version: int) -> int:
@@ -144,7 +142,7 @@ def _channels(net: Net, wiring: Graph, version: int) -> int:
                 return size(layer.blobs[0])
             if layer.blobs and layer.type in PARAMETERS and layer.type != "InnerProduct":
                 shape = layer.blobs[0].shape
-                groups = layer.params("convolution_param").int("group")
+                groups = layer.params("convolution_param").integer("group")
                 return shape[0] if layer.type == "Deconvolution" else shape[1] * groups
             if layer.type in _SAME_CHANNELS and len(layer.bottoms) == 1:
                 queue += wiring.writes[reader]
@@ -154,7 +152,7 @@ def _channels(net: Net, wiring: Graph, version: int) -> int:
 def preprocessing(net: Net) -> tuple[dict[str, Any], ...]:
     """What every data layer of a training net does to its images, in plain values."""
     return tuple(
-        _preprocessing(layer) for layer in net.layers if layer.type in DATA_LAYERS and layer.tops
+        _preprocessing(layer) for layer in net.layers if is_data(layer) and not _is_label(layer)
     )
 
 
@@ -167,14 +165,14 @@ def _preprocessing(layer: Layer) -> dict[str, Any]:
         found["height"], found["width"] = height, width
     if transform.has("resize_param"):
         found["resize_mode"] = resize.enum("resize_mode")
-    if transform.int("crop_size"):
-        found["crop_size"] = transform.int("crop_size")
+    if transform.integer("crop_size"):
+        found["crop_size"] = transform.integer("crop_size")
     if transform.has("mean_value"):
-        found["mean_value"] = [_short(v) for v in transform.floats("mean_value")]
+        found["mean_value"] = [_short(v) for v in transform.numbers("mean_value")]
     if transform.has("mean_file"):
         found["mean_file"] = transform.string("mean_file")
     if transform.has("scale"):
-        found["scale"] = _short(transform.float("scale"))
+        found["scale"] = _short(transform.number("scale"))
     return found
 
 

@@ -51,23 +51,23 @@ def of_layer(layer: Layer) -> Linear | Refusal:
     shape = layer.blobs[0].shape
     params = layer.params(PARAMETERS[layer.type])
     if layer.type == "InnerProduct":
-        outputs = params.int("num_output")
+        outputs = params.integer("num_output")
         inputs = size(layer.blobs[0]) // outputs
-        if params.int("axis") != 1:
+        if params.integer("axis") != 1:
             return Refusal(
                 SkipCode.NOT_CHANNEL_AXIS,
-                f"'{layer.name}' has axis {params.int('axis')}; its outputs are not axis 1",
+                f"'{layer.name}' has axis {params.integer('axis')}; its outputs are not axis 1",
             )
-        if params.bool("transpose"):
+        if params.flag("transpose"):
             return Linear((1, inputs, outputs, 1), False, outputs, 2)
         return Linear((1, outputs, 1, inputs), True, outputs, 2)
-    if params.int("axis") != 1:
+    if params.integer("axis") != 1:
         return Refusal(
             SkipCode.NOT_CHANNEL_AXIS,
-            f"'{layer.name}' has axis {params.int('axis')}; its channels are not axis 1",
+            f"'{layer.name}' has axis {params.integer('axis')}; its channels are not axis 1",
         )
     inner = prod(shape[2:])
-    groups = params.int("group")
+    groups = params.integer("group")
     if layer.type == "Deconvolution":
         view = (groups, shape[0] // groups, shape[1], inner)
         return Linear(view, False, shape[1] * groups, len(shape))

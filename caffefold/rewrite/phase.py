@@ -10,12 +10,13 @@ Source: net.cpp, FilterNet and StateMeetsRule.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from caffefold.formats import schema
 from caffefold.model.net import Layer, Net
 from caffefold.model.params import Params
 from caffefold.rewrite.base import Change, PassResult
+from caffefold.rewrite.kinds import is_loss
 
 RULE = "phase"
 
@@ -33,7 +34,7 @@ class State:
 class SelectPhase:
     """Keep the layers a deploy net is made from; drop the rules' other layers."""
 
-    state: State = State()
+    state: State = field(default_factory=State)
     name: str = RULE
 
     def run(self, net: Net) -> PassResult:
@@ -70,17 +71,17 @@ def included(layer: Layer, state: State) -> bool:
 
 def _rules(layer: Layer, name: str) -> Iterator[Params]:
     descriptor = schema.message("NetStateRule")
-    for field in layer.body.fields:
-        if field.name == name:
-            yield Params(layer.document, field.body, descriptor, f"layer '{layer.name}'")
+    for rule in layer.body.fields:
+        if rule.name == name:
+            yield Params(layer.document, rule.body, descriptor, f"layer '{layer.name}'")
 
 
 def _meets(rule: Params, state: State) -> bool:
     if rule.has("phase") and rule.enum("phase") != state.phase:
         return False
-    if rule.has("min_level") and state.level < rule.int("min_level"):
+    if rule.has("min_level") and state.level < rule.integer("min_level"):
         return False
-    if rule.has("max_level") and state.level > rule.int("max_level"):
+    if rule.has("max_level") and state.level > rule.integer("max_level"):
         return False
     if not all(stage in state.stages for stage in rule.message.strings("stage")):
         return False
@@ -97,7 +98,7 @@ def _lent(
     missing = read - made
     dangling = {top for i in kept for top in layers[i].tops} - read
     for i in spare:
-        if not layers[i].bottoms and missing.intersection(layers[i].tops):
-            yield i
-        elif layers[i].type.endswith("Loss") and dangling.intersection(layers[i].bottoms):
+        layer = layers[i]
+        makes_missing = not layer.bottoms and missing.intersection(layer.tops)
+        if makes_missing or (is_loss(layer) and dangling.intersection(layer.bottoms)):
             yield i

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from caffefold.model.net import Net
-from caffefold.rewrite import inputs
 from caffefold.rewrite.base import Pass
+from caffefold.rewrite.detection import DetectionOptions
 from caffefold.rewrite.fold import Fold
-from caffefold.rewrite.heads import ConvertHeads, DetectionOptions, is_loss
+from caffefold.rewrite.heads import ConvertHeads
 from caffefold.rewrite.inputs import ConvertInputs
+from caffefold.rewrite.kinds import is_data, is_loss
 from caffefold.rewrite.phase import SelectPhase
 from caffefold.rewrite.placeholders import FillPlaceholders
 from caffefold.rewrite.strip import Strip
@@ -23,7 +24,7 @@ class Options:
     classes: int | None = None
     values: Mapping[str, str] = field(default_factory=dict)
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    detection: DetectionOptions = DetectionOptions()
+    detection: DetectionOptions = field(default_factory=DetectionOptions)
 
 
 def view_passes(options: Options) -> tuple[Pass, ...]:
@@ -54,4 +55,4 @@ def fold_passes() -> tuple[Pass, ...]:
 
 def is_training_net(net: Net) -> bool:
     """Whether there is anything of training in it: data layers or losses."""
-    return any(layer.type in inputs.DATA_LAYERS or is_loss(layer) for layer in net.layers)
+    return any(is_data(layer) or is_loss(layer) for layer in net.layers)

@@ -17,9 +17,14 @@ from caffefold.model import placeholder
 from caffefold.model.net import Layer, Net
 from caffefold.model.params import parse_int
 from caffefold.rewrite.base import Change, PassResult
+from caffefold.rewrite.classes import detector_classes
 from caffefold.rewrite.linear import PARAMETERS
 
 RULE = "placeholders"
+_DETECTORS = {
+    "MultiBoxLoss": "multibox_loss_param",
+    "DetectionOutput": "detection_output_param",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,9 @@ class FillPlaceholders:
         seen = _Observed()
         for layer, raw, number in _observations(net):
             seen.add(layer, raw, number)
+        for layer, raw, number in _class_observations(net):
+            if placeholder.name_of(raw) not in seen.values:
+                seen.add(layer, raw, number)
         values = dict(seen.values)
         for name, value in self.values.items():
             if name in values and values[name] != value:
@@ -61,6 +69,8 @@ class FillPlaceholders:
                 )
             classes = seen.classes
         filled: dict[str, str] = {}
+        if self.classes is not None:
+            _check_classes(net, self.classes)
         items = tuple(_fill_item(item, values, classes, filled) for item in net.items)
         changes = [Change(RULE, (), (), f"{raw} = {value}") for raw, value in filled.items()]
         return PassResult(replace(net, items=items) if filled else net, tuple(changes))
@@ -129,13 +139,37 @@ def _observations(net: Net) -> Iterator[tuple[Layer, str, int]]:
                 yield layer, value.raw, number
 
 
+def _detectors(net: Net) -> Iterator[tuple[Layer, str]]:
+    """(layer, num_classes as written) of each detection layer."""
+    for layer in net.layers:
+        message = layer.body.message(_DETECTORS.get(layer.type, ""))
+        value = message.last("num_classes") if message is not None else None
+        if isinstance(value, Scalar):
+            yield layer, value.raw
+
+
+def _class_observations(net: Net) -> Iterator[tuple[Layer, str, int]]:
+    """(layer, placeholder, classes its weights speak of) for each templated num_classes."""
+    for layer, raw in _detectors(net):
+        if parse_int(raw) is None:
+            number = detector_classes(net, layer)
+            if number:
+                yield layer, raw, number
+
+
+def _check_classes(net: Net, classes: int) -> None:
+    for layer, raw in _detectors(net):
+        if parse_int(raw) not in (None, classes):
+            raise UsageError(f"--classes {classes}: layer '{layer.name}' says num_classes: {raw}")
+
+
 def _outputs(layer: Layer, message: Message) -> int:
     """num_output as the blobs of a linear layer tell it; 0 when they do not."""
     shape = layer.blobs[0].shape
     if len(shape) < 2:
         return 0
     if layer.type == "Deconvolution":
-        return shape[1] * layer.params("convolution_param").int("group")
+        return shape[1] * layer.params("convolution_param").integer("group")
     transposed = message.last("transpose")
     if isinstance(transposed, Scalar) and transposed.raw in ("true", "1", "True"):
         return shape[-1]

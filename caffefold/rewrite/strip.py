@@ -38,7 +38,7 @@ class Strip:
             stripped = layer.edited(_layer_body(layer.body))
             if layer.type == "BatchNorm" and self.trained:
                 params = layer.params("batch_norm_param")
-                if params.has("use_global_stats") and not params.bool("use_global_stats"):
+                if params.has("use_global_stats") and not params.flag("use_global_stats"):
                     warnings.append(
                         f"layer '{layer.name}': use_global_stats: false is the training switch; "
                         "the deploy net uses the stored statistics"
