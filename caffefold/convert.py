@@ -6,7 +6,7 @@ Nothing is put in place before the proof has passed on the files as they were wr
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,10 @@ def convert(
     values: Mapping[str, str] | None = None,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     detection: DetectionOptions | None = None,
+    fold: str = "all",
+    collapse: bool = True,
+    keep: Iterable[str] = (),
+    unshare: bool = False,
     force: bool = False,
 ) -> ConvertReport:
     """Turn a training net and its snapshot into a folded deploy pair, proven equal.
@@ -71,6 +75,11 @@ def convert(
         values: values of other placeholders, by name.
         input_shapes: shapes of inputs by blob, such as ``{"data": (1, 3, 300, 300)}``.
         detection: thresholds of the DetectionOutput that replaces a MultiBoxLoss.
+        fold: ``"all"``; ``"output"``: only into the layer that an affine layer follows;
+            ``"none"``: nothing is folded, and Dropout stays.
+        collapse: make one Scale layer of neighbouring affine layers that can not be folded.
+        keep: glob patterns of names of layers that folding leaves alone.
+        unshare: give layers that share weights their own, so that they can be folded into.
         force: replace existing results.
 
     Returns:
@@ -84,7 +93,14 @@ def convert(
     """
     sources = (Path(prototxt), Path(caffemodel))
     options = Options(
-        classes, dict(values or {}), dict(input_shapes or {}), detection or DetectionOptions()
+        classes=classes,
+        values=dict(values or {}),
+        input_shapes=dict(input_shapes or {}),
+        fold=fold,
+        collapse=collapse,
+        keep=tuple(keep),
+        unshare=unshare,
+        detection=detection or DetectionOptions(),
     )
     recognise.expect_prototxt(sources[0])
     recognise.expect_caffemodel(sources[1])
@@ -92,7 +108,7 @@ def convert(
     with load(*sources) as net, Staging() as staging:
         _reject_unfit(net)
         deploy, preprocessing, steps = _to_deploy(net, options)
-        folded, fold_steps = base.run(pipeline.fold_passes(), deploy)
+        folded, fold_steps = base.run(pipeline.fold_passes(options), deploy)
         steps += fold_steps
         result = _with_comment(folded, _comment(preprocessing))
         text = staging.write(targets[0], result.to_document().encode())
@@ -143,7 +159,9 @@ def _new_layers(net: Net, result: Net) -> dict[str, NewLayer | None]:
     assert net.weights is not None
     new.update((r.name, None) for r in net.weights.layers if r.type == "Split")
     for layer in reversed(result.layers):
-        new[layer.name] = NewLayer(layer.bottoms, layer.tops, layer.blobs)
+        record = layer.record
+        as_scale = layer.type == "Scale" and record is not None and layer.blobs != record.blobs
+        new[layer.name] = NewLayer(layer.bottoms, layer.tops, layer.blobs, as_scale)
     return new
 
 

@@ -1,10 +1,11 @@
 """The proof: what was written computes what was read.
 
-Three checks, on the files read back from disk:
+On the files read back from disk:
 
-1. wiring (check/wiring.py): both nets are the same expression, once every fold is written out;
-2. each fold: the folded layer against linear layer + BatchNorm + Scale ... on random patches, in
-   float64. The error may be what rounding each weight once to float32 can cause, and no more:
+1. both nets are walked side by side (check/equal.py): no layer may be fed with anything else than
+   before, other than by a map that the layers around it have absorbed;
+2. every linear layer whose numbers or input changed is checked on random patches, in float64. The
+   error may be what rounding each weight once to float32 can cause, and no more:
    ``|y' - y| <= 2^-24 * (sum |W'| |x| + |b'|)``, plus float64's own noise;
 3. every other blob equals the original, number for number.
 """
@@ -16,11 +17,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffefold.check import reference, wiring
+from caffefold.check import reference
+from caffefold.check.equal import SUFFIX, Comparison, Value, same
+from caffefold.check.reference import Doubles, Map, Result
 from caffefold.errors import ProofError
 from caffefold.formats.blob import Blob, chunks, size
 from caffefold.model.net import Layer, Net
-from caffefold.rewrite.base import Change
+from caffefold.rewrite.base import Absorbed, Change
 
 FLOAT32_ROUNDING = 2.0**-24  # half a unit in the last place, relative
 FLOAT32_TINY = 2.0**-149  # below this nothing can be told apart
@@ -32,7 +35,7 @@ _LARGE = 1 << 24  # weights; larger layers get one patch: it meets every weight 
 
 @dataclass(frozen=True, slots=True)
 class FoldProof:
-    """One fold checked. Both figures are relative to the largest output of the layer."""
+    """One layer checked. Both figures are relative to its largest output."""
 
     layer: str
     folded: tuple[str, ...]
@@ -57,72 +60,137 @@ class Proof:
         return max((fold.error for fold in self.folds), default=0.0)
 
 
-def prove(original: Net, written: Net, folds: Iterable[Change]) -> Proof:
+def prove(original: Net, written: Net, changes: Iterable[Change]) -> Proof:
     """Check ``written`` (read back from disk) against ``original`` (deploy net, not folded).
 
     Raises:
         ProofError: they differ; the layer and the size of the difference are named.
     """
-    folds = tuple(folds)
-    outputs = wiring.check(original, written, folds)
-    before = {layer.name: layer for layer in original.layers}
-    after = {layer.name: layer for layer in written.layers}
-    proofs = tuple(
-        _prove_fold(before, after[change.modified[0]], change.removed) for change in folds
-    )
-    folded = {change.modified[0] for change in folds}
-    unchanged = 0
-    for layer in written.layers:
-        if layer.name not in folded:
-            unchanged += _prove_unchanged(before[layer.name], layer)
-    return Proof(SEED, proofs, unchanged, outputs)
+    prover = _Prover(original, tuple(changes))
+    comparison = Comparison(prover.linear)
+    comparison.original(original)
+    comparison.written(written)
+    unchanged = sum(prover.unchanged(layer) for layer in written.layers)
+    return Proof(SEED, tuple(prover.folds), unchanged, tuple(comparison.outputs))
 
 
-def _prove_fold(before: dict[str, Layer], after: Layer, chain: tuple[str, ...]) -> FoldProof:
-    source = before[after.name]
-    count = 1 if size(source.blobs[0]) > _LARGE else _PATCHES
-    x = reference.patches(SEED, reference.patch_size(source), count)
-    with np.errstate(all="ignore"):
-        wanted = reference.linear(source, x)
-        for name in chain:
-            wanted = reference.pointwise(before[name], wanted)
-        found = reference.linear(after, x)
-        allowed = (
-            found.magnitude * FLOAT32_ROUNDING * 1.01
-            + wanted.magnitude * FLOAT64_NOISE
-            + FLOAT32_TINY * x.shape[0]
-        )
+class _Prover:
+    """Checks the numbers of single layers, with the claims of the passes at hand."""
+
+    def __init__(self, original: Net, changes: tuple[Change, ...]) -> None:
+        self.before: dict[str, Layer] = {}
+        for layer in original.layers:
+            self.before.setdefault(layer.name, layer)
+        self.claims: dict[str, list[Absorbed]] = {}
+        self.removed: dict[str, list[str]] = {}
+        for change in changes:
+            for claim in change.absorbed:
+                self.claims.setdefault(claim.layer, []).append(claim)
+            for name in change.modified:
+                self.removed.setdefault(name, []).extend(change.removed)
+        self.folds: list[FoldProof] = []
+
+    def linear(
+        self, before: Layer, after: Layer, fed_before: Value, fed_after: Value
+    ) -> Map | None:
+        """Check one linear layer; the map it claims to have absorbed on its output."""
+        claims = self.claims.get(after.name, [])
+        if after.name not in self.removed:
+            if not same(fed_before, fed_after):
+                raise ProofError(f"layer '{after.name}': is fed with other numbers" + SUFFIX)
+            return None
+        channels, taps = reference.patch_shape(before, fed_before.channels)
+        count = 1 if size(before.blobs[0]) > _LARGE else _PATCHES
+        x = reference.patches(SEED, channels, taps, count)
+        if (fed_before.map or fed_after.map) and reference.sees_border(before):
+            # One patch at a border: some taps meet zeros, whatever the input is mapped by.
+            border = (np.arange(taps) % 2 == 0).astype(np.float64)
+            x = np.concatenate([x, x[:, :, :1]], axis=2)
+            seen = np.ones((1, taps, count + 1))
+            seen[0, :, count] = border if taps > 1 else 0.0
+        else:
+            seen = np.ones((1, 1, 1))
+        with np.errstate(all="ignore"):
+            wanted = _respond(before, _feed(fed_before, x, channels) * seen, fed_before)
+            claimed = self._claimed(claims, wanted.values.shape[0])
+            wanted = Result(
+                wanted.values * claimed.scale[:, None] + claimed.shift[:, None],
+                wanted.magnitude * np.abs(claimed.scale[:, None]) + np.abs(claimed.shift[:, None]),
+            )
+            found = _respond(after, _feed(fed_after, x, channels) * seen, fed_after)
+            rounding = FLOAT32_ROUNDING * (1.01 if fed_after.map is None else 3.0)
+            self._compare(after, wanted, found, rounding)
+        return claimed if claims else None
+
+    def _claimed(self, claims: list[Absorbed], outputs: int) -> Map:
+        """All claimed maps, one after another, for all outputs of a layer."""
+        scale, shift = np.ones(outputs), np.zeros(outputs)
+        for claim in claims:
+            for name in claim.chain:
+                own = reference.affine(self.before[name])
+                if own is None:
+                    raise ProofError(f"layer '{name}': is no affine map, but was folded" + SUFFIX)
+                length = max(own.scale.size, own.shift.size, claim.stop)
+                part = slice(claim.start, claim.stop)
+                at = slice(claim.at, claim.at + claim.stop - claim.start)
+                times = np.broadcast_to(own.scale, (length,))[part]
+                plus = np.broadcast_to(own.shift, (length,))[part]
+                scale[at] = scale[at] * times
+                shift[at] = shift[at] * times + plus
+        return Map(scale, shift)
+
+    def _compare(self, layer: Layer, wanted: Result, found: Result, rounding: float) -> None:
+        tiny = FLOAT32_TINY * size(layer.blobs[0])
+        allowed = found.magnitude * rounding + wanted.magnitude * FLOAT64_NOISE + tiny
         error = np.abs(found.values - wanted.values)
         wrong = ~(error <= allowed)
-    largest = float(np.abs(wanted.values).max()) or 1.0
-    if wrong.any():
-        channel = int(np.flatnonzero(wrong.any(axis=1))[0])
-        raise ProofError(
-            f"layer '{after.name}': the fold of {', '.join(chain)} is wrong in channel {channel}: "
-            f"off by {float(error[channel].max()):.3g}, rounding explains "
-            f"{float(allowed[channel].max()):.3g}; nothing was put in place"
-        )
-    return FoldProof(
-        after.name, chain, float(error.max()) / largest, float(allowed.max()) / largest
-    )
-
-
-def _prove_unchanged(before: Layer, after: Layer) -> int:
-    if len(before.blobs) != len(after.blobs):
-        raise ProofError(
-            f"layer '{after.name}': {len(after.blobs)} blobs were written, "
-            f"{len(before.blobs)} were read; nothing was put in place"
-        )
-    for index, (old, new) in enumerate(zip(before.blobs, after.blobs, strict=True)):
-        if not _same(old, new):
+        folded = tuple(self.removed.get(layer.name, ()))
+        if wrong.any():
+            channel = int(np.flatnonzero(wrong.any(axis=1))[0])
             raise ProofError(
-                f"layer '{after.name}': blob {index} was not to change, but did; "
-                "nothing was put in place"
+                f"layer '{layer.name}': the fold of {', '.join(folded) or 'its input'} is wrong in "
+                f"channel {channel}: off by {float(error[channel].max()):.3g}, rounding explains "
+                f"{float(allowed[channel].max()):.3g}" + SUFFIX
             )
-    return len(after.blobs)
+        largest = float(np.abs(wanted.values).max()) or 1.0
+        self.folds.append(
+            FoldProof(
+                layer.name, folded, float(error.max()) / largest, float(allowed.max()) / largest
+            )
+        )
+
+    def unchanged(self, after: Layer) -> int:
+        """Check that a layer that took part in no fold has its numbers still; how many blobs."""
+        if after.name in self.removed:
+            return 0
+        before = self.before[after.name]
+        if len(before.blobs) != len(after.blobs):
+            raise ProofError(
+                f"layer '{after.name}': {len(after.blobs)} blobs were written, "
+                f"{len(before.blobs)} were read" + SUFFIX
+            )
+        for index, (old, new) in enumerate(zip(before.blobs, after.blobs, strict=True)):
+            if not _equal(old, new):
+                raise ProofError(
+                    f"layer '{after.name}': blob {index} was not to change, but did" + SUFFIX
+                )
+        return len(after.blobs)
 
 
-def _same(old: Blob, new: Blob) -> bool:
+def _feed(value: Value, x: Doubles, channels: int) -> Doubles:
+    """What a layer is fed with when ``value``'s base is ``x`` of (channels, taps, patches)."""
+    if value.map is None:
+        return x
+    scale = np.broadcast_to(value.map.scale, (channels,))[:, None, None]
+    shift = np.broadcast_to(value.map.shift, (channels,))[:, None, None]
+    return x * scale + shift
+
+
+def _respond(layer: Layer, x: Doubles, fed: Value) -> Result:
+    return reference.linear(layer, x.reshape(-1, x.shape[2]), uniform=fed.map is None)
+
+
+def _equal(old: Blob, new: Blob) -> bool:
     return old.shape == new.shape and all(
         np.array_equal(a.astype("<f4", copy=False), b)
         for a, b in zip(chunks(old), chunks(new), strict=True)

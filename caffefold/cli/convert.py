@@ -105,6 +105,29 @@ def _shapes(
     show_default=True,
     help="... confidence below which a box is dropped.",
 )
+@click.option(
+    "--fold",
+    type=click.Choice(["all", "output", "none"]),
+    default="all",
+    show_default=True,
+    help="Where affine layers may go: anywhere exact, only into the layer in front, nowhere.",
+)
+@click.option(
+    "--collapse/--no-collapse",
+    default=True,
+    help="Make one Scale of affine layers that no linear layer may take, or leave them.",
+)
+@click.option(
+    "--keep",
+    multiple=True,
+    metavar="GLOB",
+    help="Leave layers of this name alone. Repeatable.",
+)
+@click.option(
+    "--unshare",
+    is_flag=True,
+    help="Give layers that share weights their own, so that they can be folded into.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_obj
 def convert(
@@ -117,6 +140,10 @@ def convert(
     classes: int | None,
     values: dict[str, str],
     input_shapes: dict[str, tuple[int, ...]],
+    fold: str,
+    collapse: bool,
+    keep: tuple[str, ...],
+    unshare: bool,
     as_json: bool,
     **detection: Any,
 ) -> None:
@@ -141,6 +168,10 @@ def convert(
         values=values,
         input_shapes=input_shapes,
         detection=DetectionOptions(**detection),
+        fold=fold,
+        collapse=collapse,
+        keep=keep,
+        unshare=unshare,
         force=force,
     )
     for warning in report.warnings:

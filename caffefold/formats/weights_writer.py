@@ -15,19 +15,25 @@ import numpy as np
 from caffefold.errors import ModelError
 from caffefold.formats.blob import Blob, StoredBlob, chunks, size
 from caffefold.formats.weights import LayerRecord, WeightsFile
-from caffefold.formats.wire import VARINT, WireField, len_field, len_header, varint
+from caffefold.formats.wire import VARINT, WireField, len_field, len_header, varint, varint_field
 
 _COPY = 1 << 20
 _DATA, _SHAPE = 5, 7
+_FIRST_PARAMETER = 100  # LayerParameter: messages of layer types; below are fields of every layer
+_SCALE_WITH_BIAS = len_field(142, varint_field(4, 1))  # scale_param { bias_term: true }
 
 
 @dataclass(frozen=True, slots=True)
 class NewLayer:
-    """What becomes of one record: its wiring and its blobs."""
+    """What becomes of one record: its wiring and its blobs.
+
+    ``as_scale`` makes it the record of a Scale layer with bias, whatever it was.
+    """
 
     bottoms: tuple[str, ...]
     tops: tuple[str, ...]
     blobs: tuple[Blob, ...]
+    as_scale: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,8 @@ def _record_parts(source: WeightsFile, record: LayerRecord, new: NewLayer) -> li
     for field in record.fields:
         if field.number in layout.train_only or field.number == layout.blobs:
             continue
+        if new.as_scale and (field.number == layout.type or field.number >= _FIRST_PARAMETER):
+            continue
         if field.number in (layout.bottom, layout.top):
             if not wired:
                 parts.append(_wiring(record, new))
@@ -99,10 +107,14 @@ def _record_parts(source: WeightsFile, record: LayerRecord, new: NewLayer) -> li
             parts.append(_Range(field.tag_start, field.end))
     if not wired:
         parts.append(_wiring(record, new))
+    if new.as_scale:
+        parts.insert(1, len_field(layout.type, b"Scale"))
     for index, blob in enumerate(new.blobs):
         inner = _blob_parts(source, blob, f"layer '{record.name}': blob {index}")
         parts.append(len_header(layout.blobs, sum(map(len, inner))))
         parts += inner
+    if new.as_scale:
+        parts.append(_SCALE_WITH_BIAS)
     return [len_header(layout.layer, sum(map(len, parts))), *parts]
 
 

@@ -60,9 +60,10 @@ class Layer:
         made = Layer.of(self.field.with_body(body), self.document)
         return replace(made, blobs=self.blobs, record=self.record)
 
-    def with_tops(self, tops: tuple[str, ...]) -> Layer:
-        """This layer writing other blobs."""
-        return self.edited(set_strings(self.body, "top", tops))
+    def with_wiring(self, bottoms: tuple[str, ...], tops: tuple[str, ...]) -> Layer:
+        """This layer between other blobs."""
+        body = set_strings(self.body, "bottom", bottoms)
+        return self.edited(set_strings(body, "top", tops))
 
     def with_blobs(self, blobs: tuple[Blob, ...]) -> Layer:
         """This layer with other weights."""
@@ -112,6 +113,11 @@ class Net:
     def name(self) -> str:
         """The net's own name."""
         return self.document.root.string("name")
+
+    def params(self) -> Params:
+        """The typed view of the net-level fields."""
+        fields = tuple(item for item in self.items if isinstance(item, Field))
+        return Params(self.document, Message(fields), schema.message("NetParameter"), "the net")
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -82,11 +82,19 @@ class Params:
         """All values of a float field."""
         return tuple(self._float(o, name, raw) for o, raw in self._scalars(name))
 
-    def sub(self, name: str) -> Params:
-        """The sub-message ``name``; all defaults when it is absent."""
+    def messages(self, name: str) -> tuple[Message, ...]:
+        """All sub-messages called ``name``."""
+        return tuple(v for v in self.message.all(name) if isinstance(v, Message))
+
+    def nested(self, name: str, message: Message) -> Params:
+        """The typed view of ``message``, one of ``messages(name)``."""
         kind = self._field(name).message_type
         assert kind is not None, name
-        return Params(self.document, self.message.message(name) or Message(()), kind, self.owner)
+        return Params(self.document, message, kind, self.owner)
+
+    def sub(self, name: str) -> Params:
+        """The sub-message ``name``; all defaults when it is absent."""
+        return self.nested(name, self.message.message(name) or Message(()))
 
     # ---------------------------------------------------------------------------- internals
 

@@ -13,6 +13,7 @@ class SkipCode(str, Enum):
     """Why a layer was left alone. Each code has a line in the README."""
 
     SEVERAL_READERS = "SEVERAL_READERS"
+    PADDED_INPUT = "PADDED_INPUT"
     NET_OUTPUT = "NET_OUTPUT"
     NOT_LINEAR = "NOT_LINEAR"
     NO_WEIGHTS = "NO_WEIGHTS"
@@ -21,8 +22,26 @@ class SkipCode(str, Enum):
     NOT_CHANNEL_AXIS = "NOT_CHANNEL_AXIS"
     BATCH_STATISTICS = "BATCH_STATISTICS"
     NO_STATISTICS = "NO_STATISTICS"
+    LEARNING_MODE = "LEARNING_MODE"
+    KEPT = "KEPT"
+    NOT_ASKED = "NOT_ASKED"
     UNKNOWN_LAYOUT = "UNKNOWN_LAYOUT"
     NOT_FINITE = "NOT_FINITE"
+
+
+@dataclass(frozen=True, slots=True)
+class Absorbed:
+    """A claim for the proof: on its output, ``layer`` now also computes a part of a map.
+
+    The map is that of the affine layers ``chain`` of the net before the fold, one after another;
+    its channels ``start:stop`` go to the outputs of ``layer`` from ``at`` on.
+    """
+
+    layer: str
+    chain: tuple[str, ...]
+    start: int
+    stop: int
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +52,7 @@ class Change:
     removed: tuple[str, ...] = ()
     modified: tuple[str, ...] = ()
     detail: str = ""
+    absorbed: tuple[Absorbed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,188 +1,229 @@
-"""Folds chains of affine layers into the linear layer that feeds them.
+"""Folds affine layers into linear layers, wherever that is exact.
 
 Given   conv1 -> BatchNorm -> Scale -> ReLU
 Result  conv1 -> ReLU, with other weights and a bias
 
-The chain must hang on one thread: each value in it is read by the next layer of the chain and by
-nothing else. Versions (model/graph.py) make an in-place layer in between visible.
+Neighbouring affine layers form a chain: one map. A chain goes up to the linear layers whose output
+it maps, else down to those whose input it maps; as a whole, or not at all. Versions of blobs
+(rewrite/wires.py) make in-place layers in between visible.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 import numpy as np
 
-from caffefold.formats.blob import array
-from caffefold.model import graph
-from caffefold.model.graph import Graph
 from caffefold.model.net import Layer, Net
-from caffefold.rewrite import affine, linear
+from caffefold.rewrite import linear, sources, travel
 from caffefold.rewrite.affine import Affine
-from caffefold.rewrite.base import Change, PassResult, Refusal, Skip, SkipCode
-from caffefold.rewrite.linear import Linear
+from caffefold.rewrite.base import Absorbed, Change, PassResult, Refusal, Skip, SkipCode
+from caffefold.rewrite.shared import shared_weights, unshared
+from caffefold.rewrite.travel import Plan
+from caffefold.rewrite.wires import Wires
 
 RULE = "fold"
+_GENERAL = (SkipCode.NOT_LINEAR, SkipCode.NOT_ASKED, SkipCode.NET_OUTPUT)
 
 
 @dataclass(frozen=True, slots=True)
 class Fold:
-    """Every linear layer absorbs the affine layers that follow it."""
+    """Every chain of affine layers goes into linear layers, or stays with a reason."""
 
+    directions: str = "all"
+    """``all``; or ``output``: only into the layer a chain follows."""
+    keep: tuple[str, ...] = ()
+    """Glob patterns of layer names that are left as they are."""
+    unshare: bool = False
+    """Give a layer that shares weights its own copy, so that it can absorb."""
     name: str = RULE
 
     def run(self, net: Net) -> PassResult:
-        """Fold wherever it is exact; one Skip for each affine layer that stays."""
-        folder = _Folder(net)
-        for position in range(len(folder.layers)):
-            if folder.layers[position].type in linear.PARAMETERS:
-                folder.fold_behind(position)
-        folder.explain_rest()
+        """Fold until nothing more goes; one Skip for each affine layer that stays."""
+        folder = _Folder(net, self)
+        while folder.sweep():
+            pass
+        result = folder.wires.to_net()
         return PassResult(
-            net.substitute(folder.replaced),
-            tuple(folder.changes),
-            tuple(folder.skips),
-            tuple(folder.warnings),
+            result, tuple(folder.changes), tuple(folder.skips()), tuple(folder.warnings)
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Affine layers in a row, each the only reader of the one before: one map."""
+
+    positions: tuple[int, ...]
+    affine: Affine
+
+
 class _Folder:
-    """The work of one run; layer positions are those of the net that was given."""
+    """The work of one run; positions are those of the given net."""
 
-    def __init__(self, net: Net) -> None:
-        self.layers = net.layers
-        self.wiring: Graph = graph.validate(net)
-        self.shared = _shared(self.layers)
-        self.replaced: dict[int, tuple[Layer, ...]] = {}
+    def __init__(self, net: Net, options: Fold) -> None:
+        self.wires = Wires(net)
+        self.options = options
+        self.shared = shared_weights(net.layers)
         self.changes: list[Change] = []
-        self.skips: list[Skip] = []
         self.warnings: list[str] = []
-        self.explained: set[int] = set()
+        self.refused: dict[int, Refusal] = {}
+        self.maps: dict[int, Affine] = {}
+        for position, layer in enumerate(net.layers):
+            if sources.is_source(layer):
+                self.classify(position, layer)
 
-    def fold_behind(self, position: int) -> None:
-        """Absorb the chain of affine layers behind the linear layer at ``position``."""
-        layer = self.layers[position]
-        first = self.next_affine(position)
-        if first is None:
+    def classify(self, position: int, layer: Layer) -> None:
+        """The map of an affine layer, or the reason why it takes no part."""
+        if self.kept(layer):
+            found: Affine | Refusal = Refusal(SkipCode.KEPT, "it was asked to be kept")
+        else:
+            rank = self.wires.extent[self.wires.reads[position][0]].rank if layer.bottoms else None
+            found = sources.of_layer(layer, rank)
+        if isinstance(found, Refusal):
+            self.refused[position] = found
             return
-        absorber = self.refuse_absorber(layer) or linear.of_layer(layer)
-        if isinstance(absorber, Refusal):
-            self.skip(first, absorber)
-            return
-        total: Affine | None = None
-        chain: list[int] = []
-        follower: int | None = first
-        while follower is not None:
-            step = self.step(follower, absorber)
-            if isinstance(step, Refusal):
-                self.skip(follower, step)
-                break
-            total = step if total is None else total.then(step)
-            chain.append(follower)
-            follower = self.next_affine(follower)
-        if total is not None:
-            self.absorb(position, absorber, total, chain)
-
-    def step(self, position: int, absorber: Linear) -> Affine | Refusal:
-        """The map of one affine layer, if it fits the absorbing layer."""
-        layer = self.layers[position]
-        found = affine.of_layer(layer, absorber.rank)
-        if isinstance(found, Affine) and found.channels not in (1, absorber.outputs):
-            raise layer.error(
-                f"it holds {found.channels} channels, its input has {absorber.outputs}; "
-                "the caffemodel belongs to another net"
-            )
-        if isinstance(found, Affine) and layer.type == "BatchNorm":
-            self.warn_factor(layer)
-        return found
-
-    def warn_factor(self, layer: Layer) -> None:
-        if not array(layer.blobs[2]).any():
+        self.maps[position] = found
+        if sources.zero_factor(layer):
             self.warnings.append(
                 f"layer '{layer.name}': the scale factor of its statistics is 0, so Caffe takes "
                 "mean and variance as 0; folded as Caffe computes it"
             )
 
-    def absorb(self, position: int, absorber: Linear, total: Affine, chain: list[int]) -> None:
-        layer = self.layers[position]
-        with np.errstate(over="ignore"):
-            folded = linear.absorb_output(layer, absorber, total)
-        folded = folded.with_tops(self.layers[chain[-1]].tops)
-        self.replaced[position] = (folded,)
-        for member in chain:
-            self.replaced[member] = ()
-            self.explained.add(member)
-        names = tuple(self.layers[member].name for member in chain)
-        created = "" if len(layer.blobs) > 1 else ", bias added"
-        detail = f"{', '.join(names)} folded into {layer.name}{created}"
-        self.changes.append(Change(RULE, names, (layer.name,), detail))
+    def kept(self, layer: Layer) -> bool:
+        return any(fnmatchcase(layer.name, pattern) for pattern in self.options.keep)
 
-    def next_affine(self, position: int) -> int | None:
-        """The affine layer that alone reads what the layer at ``position`` writes."""
-        if len(self.wiring.writes[position]) != 1:
-            return None
-        reader = self.wiring.sole_reader(self.wiring.writes[position][0])
-        return reader if reader is not None and affine.is_affine_type(self.layers[reader]) else None
+    # ------------------------------------------------------------------------------- sweeps
 
-    def refuse_absorber(self, layer: Layer) -> Refusal | None:
-        if layer.name in self.shared:
+    def sweep(self) -> bool:
+        """Try every chain once; whether anything was folded."""
+        folded = False
+        for chain in self.chains():
+            if self.wires.alive[chain.positions[0]]:
+                folded |= self.fold(chain)
+        return folded
+
+    def chains(self) -> list[Chain]:
+        """The maximal chains among the affine layers that are still there."""
+        found: list[Chain] = []
+        taken: set[int] = set()
+        for first in sorted(self.maps):
+            if first in taken or not self.wires.alive[first]:
+                continue
+            positions, affine = [first], self.maps[first]
+            while (following := self.next_in_chain(positions[-1])) is not None:
+                affine = self.compose(affine, following)
+                positions.append(following)
+            taken.update(positions)
+            found.append(Chain(tuple(positions), affine))
+        return found
+
+    def compose(self, affine: Affine, following: int) -> Affine:
+        after = self.maps[following]
+        if 1 not in (affine.channels, after.channels) and affine.channels != after.channels:
+            raise self.wires.layers[following].error(
+                f"it has {after.channels} channels, its input {affine.channels}; "
+                "the caffemodel belongs to another net"
+            )
+        return affine.then(after)
+
+    def next_in_chain(self, position: int) -> int | None:
+        version = self.wires.writes[position][0]
+        readers = self.wires.readers[version]
+        if len(readers) == 1 and readers[0] in self.maps and not self.wires.is_output(version):
+            return readers[0]
+        return None
+
+    def fold(self, chain: Chain) -> bool:
+        """Put one chain into linear layers, if some may take it."""
+        wires = self.wires
+        before = wires.reads[chain.positions[0]][0]
+        twins = self.twins(chain, before)
+        asking = {twin.positions[0] for twin in twins}
+        above = travel.up(wires, before, chain.affine, asking, self.guard)
+        if not isinstance(above, Refusal) and self.apply(twins, above, upward=True):
+            return True
+        if self.options.directions == "output":
+            below: Plan | Refusal = Refusal(SkipCode.NOT_ASKED, "folding downwards was not asked")
+        else:
+            below = travel.down(
+                wires, wires.writes[chain.positions[-1]][0], chain.affine, self.guard
+            )
+        if not isinstance(below, Refusal) and self.apply([chain], below, upward=False):
+            return True
+        reason = _reason(above, below)
+        for position in chain.positions:
+            self.refused[position] = reason
+        return False
+
+    def twins(self, chain: Chain, before: int) -> list[Chain]:
+        """All readers of the chain's input, if every one is a chain that computes the same map."""
+        readers = self.wires.readers[before]
+        if len(readers) == 1:
+            return [chain]
+        by_first = {c.positions[0]: c for c in self.chains()}
+        group = [by_first.get(reader) for reader in readers]
+        same = [c for c in group if c is not None and c.affine.equals(chain.affine)]
+        return same if len(same) == len(readers) else [chain]
+
+    def guard(self, layer: Layer) -> Refusal | None:
+        """Why this linear layer must not be changed, if so."""
+        if self.kept(layer):
+            return Refusal(SkipCode.KEPT, f"'{layer.name}' was asked to be kept")
+        if layer.name in self.shared and not self.options.unshare:
             return Refusal(SkipCode.SHARED_WEIGHTS, self.shared[layer.name])
         return None
 
-    # ---------------------------------------------------------------------------- reasons
+    def apply(self, chains: list[Chain], plan: Plan, *, upward: bool) -> bool:
+        """Absorb as planned and take the chains out; False when a name stands against it."""
+        wires = self.wires
+        going = [position for chain in chains for position in chain.positions]
+        if not wires.bypass(going):
+            return False
+        absorb = linear.absorb_output if upward else linear.absorb_input
+        names = tuple(wires.layers[p].name for p in chains[0].positions)
+        claims = []
+        for item in plan:
+            layer = wires.layers[item.position]
+            if layer.name in self.shared:
+                layer = unshared(layer)
+            with np.errstate(over="ignore"):
+                wires.layers[item.position] = absorb(layer, item.layout, item.affine)
+            if upward:
+                claims.append(_claim(layer.name, names, item))
+        removed = tuple(wires.layers[position].name for position in going)
+        for position in going:
+            self.refused.pop(position, None)
+        modified = tuple(dict.fromkeys(wires.layers[item.position].name for item in plan))
+        way = "into" if upward else "into the input of"
+        detail = f"{', '.join(removed)} folded {way} {', '.join(modified)}"
+        self.changes.append(Change(RULE, removed, modified, detail, tuple(claims)))
+        return True
 
-    def skip(self, position: int, refusal: Refusal) -> None:
-        layer = self.layers[position]
-        self.explained.add(position)
-        self.skips.append(Skip(RULE, (layer.name,), refusal.code, refusal.message))
-
-    def explain_rest(self) -> None:
-        """A reason for every affine layer that no chain reached."""
-        for position, layer in enumerate(self.layers):
-            if affine.is_affine_type(layer) and position not in self.explained:
-                self.skip(position, self.reason(position))
-        order = {layer.name: i for i, layer in enumerate(self.layers)}
-        self.skips.sort(key=lambda skip: order[skip.layers[0]])
-
-    def reason(self, position: int) -> Refusal:
-        layer = self.layers[position]
-        if len(layer.bottoms) != 1:
-            found = affine.of_layer(layer, 4)
-            assert isinstance(found, Refusal)
-            return found
-        version = self.wiring.versions[self.wiring.reads[position][0]]
-        if version.producer == graph.OUTSIDE:
-            return Refusal(SkipCode.NOT_LINEAR, "its input is the net's input")
-        source = self.layers[version.producer]
-        if len(version.readers) > 1:
-            others = sorted({f"'{self.layers[r].name}'" for r in version.readers if r != position})
-            return Refusal(
-                SkipCode.SEVERAL_READERS,
-                f"what '{source.name}' computes is also read by {', '.join(others)}",
-            )
-        if affine.is_affine_type(source):
-            return Refusal(SkipCode.NOT_LINEAR, f"it follows '{source.name}', which stays as it is")
-        return Refusal(
-            SkipCode.NOT_LINEAR,
-            f"its input comes from '{source.name}' ({source.type}), which holds no linear weights",
-        )
+    def skips(self) -> list[Skip]:
+        """One Skip for each affine layer that is still there."""
+        layers, alive = self.wires.layers, self.wires.alive
+        return [
+            Skip(RULE, (layers[p].name,), self.refused[p].code, self.refused[p].message)
+            for p in sorted(self.refused)
+            if alive[p]
+        ]
 
 
-def _shared(layers: tuple[Layer, ...]) -> dict[str, str]:
-    """Layer name -> why its weights also serve another layer (net.cpp: ParamSpec.name)."""
-    owners: dict[str, list[str]] = {}
-    for layer in layers:
-        for field in layer.body.fields:
-            if field.name == "param" and field.body.string("name"):
-                owners.setdefault(field.body.string("name"), []).append(layer.name)
-    found = {
-        name: f"the weights of '{name}' are shared as param '{param}' with another layer"
-        for param, names in owners.items()
-        if len(set(names)) > 1 or len(names) > 1
-        for name in names
-    }
-    for name, times in Counter(layer.name for layer in layers if layer.blobs).items():
-        if times > 1:
-            found.setdefault(name, f"{times} layers are called '{name}' and share its weights")
-    return found
+def _claim(layer: str, chain: tuple[str, ...], item: travel.Absorption) -> Absorbed:
+    """Which channels of the chain's map ``layer`` took, and at which of its outputs."""
+    delta, start, stop = item.window
+    start, stop = max(start, delta), min(stop, delta + item.layout.outputs)
+    return Absorbed(layer, chain, start, stop, start - delta)
+
+
+def _reason(above: Plan | Refusal, below: Plan | Refusal) -> Refusal:
+    """Of the reasons against both directions, the one that tells more."""
+    if not isinstance(above, Refusal):
+        return Refusal(SkipCode.NET_OUTPUT, "without it a net input or output would lose its name")
+    if not isinstance(below, Refusal) or above.code != SkipCode.NOT_LINEAR:
+        return above
+    if below.code in _GENERAL:
+        more = "" if below.code == SkipCode.NOT_ASKED else f", and {below.message}"
+        return Refusal(above.code, above.message + more)
+    return below

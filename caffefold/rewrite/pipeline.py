@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from caffefold.model.net import Net
 from caffefold.rewrite.base import Pass
+from caffefold.rewrite.collapse import Collapse
 from caffefold.rewrite.detection import DetectionOptions
 from caffefold.rewrite.fold import Fold
 from caffefold.rewrite.heads import ConvertHeads
@@ -15,6 +16,7 @@ from caffefold.rewrite.kinds import is_data, is_loss
 from caffefold.rewrite.phase import SelectPhase
 from caffefold.rewrite.placeholders import FillPlaceholders
 from caffefold.rewrite.strip import Strip
+from caffefold.rewrite.tidy import Tidy
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,14 @@ class Options:
     classes: int | None = None
     values: Mapping[str, str] = field(default_factory=dict)
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    fold: str = "all"
+    """Which folds are made: ``all``, ``output`` (only into the layer in front) or ``none``."""
+    collapse: bool = True
+    """Whether affine layers that stay become one Scale layer."""
+    keep: tuple[str, ...] = ()
+    """Glob patterns of layer names that folding leaves alone."""
+    unshare: bool = False
+    """Whether layers that share weights get their own, so that they can be folded into."""
     detection: DetectionOptions = field(default_factory=DetectionOptions)
 
 
@@ -48,9 +58,17 @@ def deploy_passes(net: Net, options: Options) -> tuple[Pass, ...]:
     )
 
 
-def fold_passes() -> tuple[Pass, ...]:
+def fold_passes(options: Options) -> tuple[Pass, ...]:
     """Deploy -> folded deploy: every step here is proven numerically."""
-    return (Fold(),)
+    if options.fold == "none":
+        return ()
+    passes: tuple[Pass, ...] = (
+        # Identities first: a Dropout in between would hide that two layers are neighbours.
+        Tidy(options.keep),
+        Fold(options.fold, options.keep, options.unshare),
+    )
+    # Last: a chain that could still be folded must not be turned into a Scale.
+    return (*passes, Collapse(options.keep)) if options.collapse else passes
 
 
 def is_training_net(net: Net) -> bool:

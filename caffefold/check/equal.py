@@ -1,0 +1,214 @@
+"""Do two nets compute the same, fold by fold? Both are walked side by side.
+
+Every value is written as ``scale * base + shift`` per channel, where ``base`` is something that is
+no affine map of something else. Affine layers change scale and shift; Concat, Slice, Dropout and
+average pooling pass them on; a linear layer takes them in. Everything else is a barrier: what goes
+into it must be the same in both nets, and what comes out is then the same new base.
+
+So wherever folding moved a map to, the two nets must agree again before the next barrier, and every
+linear layer is checked on numbers: with what it is fed now, it must give what it gave, mapped by
+what it claims to have absorbed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from caffefold.check.reference import LINEAR, Doubles, Map, affine
+from caffefold.check.settings import settings
+from caffefold.errors import ProofError
+from caffefold.model import graph
+from caffefold.model.extent import along_channels, extents, slice_ranges
+from caffefold.model.net import Layer, Net
+
+SUFFIX = "; nothing was put in place"
+# A Scale layer that took the place of others holds float32 numbers: half a unit in the last place.
+_ROUNDED = 2.0**-23
+
+LinearCheck = Callable[[Layer, Layer, "Value", "Value"], "Map | None"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Value:
+    """``scale * base + shift``; ``channels`` where known. No map is the identity."""
+
+    base: object
+    channels: int | None
+    map: Map | None = None
+
+    def mapped(self, after: Map) -> Value:
+        """This value, mapped once more."""
+        if self.map is None:
+            return Value(self.base, self.channels or _length(after), after)
+        scale, shift = self.map
+        joined = Map(scale * after.scale, shift * after.scale + after.shift)
+        return Value(self.base, self.channels or _length(after), joined)
+
+    def full_map(self) -> Map:
+        """The map written out for all channels (length 1 when they are unknown)."""
+        scale, shift = self.map or (np.ones(1), np.zeros(1))
+        length = self.channels or max(scale.size, shift.size)
+        return Map(np.broadcast_to(scale, (length,)), np.broadcast_to(shift, (length,)))
+
+
+class Comparison:
+    """One walk through the original net, one through the written net."""
+
+    def __init__(self, check_linear: LinearCheck) -> None:
+        self._check_linear = check_linear
+        self._fed: dict[tuple[str, int], tuple[Layer, tuple[Value, ...]]] = {}
+        self.outputs: dict[str, Value] = {}
+
+    def original(self, net: Net) -> None:
+        """Walk the net that counts as right, and remember what every layer is fed with."""
+        self.outputs = self._walk(net, remember=True)
+
+    def written(self, net: Net) -> None:
+        """Walk the net that is checked.
+
+        Raises:
+            ProofError: some layer is fed with something else, or an output differs.
+        """
+        found = self._walk(net, remember=False)
+        if found.keys() != self.outputs.keys():
+            raise ProofError(
+                f"the written net has the outputs {sorted(found)}, "
+                f"the original {sorted(self.outputs)}" + SUFFIX
+            )
+        for name, value in found.items():
+            if not same(value, self.outputs[name]):
+                raise ProofError(f"output '{name}' is not what the original net computes" + SUFFIX)
+
+    def _walk(self, net: Net, *, remember: bool) -> dict[str, Value]:
+        wiring = graph.validate(net)
+        sizes = extents(net, wiring)
+        values: dict[int, Value] = {}
+        for index, given in enumerate(wiring.versions):
+            if given.producer == graph.OUTSIDE:
+                values[index] = Value(("input", given.blob), sizes[index].channels)
+        seen: dict[str, int] = {}
+        for position, layer in enumerate(net.layers):
+            key = (layer.name, seen.setdefault(layer.name, 0))
+            seen[layer.name] += 1
+            inputs = tuple(values[v] for v in wiring.reads[position])
+            made = wiring.writes[position]
+            ranks = [sizes[v].rank for v in made]
+            passed = _pass_on(layer, inputs, ranks[0] if ranks else None)
+            if passed is None:
+                passed = self._stop(key, layer, inputs, remember)
+            for j, version in enumerate(made):
+                value = passed[min(j, len(passed) - 1)]
+                if value.channels is None:
+                    value = Value(value.base, sizes[version].channels, value.map)
+                values[version] = value
+        return {wiring.versions[i].blob: values[i] for i in wiring.sinks}
+
+    def _stop(
+        self, key: tuple[str, int], layer: Layer, inputs: tuple[Value, ...], remember: bool
+    ) -> tuple[Value, ...]:
+        """A layer that maps do not pass: linear layers and barriers."""
+        tops = range(max(len(layer.tops), 1))
+        fresh = tuple(Value((key, j), None) for j in tops)
+        if remember:
+            self._fed[key] = (layer, inputs)
+            return fresh
+        if key not in self._fed:
+            raise ProofError(f"layer '{layer.name}': not in the original net" + SUFFIX)
+        original, before = self._fed[key]
+        if settings(original) != settings(layer):
+            raise ProofError(f"layer '{layer.name}': its parameters were changed" + SUFFIX)
+        if len(before) != len(inputs) or any(
+            a.base != b.base for a, b in zip(before, inputs, strict=True)
+        ):
+            raise ProofError(f"layer '{layer.name}': reads other blobs than before" + SUFFIX)
+        if layer.type in LINEAR and layer.blobs and len(inputs) == 1 == len(layer.tops):
+            claimed = self._check_linear(original, layer, before[0], inputs[0])
+            return fresh if claimed is None else (fresh[0].mapped(claimed),)
+        for a, b in zip(before, inputs, strict=True):
+            if not same(a, b):
+                raise ProofError(f"layer '{layer.name}': is fed with other numbers" + SUFFIX)
+        return fresh
+
+
+def _pass_on(layer: Layer, inputs: tuple[Value, ...], rank: int | None) -> tuple[Value, ...] | None:
+    """The tops of a layer that passes maps on; None for one that does not."""
+    own = affine(layer)
+    if own is not None:
+        return (inputs[0].mapped(own),)
+    if layer.type == "Split" or (layer.type == "Dropout" and not _samples_in_test(layer)):
+        return inputs[:1]
+    if layer.type == "Pooling" and len(layer.tops) == 1 and _commutes(layer, inputs[0]):
+        base = ("pool", settings(layer), inputs[0].base)
+        return (Value(base, inputs[0].channels, inputs[0].map),)
+    if layer.type == "Concat" and along_channels(layer, rank):
+        return _concat(inputs)
+    if layer.type == "Slice" and along_channels(layer, rank):
+        return _slice(layer, inputs[0])
+    return None
+
+
+def _concat(inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
+    base = ("concat", tuple(value.base for value in inputs))
+    channels = [value.channels for value in inputs]
+    if all(value.map is None for value in inputs):
+        known = None if None in channels else sum(c for c in channels if c)
+        return (Value(base, known),)
+    if None in channels:
+        return None
+    maps = [value.full_map() for value in inputs]
+    joined = Map(np.concatenate([m.scale for m in maps]), np.concatenate([m.shift for m in maps]))
+    return (Value(base, joined.scale.size, joined),)
+
+
+def _slice(layer: Layer, value: Value) -> tuple[Value, ...] | None:
+    ranges = slice_ranges(layer, value.channels)
+    if ranges is None:
+        return None
+    found = []
+    for start, stop in ranges:
+        part = None
+        if value.map is not None:
+            full = value.full_map()
+            part = Map(full.scale[start:stop], full.shift[start:stop])
+        found.append(Value(("slice", start, stop, value.base), stop - start, part))
+    return tuple(found)
+
+
+def _commutes(layer: Layer, value: Value) -> bool:
+    """Average pooling without padding, or of something nothing was added to (pooling_layer.cpp)."""
+    params = layer.params("pooling_param")
+    if params.enum("pool") != "AVE":
+        return False
+    padded = any(params.integer(name) for name in ("pad", "pad_h", "pad_w"))
+    return not padded or value.map is None or not value.map.shift.any()
+
+
+def _samples_in_test(layer: Layer) -> bool:
+    """SegNet's Dropout with sample_weights_test is active in TEST."""
+    pairs = dict(settings(layer))
+    return pairs.get("/dropout_param/sample_weights_test", "false") not in ("false", "0", "False")
+
+
+def same(a: Value, b: Value) -> bool:
+    """Whether two values are equal, up to the rounding of a Scale layer that took others' place."""
+    if a.base != b.base:
+        return False
+    if a.map is None and b.map is None:
+        return True
+    one, two = a.full_map(), b.full_map()
+    if 1 not in (one.scale.size, two.scale.size) and one.scale.size != two.scale.size:
+        return False
+    return _near(one.scale, two.scale, one.scale) and _near(one.shift, two.shift, one.shift)
+
+
+def _near(a: Doubles, b: Doubles, scale: Doubles) -> bool:
+    floor = float(np.abs(scale).max()) * 2.0**-40 + 2.0**-140
+    return bool((np.abs(a - b) <= np.abs(scale) * _ROUNDED + floor).all())
+
+
+def _length(of: Map) -> int | None:
+    length = max(of.scale.size, of.shift.size)
+    return length if length > 1 else None

@@ -1,0 +1,115 @@
+"""What no linear layer may take becomes one Scale layer; what changes nothing goes.
+
+Given   Concat -> BatchNorm -> Scale -> ReLU      (a branch of the Concat is read elsewhere too)
+Result  Concat -> Scale -> ReLU                   the same numbers, half the layers
+
+A single Scale, Bias or Power stays as it is. The new layer takes the place and the name of the
+chain's last Scale, or else of its last layer with numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from caffefold.formats.text import Field, block, quote, scalar, set_scalar
+from caffefold.model.blob import ArrayBlob
+from caffefold.model.net import Layer, Net
+from caffefold.rewrite import sources
+from caffefold.rewrite.affine import Affine
+from caffefold.rewrite.base import Change, PassResult, Refusal
+from caffefold.rewrite.wires import Wires
+
+RULE = "collapse"
+_PARAMETERS = frozenset({"batch_norm_param", "bn_param", "scale_param"})
+
+
+@dataclass(frozen=True, slots=True)
+class Collapse:
+    """One Scale layer for every chain of affine layers that is still there."""
+
+    keep: tuple[str, ...] = ()
+    name: str = RULE
+
+    def run(self, net: Net) -> PassResult:
+        """Collapse each chain."""
+        worker = _Collapser(net, self.keep)
+        for first in sorted(worker.maps):
+            worker.collapse(first)
+        return PassResult(worker.wires.to_net(), tuple(worker.changes))
+
+
+class _Collapser:
+    def __init__(self, net: Net, keep: tuple[str, ...]) -> None:
+        self.wires = Wires(net)
+        self.changes: list[Change] = []
+        self.maps: dict[int, Affine] = {}
+        self.done: set[int] = set()
+        for position, layer in enumerate(net.layers):
+            if not sources.is_source(layer) or any(fnmatchcase(layer.name, p) for p in keep):
+                continue
+            extent = self.wires.extent[self.wires.reads[position][0]]
+            found = sources.of_layer(layer, extent.rank)
+            if not isinstance(found, Refusal):
+                self.maps[position] = found
+
+    def collapse(self, first: int) -> None:
+        """Handle the chain that begins at ``first``, unless an earlier one holds it."""
+        if first in self.done:
+            return
+        chain = [first]
+        while (following := self._next(chain[-1])) is not None:
+            chain.append(following)
+        self.done.update(chain)
+        affine = self.maps[first]
+        for position in chain[1:]:
+            affine = affine.then(self.maps[position])
+        layers = [self.wires.layers[position] for position in chain]
+        names = tuple(layer.name for layer in layers)
+        if affine.is_identity and self.wires.bypass(chain):
+            self.changes.append(Change(RULE, names, (), f"{', '.join(names)} changes nothing"))
+            return
+        if len(chain) == 1 and layers[0].type not in ("BatchNorm", "BN"):
+            return
+        channels = self.wires.extent[self.wires.reads[first][0]].channels
+        channels = affine.channels if affine.channels > 1 else channels
+        home = _home(layers)
+        if channels is None or home is None:
+            return
+        others = [position for position in chain if position != chain[home]]
+        if not self.wires.bypass(others):
+            return
+        stays = layers[home]
+        self.wires.layers[chain[home]] = as_scale(stays, affine.over(channels))
+        going = tuple(name for name in names if name != stays.name)
+        detail = f"{', '.join(names)} -> one Scale layer '{stays.name}'"
+        self.changes.append(Change(RULE, going, (stays.name,), detail))
+
+    def _next(self, position: int) -> int | None:
+        version = self.wires.writes[position][0]
+        readers = self.wires.readers[version]
+        if len(readers) == 1 and readers[0] in self.maps and not self.wires.is_output(version):
+            return readers[0]
+        return None
+
+
+def _home(layers: list[Layer]) -> int | None:
+    """The place in a chain whose layer becomes the Scale: it must have a record in the weights."""
+    scales = [i for i, layer in enumerate(layers) if layer.type == "Scale" and layer.record]
+    others = [i for i, layer in enumerate(layers) if layer.record and layer.blobs]
+    return scales[-1] if scales else others[-1] if others else None
+
+
+def as_scale(layer: Layer, affine: Affine) -> Layer:
+    """``layer`` as a Scale layer with bias along the channels, computing ``affine``."""
+    fields: list[Field] = [f for f in layer.body.fields if f.name not in _PARAMETERS]
+    indent = "  "
+    if fields and "\n" in fields[0].lead:
+        indent = fields[0].lead.rpartition("\n")[2]
+    inner = scalar("bias_term", "true", indent * 2)
+    fields.append(block("scale_param", [inner], indent))
+    body = set_scalar(replace(layer.body, fields=tuple(fields)), "type", quote("Scale"))
+    numbers = (np.array(affine.scale), np.array(affine.shift))
+    return layer.edited(body).with_blobs(tuple(ArrayBlob(n) for n in numbers))
