@@ -41,9 +41,14 @@ class Result(NamedTuple):
 
 
 def affine(layer: Layer) -> Map | None:
-    """The map of an affine layer in TEST; None for layers that compute anything else."""
-    if len(layer.bottoms) != 1 or len(layer.tops) != 1:
+    """The map of an affine layer in TEST; None for layers that compute something else, or NaN."""
+    found = _affine(layer) if len(layer.bottoms) == 1 == len(layer.tops) else None
+    if found is None or not (np.isfinite(found.scale).all() and np.isfinite(found.shift).all()):
         return None
+    return found
+
+
+def _affine(layer: Layer) -> Map | None:
     numbers = [array(blob).reshape(-1).astype(np.float64) for blob in layer.blobs]
     with np.errstate(all="ignore"):
         if layer.type == "BatchNorm":

@@ -24,7 +24,6 @@ from caffefold.rewrite.travel import Plan
 from caffefold.rewrite.wires import Wires
 
 RULE = "fold"
-_GENERAL = (SkipCode.NOT_LINEAR, SkipCode.NOT_ASKED, SkipCode.NET_OUTPUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +142,12 @@ class _Folder:
         above = travel.up(wires, before, chain.affine, asking, self.guard)
         if not isinstance(above, Refusal) and self.apply(twins, above, upward=True):
             return True
-        if self.options.directions == "output":
-            below: Plan | Refusal = Refusal(SkipCode.NOT_ASKED, "folding downwards was not asked")
-        else:
-            below = travel.down(
-                wires, wires.writes[chain.positions[-1]][0], chain.affine, self.guard
-            )
-        if not isinstance(below, Refusal) and self.apply([chain], below, upward=False):
-            return True
+        below = travel.down(wires, wires.writes[chain.positions[-1]][0], chain.affine, self.guard)
+        if not isinstance(below, Refusal):
+            if self.options.directions == "output":
+                below = Refusal(SkipCode.NOT_ASKED, "folding into an input was not asked for")
+            elif self.apply([chain], below, upward=False):
+                return True
         reason = _reason(above, below)
         for position in chain.positions:
             self.refused[position] = reason
@@ -223,7 +220,6 @@ def _reason(above: Plan | Refusal, below: Plan | Refusal) -> Refusal:
         return Refusal(SkipCode.NET_OUTPUT, "without it a net input or output would lose its name")
     if not isinstance(below, Refusal) or above.code != SkipCode.NOT_LINEAR:
         return above
-    if below.code in _GENERAL:
-        more = "" if below.code == SkipCode.NOT_ASKED else f", and {below.message}"
-        return Refusal(above.code, above.message + more)
+    if below.code in (SkipCode.NOT_LINEAR, SkipCode.NET_OUTPUT):
+        return Refusal(above.code, f"{above.message}, and {below.message}")
     return below

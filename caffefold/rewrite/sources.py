@@ -6,7 +6,7 @@
 | BatchNorm | mean, var, factor, gamma, beta    | Intel: gamma * BatchNorm + beta                  |
 | BatchNorm | mean, var, corr, gamma, beta      | NVCaffe: the factor is applied already           |
 | BatchNorm | gamma, beta, mean, var, reserved  | NVCaffe 0.15 and DIGITS                          |
-| BN        | slope, bias, mean, var            | yjxiong, PSPNet: slope * (x - m) / sqrt(v+eps) + b |
+| BN        | slope, bias, mean, var            | yjxiong, PSPNet: slope * (x - m) / sqrt(v+eps)+b |
 | BN        | scale, shift                      | SegNet in INFERENCE mode: scale * x + shift      |
 | Scale     | gamma [, beta]                    | gamma * x + beta                                 |
 | Bias      | beta                              | x + beta                                         |

@@ -21,7 +21,7 @@ from caffefold.rewrite.affine import Affine, join
 from caffefold.rewrite.base import Refusal, SkipCode
 from caffefold.rewrite.kinds import is_identity
 from caffefold.rewrite.linear import Linear
-from caffefold.rewrite.wires import OUTSIDE, Wires
+from caffefold.rewrite.wires import Wires
 
 
 class Window(NamedTuple):
@@ -72,7 +72,7 @@ class _Upward:
         wires = self.wires
         others = [wires.layers[r].name for r in wires.readers[version] if r not in asking]
         position = wires.producer[version]
-        if position == OUTSIDE:
+        if wires.is_input(version):
             return Refusal(SkipCode.NOT_LINEAR, "its input is an input of the net")
         source = wires.layers[position]
         if others:

@@ -1,0 +1,29 @@
+"""What all tests share: the checkout behind the installed package, and the material outside it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# At the end, so that `tests.support` is found there but `caffefold` is still the installed one.
+if str(ROOT) not in sys.path:
+    sys.path.append(str(ROOT))
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The sample models of the repository."""
+    return ROOT / "sample_models"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Models and prototxts that are not part of the repository; the test is skipped without."""
+    path = Path(os.environ.get("CAFFEFOLD_SHARED", ROOT.parent / "shared"))
+    if not path.is_dir():
+        pytest.skip("CAFFEFOLD_SHARED is not there")
+    return path
