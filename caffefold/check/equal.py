@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,10 +26,43 @@ from caffefold.model.extent import along_channels, extents, slice_ranges
 from caffefold.model.net import Layer, Net
 
 SUFFIX = "; nothing was put in place"
-# A Scale layer that took the place of others holds float32 numbers: half a unit in the last place.
-_ROUNDED = 2.0**-23
+ROUNDING = 2.0**-24  # half a unit in the last place of a float32
+NOISE = 2.0**-44  # of float64 arithmetic in another order
+TINY = 2.0**-149  # the smallest float32
 
 LinearCheck = Callable[[Layer, Layer, "Value", "Value"], "Map | None"]
+
+
+class Sum(NamedTuple):
+    """Affine layers put together: their map, and what rounding may have done to it."""
+
+    scale: Doubles
+    shift: Doubles
+    magnitude: Doubles
+    """Sum of the sizes of all that was added up to ``shift``."""
+    layers: int
+
+    def then(self, after: Map) -> Sum:
+        """One more affine layer."""
+        return Sum(
+            self.scale * after.scale,
+            self.shift * after.scale + after.shift,
+            self.magnitude * np.abs(after.scale) + np.abs(after.shift),
+            self.layers + 1,
+        )
+
+    def over(self, channels: int) -> Sum:
+        """Written out for all channels."""
+        scale, shift, magnitude = (np.broadcast_to(a, (channels,)) for a in self[:3])
+        return Sum(scale, shift, magnitude, self.layers)
+
+    def part(self, start: int, stop: int) -> Sum:
+        """The channels ``start:stop`` of a sum that is written out."""
+        scale, shift, magnitude = (a[start:stop] for a in self[:3])
+        return Sum(scale, shift, magnitude, self.layers)
+
+
+IDENTITY = Sum(np.ones(1), np.zeros(1), np.zeros(1), 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,21 +71,18 @@ class Value:
 
     base: object
     channels: int | None
-    map: Map | None = None
+    map: Sum | None = None
 
     def mapped(self, after: Map) -> Value:
         """This value, mapped once more."""
-        if self.map is None:
-            return Value(self.base, self.channels or _length(after), after)
-        scale, shift = self.map
-        joined = Map(scale * after.scale, shift * after.scale + after.shift)
-        return Value(self.base, self.channels or _length(after), joined)
+        joined = (self.map or IDENTITY).then(after)
+        length = max(joined.scale.size, joined.shift.size)
+        return Value(self.base, self.channels or (length if length > 1 else None), joined)
 
-    def full_map(self) -> Map:
+    def full_map(self) -> Sum:
         """The map written out for all channels (length 1 when they are unknown)."""
-        scale, shift = self.map or (np.ones(1), np.zeros(1))
-        length = self.channels or max(scale.size, shift.size)
-        return Map(np.broadcast_to(scale, (length,)), np.broadcast_to(shift, (length,)))
+        found = self.map or IDENTITY
+        return found.over(self.channels or max(found.scale.size, found.shift.size))
 
 
 class Comparison:
@@ -159,7 +190,8 @@ def _concat(inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
     if None in channels:
         return None
     maps = [value.full_map() for value in inputs]
-    joined = Map(np.concatenate([m.scale for m in maps]), np.concatenate([m.shift for m in maps]))
+    scale, shift, magnitude = (np.concatenate([m[i] for m in maps]) for i in range(3))
+    joined = Sum(scale, shift, magnitude, max(m.layers for m in maps))
     return (Value(base, joined.scale.size, joined),)
 
 
@@ -171,8 +203,7 @@ def _slice(layer: Layer, value: Value) -> tuple[Value, ...] | None:
     for start, stop in ranges:
         part = None
         if value.map is not None:
-            full = value.full_map()
-            part = Map(full.scale[start:stop], full.shift[start:stop])
+            part = value.full_map().part(start, stop)
         found.append(Value(("slice", start, stop, value.base), stop - start, part))
     return tuple(found)
 
@@ -193,7 +224,7 @@ def _samples_in_test(layer: Layer) -> bool:
 
 
 def same(a: Value, b: Value) -> bool:
-    """Whether two values are equal, up to the rounding of a Scale layer that took others' place."""
+    """Whether two values are equal, up to the rounding of Scale layers that took others' place."""
     if a.base != b.base:
         return False
     if a.map is None and b.map is None:
@@ -201,14 +232,13 @@ def same(a: Value, b: Value) -> bool:
     one, two = a.full_map(), b.full_map()
     if 1 not in (one.scale.size, two.scale.size) and one.scale.size != two.scale.size:
         return False
-    return _near(one.scale, two.scale, one.scale) and _near(one.shift, two.shift, one.shift)
+    allowed = rounding(b)
+    return bool(
+        (np.abs(one.scale - two.scale) <= np.abs(one.scale) * allowed + TINY).all()
+        and (np.abs(one.shift - two.shift) <= one.magnitude * allowed + TINY).all()
+    )
 
 
-def _near(a: Doubles, b: Doubles, scale: Doubles) -> bool:
-    floor = float(np.abs(scale).max()) * 2.0**-40 + 2.0**-140
-    return bool((np.abs(a - b) <= np.abs(scale) * _ROUNDED + floor).all())
-
-
-def _length(of: Map) -> int | None:
-    length = max(of.scale.size, of.shift.size)
-    return length if length > 1 else None
+def rounding(value: Value) -> float:
+    """How far rounding may have moved a value's map: each affine layer holds rounded numbers."""
+    return (value.map.layers if value.map else 0) * ROUNDING * 1.1 + NOISE

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffefold.check import reference
-from caffefold.check.equal import SUFFIX, Comparison, Value, same
+from caffefold.check.equal import SUFFIX, Comparison, Value, rounding, same
 from caffefold.check.reference import Doubles, Map, Result
 from caffefold.errors import ProofError
 from caffefold.formats.blob import Blob, chunks, size
@@ -111,15 +111,14 @@ class _Prover:
         else:
             seen = np.ones((1, 1, 1))
         with np.errstate(all="ignore"):
-            wanted = _respond(before, _feed(fed_before, x, channels) * seen, fed_before)
+            wanted = _respond(before, fed_before, x, seen)
             claimed = self._claimed(claims, wanted.values.shape[0])
+            scale, shift = claimed.scale[:, None], claimed.shift[:, None]
             wanted = Result(
-                wanted.values * claimed.scale[:, None] + claimed.shift[:, None],
-                wanted.magnitude * np.abs(claimed.scale[:, None]) + np.abs(claimed.shift[:, None]),
+                wanted.values * scale + shift, wanted.magnitude * np.abs(scale) + np.abs(shift)
             )
-            found = _respond(after, _feed(fed_after, x, channels) * seen, fed_after)
-            rounding = FLOAT32_ROUNDING * (1.01 if fed_after.map is None else 3.0)
-            self._compare(after, wanted, found, rounding)
+            found = _respond(after, fed_after, x, seen)
+            self._compare(after, wanted, found, FLOAT32_ROUNDING * 1.01 + rounding(fed_after))
         return claimed if claims else None
 
     def _claimed(self, claims: list[Absorbed], outputs: int) -> Map:
@@ -139,9 +138,9 @@ class _Prover:
                 shift[at] = shift[at] * times + plus
         return Map(scale, shift)
 
-    def _compare(self, layer: Layer, wanted: Result, found: Result, rounding: float) -> None:
+    def _compare(self, layer: Layer, wanted: Result, found: Result, relative: float) -> None:
         tiny = FLOAT32_TINY * size(layer.blobs[0])
-        allowed = found.magnitude * rounding + wanted.magnitude * FLOAT64_NOISE + tiny
+        allowed = found.magnitude * relative + wanted.magnitude * FLOAT64_NOISE + tiny
         error = np.abs(found.values - wanted.values)
         wrong = ~(error <= allowed)
         folded = tuple(self.removed.get(layer.name, ()))
@@ -177,17 +176,19 @@ class _Prover:
         return len(after.blobs)
 
 
-def _feed(value: Value, x: Doubles, channels: int) -> Doubles:
-    """What a layer is fed with when ``value``'s base is ``x`` of (channels, taps, patches)."""
-    if value.map is None:
-        return x
-    scale = np.broadcast_to(value.map.scale, (channels,))[:, None, None]
-    shift = np.broadcast_to(value.map.shift, (channels,))[:, None, None]
-    return x * scale + shift
+def _respond(layer: Layer, fed: Value, x: Doubles, seen: Doubles) -> Result:
+    """What a layer makes of ``fed`` when its base is ``x`` of (channels, taps, patches).
 
-
-def _respond(layer: Layer, x: Doubles, fed: Value) -> Result:
-    return reference.linear(layer, x.reshape(-1, x.shape[2]), uniform=fed.map is None)
+    ``seen`` is 0 where the layer sees padding in place of its input.
+    """
+    count = x.shape[2]
+    if fed.map is None:
+        sizes = None if seen.size == 1 else np.abs(x * seen).reshape(-1, count)
+        return reference.linear(layer, (x * seen).reshape(-1, count), sizes)
+    scale, shift, magnitude = (a[:, None, None] for a in fed.map.over(x.shape[0])[:3])
+    inputs = (x * scale + shift) * seen
+    sizes = (np.abs(x * scale) + magnitude) * seen
+    return reference.linear(layer, inputs.reshape(-1, count), sizes.reshape(-1, count))
 
 
 def _equal(old: Blob, new: Blob) -> bool:

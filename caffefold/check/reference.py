@@ -104,9 +104,12 @@ def _bn(layer: Layer, numbers: list[Doubles]) -> Map | None:
 def _scale_or_bias(layer: Layer, numbers: list[Doubles]) -> Map | None:
     params = layer.params("scale_param" if layer.type == "Scale" else "bias_param")
     shape = layer.blobs[0].shape if layer.blobs else ()
-    along = [dim for dim in shape if dim > 1]
+    if not numbers:
+        return None
     scalar = params.integer("num_axes") == 0
-    if not numbers or len(along) > 1 or not (scalar or params.integer("axis") in (1, -1, -3)):
+    legacy = len(shape) == 4 and shape[:3] == (1, 1, 1)
+    one_axis = legacy or not shape or shape[0] == numbers[0].size
+    if not scalar and not (one_axis and params.integer("axis") in (1, -1, -3)):
         return None
     if layer.type == "Bias":
         return Map(np.ones(1), numbers[0])
@@ -155,19 +158,26 @@ def sees_border(layer: Layer) -> bool:
         return False
     params = layer.params("convolution_param")
     if layer.type == "Deconvolution":
-        return True
+        strides = (
+            *params.integers("stride"),
+            params.integer("stride_h"),
+            params.integer("stride_w"),
+        )
+        shape = layer.blobs[0].shape
+        return size(layer.blobs[0]) > shape[0] * shape[1] or max(strides) > 1
     return any((*params.integers("pad"), params.integer("pad_h"), params.integer("pad_w")))
 
 
-def linear(layer: Layer, x: Doubles, *, uniform: bool) -> Result:
+def linear(layer: Layer, x: Doubles, sizes: Doubles | None = None) -> Result:
     """A linear layer on patches ``x`` of shape (inputs, count).
 
-    ``uniform`` says that no ``|x|`` exceeds PATCH_LARGEST, which makes magnitudes cheap to bound.
+    ``sizes`` are the magnitudes that went into ``x``; None says that no ``|x|`` exceeds
+    PATCH_LARGEST, which makes those of the result cheap to bound.
     """
     transposed = layer.type == "Deconvolution" or (
         layer.type == "InnerProduct" and layer.params("inner_product_param").flag("transpose")
     )
-    values, magnitude = (_columns if transposed else _rows)(layer, x, uniform)
+    values, magnitude = (_columns if transposed else _rows)(layer, x, sizes)
     if len(layer.blobs) > 1:
         bias = array(layer.blobs[1]).reshape(-1, 1).astype(np.float64)
         values, magnitude = values + bias, magnitude + np.abs(bias)
@@ -182,7 +192,7 @@ def _groups(layer: Layer) -> int:
     return layer.params("convolution_param").integer("group")
 
 
-def _rows(layer: Layer, x: Doubles, uniform: bool) -> Result:
+def _rows(layer: Layer, x: Doubles, sizes: Doubles | None) -> Result:
     """Each output is one row of weights (base_conv_layer.cpp, forward_cpu_gemm)."""
     weights = layer.blobs[0]
     groups = 1 if layer.type == "InnerProduct" else _groups(layer)
@@ -191,7 +201,7 @@ def _rows(layer: Layer, x: Doubles, uniform: bool) -> Result:
     values = np.empty((groups, per_group, x.shape[1]))
     magnitude = np.empty_like(values)
     inputs = x.reshape(groups, width, -1)
-    sizes = np.abs(inputs)
+    input_sizes = None if sizes is None else sizes.reshape(groups, width, -1)
     # Whole groups while they are small (depthwise layers have many), else rows of one group.
     group_step = max(1, CHUNK // (per_group * width))
     row_step = per_group if group_step > 1 else max(1, CHUNK // width)
@@ -203,19 +213,18 @@ def _rows(layer: Layer, x: Doubles, uniform: bool) -> Result:
             block = weights.read(start, start + (last - group) * (stop - row) * width)
             block = block.reshape(last - group, stop - row, width)
             values[group:last, row:stop] = block.astype(np.float64) @ inputs[group:last]
-            if uniform:
+            if input_sizes is None:
                 total = np.abs(block).sum(axis=2)[:, :, None]
                 magnitude[group:last, row:stop] = total * PATCH_LARGEST
             else:
                 magnitude[group:last, row:stop] = (
-                    np.abs(block).astype(np.float64) @ sizes[group:last]
+                    np.abs(block).astype(np.float64) @ input_sizes[group:last]
                 )
     return Result(values.reshape(-1, x.shape[1]), magnitude.reshape(-1, x.shape[1]))
 
 
-def _columns(layer: Layer, x: Doubles, uniform: bool) -> Result:
+def _columns(layer: Layer, x: Doubles, sizes: Doubles | None) -> Result:
     """Each output is one column: [Cin, Cout/group, taps] (deconv), [K, N] (transposed product)."""
-    del uniform
     weights = layer.blobs[0]
     if layer.type == "Deconvolution":
         groups = layer.params("convolution_param").integer("group")
@@ -227,11 +236,12 @@ def _columns(layer: Layer, x: Doubles, uniform: bool) -> Result:
     values = np.zeros((groups, columns, x.shape[1]))
     magnitude = np.zeros_like(values)
     inputs = x.reshape(rows, taps, -1)
+    input_sizes = np.abs(inputs) if sizes is None else sizes.reshape(rows, taps, -1)
     per_row = columns * taps
     for row in range(rows):
         block = weights.read(row * per_row, (row + 1) * per_row).reshape(columns, taps)
         block = block.astype(np.float64)
         group = row // (rows // groups)
         values[group] += block @ inputs[row]
-        magnitude[group] += np.abs(block) @ np.abs(inputs[row])
+        magnitude[group] += np.abs(block) @ input_sizes[row]
     return Result(values.reshape(-1, x.shape[1]), magnitude.reshape(-1, x.shape[1]))

@@ -89,32 +89,29 @@ def write_weights(
 
 
 def _record_parts(source: WeightsFile, record: LayerRecord, new: NewLayer) -> list[_Part]:
+    """The whole record: fields in Caffe's order, by number, with the blobs in their place."""
     layout = record.layout
-    parts: list[_Part] = []
-    wired = False
+    before: list[_Part] = []
+    after: list[_Part] = []
     for field in record.fields:
-        if field.number in layout.train_only or field.number == layout.blobs:
+        replaced = field.number in (layout.bottom, layout.top, layout.blobs)
+        if replaced or field.number in layout.train_only:
             continue
         if new.as_scale and (field.number == layout.type or field.number >= _FIRST_PARAMETER):
             continue
-        if field.number in (layout.bottom, layout.top):
-            if not wired:
-                parts.append(_wiring(record, new))
-                wired = True
-        elif field.number in layout.linear and len(new.blobs) > len(record.blobs):
-            parts.append(_without_bias_term(source, field, layout.linear[field.number]))
+        side = before if field.number < layout.blobs else after
+        if field.number in layout.linear and len(new.blobs) > len(record.blobs):
+            side.append(_without_bias_term(source, field, layout.linear[field.number]))
         else:
-            parts.append(_Range(field.tag_start, field.end))
-    if not wired:
-        parts.append(_wiring(record, new))
+            side.append(_Range(field.tag_start, field.end))
     if new.as_scale:
-        parts.insert(1, len_field(layout.type, b"Scale"))
+        before.append(len_field(layout.type, b"Scale"))
+        after.append(_SCALE_WITH_BIAS)
+    parts = [*before, _wiring(record, new)]
     for index, blob in enumerate(new.blobs):
         inner = _blob_parts(source, blob, f"layer '{record.name}': blob {index}")
-        parts.append(len_header(layout.blobs, sum(map(len, inner))))
-        parts += inner
-    if new.as_scale:
-        parts.append(_SCALE_WITH_BIAS)
+        parts += [len_header(layout.blobs, sum(map(len, inner))), *inner]
+    parts += after
     return [len_header(layout.layer, sum(map(len, parts))), *parts]
 
 

@@ -51,7 +51,10 @@ def _of_top(layer: Layer, top: int, inputs: list[Extent]) -> Extent:
         return Extent(rank, layer.params("convolution_param").integer("num_output"))
     if layer.type == "InnerProduct":
         params = layer.params("inner_product_param")
-        return Extent(params.integer("axis") + 1, params.integer("num_output"))
+        axis = params.integer("axis")
+        if axis < 0:
+            return UNKNOWN if first.rank is None else _product(layer, first, axis + first.rank)
+        return _product(layer, first, axis)
     if layer.type == "Concat":
         return _of_concat(layer, inputs)
     if layer.type == "Slice":
@@ -63,6 +66,12 @@ def _of_top(layer: Layer, top: int, inputs: list[Extent]) -> Extent:
             channels = size(layer.blobs[0])
         return Extent(first.rank, channels)
     return UNKNOWN
+
+
+def _product(layer: Layer, first: Extent, axis: int) -> Extent:
+    """Axes from ``axis`` on become one of num_output; those before it stay."""
+    outputs = layer.params("inner_product_param").integer("num_output")
+    return Extent(axis + 1, outputs if axis == 1 else first.channels if axis > 1 else None)
 
 
 def _of_concat(layer: Layer, inputs: list[Extent]) -> Extent:

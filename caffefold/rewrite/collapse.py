@@ -20,6 +20,7 @@ from caffefold.model.net import Layer, Net
 from caffefold.rewrite import sources
 from caffefold.rewrite.affine import Affine
 from caffefold.rewrite.base import Change, PassResult, Refusal
+from caffefold.rewrite.shared import unshared
 from caffefold.rewrite.wires import Wires
 
 RULE = "collapse"
@@ -112,4 +113,5 @@ def as_scale(layer: Layer, affine: Affine) -> Layer:
     fields.append(block("scale_param", [inner], indent))
     body = set_scalar(replace(layer.body, fields=tuple(fields)), "type", quote("Scale"))
     numbers = (np.array(affine.scale), np.array(affine.shift))
-    return layer.edited(body).with_blobs(tuple(ArrayBlob(n) for n in numbers))
+    # Its numbers are its own now, whatever layer it shared the old ones with.
+    return unshared(layer.edited(body)).with_blobs(tuple(ArrayBlob(n) for n in numbers))

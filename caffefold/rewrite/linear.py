@@ -137,8 +137,9 @@ def refuse_input(layer: Layer, linear: Linear, affine: Affine) -> Refusal | None
         return None
     params = layer.params("convolution_param")
     if layer.type == "Deconvolution":
-        if linear.view[3] == 1 and all(s == 1 for s in params.integers("stride")):
-            return None
+        strides = (*params.integers("stride"), *map(params.integer, ("stride_h", "stride_w")))
+        if linear.view[3] == 1 and max(strides) <= 1:
+            return None  # every output meets exactly one input
         return Refusal(
             SkipCode.PADDED_INPUT,
             f"'{layer.name}' is a Deconvolution: at its borders only part of the kernel meets "

@@ -159,7 +159,7 @@ class _Downward:
         if wires.is_output(version):
             return Refusal(SkipCode.NET_OUTPUT, f"'{wires.name[version]}' is an output of the net")
         plan: Plan = []
-        for position in wires.readers[version]:
+        for position in dict.fromkeys(wires.readers[version]):
             part = self.reader(position, version, affine)
             if isinstance(part, Refusal):
                 return part

@@ -107,6 +107,8 @@ class Wires:
         if self.is_output(after) and (self.is_input(before) or self.is_output(before)):
             same = self.name[before] == self.name[after]
             return self.name[after] if same and not self.is_output(before) else None
+        if self.is_output(after) and self.readers_besides(before, position):
+            return None  # a blob that somebody reads is no output in Caffe
         fixed_before = self.is_input(before) or self.is_output(before)
         shared = bool(self.readers_besides(before, position))
         if fixed_before:

@@ -36,10 +36,6 @@ def nearest(value: Fraction) -> np.float32:
     guess = np.float32(float(value))
     infinity = np.float32(np.inf)
     around = (guess, np.nextafter(guess, infinity), np.nextafter(guess, -infinity))
-        guess,
-        np.nextafter(guess, np.float32(np.inf)),
-        np.nextafter(guess, -np.float32(np.inf)),
-    ]
     return min(around, key=lambda f: abs(Fraction(float(f)) - value))
 
 
