@@ -39,7 +39,10 @@ def check(net: RandomNet, options: dict[str, object]) -> None:
             assert found[blob].shape == wanted[blob].shape
             assert float(np.abs(found[blob] - wanted[blob]).max()) <= LIMIT * floor, blob
         caffefold.convert(
-            folder / "a.prototxt", folder / "a.caffemodel", folder / "b", **options  # type: ignore[arg-type]
+            folder / "a.prototxt",
+            folder / "a.caffemodel",
+            folder / "b",
+            **options,  # type: ignore[arg-type]
         )
         for suffix in ("prototxt", "caffemodel"):
             first, second = ((folder / f"{stem}.{suffix}").read_bytes() for stem in "ab")
