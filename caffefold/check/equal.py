@@ -171,7 +171,7 @@ def _pass_on(layer: Layer, inputs: tuple[Value, ...], rank: int | None) -> tuple
         return (inputs[0].mapped(own),)
     if layer.type == "Split" or (layer.type == "Dropout" and not _samples_in_test(layer)):
         return inputs[:1]
-    if layer.type == "Pooling" and len(layer.tops) == 1 and _commutes(layer, inputs[0]):
+    if layer.type == "Pooling" and len(layer.tops) == 1 and _commutes(layer):
         base = ("pool", settings(layer), inputs[0].base)
         return (Value(base, inputs[0].channels, inputs[0].map),)
     if layer.type == "Concat" and along_channels(layer, rank):
@@ -208,13 +208,11 @@ def _slice(layer: Layer, value: Value) -> tuple[Value, ...] | None:
     return tuple(found)
 
 
-def _commutes(layer: Layer, value: Value) -> bool:
-    """Average pooling without padding, or of something nothing was added to (pooling_layer.cpp)."""
+def _commutes(layer: Layer) -> bool:
+    """Average pooling without padding: its divisor is the number of pixels (pooling_layer.cpp)."""
     params = layer.params("pooling_param")
-    if params.enum("pool") != "AVE":
-        return False
     padded = any(params.integer(name) for name in ("pad", "pad_h", "pad_w"))
-    return not padded or value.map is None or not value.map.shift.any()
+    return params.enum("pool") == "AVE" and not padded
 
 
 def _samples_in_test(layer: Layer) -> bool:

@@ -18,6 +18,7 @@ from caffefold.model.net import Layer
 
 Doubles = NDArray[np.float64]
 PATCH_LARGEST = 1.5
+_AFFINE = frozenset({"BatchNorm", "BN", "Scale", "Bias", "Power"})
 LINEAR = frozenset(
     {"Convolution", "ConvolutionDepthwise", "DepthwiseConvolution", "Deconvolution", "InnerProduct"}
 )
@@ -42,7 +43,9 @@ class Result(NamedTuple):
 
 def affine(layer: Layer) -> Map | None:
     """The map of an affine layer in TEST; None for layers that compute something else, or NaN."""
-    found = _affine(layer) if len(layer.bottoms) == 1 == len(layer.tops) else None
+    if layer.type not in _AFFINE or len(layer.bottoms) != 1 or len(layer.tops) != 1:
+        return None
+    found = _affine(layer)
     if found is None or not (np.isfinite(found.scale).all() and np.isfinite(found.shift).all()):
         return None
     return found

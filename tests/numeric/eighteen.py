@@ -40,8 +40,10 @@ def cases(eps: float) -> list[Case]:
     """All nets with this eps."""
     n = Numbers(18)
 
-    def norm(name: str, bottom: str, channels: int = 4, *, top: str = "", **options: float) -> L:
-        return n.norm(name, bottom, channels, top=top or bottom, eps=eps, **options)
+    def norm(
+        name: str, bottom: str, channels: int = 4, *, top: str = "", factor: float = 999.98
+    ) -> L:
+        return n.norm(name, bottom, channels, top=top or bottom, eps=eps, factor=factor)
 
     def scale(name: str, bottom: str, channels: int = 4, *, bias: bool = True) -> L:
         return n.scale(name, bottom, channels, top=bottom, bias=bias)
