@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from caffefold import _version
 
 if TYPE_CHECKING:
-    from caffefold.convert import convert, load
+    from caffefold.conversion import convert, load
     from caffefold.errors import (
         CaffefoldError,
         InputError,
@@ -53,8 +53,8 @@ _HOMES = {
     "DetectionOptions": "caffefold.rewrite.detection",
     "Layer": "caffefold.model.net",
     "Net": "caffefold.model.net",
-    "convert": "caffefold.convert",
-    "load": "caffefold.convert",
+    "convert": "caffefold.conversion",
+    "load": "caffefold.conversion",
 }
 
 

@@ -126,8 +126,9 @@ class Comparison:
             seen[layer.name] += 1
             inputs = tuple(values[v] for v in wiring.reads[position])
             made = wiring.writes[position]
-            ranks = [sizes[v].rank for v in made]
-            passed = _pass_on(layer, inputs, ranks[0] if ranks else None)
+            first = next(iter((*wiring.reads[position], *made)), None)
+            rank = None if first is None else sizes[first].rank
+            passed = _pass_on(layer, inputs, rank)
             if passed is None:
                 passed = self._stop(key, layer, inputs, remember)
             for j, version in enumerate(made):
@@ -166,7 +167,7 @@ class Comparison:
 
 def _pass_on(layer: Layer, inputs: tuple[Value, ...], rank: int | None) -> tuple[Value, ...] | None:
     """The tops of a layer that passes maps on; None for one that does not."""
-    own = affine(layer)
+    own = affine(layer, rank)
     if own is not None:
         return (inputs[0].mapped(own),)
     if layer.type == "Split" or (layer.type == "Dropout" and not _samples_in_test(layer)):

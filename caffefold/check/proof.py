@@ -22,6 +22,8 @@ from caffefold.check.equal import SUFFIX, Comparison, Value, rounding, same
 from caffefold.check.reference import Doubles, Map, Result
 from caffefold.errors import ProofError
 from caffefold.formats.blob import Blob, chunks, size
+from caffefold.model import graph
+from caffefold.model.extent import extents
 from caffefold.model.net import Layer, Net
 from caffefold.rewrite.base import Absorbed, Change
 
@@ -79,8 +81,15 @@ class _Prover:
 
     def __init__(self, original: Net, changes: tuple[Change, ...]) -> None:
         self.before: dict[str, Layer] = {}
-        for layer in original.layers:
-            self.before.setdefault(layer.name, layer)
+        self.maps: dict[str, Map | None] = {}
+        wiring = graph.build(original)
+        sizes = extents(original, wiring)
+        for position, layer in enumerate(original.layers):
+            if layer.name not in self.before:
+                self.before[layer.name] = layer
+                read = wiring.reads[position]
+                rank = sizes[read[0]].rank if read and read[0] >= 0 else None
+                self.maps[layer.name] = reference.affine(layer, rank)
         self.claims: dict[str, list[Absorbed]] = {}
         self.removed: dict[str, list[str]] = {}
         for change in changes:
@@ -89,6 +98,7 @@ class _Prover:
             for name in change.modified:
                 self.removed.setdefault(name, []).extend(change.removed)
         self.folds: list[FoldProof] = []
+        self.checked: set[str] = set()
 
     def linear(
         self, before: Layer, after: Layer, fed_before: Value, fed_after: Value
@@ -99,6 +109,7 @@ class _Prover:
             if not same(fed_before, fed_after):
                 raise ProofError(f"layer '{after.name}': is fed with other numbers" + SUFFIX)
             return None
+        self.checked.add(after.name)
         channels, taps = reference.patch_shape(before, fed_before.channels)
         count = 1 if size(before.blobs[0]) > _LARGE else _PATCHES
         x = reference.patches(SEED, channels, taps, count)
@@ -126,7 +137,7 @@ class _Prover:
         scale, shift = np.ones(outputs), np.zeros(outputs)
         for claim in claims:
             for name in claim.chain:
-                own = reference.affine(self.before[name])
+                own = self.maps.get(name)
                 if own is None:
                     raise ProofError(f"layer '{name}': is no affine map, but was folded" + SUFFIX)
                 length = max(own.scale.size, own.shift.size, claim.stop)
@@ -160,7 +171,11 @@ class _Prover:
 
     def unchanged(self, after: Layer) -> int:
         """Check that a layer that took part in no fold has its numbers still; how many blobs."""
-        if after.name in self.removed:
+        if after.type in reference.LINEAR and after.blobs:
+            _check_bias(after)
+        # A Scale that took others' place was checked as a map, a linear layer on patches.
+        folded = after.name in self.removed and self.maps.get(after.name) is not None
+        if after.name in self.checked or folded:
             return 0
         before = self.before[after.name]
         if len(before.blobs) != len(after.blobs):
@@ -174,6 +189,17 @@ class _Prover:
                     f"layer '{after.name}': blob {index} was not to change, but did" + SUFFIX
                 )
         return len(after.blobs)
+
+
+def _check_bias(layer: Layer) -> None:
+    """Caffe refuses a layer whose text and weights disagree (base_conv_layer.cpp)."""
+    name = "inner_product_param" if layer.type == "InnerProduct" else "convolution_param"
+    wanted = 1 + layer.params(name).flag("bias_term")
+    if len(layer.blobs) != wanted:
+        raise ProofError(
+            f"layer '{layer.name}': {len(layer.blobs)} blobs were written, its text says {wanted}"
+            + SUFFIX
+        )
 
 
 def _respond(layer: Layer, fed: Value, x: Doubles, seen: Doubles) -> Result:

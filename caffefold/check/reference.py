@@ -41,17 +41,20 @@ class Result(NamedTuple):
 # ------------------------------------------------------------------------------ affine maps
 
 
-def affine(layer: Layer) -> Map | None:
-    """The map of an affine layer in TEST; None for layers that compute something else, or NaN."""
+def affine(layer: Layer, rank: int | None) -> Map | None:
+    """The map of an affine layer in TEST; None for layers that compute something else, or NaN.
+
+    ``rank`` is the number of axes of its input, where known; a negative ``axis`` needs it.
+    """
     if layer.type not in _AFFINE or len(layer.bottoms) != 1 or len(layer.tops) != 1:
         return None
-    found = _affine(layer)
+    found = _affine(layer, rank)
     if found is None or not (np.isfinite(found.scale).all() and np.isfinite(found.shift).all()):
         return None
     return found
 
 
-def _affine(layer: Layer) -> Map | None:
+def _affine(layer: Layer, rank: int | None) -> Map | None:
     numbers = [array(blob).reshape(-1).astype(np.float64) for blob in layer.blobs]
     with np.errstate(all="ignore"):
         if layer.type == "BatchNorm":
@@ -59,7 +62,7 @@ def _affine(layer: Layer) -> Map | None:
         if layer.type == "BN":
             return _bn(layer, numbers)
         if layer.type in ("Scale", "Bias"):
-            return _scale_or_bias(layer, numbers)
+            return _scale_or_bias(layer, numbers, rank)
     if layer.type == "Power" and layer.params("power_param").number("power") == 1:
         params = layer.params("power_param")
         return Map(np.array([params.number("scale")]), np.array([params.number("shift")]))
@@ -104,7 +107,7 @@ def _bn(layer: Layer, numbers: list[Doubles]) -> Map | None:
     return Map(numbers[0], numbers[1]) if inference and len(numbers) == 2 else None
 
 
-def _scale_or_bias(layer: Layer, numbers: list[Doubles]) -> Map | None:
+def _scale_or_bias(layer: Layer, numbers: list[Doubles], rank: int | None) -> Map | None:
     params = layer.params("scale_param" if layer.type == "Scale" else "bias_param")
     shape = layer.blobs[0].shape if layer.blobs else ()
     if not numbers:
@@ -112,7 +115,9 @@ def _scale_or_bias(layer: Layer, numbers: list[Doubles]) -> Map | None:
     scalar = params.integer("num_axes") == 0
     legacy = len(shape) == 4 and shape[:3] == (1, 1, 1)
     one_axis = legacy or not shape or shape[0] == numbers[0].size
-    if not scalar and not (one_axis and params.integer("axis") in (1, -1, -3)):
+    axis = params.integer("axis")
+    axis += rank if axis < 0 and rank is not None else 0
+    if not scalar and not (one_axis and axis == 1):
         return None
     if layer.type == "Bias":
         return Map(np.ones(1), numbers[0])

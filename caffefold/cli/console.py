@@ -19,7 +19,7 @@ class Console:
     def result(self, text: str) -> None:
         """One line of the result, on stdout."""
         if not self.quiet:
-            click.echo(text, color=colour(sys.stdout))
+            click.echo(printable(text), color=colour(sys.stdout))
 
     def row(self, label: str, value: str) -> None:
         """A labelled line of the result."""
@@ -29,18 +29,23 @@ class Console:
         """A warning, on stderr."""
         if not self.quiet:
             label = click.style("warning:", fg="yellow", bold=True)
-            click.echo(f"{label} {text}", err=True, color=colour(sys.stderr))
+            click.echo(f"{label} {printable(text)}", err=True, color=colour(sys.stderr))
 
 
 def error(text: str) -> None:
     """An error, on stderr."""
     label = click.style("error:", fg="red", bold=True)
-    click.echo(f"{label} {text}", err=True, color=colour(sys.stderr))
+    click.echo(f"{label} {printable(text)}", err=True, color=colour(sys.stderr))
 
 
 def note(text: str) -> None:
     """More about an error, on stderr."""
-    click.echo(text, err=True, color=colour(sys.stderr))
+    click.echo(printable(text), err=True, color=colour(sys.stderr))
+
+
+def printable(text: str) -> str:
+    """``text`` with the bytes of names that are no UTF-8 written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def colour(stream: IO[str]) -> bool:

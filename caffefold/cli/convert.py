@@ -157,7 +157,7 @@ def convert(
       caffefold convert MobileNetSSD_train_template.prototxt snapshot.caffemodel \\
           -o out/mobilenet_ssd
     """
-    from caffefold.convert import convert as run
+    from caffefold.conversion import convert as run
     from caffefold.rewrite.detection import DetectionOptions
 
     report = run(

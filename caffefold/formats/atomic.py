@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from caffefold.errors import OutputError
 
@@ -28,6 +28,8 @@ class Staging:
     def __exit__(self, *exc: object) -> None:
         for staged in self._staged:
             staged.discard()
+        for staged in reversed(self._staged):
+            staged.remove_folders()
 
     def write(self, target: Path, data: bytes) -> Path:
         """Stage ``data`` as ``target``; the temporary path."""
@@ -52,19 +54,64 @@ class Staging:
     def commit(self) -> None:
         """Wait until every staged file is on the disk, then rename each to its target, in order.
 
+        All or none: when a rename fails, the targets before it get back what they held.
+
         Raises:
             OutputError: the disk is full or failed, or a target can not be replaced.
         """
         for staged in self._staged:
             staged.wait_synced()
-        for staged in self._staged:
-            try:
-                staged.temporary.replace(staged.target)
-            except OSError as error:
-                raise output_error(staged.target, error) from None
+        replaced: list[_Replaced] = []
+        try:
+            for staged in self._staged:
+                replaced.append(_set_aside(staged.target))
+                try:
+                    staged.temporary.replace(staged.target)
+                except OSError as error:
+                    raise output_error(staged.target, error) from None
+        except BaseException:
+            _undo(replaced, {staged.target for staged in self._staged if not staged.is_pending()})
+            raise
+        for old in replaced:
+            if old.aside is not None:
+                old.aside.unlink(missing_ok=True)
         for folder in {staged.target.parent for staged in self._staged}:
             _sync_folder(folder)
         self._staged.clear()
+
+
+class _Replaced(NamedTuple):
+    """What stood at a target: a second name for it, where the file system has such names."""
+
+    target: Path
+    existed: bool
+    aside: Path | None
+
+
+def _set_aside(target: Path) -> _Replaced:
+    aside = target.with_name(f".{target.name}.{os.getpid()}.old")
+    if not target.exists():
+        return _Replaced(target, False, None)
+    try:
+        aside.unlink(missing_ok=True)
+        aside.hardlink_to(target)
+    except OSError:
+        return _Replaced(target, True, None)
+    return _Replaced(target, True, aside)
+
+
+def _undo(replaced: list[_Replaced], done: set[Path]) -> None:
+    """Give every target back what it held before."""
+    for target, existed, aside in reversed(replaced):
+        try:
+            if target in done and aside is not None:
+                aside.replace(target)
+            elif target in done and not existed:
+                target.unlink(missing_ok=True)
+            elif aside is not None:
+                aside.unlink(missing_ok=True)
+        except OSError:  # keep the first error; what is set aside is not lost
+            continue
 
 
 class StagedFile:
@@ -74,7 +121,9 @@ class StagedFile:
     def __init__(self, target: Path) -> None:
         self.target = target
         self.temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+        self._made: list[Path] = []
         try:
+            self._made = [f for f in (target.parent, *target.parent.parents) if not f.exists()]
             target.parent.mkdir(parents=True, exist_ok=True)
             self.temporary.unlink(missing_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -106,12 +155,24 @@ class StagedFile:
         if self._error is not None:
             raise output_error(self.target, self._error)
 
+    def is_pending(self) -> bool:
+        """Whether the file still waits under its temporary name."""
+        return self.temporary.exists()
+
     def discard(self) -> None:
         """Give the file up: nothing of it stays."""
         self._complete.set()
         if self._syncer.is_alive():
             self._syncer.join()
         self.temporary.unlink(missing_ok=True)
+
+    def remove_folders(self) -> None:
+        """Remove the folders that were made for the file, as far as they are empty."""
+        for folder in self._made:
+            try:
+                folder.rmdir()
+            except OSError:
+                break  # somebody else uses it by now
 
     def _keep_syncing(self) -> None:
         try:
@@ -120,8 +181,9 @@ class StagedFile:
             os.fsync(self._handle)
         except OSError as error:
             self._error = error
-        finally:
-            os.close(self._handle)
+        # The writer may still be at it; a closed number could already belong to another file.
+        self._complete.wait()
+        os.close(self._handle)
 
 
 def output_error(target: Path, error: OSError) -> OutputError:

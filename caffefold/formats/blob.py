@@ -46,7 +46,7 @@ class AsArray:
     def __array__(self: Blob, dtype: DTypeLike | None = None, copy: bool | None = None) -> Floats:
         """All numbers in the blob's shape, freshly read (so ``copy`` is always satisfied)."""
         del copy
-        return array(self).astype(dtype or np.float32, copy=False)
+        return np.array(array(self), dtype or np.float32)
 
 
 def size(blob: Blob) -> int:

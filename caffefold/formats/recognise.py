@@ -60,10 +60,12 @@ def expect_caffemodel(path: str | Path) -> None:
             f"{path}: this is a .solverstate (solver history), not weights; "
             "give the .caffemodel of the same iteration"
         )
-    if is_text(head):
-        what = "an HTML page" if b"<html" in head.lower() else "a text file"
+    if is_text(head) and _mostly_ascii(head):
+        what = "a text file"
         if b"layer" in head or b"name:" in head or b"net:" in head:
             what = "a prototxt (text)"
+        if _is_html(head):
+            what = "an HTML page"
         raise InputError(
             f"{path}: this is {what}, not a caffemodel; the order is PROTOTXT CAFFEMODEL"
         )
@@ -76,11 +78,23 @@ def expect_prototxt(path: str | Path) -> None:
         if head.startswith(signature):
             advised = advice if "caffemodel" not in advice else "give the .prototxt"
             raise InputError(f"{path}: this is {what}, not a prototxt; {advised}")
+    if _is_html(head):
+        raise InputError(f"{path}: this is an HTML page, not a prototxt; download the file itself")
     if b"\0" in head or not is_text(head):
         raise InputError(
             f"{path}: this is a binary file (a caffemodel?), not a prototxt; "
             "the order is PROTOTXT CAFFEMODEL"
         )
+
+
+def _is_html(head: bytes) -> bool:
+    return head.lstrip()[:1] == b"<" and (b"<html" in head.lower() or b"<!doctype" in head.lower())
+
+
+def _mostly_ascii(head: bytes) -> bool:
+    """Floats may happen to hold no control character; text is not made of high bytes."""
+    high = sum(byte >= 0x80 for byte in head)
+    return high * 3 < len(head)
 
 
 def is_text(head: bytes) -> bool:

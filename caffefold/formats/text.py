@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Union
+from typing import NamedTuple, Union
 
 from caffefold.errors import TextError
 
@@ -123,7 +123,7 @@ class Document:
     bom: str = ""
 
     def __str__(self) -> str:
-        return "".join([self.bom, *(str(f) for f in self.fields), self.tail])
+        return self.bom + "".join(_pieces(self.root))
 
     def encode(self) -> bytes:
         """The text as bytes; bytes that were not UTF-8 come back as they were."""
@@ -147,7 +147,10 @@ def position(source: str, offset: int) -> tuple[int, int]:
     """(line, column) of ``offset`` in ``source``, both counted from 1."""
     if offset < 0:
         return 1, 1
-    return source.count("\n", 0, offset) + 1, offset - source.rfind("\n", 0, offset)
+    start = source.rfind("\n", 0, offset)
+    if start < 0 and source.startswith("\ufeff"):
+        start = 0  # a byte order mark is no column
+    return source.count("\n", 0, offset) + 1, offset - start
 
 
 def text_error(path: str, source: str, offset: int, message: str) -> TextError:
@@ -171,9 +174,20 @@ def _field_pieces(field: Field) -> Iterator[str]:
 
 def _pieces(message: Message) -> Iterator[str]:
     yield message.open
+    before = message.open
     for field in message.fields:
+        yield _ended(before, field.lead)
         yield from _field_pieces(field)
+        before = field.trail
+    yield _ended(before, message.close)
     yield message.close
+
+
+def _ended(before: str, after: str) -> str:
+    """The line break that an edit may have taken from behind a comment; nearly always ``""``."""
+    if "#" not in before or after.lstrip(" \t").startswith(("\n", "\r\n")):
+        return ""
+    return "\n" if after else ""
 
 
 # ---------------------------------------------------------------------------------- strings
@@ -182,27 +196,42 @@ _ESCAPE = re.compile(
     r"\\(?:x([0-9A-Fa-f]{1,2})|([0-7]{1,3})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))", re.DOTALL
 )
 _SIMPLE = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
-_STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"|\'((?:[^\'\\\n]|\\.)*)\'', re.DOTALL)
+_PART = re.compile(r'"((?:[^"\\\n]|\\.)*)"|\'((?:[^\'\\\n]|\\.)*)\'|#[^\n]*', re.DOTALL)
 
 
 def unquote(raw: str) -> str:
-    """The text a string token stands for; adjacent strings join; a bare word is itself."""
+    """The text a string token stands for; adjacent strings join; a bare word is itself.
+
+    Escapes give bytes, as protobuf has it; bytes that are no UTF-8 come as lone surrogates, the way
+    the file itself is decoded.
+    """
     mark = raw[:1]
     if mark not in ("'", '"'):
         return raw
     if "\\" not in raw and raw.find(mark, 1) == len(raw) - 1:
         return raw[1:-1]
-    inner = "".join(a or b for a, b in _STRING.findall(raw))
-    return _ESCAPE.sub(_unescape, inner) if "\\" in inner else inner
+    inner = "".join((part[1] or part[2] or "") for part in _PART.finditer(raw))
+    if "\\" not in inner:
+        return inner
+    found = bytearray()
+    at = 0
+    for escape in _ESCAPE.finditer(inner):
+        found += inner[at : escape.start()].encode("utf-8", "surrogateescape")
+        found += _unescape(escape)
+        at = escape.end()
+    found += inner[at:].encode("utf-8", "surrogateescape")
+    return found.decode("utf-8", "surrogateescape")
 
 
-def _unescape(match: re.Match[str]) -> str:
+def _unescape(match: re.Match[str]) -> bytes:
     hexa, octal, short, long, simple = match.groups()
-    if hexa or short or long:
-        return chr(int(hexa or short or long, 16))
-    if octal:
-        return chr(int(octal, 8))
-    return _SIMPLE.get(simple, simple)
+    if hexa or octal:
+        return bytes([(int(hexa, 16) if hexa else int(octal, 8)) & 0xFF])
+    if short or long:
+        code = int(short or long, 16)
+        text = chr(code) if code < 0x110000 else match[0]
+        return text.encode("utf-8", "surrogatepass")
+    return _SIMPLE.get(simple, simple).encode("utf-8", "surrogateescape")
 
 
 def quote(text: str) -> str:
@@ -227,14 +256,34 @@ def block(name: str, fields: Iterable[Field], indent: str) -> Field:
 def drop(fields: tuple[Field, ...], unwanted: Callable[[Field], bool]) -> tuple[Field, ...]:
     """The fields that are wanted. Comments a blank line keeps apart from a dropped field stay."""
     kept: list[Field] = []
-    saved = ""
+    gap = Gap()
     for field in fields:
         if unwanted(field):
-            saved += detached(field.lead)
-            continue
-        kept.append(replace(field, lead=saved + field.lead) if saved else field)
-        saved = ""
+            gap = gap.widened(field.lead)
+        else:
+            kept.append(replace(field, lead=gap.before(field.lead)) if gap else field)
+            gap = Gap()
+    if gap.saved and kept:
+        kept[-1] = replace(kept[-1], trail=kept[-1].trail + gap.saved)
     return tuple(kept) if len(kept) < len(fields) else fields
+
+
+class Gap(NamedTuple):
+    """What fields that went leave behind: comments that were not theirs, and a line break."""
+
+    saved: str = ""
+    broken: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.saved or self.broken)
+
+    def widened(self, lead: str) -> Gap:
+        """The gap when one more field goes, which stood behind ``lead``."""
+        return Gap(self.saved + detached(lead), self.broken or line_break(lead))
+
+    def before(self, lead: str) -> str:
+        """What to put in place of the ``lead`` of the next field that stays."""
+        return self.saved + (lead if "\n" in lead else self.broken + lead)
 
 
 def detached(lead: str) -> str:
@@ -242,7 +291,7 @@ def detached(lead: str) -> str:
     if "#" not in lead:
         return ""
     end = 0
-    for match in re.finditer(r"#[^\n]*(?=\r?\n[ \t]*\r?\n)", lead):
+    for match in re.finditer(r"#[^\r\n]*(?=\r?\n[ \t]*\r?\n)", lead):
         end = match.end()
     return lead[:end]
 
@@ -252,13 +301,11 @@ def set_scalar(message: Message, name: str, raw: str, after: str = "") -> Messag
     fields = list(message.fields)
     for i in range(len(fields) - 1, -1, -1):
         if fields[i].name == name:
-            fields[i] = replace(fields[i], value=Scalar(raw))
+            fields[i] = _revalued(fields[i], raw)
             return replace(message, fields=tuple(fields))
     at = max((i + 1 for i, f in enumerate(fields) if f.name == after), default=len(fields))
-    sibling = fields[at - 1].lead if fields else " "
-    lead = sibling[sibling.rfind("\n") :] if "\n" in sibling else " "
-    fields.insert(at, Field(name, Scalar(raw), lead=re.sub(r"#.*", "", lead) or " "))
-    return replace(message, fields=tuple(fields))
+    near = fields[at - 1] if at else fields[0] if fields else None
+    return replace(message, fields=_inserted(fields, at, [Field(name, Scalar(raw))], near))
 
 
 def set_strings(message: Message, name: str, values: tuple[str, ...]) -> Message:
@@ -267,14 +314,40 @@ def set_strings(message: Message, name: str, values: tuple[str, ...]) -> Message
     if old == values:
         return message
     places = [i for i, f in enumerate(message.fields) if f.name == name]
+    fields = list(message.fields)
     if len(old) == len(values) == len(places):
-        fields = list(message.fields)
         for i, before, after in zip(places, old, values, strict=True):
             if before != after:
-                fields[i] = replace(fields[i], value=Scalar(quote(after)))
+                fields[i] = _revalued(fields[i], quote(after))
         return replace(message, fields=tuple(fields))
-    fields = [f for f in message.fields if f.name != name]
-    first = places[0] if places else len(fields)
-    template = message.fields[places[0]] if places else scalar(name, "", "  ")
-    fields[first:first] = [replace(template, value=Scalar(quote(v))) for v in values]
-    return replace(message, fields=tuple(fields))
+    rest = list(drop(message.fields, lambda f: f.name == name))
+    at = sum(f.name != name for f in fields[: places[0]]) if places else len(rest)
+    new = [Field(name, Scalar(quote(value))) for value in values]
+    near = fields[places[0]] if places else fields[-1] if fields else None
+    return replace(message, fields=_inserted(rest, at, new, near))
+
+
+def _revalued(field: Field, raw: str) -> Field:
+    """``field`` with another plain value; what stood there may have had no colon."""
+    sep = field.sep if ":" in field.sep else ": "
+    return replace(field, value=Scalar(raw), sep=sep)
+
+
+def _inserted(
+    fields: list[Field], at: int, new: list[Field], near: Field | None
+) -> tuple[Field, ...]:
+    """``new`` put in at ``at``, on lines of its own if ``near`` is, else behind a space."""
+    lead = (line_break(near.lead) if near is not None else "") or " "
+    following = fields[at:]
+    if new and following and not following[0].lead:
+        following[0] = replace(following[0], lead=" ")
+    return (*fields[:at], *(replace(field, lead=lead) for field in new), *following)
+
+
+def line_break(lead: str) -> str:
+    """The last line break of ``lead`` with the indentation behind it, without comments."""
+    start = lead.rfind("\n")
+    if start < 0:
+        return ""
+    start -= lead[start - 1 : start] == "\r"
+    return re.sub(r"#.*", "", lead[start:])

@@ -30,17 +30,18 @@ _PLACEHOLDER = r"\$\{[^{}\n]*\}|\$\w+|@\w+@|\{\{[^{}\n]*\}\}"
 _BARE = rf"(?:-{_SPACE})?(?:[-+.\w]|{_PLACEHOLDER})+"
 _QUOTED = r"\"(?:[^\"\\\n]|\\[^\n])*\"|'(?:[^'\\\n]|\\[^\n])*'"
 _STRINGS = rf"(?:{_QUOTED})(?:{_TRIVIA}(?:{_QUOTED}))*"
-_TRAIL = r"(?:[ \t]*[;,])?(?:[ \t]*#[^\n]*)?"
+_TRAIL = r"(?:[ \t\r\n]*[;,])?(?:[ \t]*#(?:[^\r\n]|\r(?!\n))*)?"
 _NAME = r"[A-Za-z_]\w*|\[[\w./\- ]*\]"
 
 # One match reads the trivia, the name, the separator and, for nearly every field, the value.
 _FIELD = re.compile(
     rf"({_TRIVIA})({_NAME})({_TRIVIA}:?{_TRIVIA})"
-    rf"(?:({_STRINGS}|{_BARE})({_TRAIL})|([{{<](?!\{{))(?:[ \t]*#[^\n]*)?|(\[))?"
+    rf"(?:({_STRINGS}|{_BARE})({_TRAIL})|([{{<](?!\{{))(?:[ \t]*#(?:[^\r\n]|\r(?!\n))*)?|(\[))?"
 )
 _SKIP = re.compile(_TRIVIA)
 _END = re.compile(_TRAIL)
 _ITEM = re.compile(rf"{_STRINGS}|{_BARE}")
+_FOLLOWS_A_NAME = (":", "{", "<")
 _CLOSER = {"{": "}", "<": ">"}
 _CONFLICT = re.compile(r"^(<{7}|={7}|>{7}|\|{7})(?: |\r?$)", re.MULTILINE)
 
@@ -86,7 +87,7 @@ class _Parser:
                 if ":" not in sep:
                     raise self.error(match.start(4), f"':' is missing between '{name}' and {raw}")
                 value, at = Scalar(raw), match.end()
-                if "\n" in sep and source[at : at + 1] == ":":
+                if "\n" in sep and self.after(at) in _FOLLOWS_A_NAME:
                     raise self.error(match.start(2), f"'{name}' has no value")
             elif brace is not None or bracket is not None:
                 if brace is not None:
@@ -112,6 +113,11 @@ class _Parser:
         fields, trivia = self.fields(inside, opened, depth)
         end = _end_of(_SKIP, self.source, trivia) + 1
         return Message(fields, self.source[opened:inside], self.source[trivia:end]), end
+
+    def after(self, at: int) -> str:
+        """The next character that is no trivia."""
+        stop = _end_of(_SKIP, self.source, at)
+        return self.source[stop : stop + 1]
 
     def list(self, opened: int, depth: int) -> tuple[ListValue, int]:
         """The ``[...]`` at ``opened``; the offset behind it."""
@@ -161,7 +167,7 @@ class _Parser:
         if char in "}>":
             wanted = f"expected {closer!r}" if closer else "it closes nothing"
             return self.error(at, f"stray {char!r}; {wanted}")
-        word = self.source[at : at + 20].split()[0]
+        word = re.split(r"[ \t\r\n]", self.source[at : at + 20])[0]
         return self.error(at, f"expected a field name, found {word!r}")
 
 

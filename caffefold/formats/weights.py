@@ -152,12 +152,13 @@ def _text(source: ByteSource, field: WireField) -> str:
 # BlobProto: num 1, channels 2, height 3, width 4, data 5, diff 6, shape 7, double_data 8,
 # double_diff 9; NVCaffe: raw_data_type 10, raw_diff_type 11, raw_data 12, raw_diff 13.
 _DATA = {5: "<f4", 8: "<f8"}
+_DATA_TYPE = {5: FIXED32, 8: FIXED64}
 _RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
 _DIFFS = frozenset({6, 9, 11, 13})
 
 
 def _blob(source: ByteSource, outer: WireField, what: str) -> StoredBlob:
-    legacy = [0, 0, 0, 0]
+    legacy: dict[int, int] = {}
     shape: tuple[int, ...] | None = None
     runs: dict[str, list[Piece]] = {}
     raw_type, raw = "<f4", None
@@ -165,17 +166,19 @@ def _blob(source: ByteSource, outer: WireField, what: str) -> StoredBlob:
     for field in _blob_fields(source, outer):
         number = field.number
         if 1 <= number <= 4 and field.wire_type == VARINT:
-            legacy[number - 1] = _signed(field.value)
+            legacy[number] = _signed(field.value)
             extra.append((field.tag_start, field.end))
         elif number == 7 and field.wire_type == LEN:
             shape = _shape(source, field)
             extra.append((field.tag_start, field.end))
-        elif number in _DATA and field.wire_type in (LEN, FIXED32, FIXED64):
+        elif number in _DATA and field.wire_type in (LEN, _DATA_TYPE[number]):
             runs.setdefault(_DATA[number], []).append(_piece(source, field, _DATA[number], what))
         elif number == 10 and field.wire_type == VARINT:
             raw_type = _RAW_TYPES.get(field.value, "")
         elif number == 12 and field.wire_type == LEN:
             raw = field
+        elif number in _DATA:
+            raise source.error(field.tag_start, f"{what}: its numbers have the wrong wire type")
         elif number not in _DIFFS:
             extra.append((field.tag_start, field.end))
     if raw is not None and not runs:
@@ -185,7 +188,12 @@ def _blob(source: ByteSource, outer: WireField, what: str) -> StoredBlob:
     # Caffe reads double_data first when both are there (blob.cpp, FromProto).
     pieces = runs.get("<f8") or next(iter(runs.values()), [])
     count = sum(piece.length for piece in pieces)
-    dims = tuple(legacy) if shape is None else shape
+    # As Caffe reads it (blob.cpp, FromProto): legacy dimensions count before a shape.
+    dims = shape or ()
+    if legacy:
+        dims = tuple(legacy.get(number, 0) for number in (1, 2, 3, 4))
+    elif shape is None and not pieces:
+        dims = (0,)
     if any(dim < 0 for dim in dims) or len(dims) > MAX_DIMS:
         raise source.error(outer.tag_start, f"{what}: impossible shape {list(dims)}")
     if prod(dims) != count:
@@ -202,7 +210,7 @@ def _blob_fields(source: ByteSource, outer: WireField) -> Iterator[WireField]:
     while at < outer.end:
         for field in source.fields(at, outer.end):
             at = field.end
-            if field.number in _DATA and field.wire_type in (FIXED32, FIXED64):
+            if _DATA_TYPE.get(field.number) == field.wire_type:
                 at = _run_end(source, field, outer.end)
                 yield field._replace(end=at)
                 break

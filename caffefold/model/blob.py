@@ -65,7 +65,7 @@ class ScaledBlob(AsArray):
     @property
     def step(self) -> int:
         """Elements to read at a time: whole rows where they fit into the cache."""
-        width = self.view[2] * self.view[3]
+        width = max(1, self.view[2] * self.view[3])
         return max(CHUNK // width * width, min(width, CHUNK))
 
     def times(self, *, row: Doubles | None = None, column: Doubles | None = None) -> ScaledBlob:
@@ -74,23 +74,30 @@ class ScaledBlob(AsArray):
 
     def read(self, start: int, stop: int) -> Floats:
         """The scaled elements ``start:stop`` as float64."""
+        if stop <= start:
+            return np.empty(0)
+        width = self.view[2] * self.view[3]
+        first_whole, last_whole = -(-start // width) * width, stop // width * width
+        if first_whole > last_whole:
+            return self._rows(start, stop)  # a part of one row
+        parts = ((start, first_whole), (first_whole, last_whole), (last_whole, stop))
+        found = [self._rows(a, b) for a, b in parts if a < b]
+        return found[0] if len(found) == 1 else np.concatenate(found)
+
+    def _rows(self, start: int, stop: int) -> Floats:
+        """Whole rows, or a part of one row."""
         _, rows, columns, inner = self.view
         width = columns * inner
         first, last = start // width, -(-stop // width)
-        numbers = self.source.read(start, stop)
-        if last - first > 1 and (start % width or stop % width):
-            # Not whole rows: cut at the first row boundary, so that each part is simple.
-            cut = (first + 1) * width
-            return np.concatenate([self.read(start, cut), self.read(cut, stop)])
-        whole = stop - start == (last - first) * width
-        block = numbers.reshape(last - first, -1)
-        scaled: Floats = block.astype(np.float64)
+        scaled = self.source.read(start, stop).reshape(last - first, -1).astype(np.float64)
         if self.row is not None:
             scaled *= self.row.reshape(-1)[first:last, None]
         if self.column is not None:
             factors = np.repeat(self.column[np.arange(first, last) // rows], inner, axis=1)
-            scaled *= factors if whole else factors[:, start % width :][:, : stop - start]
-        return scaled.reshape(-1)
+            begin = start - first * width
+            scaled *= factors[:, begin : begin + scaled.shape[1]]
+        flat: Floats = scaled.reshape(-1)
+        return flat
 
 
 def _product(old: Doubles | None, new: Doubles | None) -> Doubles | None:

@@ -13,7 +13,7 @@ _CONVOLUTIONS = frozenset({"Convolution", "ConvolutionDepthwise", "DepthwiseConv
 _SAME = frozenset(
     {"ReLU", "PReLU", "ELU", "Sigmoid", "TanH", "AbsVal", "BNLL", "Exp", "Log", "Power", "Clip"}
     | {"Swish", "ReLU6", "Threshold", "Dropout", "Split", "LRN", "MVN", "Softmax", "Pooling"}
-    | {"BatchNorm", "BN", "Scale", "Bias", "Normalize", "Eltwise", "Crop", "Interp", "Upsample"}
+    | {"BatchNorm", "BN", "Scale", "Bias", "Normalize", "Eltwise", "Interp", "Upsample"}
 )
 
 
@@ -30,7 +30,7 @@ UNKNOWN = Extent()
 def extents(net: Net, wiring: Graph) -> list[Extent]:
     """The extent of every version of ``wiring``."""
     found = [UNKNOWN] * len(wiring.versions)
-    legacy = _legacy_shapes(net)
+    legacy = legacy_shapes(net)
     for i, version in enumerate(wiring.versions):
         if version.producer == OUTSIDE and version.blob in legacy:
             found[i] = _of_shape(legacy[version.blob])
@@ -58,8 +58,13 @@ def _of_top(layer: Layer, top: int, inputs: list[Extent]) -> Extent:
     if layer.type == "Concat":
         return _of_concat(layer, inputs)
     if layer.type == "Slice":
+        if not along_channels(layer, first.rank):
+            return first
         points = slice_ranges(layer, first.channels)
         return Extent(first.rank, points[top][1] - points[top][0] if points else None)
+    if layer.type == "Crop":
+        whole = layer.params("crop_param").integer("axis") > 1  # what is before axis is not cut
+        return Extent(first.rank, first.channels if whole else None)
     if layer.type in _SAME:
         channels = first.channels
         if channels is None and layer.type in ("BatchNorm", "BN") and layer.blobs:
@@ -120,7 +125,7 @@ def _input_shapes(layer: Layer) -> list[tuple[int, ...]]:
     return [params.nested("shape", message).integers("dim") for message in params.messages("shape")]
 
 
-def _legacy_shapes(net: Net) -> dict[str, tuple[int, ...]]:
+def legacy_shapes(net: Net) -> dict[str, tuple[int, ...]]:
     """Shapes of ``input:`` blobs: ``input_shape`` messages, or four ``input_dim`` numbers each."""
     params = net.params()
     names = net.legacy_inputs

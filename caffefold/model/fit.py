@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import prod
 
-from caffefold.errors import ModelError
+from caffefold.errors import ModelError, TextError
 from caffefold.model.net import Layer, Net
 
 _CONVOLUTIONS = frozenset({"Convolution", "ConvolutionDepthwise", "DepthwiseConvolution"})
@@ -34,9 +34,34 @@ def check(net: Net) -> None:
     Raises:
         ModelError: layers without weights, or shapes that differ; the first few are named.
     """
-    assert net.weights is not None
     missing = [layer for layer in net.layers if wants_blobs(layer) and not layer.blobs]
-    wrong = [text for layer in net.layers for text in _differences(layer)]
+    _refuse(net, missing, [text for layer in net.layers for text in _differences(layer)])
+
+
+def check_related(net: Net) -> None:
+    """Refuse weights that know less than half of the net's layers, before using their numbers.
+
+    A few missing layers may still be dropped on the way to the deploy net.
+
+    Raises:
+        ModelError: naming the first few layers without weights.
+    """
+    wanting = [layer for layer in net.layers if wants_blobs(layer)]
+    missing = [layer for layer in wanting if layer.record is None]
+    if 2 * len(missing) > len(wanting):
+        _refuse(net, missing, [text for layer in wanting for text in _known_differences(layer)])
+
+
+def _known_differences(layer: Layer) -> list[str]:
+    """The differences of a layer that may still hold placeholders."""
+    try:
+        return list(_differences(layer))
+    except TextError:
+        return []
+
+
+def _refuse(net: Net, missing: list[Layer], wrong: list[str]) -> None:
+    assert net.weights is not None
     if not missing and not wrong:
         return
     parts = []

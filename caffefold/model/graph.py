@@ -71,6 +71,8 @@ def build(net: Net) -> Graph:
         return current[name]
 
     for name in net.legacy_inputs:
+        if name in current:
+            problems.append(net.document.error(0, f"input '{name}' is declared twice"))
         write(name, OUTSIDE)
     for position, layer in enumerate(layers):
         found = []

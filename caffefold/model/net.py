@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from caffefold.errors import TextError
 from caffefold.formats import schema
 from caffefold.formats.blob import Blob
-from caffefold.formats.text import Document, Field, Message, detached, set_strings
+from caffefold.formats.text import Document, Field, Gap, Message, set_strings
 from caffefold.formats.weights import LayerRecord, WeightsFile
 from caffefold.model.params import Params
 
@@ -142,7 +142,7 @@ class Net:
         """
         items: list[Field | Layer] = []
         index = -1
-        saved = ""
+        gap = Gap()
         for item in self.items:
             group: tuple[Field | Layer, ...] = (item,)
             if isinstance(item, Layer):
@@ -150,12 +150,14 @@ class Net:
                 if index in new:
                     group = tuple(new[index])
                     if not group:
-                        saved += detached(item.field.lead)
+                        gap = gap.widened(item.field.lead)
             for member in group:
-                items.append(_with_lead(member, saved) if saved else member)
-                saved = ""
-        tail = saved + self.document.tail if saved else self.document.tail
-        return replace(self, items=tuple(items), document=replace(self.document, tail=tail))
+                items.append(_behind(gap, member) if gap else member)
+                gap = Gap()
+        document = self.document
+        if gap.saved:
+            document = replace(document, tail=gap.before(document.tail or "\n"))
+        return replace(self, items=tuple(items), document=document)
 
     def without(self, indices: Iterable[int]) -> Net:
         """A net without the layers at these positions."""
@@ -167,7 +169,7 @@ class Net:
         return replace(self.document, fields=fields)
 
 
-def _with_lead(item: Field | Layer, before: str) -> Field | Layer:
+def _behind(gap: Gap, item: Field | Layer) -> Field | Layer:
     if isinstance(item, Layer):
-        return replace(item, field=replace(item.field, lead=before + item.field.lead))
-    return replace(item, lead=before + item.lead)
+        return replace(item, field=replace(item.field, lead=gap.before(item.field.lead)))
+    return replace(item, lead=gap.before(item.lead))

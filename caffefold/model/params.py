@@ -37,7 +37,7 @@ class Params:
 
     def has(self, name: str) -> bool:
         """Whether the text sets ``name``."""
-        return any(True for _ in self._values(name))
+        return any(True for _ in self.message.all(name))
 
     def integer(self, name: str) -> int:
         """The integer field ``name``, or its default."""
@@ -160,9 +160,14 @@ def parse_int(raw: str) -> int | None:
 def parse_float(raw: str) -> float | None:
     """A number token such as ``.7``, ``0.``, ``1e-5f``, ``-inf``; None when it is none."""
     text = raw.replace(" ", "")
+    if text.lstrip("+-")[:2].lower() == "0x":
+        number = parse_int(raw)
+        return None if number is None else float(number)
+    if "_" in text:
+        return None
     if text[-1:] in ("f", "F") and not text.lower().lstrip("-").startswith("inf"):
         text = text[:-1]
     try:
-        return float(int(text, 16)) if text[:2].lower() == "0x" else float(text)
+        return float(text)
     except ValueError:
         return None

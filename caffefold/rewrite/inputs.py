@@ -7,13 +7,14 @@ Result  Input -> data, shape 1 x 3 x 300 x 300
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from caffefold.errors import UsageError
 from caffefold.formats.blob import size
 from caffefold.formats.text import Field, block, quote, scalar
 from caffefold.model import graph
+from caffefold.model.extent import legacy_shapes
 from caffefold.model.graph import Graph
 from caffefold.model.net import Layer, Net
 from caffefold.rewrite.base import Change, PassResult
@@ -56,13 +57,21 @@ class ConvertInputs:
             detail = f"{layer.type} -> " + (f"Input {', '.join(blobs)}" if blobs else "nothing")
             made = tuple(item.name for item in new[position])
             changes.append(Change(RULE, (layer.name,), made, detail))
+        for position, layer in enumerate(net.layers):
+            if layer.type == "Input" and set(layer.tops) & set(self.shapes):
+                new[position] = (_reshaped(layer, self.shapes),)
+                changes.append(Change(RULE, (), (layer.name,), f"Input '{layer.name}' reshaped"))
         unknown = sorted(set(self.shapes) - known)
         if unknown:
             raise UsageError(
                 f"--input-shape {unknown[0]}=...: '{unknown[0]}' is no input of this net; "
                 f"its inputs are {', '.join(sorted(known)) or 'none'}"
             )
-        return PassResult(net.substitute(new), tuple(changes))
+        result = net.substitute(new)
+        if set(net.legacy_inputs) & set(self.shapes):
+            result = _reshape_legacy(result, self.shapes)
+            changes.append(Change(RULE, (), (), "net inputs reshaped"))
+        return PassResult(result, tuple(changes))
 
     def input_layer(
         self, net: Net, wiring: Graph, layer: Layer, version: int, several: bool
@@ -70,7 +79,7 @@ class ConvertInputs:
         """The Input layer for one blob of a data layer."""
         blob = wiring.versions[version].blob
         dims = self.shapes.get(blob) or _shape(net, wiring, layer, version)
-        shape = block("shape", [scalar("dim", str(d), "      ") for d in dims], "    ")
+        shape = _shape_field("shape", dims, "    ")
         name = blob if several else layer.name
         fields = [
             scalar("name", quote(name), "  "),
@@ -80,6 +89,39 @@ class ConvertInputs:
         ]
         made = Field("layer", block("", fields, "").value, layer.field.lead, " ")
         return Layer.of(made, net.document)
+
+
+def _reshaped(layer: Layer, shapes: Mapping[str, tuple[int, ...]]) -> Layer:
+    """An Input layer with other shapes for some of its tops."""
+    known = layer.params("input_param")
+    old = [known.nested("shape", m).integers("dim") for m in known.messages("shape")] or [()]
+    dims = [shapes.get(top, old[min(j, len(old) - 1)]) for j, top in enumerate(layer.tops)]
+    fields = [_shape_field("shape", shape, "    ") for shape in dims]
+    kept = [f for f in layer.body.fields if f.name != "input_param"]
+    lead = next((f.lead for f in layer.body.fields if f.name == "input_param"), "\n  ")
+    made = replace(block("input_param", fields, "  "), lead=lead)
+    return layer.edited(replace(layer.body, fields=(*kept, made)))
+
+
+def _reshape_legacy(net: Net, shapes: Mapping[str, tuple[int, ...]]) -> Net:
+    """Net-level ``input:`` blobs with other shapes, written as ``input_shape``."""
+    old = legacy_shapes(net)
+    fields = [
+        _shape_field("input_shape", shapes.get(name, old.get(name, ())), "")
+        for name in net.legacy_inputs
+    ]
+    items: list[Field | Layer] = []
+    last = max(i for i, x in enumerate(net.items) if isinstance(x, Field) and x.name == "input")
+    for i, item in enumerate(net.items):
+        if isinstance(item, Layer) or item.name not in ("input_dim", "input_shape"):
+            items.append(item)
+        if i == last:
+            items += fields
+    return replace(net, items=tuple(items))
+
+
+def _shape_field(name: str, shape: tuple[int, ...], indent: str) -> Field:
+    return block(name, [scalar("dim", str(d), indent + "  ") for d in shape], indent)
 
 
 def _is_label(layer: Layer) -> bool:

@@ -22,6 +22,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from caffefold.errors import ModelError
 from caffefold.formats.blob import array, size
 from caffefold.formats.text import Scalar
 from caffefold.model.blob import Doubles
@@ -178,7 +179,14 @@ _SOURCES: dict[str, Callable[[Layer, int | None], Affine | Refusal]] = {
 
 
 def _vector(layer: Layer, index: int) -> Doubles:
-    return array(layer.blobs[index]).reshape(-1).astype(np.float64)
+    numbers: Doubles = array(layer.blobs[index]).reshape(-1).astype(np.float64)
+    if not np.isfinite(numbers).all():
+        bad = numbers[~np.isfinite(numbers)][0]
+        raise ModelError(
+            f"layer '{layer.name}': blob {index} holds {bad}; the caffemodel has NaN or Inf there, "
+            "did its training diverge?"
+        )
+    return numbers
 
 
 def _unknown(layer: Layer, wanted: str) -> Refusal:

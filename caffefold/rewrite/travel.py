@@ -6,7 +6,7 @@ Down  through Slice, Concat (the other branches get the identity), average pooli
       at a linear layer's input unless padding or a border sees a shift.
 
 Both only plan: the answer is who absorbs what, or the reason why nobody may. Average pooling
-commutes with a map where its divisor counts no padding (pooling_layer.cpp), or nothing is added.
+commutes with a map where its divisor counts no padding (pooling_layer.cpp).
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class _Upward:
                     f"{affine.channels} channels; the caffemodel belongs to another net"
                 )
             return [Absorption(position, layout, affine, window)]
-        if is_identity(source) or _averages(source, affine):
+        if is_identity(source) or _averages(source):
             return self.go(wires.reads[position][0], affine, {position}, window)
         if source.type == "Concat":
             return self.branches(position, affine, window)
@@ -174,7 +174,7 @@ class _Downward:
                 return layout
             refusal = linear.refuse_input(layer, layout, affine)
             return refusal or [Absorption(position, layout, affine, Window())]
-        if is_identity(layer) or _averages(layer, affine):
+        if is_identity(layer) or _averages(layer):
             return self.go(self.wires.writes[position][0], affine)
         if layer.type == "Concat":
             return self.joined(position, version, affine)
@@ -212,12 +212,10 @@ class _Downward:
         return plan
 
 
-def _averages(layer: Layer, affine: Affine) -> bool:
-    """Whether this is average pooling that commutes with ``affine``."""
+def _averages(layer: Layer) -> bool:
+    """Whether this is average pooling that commutes with every map."""
     if layer.type != "Pooling" or len(layer.tops) != 1:
         return False
     params = layer.params("pooling_param")
-    if params.enum("pool") != "AVE":
-        return False
     padded = any(params.integer(name) for name in ("pad", "pad_h", "pad_w"))
-    return not padded or not affine.shifts
+    return params.enum("pool") == "AVE" and not padded

@@ -14,7 +14,7 @@ from typing import Any
 from caffefold.check.proof import Proof, prove
 from caffefold.errors import InputError, ModelError, OutputError
 from caffefold.formats import recognise, text_parse
-from caffefold.formats.atomic import Staging
+from caffefold.formats.atomic import Staging, output_error
 from caffefold.formats.text import Document, Field
 from caffefold.formats.weights import open_weights
 from caffefold.formats.weights_writer import NewLayer, write_weights
@@ -127,7 +127,7 @@ def convert(
             preprocessing=preprocessing,
             warnings=tuple(w for step in steps for w in step.warnings) + _strangers(net),
         )
-        staging.write(targets[2], report.to_json().encode())
+        staging.write(targets[2], report.to_json().encode("utf-8", "backslashreplace"))
         staging.commit()
     return report
 
@@ -137,6 +137,7 @@ def _to_deploy(
 ) -> tuple[Net, tuple[dict[str, Any], ...], tuple[Step, ...]]:
     """The deploy net, not yet folded; what the data layers knew; what the passes did."""
     net, steps = base.run(pipeline.view_passes(options), net)
+    fit.check_related(net)
     preprocessing = inputs.preprocessing(net)
     deploy, more = base.run(pipeline.deploy_passes(net, options), net)
     if not any(layer.bottoms for layer in deploy.layers):
@@ -215,16 +216,22 @@ def output_paths(output: Path) -> tuple[Path, Path, Path]:
 
 
 def _targets(output: Path, sources: tuple[Path, ...], force: bool) -> tuple[Path, Path, Path]:
-    if not output.name or output.is_dir():
-        raise OutputError(f"{output}: a directory; give a prefix such as {output / 'deploy'}")
-    targets = output_paths(output)
-    for target in targets:
-        for source in sources:
-            if target.exists() and target.samefile(source):
+    try:
+        folder = output.name in ("", "..") or output.is_dir()
+        if folder or output.name in SUFFIXES:
+            what = "a directory" if folder else "no file name"
+            raise OutputError(f"{output}: {what}; give a prefix such as {output / 'deploy'}")
+        targets = output_paths(output)
+        for target in targets:
+            if target.is_dir():
+                raise OutputError(f"{target}: this is a directory; choose another output prefix")
+            if target.exists() and any(target.samefile(source) for source in sources):
                 raise OutputError(f"{target}: this is an input; choose another output prefix")
-    for target in targets:
-        if target.exists() and not force:
-            raise OutputError(f"{target}: exists already; use --force to replace it")
+        for target in targets:
+            if target.exists() and not force:
+                raise OutputError(f"{target}: exists already; use --force to replace it")
+    except OSError as error:
+        raise output_error(output, error) from None
     return targets
 
 

@@ -1,0 +1,143 @@
+"""Imports go only downward in the house (DESIGN, section 2); packages stay in certain rooms."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.architecture.conftest import Module
+
+# From the ground up: a room may use itself, those below it, and none beside or above it.
+HOUSE = (
+    {"_proto"},
+    {"errors", "_version"},
+    {"formats"},
+    {"model"},
+    {"rewrite"},
+    {"check"},
+    {"report"},
+    {"conversion", "upgrading"},
+    {"cli"},
+    {"__main__"},
+)
+FLOOR = {room: number for number, rooms in enumerate(HOUSE) for room in rooms}
+# The rooms that may import a package from outside.
+OUTSIDE = {
+    "click": {"cli"},
+    "rich": {"cli"},
+    "h5py": {"formats"},
+    "numpy": {"formats", "model", "rewrite", "check"},
+    "google": {"formats", "model"},
+}
+
+
+def _own(name: str) -> str | None:
+    """The room that ``caffefold.room.module.thing`` lies in."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "caffefold" and len(parts) > 1 else None
+
+
+def test_every_module_has_its_place(modules: tuple[Module, ...]) -> None:
+    """A new room is put into HOUSE first, with those it may use below it."""
+    assert {module.room for module in modules} - {"__init__"} <= set(FLOOR)
+
+
+def test_imports_go_downward(modules: tuple[Module, ...]) -> None:
+    upward = [
+        f"{module.where(line)}: {name}"
+        for module in modules
+        if module.room != "__init__"
+        for line, name in module.imports()
+        if (room := _own(name)) is not None
+        and room != module.room
+        and FLOOR.get(room, 99) >= FLOOR.get(module.room, 0)
+    ]
+    assert upward == []
+
+
+def test_nobody_imports_through_the_top(modules: tuple[Module, ...]) -> None:
+    """``from caffefold import convert`` inside would load the public face, and hide the room."""
+    found = [
+        f"{module.where(line)}: {name}"
+        for module in modules
+        for line, name in module.imports()
+        if name == "caffefold" or (_own(name) or "") not in {*FLOOR, ""}
+    ]
+    assert found == []
+
+
+def test_no_relative_imports(modules: tuple[Module, ...]) -> None:
+    found = [
+        module.where(node.lineno)
+        for module in modules
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.ImportFrom) and node.level
+    ]
+    assert found == []
+
+
+def test_no_circles(modules: tuple[Module, ...]) -> None:
+    """Inside a room, too: modules can be put in an order in which each uses only earlier ones."""
+    names = {module.name for module in modules}
+
+    def targets(module: Module) -> set[str]:
+        found = set()
+        for _, name in module.imports():
+            inner = name.removeprefix("caffefold.")
+            found |= {inner, inner.rpartition(".")[0]} if inner != name else set()
+        return (found & names) - {module.name, module.room}
+
+    uses = {module.name: targets(module) for module in modules}
+    while ready := {name for name, used in uses.items() if not used & uses.keys()}:
+        uses = {name: used for name, used in uses.items() if name not in ready}
+    assert uses == {}
+
+
+def test_the_schema_has_one_door(modules: tuple[Module, ...]) -> None:
+    """The generated bindings are reached through formats.schema alone."""
+    users = {
+        module.name
+        for module in modules
+        for _, name in module.imports()
+        if name.startswith("caffefold._proto")
+    }
+    assert users == {"formats.schema"}
+
+
+@pytest.mark.parametrize("package", OUTSIDE)
+def test_packages_from_outside_stay_in_their_rooms(
+    modules: tuple[Module, ...], package: str
+) -> None:
+    users = {
+        module.room
+        for module in modules
+        for _, name in module.imports()
+        if name.split(".")[0] == package
+    }
+    assert users <= OUTSIDE[package]
+
+
+def test_no_other_package_from_outside(modules: tuple[Module, ...]) -> None:
+    known = {"caffefold", "__future__", *OUTSIDE, *sys.stdlib_module_names}
+    found = [
+        f"{module.where(line)}: {name}"
+        for module in modules
+        for line, name in module.imports()
+        if name.split(".")[0] not in known
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("room", ["__init__", "__main__", "_version", "errors", "cli"])
+def test_the_entrance_is_light(modules: tuple[Module, ...], room: str) -> None:
+    """What loads before any work: nothing that costs time."""
+    heavy = {"numpy", "google", "rich", "h5py"}
+    light = {"errors", "_version", "cli"}
+    for module in modules:
+        for line, name in module.imports(at_start=True) if module.room == room else ():
+            assert name.split(".")[0] not in heavy, module.where(line)
+            assert (_own(name) or "cli") in light, module.where(line)

@@ -1,0 +1,151 @@
+"""Options that contradict the files are usage errors; open placeholders name what sets them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from caffefold._proto import caffe_pb2
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Cli, Pair, Refused
+
+SHAPES = Path(__file__).resolve().parents[2] / "sample_models/mobilenet_ssd_shapes"
+TEMPLATE = SHAPES / "train_template.prototxt"
+SNAPSHOT = SHAPES / "shapes_iter_9000.caffemodel"
+
+# (what stands in the template, what the error says of it)
+OPEN = [
+    ("${stride}", "a placeholder without a value; give --set stride=VALUE"),
+    ("@STRIDE@", "a placeholder without a value; give --set STRIDE=VALUE"),
+    ("{{stride}}", "a placeholder without a value; give --set stride=VALUE"),
+    ("{{ stride }}", "a placeholder without a value; give --set stride=VALUE"),
+    ("cls2x", "a placeholder for 2 x the number of classes; give --classes N"),
+    ("${num_classes}", "a placeholder; give --classes N or --set num_classes=VALUE"),
+    ("wide", "a placeholder without a value; give --set wide=VALUE"),
+]
+
+
+@pytest.mark.parametrize(("token", "advice"), OPEN)
+def test_open_placeholder(pair: Pair, refused: Refused, token: str, advice: str) -> None:
+    """The weights do not tell a group: line, column, field and the option are named."""
+    pair.replace("kernel_size: 3 bias", f"kernel_size: 3\n    group: {token}\n    bias")
+    message = refused(pair.prototxt, pair.caffemodel, caret=True)
+    assert f"net.prototxt:9:5: layer 'conv1': group is {token}, {advice}\n" in message
+
+
+@pytest.mark.parametrize("token", ["${stride}", "@STRIDE@", "{{stride}}"])
+def test_open_placeholder_that_nothing_reads(pair: Pair, refused: Refused, token: str) -> None:
+    """A field of a layer that caffefold never looks at must not reach the deploy net open."""
+    pair.replace('type: "ReLU"', f'type: "ReLU"\n  relu_param {{\n    engine: {token}\n  }}\n ')
+    message = refused(pair.prototxt, pair.caffemodel, caret=True)
+    assert "net.prototxt:17:5: layer 'relu1': engine is " in message
+    assert "give --set " in message
+
+
+@pytest.mark.parametrize(
+    ("token", "option"),
+    [
+        ("${g}", ("--set", "g=1")),
+        ("@g@", ("--set", "g=1")),
+        ("{{ g }}", ("--set", "g=1")),
+        ("g", ("--set", "g=1")),
+        ("cls1x", ("--classes", "1")),
+        ("${classes}", ("--classes", "1")),
+        ("${classes}", ("--set", "classes=1")),
+    ],
+)
+def test_the_option_fills_it(cli: Cli, pair: Pair, token: str, option: tuple[str, str]) -> None:
+    pair.replace("kernel_size: 3 bias", f"kernel_size: 3 group: {token} bias")
+    cli("convert", pair.prototxt, pair.caffemodel, "-o", "net", *option)
+    text = (cli.folder / "net.prototxt").read_text(encoding="utf-8")
+    assert "kernel_size: 3 group: 1 " in text
+
+
+# ----------------------------------------------------------------------------- contradictions
+
+
+def test_classes_that_contradict_the_weights(refused: Refused) -> None:
+    message = refused(TEMPLATE, SNAPSHOT, "--classes", "21", code=2)
+    assert "--classes 21: the weights of layer 'conv11_mbox_conf_new' say 4" in message
+
+
+def test_classes_that_contradict_the_prototxt(refused: Refused) -> None:
+    message = refused(SHAPES / "deploy_bn.prototxt", SNAPSHOT, "--classes", "21", code=2)
+    assert "--classes 21: layer 'detection_out' says num_classes: 4" in message
+
+
+@pytest.mark.parametrize("token", ["${wide}", "@wide@", "{{wide}}", "wide"])
+def test_set_that_contradicts_the_weights(pair: Pair, refused: Refused, token: str) -> None:
+    pair.replace("num_output: 2", f"num_output: {token}")
+    message = refused(pair.prototxt, pair.caffemodel, "--set", "wide=4", code=2)
+    assert "--set wide=4: the weights of layer 'conv1' say 2" in message
+
+
+def test_set_of_an_unknown_name(pair: Pair, refused: Refused) -> None:
+    message = refused(pair.prototxt, pair.caffemodel, "--set", "wide=4", code=2)
+    assert "--set wide=4: no placeholder of that name" in message
+
+
+def test_weights_that_contradict_each_other(pair: Pair, refused: Refused) -> None:
+    """One name, two numbers: no option can repair that."""
+    pair.replace("num_output: 2", "num_output: ${n}")
+    pair.replace("num_output: 3", "num_output: ${n}")
+    message = refused(pair.prototxt, pair.caffemodel)
+    assert "makes n 3 by its weights" in message
+    assert "layer 'conv1' makes it 2" in message
+
+
+def test_weights_that_are_no_multiple_of_the_classes(pair: Pair, refused: Refused) -> None:
+    pair.replace("num_output: 3", "num_output: cls2x")
+    message = refused(pair.prototxt, pair.caffemodel)
+    assert "num_output is cls2x, the weights say 3, which is no multiple of 2" in message
+
+
+@pytest.mark.parametrize("name", ["dada", "conv1", "fc"])
+def test_shape_of_an_unknown_input(pair: Pair, refused: Refused, name: str) -> None:
+    shape = f"{name}=1,1,4,4"
+    message = refused(pair.prototxt, pair.caffemodel, "--input-shape", shape, code=2)
+    assert f"--input-shape {name}=...: '{name}' is no input of this net" in message
+    assert "its inputs are data" in message
+
+
+def test_shape_that_nobody_knows(pair: Pair, refused: Refused) -> None:
+    """A Data layer reads a database; how large its images are stands nowhere."""
+    pair.replace('type: "Input"', 'type: "Data"')
+    pair.replace("input_param { shape { dim: 1 dim: 1 dim: 4 dim: 4 } }", "")
+    message = refused(pair.prototxt, pair.caffemodel, code=2)
+    assert "layer 'data' does not tell the height and width of 'data'" in message
+    assert "give --input-shape data=1,1,H,W" in message
+
+
+# --------------------------------------------------------------------------------- they work
+
+
+@pytest.mark.parametrize("shape", ["data=2,1,4,4", "data=2x1x4x4", "data= 2, 1, 4, 4"])
+def test_input_shape(cli: Cli, pair: Pair, shape: str) -> None:
+    """It overrides what the net says, whether an Input layer or a data layer says it."""
+    cli("convert", pair.prototxt, pair.caffemodel, "-o", "net", "--input-shape", shape)
+    text = (cli.folder / "net.prototxt").read_text(encoding="utf-8")
+    dims = text[text.index("shape") : text.index("}")].replace("dim:", " ").split()
+    assert dims == ["shape", "{", "2", "1", "4", "4"]
+
+
+def test_detection_options(cli: Cli) -> None:
+    options = {
+        "--nms-threshold": "0.5",
+        "--top-k": "400",
+        "--keep-top-k": "200",
+        "--confidence-threshold": "0.01",
+    }
+    flags = [word for option in options.items() for word in option]
+    cli("convert", TEMPLATE, SNAPSHOT, "-o", "net", "--classes", "4", *flags)
+    text = (cli.folder / "net.prototxt").read_text(encoding="utf-8")
+    values = " ".join(text[text.index("detection_output_param") :].split())
+    assert "nms_param { nms_threshold: 0.5 top_k: 400 }" in values
+    assert "keep_top_k: 200" in values
+    assert "confidence_threshold: 0.01" in values
+    written = caffe_pb2.NetParameter.FromString((cli.folder / "net.caffemodel").read_bytes())
+    assert "mbox_loss" not in {layer.name for layer in written.layer}

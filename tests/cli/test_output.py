@@ -1,0 +1,183 @@
+"""What a successful run prints, where, and that pipes get plain text."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Cli, Pair
+
+SHAPES = Path(__file__).resolve().parents[2] / "sample_models/mobilenet_ssd_shapes"
+ESCAPE, RETURN = "\x1b", "\r"
+
+
+def test_summary(cli: Cli, pair: Pair) -> None:
+    ran = cli("convert", pair.prototxt, pair.caffemodel, "-o", "out/net")
+    rows = [line.split(maxsplit=1) for line in ran.out.splitlines()]
+    assert [label for label, _ in rows] == ["net", "folded", "left", "proof", "wrote", "wrote"]
+    said = dict(rows)
+    assert said["net"] == "tiny: 6 layers -> 4"
+    assert said["folded"] == "2 layers into 1"
+    assert said["left"] == "nothing"
+    assert said["proof"].startswith("1 fold checked, largest error ")
+    assert ran.err == ""
+    written = sorted(path.name for path in (cli.folder / "out").iterdir())
+    assert written == ["net.caffemodel", "net.prototxt", "net.report.json"]
+
+
+def test_summary_of_the_main_job(cli: Cli) -> None:
+    template, snapshot = SHAPES / "train_template.prototxt", SHAPES / "shapes_iter_9000.caffemodel"
+    ran = cli("convert", template, snapshot, "-o", "out/net")
+    for line in (
+        "net       MobileNet-SSD: 187 layers -> 120\n",
+        "template  cls6x = 24\n",
+        "heads     mbox_loss: MultiBoxLoss -> Reshape, Softmax, Flatten, DetectionOutput\n",
+        "inputs    data: AnnotatedData -> Input data\n",
+        "folded    70 layers into 35\n",
+        "left      nothing\n",
+        "proof     35 folds checked, ",
+    ):
+        assert line in ran.out
+    assert ran.err == ""
+
+
+def test_what_is_left_is_said_with_the_reason(cli: Cli, pair: Pair) -> None:
+    pair.replace(
+        'name: "bn1"',
+        'name: "first" type: "ReLU" bottom: "conv1" top: "conv1" }\nlayer { name: "bn1"',
+    )
+    ran = cli("convert", pair.prototxt, pair.caffemodel, "-o", "net")
+    assert re.search(r"^left +\d+ layers?$", ran.out, re.MULTILINE)
+    assert re.search(r"^ +bn1\b.*: ", ran.out, re.MULTILINE)
+    assert "[NOT_LINEAR]" in ran.out
+
+
+def test_warnings_go_to_stderr(cli: Cli, pair: Pair) -> None:
+    net = pair.read()
+    extra = net.layer.add(name="stranger", type="Convolution")
+    extra.blobs.add().data.append(1.0)
+    extra.blobs[0].shape.dim.append(1)
+    pair.write(net)
+    ran = cli("convert", pair.prototxt, pair.caffemodel, "-o", "net")
+    assert ran.err.startswith("warning: layer 'stranger': in the caffemodel but not in the ")
+    assert len(ran.err.splitlines()) == 1
+    assert "warning" not in ran.out
+
+
+def test_json_is_one_document(cli: Cli, pair: Pair) -> None:
+    ran = cli("convert", pair.prototxt, pair.caffemodel, "-o", "out/net", "--json")
+    document = json.loads(ran.out)
+    assert document["schema"] == 1
+    assert ran.out == (cli.folder / "out/net.report.json").read_text(encoding="utf-8")
+    assert document["layers"] == {"before": 6, "after": 4}
+    assert [fold["folded"] for fold in document["proof"]["folds"]] == [["bn1", "scale1"]]
+    assert ran.err == ""
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_quiet_prints_nothing(cli: Cli, pair: Pair, flags: tuple[str, ...]) -> None:
+    ran = cli("-q", "convert", pair.prototxt, pair.caffemodel, "-o", "net", *flags)
+    assert (ran.out, ran.err) == ("", "")
+    assert (cli.folder / "net.caffemodel").exists()
+
+
+def test_quiet_still_prints_errors(cli: Cli, pair: Pair) -> None:
+    pair.caffemodel.unlink()
+    ran = cli("-q", "convert", pair.prototxt, pair.caffemodel, "-o", "net", expect=3)
+    assert ran.out == ""
+    assert ran.err.startswith("error: ")
+
+
+@pytest.mark.parametrize("flag", ["-v", "-vv"])
+def test_verbose_leaves_the_result_as_it_is(cli: Cli, pair: Pair, flag: str) -> None:
+    plain = cli("convert", pair.prototxt, pair.caffemodel, "-o", "net", "--json")
+    told = cli(flag, "convert", pair.prototxt, pair.caffemodel, "-o", "net", "--json", "--force")
+    assert told.out == plain.out
+
+
+# ------------------------------------------------------------------------------------ colour
+
+
+@pytest.mark.parametrize(
+    ("variables", "coloured"),
+    [
+        ({}, False),
+        ({"NO_COLOR": "1"}, False),
+        ({"FORCE_COLOR": "1"}, True),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+        ({"FORCE_COLOR": ""}, False),
+    ],
+)
+@pytest.mark.parametrize("stream", ["out", "err"])
+def test_colour(
+    cli: Cli, pair: Pair, variables: dict[str, str], coloured: bool, stream: str
+) -> None:
+    """Pipes get none unless FORCE_COLOR says so; NO_COLOR has the last word."""
+    run = replace(cli, variables=variables)
+    if stream == "out":
+        text = run("convert", pair.prototxt, pair.caffemodel, "-o", "net").out
+    else:
+        text = run("convert", "missing.prototxt", pair.caffemodel, "-o", "net", expect=3).err
+    assert (ESCAPE in text) == coloured
+    assert RETURN not in text
+
+
+def test_json_is_never_coloured(cli: Cli, pair: Pair) -> None:
+    run = replace(cli, variables={"FORCE_COLOR": "1"})
+    ran = run("convert", pair.prototxt, pair.caffemodel, "-o", "net", "--json")
+    assert ESCAPE not in ran.out
+
+
+# --------------------------------------------------------------------------- names and signals
+
+
+@pytest.mark.parametrize("name", ["Gewicht größer", "重み", "a b", "-dash"])
+def test_any_name_will_do(cli: Cli, pair: Pair, name: str) -> None:
+    cli("convert", pair.prototxt, pair.caffemodel, "-o", f"./{name}")
+    assert (cli.folder / f"{name}.caffemodel").exists()
+
+
+@pytest.mark.parametrize("variables", [{}, {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}])
+def test_a_name_that_is_not_utf8(cli: Cli, pair: Pair, variables: dict[str, str]) -> None:
+    """File names are bytes; what the terminal can not show must not stop the work."""
+    run = replace(cli, variables=variables)
+    run("convert", pair.prototxt, pair.caffemodel, "-o", "n\udcff")
+    assert (cli.folder / "n\udcff.caffemodel").exists()
+    json.loads((cli.folder / "n\udcff.report.json").read_bytes())
+
+
+def test_a_layer_name_that_is_not_utf8(cli: Cli, pair: Pair) -> None:
+    """Old nets were written in many encodings."""
+    for path in (pair.prototxt, pair.caffemodel):
+        path.write_bytes(path.read_bytes().replace(b"scale1", b"scal\xe9\xe9"))
+    cli("convert", pair.prototxt, pair.caffemodel, "-o", "net")
+    document = json.loads((cli.folder / "net.report.json").read_bytes())
+    assert document["proof"]["folds"][0]["folded"] == ["bn1", "scal\udce9\udce9"]
+
+
+_INTERRUPTED = """
+import os, signal, sys
+import caffefold
+from caffefold.cli.main import main
+job = sys.modules[caffefold.load.__module__]
+job.{where} = lambda *_: os.kill(os.getpid(), signal.SIGINT)
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("where", ["_to_deploy", "write_weights", "prove"])
+def test_interrupted(cli: Cli, pair: Pair, where: str) -> None:
+    """Ctrl-C: exit 130, one line, nothing left behind."""
+    before = sorted(cli.folder.rglob("*"))
+    script = _INTERRUPTED.format(where=where)
+    run = replace(cli, prefix=(*cli.prefix[:1], "-c", script))
+    ran = run("convert", pair.prototxt, pair.caffemodel, "-o", "net", expect=130)
+    assert ran.out == ""
+    assert ran.err.lstrip() == "error: interrupted; nothing was put in place\n"
+    assert sorted(cli.folder.rglob("*")) == before

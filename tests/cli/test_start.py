@@ -1,0 +1,106 @@
+"""Help, version, usage errors; and that they come without loading what they do not need."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Cli, Pair
+
+_HEAVY = ("numpy", "google.protobuf", "rich", "caffefold._proto", "caffefold.convert")
+_PROBE = """
+import sys
+from caffefold.cli.main import run
+code = run(sys.argv[2:])
+found = [name for name in sys.argv[1].split(",") if name in sys.modules]
+sys.exit(f"loaded {found}" if found else code)
+"""
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_shows_an_example_and_the_commands(cli: Cli, flag: str) -> None:
+    ran = cli(flag)
+    assert ran.out.startswith("Usage: caffefold ")
+    assert "Example:\n    caffefold convert train.prototxt snapshot.caffemodel -o " in ran.out
+    assert "\nCommands:\n  convert " in ran.out
+    assert ran.err == ""
+
+
+def test_help_of_convert_shows_an_example_and_every_option(cli: Cli) -> None:
+    ran = cli("convert", "--help")
+    assert ran.out.startswith("Usage: caffefold convert [OPTIONS] PROTOTXT CAFFEMODEL\n")
+    assert "Example:\n    caffefold convert MobileNetSSD_train_template.prototxt " in ran.out
+    for option in (
+        *("--output", "--force", "--classes", "--set", "--input-shape", "--json"),
+        *("--nms-threshold", "--top-k", "--keep-top-k", "--confidence-threshold"),
+    ):
+        assert option in ran.out
+    assert ran.err == ""
+
+
+@pytest.mark.parametrize("flag", ["-V", "--version"])
+def test_version(cli: Cli, flag: str) -> None:
+    ran = cli(flag)
+    assert ran.out == f"caffefold {importlib.metadata.version('caffefold')}\n"
+    assert ran.err == ""
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("--version",), ("convert", "--help"), ("convert",)]
+)
+def test_start_is_light(cli: Cli, arguments: tuple[str, ...]) -> None:
+    """No numpy, no protobuf, no rich; a usage error does without them, too."""
+    probe = replace(cli, prefix=(sys.executable, "-c", _PROBE, ",".join(_HEAVY)))
+    probe(*arguments, expect=2 if arguments == ("convert",) else 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("convert",), "Missing argument 'PROTOTXT'"),
+        (("convert", "net.prototxt"), "Missing argument 'CAFFEMODEL'"),
+        (("convert", "a", "b"), "Missing option '-o' / '--output'"),
+        (("convert", "a", "b", "-o", "c", "d"), "unexpected extra argument"),
+        (("convert", "a", "b", "-o", "c", "--frobnicate"), "--frobnicate"),
+        (("convert", "a", "b", "-o", "c", "--classes", "many"), "--classes"),
+        (("convert", "a", "b", "-o", "c", "--classes", "0"), "--classes"),
+        (("convert", "a", "b", "-o", "c", "--nms-threshold", "2"), "--nms-threshold"),
+        (("convert", "a", "b", "-o", "c", "--set", "width"), "'width' is not of the form"),
+        (("convert", "a", "b", "-o", "c", "--set", "=8"), "'=8' is not of the form"),
+        (("convert", "a", "b", "-o", "c", "--set", "n=1", "--set", "n=2"), "'n' is set twice"),
+        (("convert", "a", "b", "-o", "c", "--input-shape", "data"), "'data' is not of the form"),
+        (("convert", "a", "b", "-o", "c", "--input-shape", "data=1,x"), "'1,x' is no shape"),
+        (("convert", "a", "b", "-o", "c", "--input-shape", "data=1,0"), "'1,0' is no shape"),
+        (("frobnicate",), "No such command 'frobnicate'"),
+    ],
+)
+def test_usage_errors(cli: Cli, arguments: tuple[str, ...], complaint: str) -> None:
+    ran = cli(*arguments, expect=2)
+    assert ran.out == ""
+    assert ran.err.startswith("Usage: caffefold ")
+    assert complaint in ran.err
+    assert list(cli.folder.iterdir()) == []
+
+
+def test_a_bare_call_shows_the_help(cli: Cli) -> None:
+    done = subprocess.run(cli.prefix, cwd=cli.folder, capture_output=True, text=True, check=False)
+    assert "Usage: caffefold " in done.stdout + done.stderr
+    assert done.returncode in (0, 2)
+
+
+def test_the_console_script_is_the_module(cli: Cli, pair: Pair) -> None:
+    """``caffefold`` and ``python -m caffefold`` are one thing."""
+    installed = Path(sys.executable).with_name("caffefold")
+    if not installed.exists():
+        pytest.skip("the scripts of this environment are elsewhere")
+    script = replace(cli, prefix=(str(installed),))
+    first = script("convert", pair.prototxt, pair.caffemodel, "-o", "out")
+    second = cli("convert", pair.prototxt, pair.caffemodel, "-o", "out", "--force")
+    assert first == second
