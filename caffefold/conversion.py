@@ -16,7 +16,7 @@ from caffefold.errors import InputError, ModelError, OutputError
 from caffefold.formats import recognise, text_parse
 from caffefold.formats.atomic import Staging, output_error
 from caffefold.formats.text import Document, Field
-from caffefold.formats.weights import open_weights
+from caffefold.formats.weights import open_current
 from caffefold.formats.weights_writer import NewLayer, write_weights
 from caffefold.model import fit, graph
 from caffefold.model.net import Layer, Net
@@ -44,10 +44,9 @@ def load(prototxt: PathLike, caffemodel: PathLike | None = None) -> Net:
     Raises:
         InputError: a file is missing, broken, or not what it should be.
     """
-    document = _read_prototxt(prototxt)
-    if caffemodel is None:
-        return Net.of(document)
-    return Net.of(document, open_weights(os.fspath(caffemodel)))
+    document, notes = _read_prototxt(prototxt)
+    weights = None if caffemodel is None else open_current(os.fspath(caffemodel))
+    return replace(Net.of(document, weights), notes=notes)
 
 
 def convert(
@@ -107,6 +106,8 @@ def convert(
     targets = _targets(Path(output), sources, force)
     with load(*sources) as net, Staging() as staging:
         _reject_unfit(net)
+        if targets[0].exists() and targets[0].samefile(net.document.path):  # named by a solver
+            raise OutputError(f"{targets[0]}: this is an input; choose another output prefix")
         deploy, preprocessing, steps = _to_deploy(net, options)
         folded, fold_steps = base.run(pipeline.fold_passes(options), deploy)
         steps += fold_steps
@@ -125,7 +126,11 @@ def convert(
             passes=steps,
             proof=proof,
             preprocessing=preprocessing,
-            warnings=tuple(w for step in steps for w in step.warnings) + _strangers(net),
+            warnings=(
+                *net.notes,
+                *(w for step in steps for w in step.warnings),
+                *_strangers(net),
+            ),
         )
         staging.write(targets[2], report.to_json().encode("utf-8", "backslashreplace"))
         staging.commit()
@@ -180,23 +185,36 @@ def _strangers(net: Net) -> tuple[str, ...]:
 # ------------------------------------------------------------------------- inputs, outputs
 
 
-def _read_prototxt(path: PathLike) -> Document:
+def _read_prototxt(path: PathLike) -> tuple[Document, tuple[str, ...]]:
+    """The net, found through a solver and upgraded from V0 or V1; sentences that say so."""
     recognise.expect_prototxt(os.fspath(path))
     document = text_parse.read(os.fspath(path))
     names = {field.name for field in document.fields}
-    if "layer" in names:
-        return document
-    if "layers" in names:
-        raise ModelError(
-            f"{path}: this net is in Caffe's old V1 format ('layers'); "
-            "run Caffe's upgrade_net_proto_text on it first"
-        )
-    if names & {"base_lr", "lr_policy", "max_iter", "train_net", "net"}:
-        inner = document.root.string("net") or document.root.string("train_net")
-        raise InputError(
-            f"{path}: this is a solver, not a net; give the net it names: {inner or 'train_net'}"
-        )
-    raise InputError(f"{path}: no layers in this prototxt; is it a Caffe net?")
+    notes: tuple[str, ...] = ()
+    if "layer" not in names or "layers" in names or _is_v0(document):
+        document, notes = _modernised(document, os.fspath(path))
+    if not any(field.name == "layer" for field in document.fields):
+        raise InputError(f"{document.path}: no layers in this prototxt; is it a Caffe net?")
+    return document, notes
+
+
+def _modernised(document: Document, path: str) -> tuple[Document, tuple[str, ...]]:
+    """The net a solver names, or a net of an older format, as today's net."""
+    # Imported only here: most files need none of it, and converting should start at once.
+    from caffefold.formats.upgrade import upgrade_document
+    from caffefold.formats.upgrade_solver import is_solver, net_of_solver
+
+    found: tuple[str, ...] = ()
+    if is_solver(document):
+        solver = net_of_solver(document, path)
+        document, found = solver.document, (solver.found,)
+    document, upgrades = upgrade_document(document, layers_only=True)
+    return document, found + tuple(f"{document.path}: upgraded: {note}" for note in upgrades)
+
+
+def _is_v0(document: Document) -> bool:
+    """Whether some layer is a V0 one, with a layer inside."""
+    return any(f.body.message("layer") is not None for f in document.fields if f.name == "layer")
 
 
 def _reject_unfit(net: Net) -> None:

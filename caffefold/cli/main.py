@@ -12,6 +12,7 @@ import click
 from caffefold._version import VERSION
 from caffefold.cli import console
 from caffefold.cli.convert import convert
+from caffefold.cli.upgrade import upgrade
 from caffefold.errors import CaffefoldError, TextError
 
 BUG = 4
@@ -39,6 +40,7 @@ def cli(context: click.Context, verbose: int, quiet: bool) -> None:
 
 
 cli.add_command(convert)
+cli.add_command(upgrade)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -102,6 +102,24 @@ def open_weights(path: str | Path) -> WeightsFile:
         raise
 
 
+def open_current(path: str | Path) -> WeightsFile:
+    """Like ``open_weights``; layers of V0 and V1 read as V2's, without a copy of the file.
+
+    Raises:
+        InputError, WeightsError: as ``open_weights``, or the net is one that Caffe can not upgrade.
+    """
+    found = open_weights(path)
+    if all(layer.layout is V2 for layer in found.layers):
+        return found
+    from caffefold.formats.upgrade_weights import upgraded_source
+
+    try:
+        return _index(upgraded_source(found.source))
+    except BaseException:
+        found.close()
+        raise
+
+
 def _index(source: ByteSource) -> WeightsFile:
     layers: list[LayerRecord] = []
     other: list[tuple[int, int]] = []

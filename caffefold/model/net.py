@@ -81,6 +81,8 @@ class Net:
     document: Document
     items: tuple[Field | Layer, ...]
     weights: WeightsFile | None = None
+    notes: tuple[str, ...] = ()
+    """How the files were read when not as they are: found through a solver, upgraded."""
 
     @classmethod
     def of(cls, document: Document, weights: WeightsFile | None = None) -> Net:

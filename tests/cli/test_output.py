@@ -166,18 +166,20 @@ import os, signal, sys
 import caffefold
 from caffefold.cli.main import main
 job = sys.modules[caffefold.load.__module__]
-job.{where} = lambda *_: os.kill(os.getpid(), signal.SIGINT)
+job.{where} = lambda *_: os.kill(os.getpid(), signal.{name})
 main(sys.argv[1:])
 """
 
 
 @pytest.mark.parametrize("where", ["_to_deploy", "write_weights", "prove"])
-def test_interrupted(cli: Cli, pair: Pair, where: str) -> None:
-    """Ctrl-C: exit 130, one line, nothing left behind."""
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_interrupted(cli: Cli, pair: Pair, where: str, name: str, code: int) -> None:
+    """Ctrl-C, or ``kill``, ``timeout`` and what stops containers: nothing is left behind."""
     before = sorted(cli.folder.rglob("*"))
-    script = _INTERRUPTED.format(where=where)
+    script = _INTERRUPTED.format(where=where, name=name)
     run = replace(cli, prefix=(*cli.prefix[:1], "-c", script))
-    ran = run("convert", pair.prototxt, pair.caffemodel, "-o", "net", expect=130)
+    ran = run("convert", pair.prototxt, pair.caffemodel, "-o", "net", expect=code)
     assert ran.out == ""
-    assert ran.err.lstrip() == "error: interrupted; nothing was put in place\n"
+    if name == "SIGINT":
+        assert ran.err.lstrip() == "error: interrupted; nothing was put in place\n"
     assert sorted(cli.folder.rglob("*")) == before

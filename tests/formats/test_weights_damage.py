@@ -196,20 +196,20 @@ DAMAGE: list[tuple[str, bytes, int | None, str]] = [
     (
         "float of 8 bytes",
         ip(tag(5, FIXED64) + ONE * 2 + shape_field(1)),
-        BLOB,
-        "wants 1 numbers, 0 stored",
+        None,
+        "layer 'ip': blob 0: ",
     ),
     (
         "floats of 8 bytes",
         ip((tag(5, FIXED64) + bytes(8)) * 5 + shape_field(9)),
-        BLOB,
-        "wants 9 numbers, 0 stored",
+        None,
+        "layer 'ip': blob 0: ",
     ),
     (
         "doubles of 4 bytes each",
         ip((tag(8, FIXED32) + ONE) * 9 + shape_field(5)),
-        BLOB,
-        "wants 5 numbers, 0 stored",
+        None,
+        "layer 'ip': blob 0: ",
     ),
     (
         "long name",

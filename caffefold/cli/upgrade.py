@@ -1,0 +1,52 @@
+"""``caffefold upgrade``: an old prototxt, solver or caffemodel in today's format."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from caffefold.cli.console import Console, size
+
+if TYPE_CHECKING:
+    from caffefold.upgrading import UpgradeReport
+
+_SHOWN = 20
+
+
+@click.command(short_help="Old prototxt, solver or caffemodel -> today's format.")
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="OUT")
+@click.option("--force", is_flag=True, help="Replace OUT when it exists.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+@click.pass_obj
+def upgrade(console: Console, /, source: str, target: str, force: bool, as_json: bool) -> None:
+    """Write IN, a prototxt, a solver or a caffemodel, in Caffe's present format to OUT.
+
+    Layers of V0 and V1, transformations in data parameters, 'input' fields, BatchNorm layers with
+    three 'param', and 'solver_type': as Caffe's own upgrade tools do it. Comments and unknown
+    fields stay, blobs are copied as they are. What is up to date already is copied byte for byte.
+
+    \b
+    Example:
+      caffefold upgrade old_deploy.prototxt deploy.prototxt
+      caffefold upgrade old.caffemodel new.caffemodel
+    """
+    from caffefold.upgrading import upgrade as run
+
+    report = run(source, target, force=force)
+    if as_json:
+        console.result(report.to_json().rstrip("\n"))
+    else:
+        _summary(console, report)
+
+
+def _summary(console: Console, report: UpgradeReport) -> None:
+    console.row("read", f"{report.source} ({report.kind})")
+    if report.up_to_date:
+        console.row("upgraded", "nothing: already up to date")
+    for index, change in enumerate(report.changes[:_SHOWN]):
+        console.row("" if index else "upgraded", change)
+    if len(report.changes) > _SHOWN:
+        console.row("", f"... and {len(report.changes) - _SHOWN} more, see --json")
+    console.row("wrote", f"{report.target} ({size(report.bytes)})")

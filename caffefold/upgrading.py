@@ -1,0 +1,109 @@
+"""Bring one file up to date: prototxt, solver or caffemodel, told apart by content.
+
+What ``caffefold upgrade`` does. The result appears complete or not at all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from caffefold.errors import InputError, OutputError
+from caffefold.formats import recognise, text_parse
+from caffefold.formats.atomic import Staging
+from caffefold.formats.upgrade import upgrade_document
+from caffefold.formats.upgrade_parts import Range, write_parts
+from caffefold.formats.upgrade_solver import is_solver
+from caffefold.formats.upgrade_weights import WeightsUpgrade
+from caffefold.formats.wire import ByteSource
+
+PathLike = str | os.PathLike[str]
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeReport:
+    """What became of one file. No ``changes``: it was up to date, the result is a plain copy."""
+
+    source: str
+    target: str
+    kind: str
+    """``prototxt``, ``solver`` or ``caffemodel``."""
+    bytes: int
+    changes: tuple[str, ...]
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether there was nothing to do."""
+        return not self.changes
+
+    def to_json(self) -> str:
+        """The report as a JSON document."""
+        document = {"schema": 1, "up_to_date": self.up_to_date, **asdict(self)}
+        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def upgrade(source: PathLike, target: PathLike, *, force: bool = False) -> UpgradeReport:
+    """Write ``source`` in Caffe's present format to ``target``.
+
+    Does what Caffe's upgrade_net_proto_text, upgrade_net_proto_binary and
+    upgrade_solver_proto_text do. In a prototxt, comments, order and unknown fields stay; the blobs
+    of a caffemodel are copied as they are.
+
+    Args:
+        source: a prototxt, a solver prototxt or a caffemodel of any age.
+        target: where the result goes.
+        force: replace an existing ``target``.
+
+    Raises:
+        InputError: ``source`` is missing, broken, or can not be upgraded.
+        OutputError: ``target`` exists (without ``force``), is ``source``, or can not be written.
+    """
+    given, wanted = Path(source), Path(target)
+    head = recognise.head_of(given, "file")
+    _check_target(given, wanted, force)
+    if head.startswith(_HDF5):
+        raise InputError(f"{given}: HDF5 weights have no layer format; nothing can be upgraded")
+    if recognise.is_text(head):
+        return _text(given, wanted)
+    return _weights(given, wanted)
+
+
+def _text(source: Path, target: Path) -> UpgradeReport:
+    recognise.expect_prototxt(source)
+    document = text_parse.read(source)
+    solver = is_solver(document)
+    if not solver and not {field.name for field in document.fields} & {"layer", "layers", "input"}:
+        raise InputError(f"{source}: no layers in this prototxt; is it a Caffe net or solver?")
+    upgraded, changes = upgrade_document(document)
+    data = upgraded.encode() if changes else source.read_bytes()
+    with Staging() as staging:
+        staging.write(target, data)
+        staging.commit()
+    kind = "solver" if solver else "prototxt"
+    return UpgradeReport(str(source), str(target), kind, len(data), changes)
+
+
+def _weights(source: Path, target: Path) -> UpgradeReport:
+    recognise.expect_caffemodel(source)
+    with ByteSource(source) as file, Staging() as staging:
+        work = WeightsUpgrade(file)
+        parts = work.parts() if work.needed else [Range(0, file.size)]
+        with staging.open(target) as out:
+            write_parts(out, file, parts)
+        written = staging.path_of(target).stat().st_size
+        changes = work.notes() if work.needed else ()
+        staging.commit()
+    return UpgradeReport(str(source), str(target), "caffemodel", written, changes)
+
+
+def _check_target(source: Path, target: Path, force: bool) -> None:
+    if not target.name or target.is_dir():
+        raise OutputError(f"{target}: a directory; give the file to write")
+    if target.exists():
+        if target.samefile(source):
+            raise OutputError(f"{target}: this is the input; choose another output")
+        if not force:
+            raise OutputError(f"{target}: exists already; use --force to replace it")
