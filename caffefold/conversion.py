@@ -24,6 +24,7 @@ from caffefold.report import ConvertReport, FileSize
 from caffefold.rewrite import base, inputs, pipeline, placeholders
 from caffefold.rewrite.base import Change, Step
 from caffefold.rewrite.detection import DetectionOptions
+from caffefold.rewrite.phase import State
 from caffefold.rewrite.pipeline import Options
 
 PathLike = str | os.PathLike[str]
@@ -58,6 +59,9 @@ def convert(
     values: Mapping[str, str] | None = None,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
     detection: DetectionOptions | None = None,
+    phase: str = "TEST",
+    level: int = 0,
+    stages: Iterable[str] = (),
     fold: str = "all",
     collapse: bool = True,
     keep: Iterable[str] = (),
@@ -74,6 +78,7 @@ def convert(
         values: values of other placeholders, by name.
         input_shapes: shapes of inputs by blob, such as ``{"data": (1, 3, 300, 300)}``.
         detection: thresholds of the DetectionOutput that replaces a MultiBoxLoss.
+        phase, level, stages: what include and exclude rules are matched against.
         fold: ``"all"``; ``"output"``: only into the layer that an affine layer follows;
             ``"none"``: nothing is folded, and Dropout stays.
         collapse: make one Scale layer of neighbouring affine layers that can not be folded.
@@ -95,6 +100,7 @@ def convert(
         classes=classes,
         values=dict(values or {}),
         input_shapes=dict(input_shapes or {}),
+        state=State(phase, level, frozenset(stages)),
         fold=fold,
         collapse=collapse,
         keep=tuple(keep),

@@ -106,6 +106,15 @@ def _shapes(
     help="... confidence below which a box is dropped.",
 )
 @click.option(
+    "--phase",
+    type=click.Choice(["TEST", "TRAIN"], case_sensitive=False),
+    default="TEST",
+    show_default=True,
+    help="Phase that include and exclude rules are matched against.",
+)
+@click.option("--level", type=int, default=0, show_default=True, help="... their level.")
+@click.option("--stage", "stages", multiple=True, help="... a stage that is on. Repeatable.")
+@click.option(
     "--fold",
     type=click.Choice(["all", "output", "none"]),
     default="all",
@@ -140,6 +149,9 @@ def convert(
     classes: int | None,
     values: dict[str, str],
     input_shapes: dict[str, tuple[int, ...]],
+    phase: str,
+    level: int,
+    stages: tuple[str, ...],
     fold: str,
     collapse: bool,
     keep: tuple[str, ...],
@@ -168,6 +180,9 @@ def convert(
         values=values,
         input_shapes=input_shapes,
         detection=DetectionOptions(**detection),
+        phase=phase,
+        level=level,
+        stages=stages,
         fold=fold,
         collapse=collapse,
         keep=keep,

@@ -10,7 +10,7 @@ Source: net.cpp, FilterNet and StateMeetsRule.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from caffefold.formats import schema
 from caffefold.model.net import Layer, Net
@@ -40,8 +40,9 @@ class SelectPhase:
     def run(self, net: Net) -> PassResult:
         """Filter; the rules themselves are left to the strip pass."""
         layers = net.layers
-        kept = [i for i, layer in enumerate(layers) if included(layer, self.state)]
-        other = State("TRAIN" if self.state.phase == "TEST" else "TEST")
+        state = _with_own(net, self.state)
+        kept = [i for i, layer in enumerate(layers) if included(layer, state)]
+        other = replace(state, phase="TRAIN" if state.phase == "TEST" else "TEST")
         spare = [
             i for i, layer in enumerate(layers) if i not in set(kept) and included(layer, other)
         ]
@@ -50,8 +51,17 @@ class SelectPhase:
         changes = []
         if gone:
             names = tuple(layers[i].name for i in gone)
-            changes.append(Change(RULE, names, (), f"not part of {self.state.phase}"))
+            changes.append(Change(RULE, names, (), f"not part of {state.phase}"))
         return PassResult(net.without(gone), tuple(changes))
+
+
+def _with_own(net: Net, state: State) -> State:
+    """``state`` with the level and stages that the net itself names (NetParameter.state)."""
+    if not net.params().has("state"):
+        return state
+    own = net.params().sub("state")
+    level = state.level or own.integer("level")
+    return replace(state, level=level, stages=state.stages | {*own.message.strings("stage")})
 
 
 def included(layer: Layer, state: State) -> bool:

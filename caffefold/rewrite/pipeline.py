@@ -13,7 +13,7 @@ from caffefold.rewrite.fold import Fold
 from caffefold.rewrite.heads import ConvertHeads
 from caffefold.rewrite.inputs import ConvertInputs
 from caffefold.rewrite.kinds import is_data, is_loss
-from caffefold.rewrite.phase import SelectPhase
+from caffefold.rewrite.phase import SelectPhase, State
 from caffefold.rewrite.placeholders import FillPlaceholders
 from caffefold.rewrite.strip import Strip
 from caffefold.rewrite.tidy import Tidy
@@ -26,6 +26,8 @@ class Options:
     classes: int | None = None
     values: Mapping[str, str] = field(default_factory=dict)
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    state: State = field(default_factory=State)
+    """Phase, level and stages that include and exclude rules are matched against."""
     fold: str = "all"
     """Which folds are made: ``all``, ``output`` (only into the layer in front) or ``none``."""
     collapse: bool = True
@@ -43,7 +45,7 @@ def view_passes(options: Options) -> tuple[Pass, ...]:
         # Numbers first: later passes read fields that may be placeholders.
         FillPlaceholders(options.values, options.classes),
         # One phase before any wiring: TRAIN/TEST twins write the same blobs.
-        SelectPhase(),
+        SelectPhase(options.state),
     )
 
 

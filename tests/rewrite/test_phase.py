@@ -1,0 +1,90 @@
+"""Include and exclude rules as Caffe's FilterNet applies them, and what a deploy net borrows."""
+
+from __future__ import annotations
+
+import pytest
+
+from caffefold.errors import TextError
+from caffefold.formats.text_parse import parse
+from caffefold.model.net import Net
+from caffefold.rewrite.phase import SelectPhase, State, included
+
+
+def layers_left(text: str, state: State | None = None) -> list[str]:
+    """Names of the layers that are kept."""
+    result = SelectPhase(state or State()).run(Net.of(parse(text)))
+    return [layer.name for layer in result.net.layers]
+
+
+def layer(rules: str) -> str:
+    return f'layer {{ name: "x" type: "ReLU" bottom: "a" top: "b" {rules} }}'
+
+
+RULES = [
+    ("", State(), True),
+    ("include { phase: TEST }", State(), True),
+    ("include { phase: TRAIN }", State(), False),
+    ("include { phase: TRAIN }", State("TRAIN"), True),
+    ("include: { phase: 1 }", State(), True),
+    ("include { phase: TRAIN } include { phase: TEST }", State(), True),
+    ("exclude { phase: TEST }", State(), False),
+    ("exclude { phase: TRAIN } exclude { stage: 'a' }", State(), True),
+    ("exclude { phase: TRAIN } exclude { stage: 'a' }", State(stages=frozenset("a")), False),
+    ("include { min_level: 2 }", State(level=1), False),
+    ("include { min_level: 2 }", State(level=2), True),
+    ("include { max_level: 2 }", State(level=3), False),
+    ("include { min_level: 1 max_level: 3 }", State(level=3), True),
+    ("include { stage: 'a' stage: 'b' }", State(stages=frozenset("a")), False),
+    ("include { stage: 'a' stage: 'b' }", State(stages=frozenset("abc")), True),
+    ("include { not_stage: 'a' }", State(stages=frozenset("a")), False),
+    ("include { not_stage: 'a' }", State(stages=frozenset("b")), True),
+    ("include { phase: TEST not_stage: 'a' }", State("TRAIN"), False),
+]
+
+
+@pytest.mark.parametrize(("rules", "state", "wanted"), RULES)
+def test_rules(rules: str, state: State, wanted: bool) -> None:
+    (only,) = Net.of(parse(layer(rules))).layers
+    assert included(only, state) is wanted
+
+
+def test_both_kinds_of_rules_are_refused() -> None:
+    (only,) = Net.of(parse(layer("include { phase: TEST } exclude { stage: 'a' }"))).layers
+    with pytest.raises(TextError, match="layer 'x': include and exclude together"):
+        included(only, State())
+
+
+def test_twins_of_one_name() -> None:
+    twin = 'layer {{ name: "bn" type: "BatchNorm" bottom: "c" top: "c" include {{ phase: {} }} }}\n'
+    text = 'input: "c" ' + twin.format("TRAIN") + twin.format("TEST")
+    left = SelectPhase().run(Net.of(parse(text))).net.layers
+    assert [(x.name, x.body.message("include") is not None) for x in left] == [("bn", True)]
+    assert "TEST" in str(left[0].field)
+
+
+def test_the_nets_own_state_counts() -> None:
+    text = 'state { level: 2 stage: "s" }\n' + layer("include { min_level: 2 stage: 's' }")
+    assert layers_left(text) == ["x"]
+
+
+TRAIN = "include { phase: TRAIN }"
+
+
+def test_data_and_loss_are_borrowed_where_test_has_none() -> None:
+    text = (
+        f'layer {{ name: "data" type: "Data" top: "data" top: "label" {TRAIN} }}\n'
+        'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" }\n'
+        f'layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" {TRAIN} }}\n'
+    )
+    assert layers_left(text) == ["data", "fc", "loss"]
+
+
+def test_nothing_is_borrowed_that_test_has() -> None:
+    text = (
+        f'layer {{ name: "train" type: "Data" top: "data" {TRAIN} }}\n'
+        'layer { name: "test" type: "Data" top: "data" include { phase: TEST } }\n'
+        'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" }\n'
+        'layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }\n'
+        f'layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "data" {TRAIN} }}\n'
+    )
+    assert layers_left(text) == ["test", "fc", "prob"]
