@@ -78,7 +78,9 @@ def convert(
         values: values of other placeholders, by name.
         input_shapes: shapes of inputs by blob, such as ``{"data": (1, 3, 300, 300)}``.
         detection: thresholds of the DetectionOutput that replaces a MultiBoxLoss.
-        phase, level, stages: what include and exclude rules are matched against.
+        phase: what include and exclude rules are matched against, TEST or TRAIN;
+        level: their level;
+        stages: the stages that are on.
         fold: ``"all"``; ``"output"``: only into the layer that an affine layer follows;
             ``"none"``: nothing is folded, and Dropout stays.
         collapse: make one Scale layer of neighbouring affine layers that can not be folded.

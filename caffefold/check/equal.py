@@ -170,7 +170,7 @@ def _pass_on(layer: Layer, inputs: tuple[Value, ...], rank: int | None) -> tuple
     own = affine(layer, rank)
     if own is not None:
         return (inputs[0].mapped(own),)
-    if layer.type == "Split" or (layer.type == "Dropout" and not _samples_in_test(layer)):
+    if layer.type == "Split" or (layer.type == "Dropout" and not _acts_in_test(layer)):
         return inputs[:1]
     if layer.type == "Pooling" and len(layer.tops) == 1 and _commutes(layer):
         base = ("pool", settings(layer), inputs[0].base)
@@ -216,10 +216,12 @@ def _commutes(layer: Layer) -> bool:
     return params.enum("pool") == "AVE" and not padded
 
 
-def _samples_in_test(layer: Layer) -> bool:
-    """SegNet's Dropout with sample_weights_test is active in TEST."""
+def _acts_in_test(layer: Layer) -> bool:
+    """Dropout of forks that is no identity: SegNet samples in TEST too, DeepLab scales there."""
     pairs = dict(settings(layer))
-    return pairs.get("/dropout_param/sample_weights_test", "false") not in ("false", "0", "False")
+    samples = pairs.get("/dropout_param/sample_weights_test", "false")
+    scales = pairs.get("/dropout_param/scale_train", "true")
+    return samples not in ("false", "0", "False") or scales in ("false", "0", "False")
 
 
 def same(a: Value, b: Value) -> bool:

@@ -5,6 +5,7 @@ Only click is imported here: ``--help`` and ``--version`` must not wait for nump
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import click
@@ -17,6 +18,8 @@ from caffefold.errors import CaffefoldError, TextError
 
 BUG = 4
 INTERRUPTED = 130
+TERMINATED = 143
+_LINE = 160  # characters of a source line that are shown
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,7 +51,18 @@ def main(arguments: list[str] | None = None) -> None:
 
     0 fine; 1 a negative answer; 2 usage; 3 bad input or output; 4 a bug of ours; 130 Ctrl-C.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # unwinds, so nothing is left
     sys.exit(run(arguments))
+
+
+def _pointed(line: str, at: int) -> str:
+    """The line with a caret under ``at``; of a long line, what is around it."""
+    if len(line) > _LINE:
+        start = max(0, at - _LINE // 2)
+        dots = "..." if start else ""
+        line, at = dots + line[start : start + _LINE], at - start + len(dots)
+    indent = "".join("\t" if char == "\t" else " " for char in line[:at])
+    return f"  {line}\n  {indent}^"
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -59,7 +73,7 @@ def run(arguments: list[str] | None = None) -> int:
     except CaffefoldError as error:
         console.error(str(error))
         if isinstance(error, TextError) and error.source_line.strip():
-            console.note(f"  {error.source_line}\n  {' ' * (error.column - 1)}^")
+            console.note(_pointed(error.source_line, error.column - 1))
         return error.exit_code
     except click.exceptions.Exit as stop:
         return stop.exit_code

@@ -157,7 +157,11 @@ def text_error(path: str, source: str, offset: int, message: str) -> TextError:
     """A TextError at ``offset``, with the line it stands in."""
     line, column = position(source, offset)
     start = offset - column + 1 if offset >= 0 else 0
-    text = source[start:].split("\n", 1)[0][:200].rstrip("\r") if offset >= 0 else ""
+    text = (
+        source[start:].split("\n", 1)[0][: max(200, column + 80)].rstrip("\r")
+        if offset >= 0
+        else ""
+    )
     return TextError(message, path=path, line=line, column=column, source_line=text)
 
 

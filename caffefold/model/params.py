@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 _NUMBERS = ("an integer", "a number")
-_TRUE = frozenset({"true", "True", "t", "1", "TRUE"})
-_FALSE = frozenset({"false", "False", "f", "0", "FALSE"})
+TRUE = frozenset({"true", "True", "t", "1", "TRUE"})
+FALSE = frozenset({"false", "False", "f", "0", "FALSE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,9 @@ class Params:
         """The bool field ``name``, or its default."""
         result = bool(self._field(name).default_value)
         for offset, raw in self._scalars(name):
-            if raw not in _TRUE and raw not in _FALSE:
+            if raw not in TRUE and raw not in FALSE:
                 raise self._error(offset, name, raw, "true or false")
-            result = raw in _TRUE
+            result = raw in TRUE
         return result
 
     def enum(self, name: str) -> str:

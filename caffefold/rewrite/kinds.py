@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from caffefold.formats.text import Scalar
+from caffefold.formats.text import Message, Scalar
 from caffefold.model.net import Layer
-from caffefold.model.params import parse_float
+from caffefold.model.params import FALSE, TRUE, parse_float
 
 MEASURES = frozenset({"Accuracy", "DetectionEvaluate", "Silence"})
 
@@ -25,12 +25,17 @@ def is_loss(layer: Layer) -> bool:
 def is_identity(layer: Layer) -> bool:
     """Whether the layer hands its one input on unchanged in TEST.
 
-    SegNet's Dropout with ``sample_weights_test`` stays active in TEST.
+    Two forks have a Dropout that does not: SegNet's with ``sample_weights_test`` stays active, and
+    DeepLab's with ``scale_train: false`` scales in TEST instead.
     """
     if len(layer.bottoms) != 1 or len(layer.tops) != 1:
         return False
     if layer.type == "Dropout":
-        params = layer.body.message("dropout_param")
-        active = params.last("sample_weights_test") if params is not None else None
-        return not (isinstance(active, Scalar) and active.raw in ("true", "True", "1", "t"))
+        params = layer.body.message("dropout_param") or Message(())
+        return not (_is(params, "sample_weights_test", TRUE) or _is(params, "scale_train", FALSE))
     return layer.type == "Split"
+
+
+def _is(params: Message, name: str, words: frozenset[str]) -> bool:
+    value = params.last(name)
+    return isinstance(value, Scalar) and value.raw in words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,8 @@ N = Numbers(23)
 
 
 def after(folder: Path, layers: list[L], **options: bool) -> caffefold.Net:
-    inside = [
-        data(1, 4, 6, 6),
-        relu("r", "data", "r"),
-        *layers,
-        relu("end", layers[-1].name, "end"),
-    ]
+    ends = relu("r", "data", "r"), relu("end", layers[-1].name, "end")
+    inside = [data(1, 4, 6, 6), ends[0], *layers, ends[1]]
     caffefold.convert(*write(folder, inside), folder / "out", **options)  # type: ignore[arg-type]
     return caffefold.load(folder / "out.prototxt", folder / "out.caffemodel")
 
@@ -83,9 +80,7 @@ def test_no_collapse_leaves_them_untouched(tmp_path: Path) -> None:
 
 def test_a_scale_that_shared_its_numbers_has_its_own(tmp_path: Path) -> None:
     shared = [N.scale("a", "bn", 4), N.scale("b", "a", 4)]
-    named = [
-        L(x.name, x.type, x.bottoms, "", x.text + ' param { name: "w" }', x.blobs) for x in shared
-    ]
+    named = [replace(x, text=x.text + ' param { name: "w" }') for x in shared]
     net = after(tmp_path, [N.norm("bn", "r", 4), *named])
     assert kinds(net) == [("b", "Scale")]
     assert "param { name" not in (tmp_path / "out.prototxt").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,12 +23,15 @@ ONE = np.ones(1, np.float32)
 X = np.array([0.5, -1.0, 2.0, 3.0])
 
 
-def norm(mean: object, variance: object, eps: float) -> NDArray[np.float64]:
+def norm(mean: object, variance: object, eps: float) -> NDArray[Any]:
     wide = np.float64
-    return (X - np.asarray(mean, wide)) / np.sqrt(np.asarray(variance, wide) + np.float32(eps))
+    found: NDArray[Any] = (X - np.asarray(mean, wide)) / np.sqrt(
+        np.asarray(variance, wide) + np.float32(eps)
+    )
+    return found
 
 
-CASES: dict[str, tuple[L, NDArray[np.float64]]] = {
+CASES: dict[str, tuple[L, NDArray[Any]]] = {
     "BatchNorm": (
         L("s", "BatchNorm", "data", "", "", [M * 8, V * 8, ONE * 8]),
         norm(M, V, 1e-5),
@@ -60,7 +64,8 @@ CASES: dict[str, tuple[L, NDArray[np.float64]]] = {
         norm(M, V, 1e-5),
     ),
     "NVCaffe, factor applied already": (
-        L("s", "BatchNorm", "data", "", "batch_norm_param { scale_bias: true }", [M, V, ONE * 8, G, B]),
+        L("s", "BatchNorm", "data", "", "batch_norm_param { scale_bias: true }",
+          [M, V, ONE * 8, G, B]),
         norm(M, V, 1e-5) * G + B,
     ),
     "NVCaffe, eps at least 1e-5": (
