@@ -10,7 +10,6 @@ from typing import BinaryIO, NamedTuple
 from caffefold.errors import OutputError
 
 _BUFFER = 1 << 20
-_SYNC_EVERY = 0.25  # seconds
 
 
 class Staging:
@@ -61,6 +60,7 @@ class Staging:
         """
         for staged in self._staged:
             staged.wait_synced()
+            staged.close()
         replaced: list[_Replaced] = []
         try:
             for staged in self._staged:
@@ -115,8 +115,8 @@ def _undo(replaced: list[_Replaced], done: set[Path]) -> None:
 
 
 class StagedFile:
-    """A file being staged; use ``with``. The disk works while we compute: a thread syncs what has
-    been written so far, and all of it once the file is complete."""
+    """A file being staged; use ``with``. Once complete, a thread brings it to the disk: nobody
+    waits for that before ``commit``, the proof goes on meanwhile."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -131,12 +131,10 @@ class StagedFile:
         except OSError as error:
             raise output_error(target, error) from None
         self._file = os.fdopen(self._handle, "wb", buffering=_BUFFER, closefd=False)
-        self._complete = threading.Event()
         self._error: OSError | None = None
-        self._syncer = threading.Thread(target=self._keep_syncing, daemon=True)
+        self._syncer: threading.Thread | None = None
 
     def __enter__(self) -> BinaryIO:
-        self._syncer.start()
         return self._file
 
     def __exit__(self, kind: object, value: BaseException | None, trace: object) -> None:
@@ -144,26 +142,39 @@ class StagedFile:
             self._file.close()
         except OSError as error:
             raise output_error(self.target, error) from None
-        finally:
-            self._complete.set()
         if isinstance(value, OSError):
             raise output_error(self.target, value) from None
+        self._syncer = threading.Thread(target=self._sync, daemon=True)
+        self._syncer.start()
 
     def wait_synced(self) -> None:
         """Return when the file's content is on the disk; raises OutputError when it can not be."""
-        self._syncer.join()
+        if self._syncer is not None:
+            self._syncer.join()
         if self._error is not None:
             raise output_error(self.target, self._error)
+
+    def _sync(self) -> None:
+        try:
+            os.fsync(self._handle)
+        except OSError as error:
+            self._error = error
 
     def is_pending(self) -> bool:
         """Whether the file still waits under its temporary name."""
         return self.temporary.exists()
 
+    def close(self) -> None:
+        """Let the file go; a second call does nothing."""
+        if self._syncer is not None:
+            self._syncer.join()
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
     def discard(self) -> None:
         """Give the file up: nothing of it stays."""
-        self._complete.set()
-        if self._syncer.is_alive():
-            self._syncer.join()
+        self.close()
         self.temporary.unlink(missing_ok=True)
 
     def remove_folders(self) -> None:
@@ -173,17 +184,6 @@ class StagedFile:
                 folder.rmdir()
             except OSError:
                 break  # somebody else uses it by now
-
-    def _keep_syncing(self) -> None:
-        try:
-            while not self._complete.wait(_SYNC_EVERY):
-                os.fsync(self._handle)
-            os.fsync(self._handle)
-        except OSError as error:
-            self._error = error
-        # The writer may still be at it; a closed number could already belong to another file.
-        self._complete.wait()
-        os.close(self._handle)
 
 
 def output_error(target: Path, error: OSError) -> OutputError:

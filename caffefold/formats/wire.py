@@ -63,13 +63,21 @@ class ByteSource:
         Raises:
             WeightsError: the file is shorter (it was cut off, or shrank while being read).
         """
-        data = os.pread(self._fd, end - start, start)
+        data = self._pread(start, end - start)
         while len(data) < end - start:
-            more = os.pread(self._fd, end - start - len(data), start + len(data))
+            more = self._pread(start + len(data), end - start - len(data))
             if not more:
                 raise self.error(start + len(data), "the file ends in the middle of a value")
             data += more
         return data
+
+    def _pread(self, at: int, count: int) -> bytes:
+        try:
+            return os.pread(self._fd, count, at)
+        except OSError as error:
+            if self._fd < 0:
+                raise  # closed: a mistake of the caller, not of the file
+            raise self.error(at, f"cannot read: {error.strerror}") from None
 
     def error(self, offset: int, message: str) -> WeightsError:
         """A WeightsError at ``offset`` of this file."""
@@ -96,7 +104,7 @@ class ByteSource:
     def _byte(self, at: int) -> int:
         index = at - self._window_start
         if not 0 <= index < len(self._window):
-            self._window = os.pread(self._fd, _WINDOW, at)
+            self._window = self._pread(at, _WINDOW)
             self._window_start = at
             index = 0
             if not self._window:

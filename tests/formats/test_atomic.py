@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from pathlib import Path
 
 import pytest
 
-from caffefold.formats import atomic
 from caffefold.formats.atomic import Staging
 
 
@@ -19,12 +17,6 @@ def content(folder: Path) -> dict[str, bytes]:
 
 def is_folder(handle: int) -> bool:
     return stat.S_ISDIR(os.fstat(handle).st_mode)
-
-
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread that syncs looks again at once."""
-    monkeypatch.setattr(atomic, "_SYNC_EVERY", 0.001)
 
 
 # ------------------------------------------------------------------------------- all goes well
@@ -87,24 +79,6 @@ def test_files_are_on_the_disk_before_the_first_is_renamed(
         staging.write(tmp_path / "b", b"b")
         staging.commit()
     assert events == ["file", "file", "rename", "rename", "folder"]
-
-
-def test_long_writes_are_synced_on_the_way(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hasty: None
-) -> None:
-    count = 0
-
-    def counted(_: int) -> None:
-        nonlocal count
-        count += 1
-
-    monkeypatch.setattr(os, "fsync", counted)
-    with Staging() as staging, staging.open(tmp_path / "a") as out:
-        out.write(b"x")
-        deadline = time.monotonic() + 5
-        while count < 3 and time.monotonic() < deadline:
-            time.sleep(0.001)
-    assert count >= 3
 
 
 def test_what_an_earlier_run_left_behind_is_replaced(tmp_path: Path) -> None:

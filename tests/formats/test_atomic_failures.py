@@ -15,7 +15,6 @@ from typing import BinaryIO
 import pytest
 
 from caffefold.errors import CaffefoldError, OutputError
-from caffefold.formats import atomic
 from caffefold.formats.atomic import Staging
 
 
@@ -32,12 +31,6 @@ def failing(code: int) -> Callable[..., None]:
         raise OSError(code, os.strerror(code))
 
     return fail
-
-
-@pytest.fixture
-def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The thread that syncs looks again at once."""
-    monkeypatch.setattr(atomic, "_SYNC_EVERY", 0.001)
 
 
 @pytest.mark.parametrize("error", [ValueError("ours"), KeyboardInterrupt(), CaffefoldError("ours")])
@@ -128,7 +121,7 @@ def test_syncs_that_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: 
 
 
 def test_a_sync_that_fails_early_does_not_close_the_file_under_the_writer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hasty: None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the number of the closed handle may be another file's, which is then written to."""
     monkeypatch.setattr(os, "fsync", failing(errno.EIO))
