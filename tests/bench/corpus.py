@@ -14,6 +14,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,10 @@ def attempt(action: Callable[[], Any], errors: tuple[type[Exception], ...]) -> t
     return True, best
 
 
+def _parse_strictly(data: bytes, message: Callable[[], Any]) -> None:
+    text_format.Parse(data.decode(), message())
+
+
 def measure(folder: Path) -> dict[str, float]:
     """The figures of one folder."""
     found = {"files": 0.0, "strict": 0.0, "caffefold": 0.0, "strict_seconds": 0.0, "seconds": 0.0}
@@ -44,10 +49,9 @@ def measure(folder: Path) -> dict[str, float]:
         data = (folder / entry["file"]).read_bytes()
         message = getattr(caffe_pb2, entry["message"])
         strict, strict_seconds = attempt(
-            lambda data=data, message=message: text_format.Parse(data.decode(), message()),
-            (text_format.ParseError, UnicodeDecodeError),
+            partial(_parse_strictly, data, message), (text_format.ParseError, UnicodeDecodeError)
         )
-        read, seconds = attempt(lambda data=data: text_parse.parse(data), (TextError,))
+        read, seconds = attempt(partial(text_parse.parse, data), (TextError,))
         found["files"] += 1
         found["strict"] += strict
         found["caffefold"] += read
