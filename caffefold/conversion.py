@@ -151,8 +151,8 @@ def _to_deploy(
     """The deploy net, not yet folded; what the data layers knew; what the passes did."""
     net, steps = base.run(pipeline.view_passes(options), net)
     fit.check_related(net)
-    preprocessing = inputs.preprocessing(net)
     deploy, more = base.run(pipeline.deploy_passes(net, options), net)
+    preprocessing = inputs.preprocessing(net, deploy)
     if not any(layer.bottoms for layer in deploy.layers):
         raise ModelError(f"{net.document.path}: nothing is left of this net once training is gone")
     placeholders.check(deploy)

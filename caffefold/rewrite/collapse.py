@@ -61,7 +61,7 @@ class _Collapser:
         if first in self.done:
             return
         chain = [first]
-        while (following := self._next(chain[-1])) is not None:
+        while (following := self.wires.follower(chain[-1])) in self.maps:
             chain.append(following)
         self.done.update(chain)
         affine = self.maps[first]
@@ -87,13 +87,6 @@ class _Collapser:
         going = tuple(name for name in names if name != stays.name)
         detail = f"{', '.join(names)} -> one Scale layer '{stays.name}'"
         self.changes.append(Change(RULE, going, (stays.name,), detail))
-
-    def _next(self, position: int) -> int | None:
-        version = self.wires.writes[position][0]
-        readers = self.wires.readers[version]
-        if len(readers) == 1 and readers[0] in self.maps and not self.wires.is_output(version):
-            return readers[0]
-        return None
 
 
 def _home(layers: list[Layer]) -> int | None:

@@ -110,7 +110,7 @@ class _Folder:
             if first in taken or not self.wires.alive[first]:
                 continue
             positions, affine = [first], self.maps[first]
-            while (following := self.next_in_chain(positions[-1])) is not None:
+            while (following := self.wires.follower(positions[-1])) in self.maps:
                 affine = self.compose(affine, following)
                 positions.append(following)
             taken.update(positions)
@@ -125,13 +125,6 @@ class _Folder:
                 "the caffemodel belongs to another net"
             )
         return affine.then(after)
-
-    def next_in_chain(self, position: int) -> int | None:
-        version = self.wires.writes[position][0]
-        readers = self.wires.readers[version]
-        if len(readers) == 1 and readers[0] in self.maps and not self.wires.is_output(version):
-            return readers[0]
-        return None
 
     def fold(self, chain: Chain) -> bool:
         """Put one chain into linear layers, if some may take it."""

@@ -191,18 +191,26 @@ def _channels(net: Net, wiring: Graph, version: int) -> int:
     return 0
 
 
-def preprocessing(net: Net) -> tuple[dict[str, Any], ...]:
-    """What every data layer of a training net does to its images, in plain values."""
+def preprocessing(net: Net, deploy: Net) -> tuple[dict[str, Any], ...]:
+    """What every data layer of ``net`` does to its images, in plain values.
+
+    ``deploy`` is the net made of it; its inputs tell how many channels the images have.
+    """
+    shapes = {top: layer for layer in deploy.layers if layer.type == "Input" for top in layer.tops}
     return tuple(
-        _preprocessing(layer) for layer in net.layers if is_data(layer) and not _is_label(layer)
+        _preprocessing(layer, shapes.get(layer.tops[0]))
+        for layer in net.layers
+        if is_data(layer) and not _is_label(layer)
     )
 
 
-def _preprocessing(layer: Layer) -> dict[str, Any]:
+def _preprocessing(layer: Layer, made: Layer | None) -> dict[str, Any]:
     transform = layer.params("transform_param")
     resize = transform.sub("resize_param")
     height, width = image_size(layer)
-    found: dict[str, Any] = {"blob": layer.tops[0], "color_order": "BGR"}
+    dims = made.params("input_param").sub("shape").integers("dim") if made is not None else ()
+    order = "GRAY" if dims[1:2] == (1,) else "BGR"  # Caffe reads colour images as BGR
+    found: dict[str, Any] = {"blob": layer.tops[0], "color_order": order}
     if height and width:
         found["height"], found["width"] = height, width
     if transform.has("resize_param"):

@@ -49,6 +49,13 @@ class Wires:
         source = self.source(version)
         return source is None or source.type == "Input"
 
+    def follower(self, position: int) -> int:
+        """The one layer that reads what a one-output layer writes; -1 when others, or the outside
+        world, see it too."""
+        version = self.writes[position][0]
+        readers = self.readers[version]
+        return readers[0] if len(readers) == 1 and not self.is_output(version) else -1
+
     def readers_besides(self, version: int, position: int) -> list[Layer]:
         """The other layers that read ``version``, in order."""
         return [self.layers[r] for r in self.readers[version] if r != position]
