@@ -165,6 +165,7 @@ _INTERRUPTED = """
 import os, signal, sys
 import caffefold
 from caffefold.cli.main import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs inherit it ignored
 job = sys.modules[caffefold.load.__module__]
 job.{where} = lambda *_: os.kill(os.getpid(), signal.{name})
 main(sys.argv[1:])
