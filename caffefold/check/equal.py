@@ -92,6 +92,8 @@ class Comparison:
         self._check_linear = check_linear
         self._fed: dict[tuple[str, int], tuple[Layer, tuple[Value, ...]]] = {}
         self.outputs: dict[str, Value] = {}
+        self.maps: dict[str, Map | None] = {}
+        """The maps of the original net's affine layers, by name; None for other layers."""
 
     def original(self, net: Net) -> None:
         """Walk the net that counts as right, and remember what every layer is fed with."""
@@ -128,7 +130,10 @@ class Comparison:
             made = wiring.writes[position]
             first = next(iter((*wiring.reads[position], *made)), None)
             rank = None if first is None else sizes[first].rank
-            passed = _pass_on(layer, inputs, rank)
+            own = affine(layer, rank)
+            if remember:
+                self.maps.setdefault(layer.name, own)
+            passed = _pass_on(layer, inputs, rank, own)
             if passed is None:
                 passed = self._stop(key, layer, inputs, remember)
             for j, version in enumerate(made):
@@ -165,9 +170,10 @@ class Comparison:
         return fresh
 
 
-def _pass_on(layer: Layer, inputs: tuple[Value, ...], rank: int | None) -> tuple[Value, ...] | None:
+def _pass_on(
+    layer: Layer, inputs: tuple[Value, ...], rank: int | None, own: Map | None
+) -> tuple[Value, ...] | None:
     """The tops of a layer that passes maps on; None for one that does not."""
-    own = affine(layer, rank)
     if own is not None:
         return (inputs[0].mapped(own),)
     if layer.type == "Split" or (layer.type == "Dropout" and not _acts_in_test(layer)):

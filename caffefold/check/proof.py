@@ -22,8 +22,6 @@ from caffefold.check.equal import SUFFIX, Comparison, Value, rounding, same
 from caffefold.check.reference import Doubles, Map, Result
 from caffefold.errors import ProofError
 from caffefold.formats.blob import Blob, chunks, size
-from caffefold.model import graph
-from caffefold.model.extent import extents
 from caffefold.model.net import Layer, Net
 from caffefold.rewrite.base import Absorbed, Change
 
@@ -70,6 +68,7 @@ def prove(original: Net, written: Net, changes: Iterable[Change]) -> Proof:
     """
     prover = _Prover(original, tuple(changes))
     comparison = Comparison(prover.linear)
+    prover.maps = comparison.maps
     comparison.original(original)
     comparison.written(written)
     unchanged = sum(prover.unchanged(layer) for layer in written.layers)
@@ -81,15 +80,9 @@ class _Prover:
 
     def __init__(self, original: Net, changes: tuple[Change, ...]) -> None:
         self.before: dict[str, Layer] = {}
-        self.maps: dict[str, Map | None] = {}
-        wiring = graph.build(original)
-        sizes = extents(original, wiring)
-        for position, layer in enumerate(original.layers):
-            if layer.name not in self.before:
-                self.before[layer.name] = layer
-                read = wiring.reads[position]
-                rank = sizes[read[0]].rank if read and read[0] >= 0 else None
-                self.maps[layer.name] = reference.affine(layer, rank)
+        for layer in original.layers:
+            self.before.setdefault(layer.name, layer)
+        self.maps: dict[str, Map | None] = {}  # filled by the walk through the original
         self.claims: dict[str, list[Absorbed]] = {}
         self.removed: dict[str, list[str]] = {}
         for change in changes:

@@ -5,6 +5,7 @@ Only click is imported here: ``--help`` and ``--version`` must not wait for nump
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
@@ -52,6 +53,8 @@ def main(arguments: list[str] | None = None) -> None:
     0 fine; 1 a negative answer; 2 usage; 3 bad input or output; 4 a bug of ours; 130 Ctrl-C.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # unwinds, so nothing is left
+    # Read by numpy when it is imported: our products are small, threads cost more than they give.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.exit(run(arguments))
 
 

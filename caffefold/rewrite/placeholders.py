@@ -43,7 +43,8 @@ class FillPlaceholders:
             ModelError: the weights contradict each other.
         """
         used: set[str] = set()
-        _note_used(net.items, used)
+        if self.values:
+            _note_used(net.items, used)
         seen = _Observed()
         for layer, raw, number in _observations(net):
             seen.add(layer, raw, number)
