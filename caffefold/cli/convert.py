@@ -207,6 +207,9 @@ def _summary(console: Console, report: ConvertReport) -> None:
             console.row(_TOLD[step.name], subject + change.detail)
     absorbed = sum(len(chain) for _, chain in report.folded())
     console.row("folded", f"{absorbed} layers into {len(report.proof.folds)}")
+    collapsed = [c for step in report.passes for c in step.changes if c.rule == "collapse"]
+    for change in collapsed:
+        console.row("collapsed", change.detail)
     console.row("left", f"{len(report.skips)} layers" if report.skips else "nothing")
     for skip in report.skips[:_SHOWN]:
         console.row("", f"{', '.join(skip.layers)}: {skip.message} [{skip.code.value}]")
@@ -215,6 +218,7 @@ def _summary(console: Console, report: ConvertReport) -> None:
     console.row("proof", _proof(report))
     for file in report.outputs:
         console.row("wrote", f"{file.path} ({size(file.bytes)})")
+    console.row("wrote", report.outputs[0].path.removesuffix("prototxt") + "report.json")
 
 
 def _proof(report: ConvertReport) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from math import prod
 
 from caffefold.errors import ModelError, TextError
+from caffefold.model import graph
+from caffefold.model.extent import extents
 from caffefold.model.net import Layer, Net
 
 _CONVOLUTIONS = frozenset({"Convolution", "ConvolutionDepthwise", "DepthwiseConvolution"})
@@ -36,6 +38,27 @@ def check(net: Net) -> None:
     """
     missing = [layer for layer in net.layers if wants_blobs(layer) and not layer.blobs]
     _refuse(net, missing, [text for layer in net.layers for text in _differences(layer)])
+    _check_channels(net)
+
+
+def _check_channels(net: Net) -> None:
+    """Refuse inputs whose channels the weights of a convolution do not take."""
+    wiring = graph.build(net)
+    sizes = extents(net, wiring)
+    for position, layer in enumerate(net.layers):
+        if not layer.blobs or layer.type not in _CONVOLUTIONS | {"Deconvolution"}:
+            continue
+        shape = layer.blobs[0].shape
+        groups = layer.params("convolution_param").integer("group")
+        if layer.type not in ("Convolution", "Deconvolution") and shape[1] == 1:
+            groups = shape[0]
+        wanted = shape[0] if layer.type == "Deconvolution" else shape[1] * groups
+        found = {sizes[v].channels for v in wiring.reads[position] if v >= 0} - {None}
+        if found - {wanted}:
+            raise ModelError(
+                f"{layer.error(f'its weights take {wanted} channels')}, its input has "
+                f"{min(c for c in found if c is not None)}; check the input shape, or the weights"
+            )
 
 
 def check_related(net: Net) -> None:

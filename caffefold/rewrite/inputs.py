@@ -87,7 +87,9 @@ class ConvertInputs:
             scalar("top", quote(blob), "  "),
             block("input_param", [shape], "  "),
         ]
-        made = Field("layer", block("", fields, "").value, layer.field.lead, " ")
+        lead = layer.field.lead
+        lead = lead[: lead.rfind("\n") + 1] if not lead.rpartition("\n")[2].strip() else lead
+        made = Field("layer", block("", fields, "").value, lead, " ")
         return Layer.of(made, net.document)
 
 

@@ -20,7 +20,12 @@ _LAYER_FIELDS = frozenset(
     {"propagate_down", "loss_param", "loss_weight", "include", "exclude", "phase"}
     | {"transform_param", "blobs_lr", "weight_decay"}
 )
-_NET_FIELDS = frozenset({"force_backward", "debug_info", "state"})
+_NET_FIELDS = frozenset(
+    {"force_backward", "debug_info", "state"}
+    # NVCaffe
+    | {"global_grad_scale", "global_grad_scale_adaptive", "default_backward_type"}
+    | {"default_backward_math"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,3 +149,9 @@ def test_detection_options(cli: Cli) -> None:
     assert "confidence_threshold: 0.01" in values
     written = caffe_pb2.NetParameter.FromString((cli.folder / "net.caffemodel").read_bytes())
     assert "mbox_loss" not in {layer.name for layer in written.layer}
+
+
+def test_input_shape_with_other_channels(pair: Pair, refused: Refused) -> None:
+    """Caffe would refuse the net; the weights say how many channels there are."""
+    message = refused(pair.prototxt, pair.caffemodel, "--input-shape", "data=1,3,4,4")
+    assert "layer 'conv1': its weights take 1 channels, its input has 3" in message

@@ -20,7 +20,8 @@ ESCAPE, RETURN = "\x1b", "\r"
 def test_summary(cli: Cli, pair: Pair) -> None:
     ran = cli("convert", pair.prototxt, pair.caffemodel, "-o", "out/net")
     rows = [line.split(maxsplit=1) for line in ran.out.splitlines()]
-    assert [label for label, _ in rows] == ["net", "folded", "left", "proof", "wrote", "wrote"]
+    labels = ["net", "folded", "left", "proof", "wrote", "wrote", "wrote"]
+    assert [label for label, _ in rows] == labels
     said = dict(rows)
     assert said["net"] == "tiny: 6 layers -> 4"
     assert said["folded"] == "2 layers into 1"
