@@ -11,18 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from caffefold.check.proof import Proof, prove
-from caffefold.errors import InputError, ModelError, OutputError
+from caffefold.check.proof import prove
+from caffefold.errors import InputError, ModelError, OutputError, UsageError
 from caffefold.formats import recognise, text_parse
 from caffefold.formats.atomic import Staging, output_error
+from caffefold.formats.precision import PRECISIONS, Precision, of_layer
+from caffefold.formats.schema import OURS, Schema
+from caffefold.formats.snapshot import open_snapshot
 from caffefold.formats.text import Document, Field
-from caffefold.formats.weights import open_current
 from caffefold.formats.weights_writer import NewLayer, write_weights
 from caffefold.model import fit, graph
 from caffefold.model.net import Layer, Net
 from caffefold.report import ConvertReport, FileSize
 from caffefold.rewrite import base, inputs, pipeline, placeholders
-from caffefold.rewrite.base import Change, Step
+from caffefold.rewrite.base import Step
 from caffefold.rewrite.detection import DetectionOptions
 from caffefold.rewrite.phase import State
 from caffefold.rewrite.pipeline import Options
@@ -31,7 +33,9 @@ PathLike = str | os.PathLike[str]
 SUFFIXES = (".prototxt", ".caffemodel", ".report.json")
 
 
-def load(prototxt: PathLike, caffemodel: PathLike | None = None) -> Net:
+def load(
+    prototxt: PathLike, caffemodel: PathLike | None = None, *, proto: PathLike | None = None
+) -> Net:
     """Read a net, with its weights when a caffemodel is given.
 
     Weights stay in their file until they are asked for::
@@ -41,12 +45,18 @@ def load(prototxt: PathLike, caffemodel: PathLike | None = None) -> Net:
                 print(layer.name, layer.type, [numpy.asarray(blob).shape for blob in layer.blobs])
 
     The file is closed by ``with``, by ``net.close()``, or when the net is no longer used.
+    ``caffemodel`` may be binary or HDF5. ``proto`` is a fork's ``caffe.proto`` to read fields by.
 
     Raises:
         InputError: a file is missing, broken, or not what it should be.
     """
+    return _load(prototxt, caffemodel, OURS if proto is None else _compiled(proto))
+
+
+def _load(prototxt: PathLike, caffemodel: PathLike | None, schema: Schema) -> Net:
     document, notes = _read_prototxt(prototxt)
-    weights = None if caffemodel is None else open_current(os.fspath(caffemodel))
+    document = replace(document, schema=schema)
+    weights = None if caffemodel is None else open_snapshot(os.fspath(caffemodel), document)
     return replace(Net.of(document, weights), notes=notes)
 
 
@@ -66,13 +76,15 @@ def convert(
     collapse: bool = True,
     keep: Iterable[str] = (),
     unshare: bool = False,
+    dtype: str = "fp32",
+    proto: PathLike | None = None,
     force: bool = False,
 ) -> ConvertReport:
     """Turn a training net and its snapshot into a folded deploy pair, proven equal.
 
     Args:
         prototxt: the train, train_val or deploy prototxt; templates are fine.
-        caffemodel: the snapshot; it must belong to the prototxt.
+        caffemodel: the snapshot, binary or HDF5; it must belong to the prototxt.
         output: prefix of the results: ``PREFIX.prototxt``, ``.caffemodel``, ``.report.json``.
         classes: number of classes for ``clsNx`` placeholders; else taken from the weights.
         values: values of other placeholders, by name.
@@ -86,6 +98,9 @@ def convert(
         collapse: make one Scale layer of neighbouring affine layers that can not be folded.
         keep: glob patterns of names of layers that folding leaves alone.
         unshare: give layers that share weights their own, so that they can be folded into.
+        dtype: what weights are stored as: ``"fp32"``, or ``"fp16"`` (``raw_data`` as NVCaffe and
+            OpenCV read it); rounded once, after the fold.
+        proto: a fork's ``caffe.proto``; its fields and defaults count where it declares them.
         force: replace existing results.
 
     Returns:
@@ -97,7 +112,8 @@ def convert(
         ProofError: the written pair does not compute the same; nothing was put in place.
         UsageError: an option contradicts the files.
     """
-    sources = (Path(prototxt), Path(caffemodel))
+    sources = tuple(Path(p) for p in (prototxt, caffemodel, proto) if p is not None)
+    precision = _precision(dtype)
     options = Options(
         classes=classes,
         values=dict(values or {}),
@@ -110,9 +126,10 @@ def convert(
         detection=detection or DetectionOptions(),
     )
     recognise.expect_prototxt(sources[0])
-    recognise.expect_caffemodel(sources[1])
+    recognise.expect_snapshot(sources[1])
     targets = _targets(Path(output), sources, force)
-    with load(*sources) as net, Staging() as staging:
+    schema = OURS if proto is None else _compiled(proto)
+    with _load(prototxt, caffemodel, schema) as net, Staging() as staging:
         _reject_unfit(net)
         if targets[0].exists() and targets[0].samefile(net.document.path):  # named by a solver
             raise OutputError(f"{targets[0]}: this is an input; choose another output prefix")
@@ -123,8 +140,10 @@ def convert(
         text = staging.write(targets[0], result.to_document().encode())
         with staging.open(targets[1]) as out:
             assert net.weights is not None
-            write_weights(out, net.weights, _new_layers(net, folded))
-        proof = _prove(deploy, text, staging.path_of(targets[1]), fold_steps)
+            write_weights(out, net.weights, _new_layers(net, folded, precision))
+        with _load(text, staging.path_of(targets[1]), schema) as written:
+            folds = [change for step in fold_steps for change in step.changes]
+            proof = prove(deploy, written, folds, precision)
         report = ConvertReport(
             net=net.name,
             inputs=tuple(FileSize(str(p), p.stat().st_size) for p in sources),
@@ -133,6 +152,7 @@ def convert(
             layers_after=len(folded.layers),
             passes=steps,
             proof=proof,
+            dtype=precision.name,
             preprocessing=preprocessing,
             warnings=(
                 *net.notes,
@@ -161,13 +181,7 @@ def _to_deploy(
     return deploy, preprocessing, steps + more
 
 
-def _prove(deploy: Net, text: Path, weights: Path, steps: tuple[Step, ...]) -> Proof:
-    folds: list[Change] = [change for step in steps for change in step.changes]
-    with load(text, weights) as written:
-        return prove(deploy, written, folds)
-
-
-def _new_layers(net: Net, result: Net) -> dict[str, NewLayer | None]:
+def _new_layers(net: Net, result: Net, precision: Precision) -> dict[str, NewLayer | None]:
     """What becomes of each record: by name, for every layer the given prototxt knows."""
     new: dict[str, NewLayer | None] = {layer.name: None for layer in net.layers}
     assert net.weights is not None
@@ -175,7 +189,8 @@ def _new_layers(net: Net, result: Net) -> dict[str, NewLayer | None]:
     for layer in reversed(result.layers):
         record = layer.record
         as_scale = layer.type == "Scale" and record is not None and layer.blobs != record.blobs
-        new[layer.name] = NewLayer(layer.bottoms, layer.tops, layer.blobs, as_scale)
+        stored = of_layer(layer.type, precision)
+        new[layer.name] = NewLayer(layer.bottoms, layer.tops, layer.blobs, as_scale, stored)
     return new
 
 
@@ -218,6 +233,19 @@ def _modernised(document: Document, path: str) -> tuple[Document, tuple[str, ...
         document, found = solver.document, (solver.found,)
     document, upgrades = upgrade_document(document, layers_only=True)
     return document, found + tuple(f"{document.path}: upgraded: {note}" for note in upgrades)
+
+
+def _compiled(proto: PathLike) -> Schema:
+    from caffefold.formats.fork_schema import compile_schema  # seldom wanted
+
+    return compile_schema(os.fspath(proto))
+
+
+def _precision(name: str) -> Precision:
+    if name not in PRECISIONS:
+        known = ", ".join(repr(each) for each in PRECISIONS)
+        raise UsageError(f"dtype is {name!r}; it is one of {known}")
+    return PRECISIONS[name]
 
 
 def _is_v0(document: Document) -> bool:

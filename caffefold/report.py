@@ -33,6 +33,8 @@ class ConvertReport:
     layers_after: int
     passes: tuple[Step, ...]
     proof: Proof
+    dtype: str
+    """What the weights are stored as: ``fp32`` or ``fp16``."""
     preprocessing: tuple[dict[str, Any], ...]
     warnings: tuple[str, ...]
 
@@ -55,6 +57,7 @@ class ConvertReport:
             "inputs": [asdict(item) for item in self.inputs],
             "outputs": [asdict(item) for item in self.outputs],
             "layers": {"before": self.layers_before, "after": self.layers_after},
+            "dtype": self.dtype,
             "preprocessing": list(self.preprocessing),
             "passes": [asdict(step) for step in self.passes],
             "skips": [asdict(skip) for skip in self.skips],

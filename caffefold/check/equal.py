@@ -21,14 +21,13 @@ import numpy as np
 from caffefold.check.reference import LINEAR, Doubles, Map, affine
 from caffefold.check.settings import settings
 from caffefold.errors import ProofError
+from caffefold.formats.precision import FLOAT32, Precision
 from caffefold.model import graph
 from caffefold.model.extent import along_channels, extents, slice_ranges
 from caffefold.model.net import Layer, Net
 
 SUFFIX = "; nothing was put in place"
-ROUNDING = 2.0**-24  # half a unit in the last place of a float32
 NOISE = 2.0**-44  # of float64 arithmetic in another order
-TINY = 2.0**-149  # the smallest float32
 
 LinearCheck = Callable[[Layer, Layer, "Value", "Value"], "Map | None"]
 
@@ -40,6 +39,9 @@ class Sum(NamedTuple):
     shift: Doubles
     magnitude: Doubles
     """Sum of the sizes of all that was added up to ``shift``."""
+    slack: Doubles
+    """What storing next to nothing as zero may have moved scale and shift by, in the smallest
+    numbers there are."""
     layers: int
 
     def then(self, after: Map) -> Sum:
@@ -48,21 +50,22 @@ class Sum(NamedTuple):
             self.scale * after.scale,
             self.shift * after.scale + after.shift,
             self.magnitude * np.abs(after.scale) + np.abs(after.shift),
+            self.slack * np.abs(after.scale) + np.abs(self.scale) + self.magnitude + 1,
             self.layers + 1,
         )
 
     def over(self, channels: int) -> Sum:
         """Written out for all channels."""
-        scale, shift, magnitude = (np.broadcast_to(a, (channels,)) for a in self[:3])
-        return Sum(scale, shift, magnitude, self.layers)
+        scale, shift, magnitude, slack = (np.broadcast_to(a, (channels,)) for a in self[:4])
+        return Sum(scale, shift, magnitude, slack, self.layers)
 
     def part(self, start: int, stop: int) -> Sum:
         """The channels ``start:stop`` of a sum that is written out."""
-        scale, shift, magnitude = (a[start:stop] for a in self[:3])
-        return Sum(scale, shift, magnitude, self.layers)
+        scale, shift, magnitude, slack = (array[start:stop] for array in self[:4])
+        return Sum(scale, shift, magnitude, slack, self.layers)
 
 
-IDENTITY = Sum(np.ones(1), np.zeros(1), np.zeros(1), 0)
+IDENTITY = Sum(np.ones(1), np.zeros(1), np.zeros(1), np.zeros(1), 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,8 +91,9 @@ class Value:
 class Comparison:
     """One walk through the original net, one through the written net."""
 
-    def __init__(self, check_linear: LinearCheck) -> None:
+    def __init__(self, check_linear: LinearCheck, precision: Precision = FLOAT32) -> None:
         self._check_linear = check_linear
+        self._precision = precision
         self._fed: dict[tuple[str, int], tuple[Layer, tuple[Value, ...]]] = {}
         self.outputs: dict[str, Value] = {}
         self.maps: dict[str, Map | None] = {}
@@ -112,7 +116,7 @@ class Comparison:
                 f"the original {sorted(self.outputs)}" + SUFFIX
             )
         for name, value in found.items():
-            if not same(value, self.outputs[name]):
+            if not same(value, self.outputs[name], self._precision):
                 raise ProofError(f"output '{name}' is not what the original net computes" + SUFFIX)
 
     def _walk(self, net: Net, *, remember: bool) -> dict[str, Value]:
@@ -165,7 +169,7 @@ class Comparison:
             claimed = self._check_linear(original, layer, before[0], inputs[0])
             return fresh if claimed is None else (fresh[0].mapped(claimed),)
         for a, b in zip(before, inputs, strict=True):
-            if not same(a, b):
+            if not same(a, b, self._precision):
                 raise ProofError(f"layer '{layer.name}': is fed with other numbers" + SUFFIX)
         return fresh
 
@@ -197,8 +201,8 @@ def _concat(inputs: tuple[Value, ...]) -> tuple[Value, ...] | None:
     if None in channels:
         return None
     maps = [value.full_map() for value in inputs]
-    scale, shift, magnitude = (np.concatenate([m[i] for m in maps]) for i in range(3))
-    joined = Sum(scale, shift, magnitude, max(m.layers for m in maps))
+    scale, shift, magnitude, slack = (np.concatenate([m[i] for m in maps]) for i in range(4))
+    joined = Sum(scale, shift, magnitude, slack, max(m.layers for m in maps))
     return (Value(base, joined.scale.size, joined),)
 
 
@@ -230,8 +234,9 @@ def _acts_in_test(layer: Layer) -> bool:
     return samples not in ("false", "0", "False") or scales in ("false", "0", "False")
 
 
-def same(a: Value, b: Value) -> bool:
-    """Whether two values are equal, up to the rounding of Scale layers that took others' place."""
+def same(a: Value, b: Value, precision: Precision = FLOAT32) -> bool:
+    """Whether ``b``, as it was written, equals ``a`` up to rounding: a Scale layer may have taken
+    the place of others, and its numbers are stored in ``precision``."""
     if a.base != b.base:
         return False
     if a.map is None and b.map is None:
@@ -239,13 +244,13 @@ def same(a: Value, b: Value) -> bool:
     one, two = a.full_map(), b.full_map()
     if 1 not in (one.scale.size, two.scale.size) and one.scale.size != two.scale.size:
         return False
-    allowed = rounding(b)
+    allowed, tiny = rounding(b, precision), precision.tiny * (1 + two.slack)
     return bool(
-        (np.abs(one.scale - two.scale) <= np.abs(one.scale) * allowed + TINY).all()
-        and (np.abs(one.shift - two.shift) <= one.magnitude * allowed + TINY).all()
+        (np.abs(one.scale - two.scale) <= np.abs(one.scale) * allowed + tiny).all()
+        and (np.abs(one.shift - two.shift) <= one.magnitude * allowed + tiny).all()
     )
 
 
-def rounding(value: Value) -> float:
+def rounding(value: Value, precision: Precision = FLOAT32) -> float:
     """How far rounding may have moved a value's map: each affine layer holds rounded numbers."""
-    return (value.map.layers if value.map else 0) * ROUNDING * 1.1 + NOISE
+    return (value.map.layers if value.map else 0) * precision.unit * 1.1 + NOISE

@@ -5,9 +5,9 @@ On the files read back from disk:
 1. both nets are walked side by side (check/equal.py): no layer may be fed with anything else than
    before, other than by a map that the layers around it have absorbed;
 2. every linear layer whose numbers or input changed is checked on random patches, in float64. The
-   error may be what rounding each weight once to float32 can cause, and no more:
+   error may be what rounding each weight once to its stored type can cause, and no more; float32:
    ``|y' - y| <= 2^-24 * (sum |W'| |x| + |b'|)``, plus float64's own noise;
-3. every other blob equals the original, number for number.
+3. every other blob equals the original, number for number (as it is stored).
 """
 
 from __future__ import annotations
@@ -22,11 +22,10 @@ from caffefold.check.equal import SUFFIX, Comparison, Value, rounding, same
 from caffefold.check.reference import Doubles, Map, Result
 from caffefold.errors import ProofError
 from caffefold.formats.blob import Blob, chunks, size
+from caffefold.formats.precision import FLOAT32, Precision, of_layer
 from caffefold.model.net import Layer, Net
 from caffefold.rewrite.base import Absorbed, Change
 
-FLOAT32_ROUNDING = 2.0**-24  # half a unit in the last place, relative
-FLOAT32_TINY = 2.0**-149  # below this nothing can be told apart
 FLOAT64_NOISE = 2.0**-46  # long sums and cancellation in the float64 reference itself
 SEED = 20_261_121
 _PATCHES = 4
@@ -42,7 +41,7 @@ class FoldProof:
     error: float
     """Largest difference that was found."""
     allowed: float
-    """Largest difference that float32 rounding may cause there."""
+    """Largest difference that rounding to the stored type may cause there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +59,18 @@ class Proof:
         return max((fold.error for fold in self.folds), default=0.0)
 
 
-def prove(original: Net, written: Net, changes: Iterable[Change]) -> Proof:
+def prove(
+    original: Net, written: Net, changes: Iterable[Change], precision: Precision = FLOAT32
+) -> Proof:
     """Check ``written`` (read back from disk) against ``original`` (deploy net, not folded).
+
+    ``precision`` is what the written numbers are stored as.
 
     Raises:
         ProofError: they differ; the layer and the size of the difference are named.
     """
-    prover = _Prover(original, tuple(changes))
-    comparison = Comparison(prover.linear)
+    prover = _Prover(original, tuple(changes), precision)
+    comparison = Comparison(prover.linear, precision)
     prover.maps = comparison.maps
     comparison.original(original)
     comparison.written(written)
@@ -78,7 +81,8 @@ def prove(original: Net, written: Net, changes: Iterable[Change]) -> Proof:
 class _Prover:
     """Checks the numbers of single layers, with the claims of the passes at hand."""
 
-    def __init__(self, original: Net, changes: tuple[Change, ...]) -> None:
+    def __init__(self, original: Net, changes: tuple[Change, ...], precision: Precision) -> None:
+        self.precision = precision
         self.before: dict[str, Layer] = {}
         for layer in original.layers:
             self.before.setdefault(layer.name, layer)
@@ -99,7 +103,7 @@ class _Prover:
         """Check one linear layer; the map it claims to have absorbed on its output."""
         claims = self.claims.get(after.name, [])
         if after.name not in self.removed:
-            if not same(fed_before, fed_after):
+            if not same(fed_before, fed_after, self.precision):
                 raise ProofError(f"layer '{after.name}': is fed with other numbers" + SUFFIX)
             return None
         self.checked.add(after.name)
@@ -115,14 +119,17 @@ class _Prover:
         else:
             seen = np.ones((1, 1, 1))
         with np.errstate(all="ignore"):
-            wanted = _respond(before, fed_before, x, seen)
+            wanted, _ = _respond(before, fed_before, x, seen, self.precision)
             claimed = self._claimed(claims, wanted.values.shape[0])
             scale, shift = claimed.scale[:, None], claimed.shift[:, None]
             wanted = Result(
                 wanted.values * scale + shift, wanted.magnitude * np.abs(scale) + np.abs(shift)
             )
-            found = _respond(after, fed_after, x, seen)
-            self._compare(after, wanted, found, FLOAT32_ROUNDING * 1.01 + rounding(fed_after))
+            found, largest = _respond(after, fed_after, x, seen, self.precision)
+            relative = self.precision.unit * 1.01 + rounding(fed_after, self.precision)
+            fan_in = size(after.blobs[0]) / found.values.shape[0]
+            tiny = self.precision.tiny * (fan_in * largest + 1)
+            self._compare(after, wanted, found, found.magnitude * relative + tiny)
         return claimed if claims else None
 
     def _claimed(self, claims: list[Absorbed], outputs: int) -> Map:
@@ -142,9 +149,8 @@ class _Prover:
                 shift[at] = shift[at] * times + plus
         return Map(scale, shift)
 
-    def _compare(self, layer: Layer, wanted: Result, found: Result, relative: float) -> None:
-        tiny = FLOAT32_TINY * size(layer.blobs[0])
-        allowed = found.magnitude * relative + wanted.magnitude * FLOAT64_NOISE + tiny
+    def _compare(self, layer: Layer, wanted: Result, found: Result, rounded: Doubles) -> None:
+        allowed = rounded + wanted.magnitude * FLOAT64_NOISE
         error = np.abs(found.values - wanted.values)
         wrong = ~(error <= allowed)
         folded = tuple(self.removed.get(layer.name, ()))
@@ -177,7 +183,7 @@ class _Prover:
                 f"{len(before.blobs)} were read" + SUFFIX
             )
         for index, (old, new) in enumerate(zip(before.blobs, after.blobs, strict=True)):
-            if not _equal(old, new):
+            if not _equal(old, new, of_layer(after.type, self.precision)):
                 raise ProofError(
                     f"layer '{after.name}': blob {index} was not to change, but did" + SUFFIX
                 )
@@ -195,23 +201,29 @@ def _check_bias(layer: Layer) -> None:
         )
 
 
-def _respond(layer: Layer, fed: Value, x: Doubles, seen: Doubles) -> Result:
-    """What a layer makes of ``fed`` when its base is ``x`` of (channels, taps, patches).
+def _respond(
+    layer: Layer, fed: Value, x: Doubles, seen: Doubles, precision: Precision
+) -> tuple[Result, float]:
+    """What a layer makes of ``fed`` when its base is ``x`` of (channels, taps, patches); and the
+    largest number it is fed with.
 
     ``seen`` is 0 where the layer sees padding in place of its input.
     """
     count = x.shape[2]
     if fed.map is None:
         sizes = None if seen.size == 1 else np.abs(x * seen).reshape(-1, count)
-        return reference.linear(layer, (x * seen).reshape(-1, count), sizes)
-    scale, shift, magnitude = (a[:, None, None] for a in fed.map.over(x.shape[0])[:3])
+        result = reference.linear(layer, (x * seen).reshape(-1, count), sizes)
+        return result, reference.PATCH_LARGEST
+    scale, shift, magnitude, slack = (a[:, None, None] for a in fed.map.over(x.shape[0])[:4])
     inputs = (x * scale + shift) * seen
-    sizes = (np.abs(x * scale) + magnitude) * seen
-    return reference.linear(layer, inputs.reshape(-1, count), sizes.reshape(-1, count))
+    # Times ``unit`` below, so that what is lost to ``tiny`` counts as it should.
+    sizes = (np.abs(x * scale) + magnitude + slack * (precision.tiny / precision.unit)) * seen
+    result = reference.linear(layer, inputs.reshape(-1, count), sizes.reshape(-1, count))
+    return result, float(np.abs(inputs).max())
 
 
-def _equal(old: Blob, new: Blob) -> bool:
+def _equal(old: Blob, new: Blob, precision: Precision) -> bool:
     return old.shape == new.shape and all(
-        np.array_equal(a.astype("<f4", copy=False), b)
+        np.array_equal(a.astype(precision.dtype, copy=False), b)
         for a, b in zip(chunks(old), chunks(new), strict=True)
     )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from caffefold.report import ConvertReport
 
 _SHOWN = 8
+_STORED = {"fp32": "float32", "fp16": "half precision"}
 _TOLD = {"placeholders": "template", "heads": "heads", "inputs": "inputs"}
 
 
@@ -137,6 +138,18 @@ def _shapes(
     is_flag=True,
     help="Give layers that share weights their own, so that they can be folded into.",
 )
+@click.option(
+    "--dtype",
+    type=click.Choice(["fp32", "fp16"]),
+    default="fp32",
+    show_default=True,
+    help="What weights are stored as; fp16 is NVCaffe's half precision, which OpenCV reads too.",
+)
+@click.option(
+    "--proto",
+    metavar="FILE",
+    help="A fork's caffe.proto: its fields and defaults count (needs caffefold[proto]).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_obj
 def convert(
@@ -156,6 +169,8 @@ def convert(
     collapse: bool,
     keep: tuple[str, ...],
     unshare: bool,
+    dtype: str,
+    proto: str | None,
     as_json: bool,
     **detection: Any,
 ) -> None:
@@ -187,6 +202,8 @@ def convert(
         collapse=collapse,
         keep=keep,
         unshare=unshare,
+        dtype=dtype,
+        proto=proto,
         force=force,
     )
     for warning in report.warnings:
@@ -229,5 +246,5 @@ def _proof(report: ConvertReport) -> str:
     return (
         f"{len(folds)} {'fold' if len(folds) == 1 else 'folds'} checked, largest error "
         f"{worst.error:.1e} of the largest output ({worst.layer}); "
-        f"float32 rounding allows {worst.allowed:.1e}"
+        f"{_STORED[report.dtype]} rounding allows {worst.allowed:.1e}"
     )

@@ -7,11 +7,12 @@ from pathlib import Path
 from caffefold.errors import InputError
 
 _HEAD = 4096
+HDF5 = b"\x89HDF\r\n\x1a\n"
 
 # Signature -> (what it is, what to do about it).
 _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"PK\x03\x04", "a ZIP archive", "unpack it and give the file inside"),
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file", "give the binary .caffemodel; HDF5 is not read yet"),
+    (HDF5, "an HDF5 file", "give the binary .caffemodel"),
     (b"\x1f\x8b", "a gzip archive", "unpack it and give the file inside"),
     (b"BZh", "a bzip2 archive", "unpack it and give the file inside"),
     (b"\xfd7zXZ\x00", "an xz archive", "unpack it and give the file inside"),
@@ -47,6 +48,21 @@ def head_of(path: str | Path, role: str) -> bytes:
     if not head:
         raise InputError(f"{path}: this {role} is empty; was the download or copy cut off?")
     return head
+
+
+def is_hdf5(path: str | Path) -> bool:
+    """Whether an existing file starts as an HDF5 file does.
+
+    Raises:
+        InputError: there is no such file, or it can not be read.
+    """
+    return head_of(path, "caffemodel").startswith(HDF5)
+
+
+def expect_snapshot(path: str | Path) -> None:
+    """Refuse what is clearly neither a caffemodel nor an HDF5 file, naming what it is."""
+    if not is_hdf5(path):
+        expect_caffemodel(path)
 
 
 def expect_caffemodel(path: str | Path) -> None:

@@ -9,7 +9,7 @@ concatenation:
     }                          Message.open / Message.close   the braces and what touches them
 
 Values are immutable; an edit makes a new tree that shares all that did not change. Nothing here
-knows a schema: a bare word such as ``LMDB``, ``cls6x`` or ``${n}`` is kept as it is written.
+looks at a schema: a bare word such as ``LMDB``, ``cls6x`` or ``${n}`` is kept as it is written.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Union
 
 from caffefold.errors import TextError
+from caffefold.formats.schema import OURS, Schema
 
 GENERATED = -1  # offset of fields that no source holds
 
@@ -114,13 +115,17 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A whole prototxt. ``bom`` and ``tail`` are what stands before and behind the last field."""
+    """A whole prototxt. ``bom`` and ``tail`` are what stands before and behind the last field.
+
+    ``schema`` is what its fields are to be read by, when they are read as values.
+    """
 
     path: str
     source: str
     fields: tuple[Field, ...]
     tail: str = ""
     bom: str = ""
+    schema: Schema = OURS
 
     def __str__(self) -> str:
         return self.bom + "".join(_pieces(self.root))

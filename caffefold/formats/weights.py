@@ -13,7 +13,7 @@ from pathlib import Path
 
 from caffefold.errors import WeightsError
 from caffefold.formats import recognise
-from caffefold.formats.blob import Piece, StoredBlob
+from caffefold.formats.blob import Blob, Piece, StoredBlob
 from caffefold.formats.wire import FIXED32, FIXED64, LEN, VARINT, ByteSource, WireField
 
 MAX_LAYERS = 5_000_000
@@ -42,12 +42,15 @@ V1 = Layout(2, 4, 5, 2, 3, 6, {10: 2, 17: 2}, frozenset({7, 8, 32, 33, 35, 1001,
 
 @dataclass(frozen=True, slots=True)
 class LayerRecord:
-    """One layer of a caffemodel. ``fields`` are all its fields in file order, as ranges."""
+    """One layer of a snapshot. ``fields`` are all its fields in file order, as ranges.
+
+    An empty range ``start:end`` says that no bytes hold the layer as a whole (HDF5).
+    """
 
     layout: Layout
     name: str
     type: str
-    blobs: tuple[StoredBlob, ...]
+    blobs: tuple[Blob, ...]
     fields: tuple[WireField, ...]
     start: int
     end: int

@@ -1,7 +1,8 @@
 """caffemodel <- layers: a plan of byte ranges and computed blobs, then one pass through the file.
 
 All sizes are known before the first byte is written, so nothing is buffered: untouched bytes are
-copied from the source, numbers are computed a chunk at a time and rounded once, to float32.
+copied from the source, numbers are computed a chunk at a time and rounded once, to float32 or, as
+NVCaffe and OpenCV read it, to half precision (``raw_data``).
 """
 
 from __future__ import annotations
@@ -13,19 +14,21 @@ from typing import BinaryIO, Union
 import numpy as np
 
 from caffefold.errors import ModelError
-from caffefold.formats.blob import Blob, StoredBlob, chunks, size
+from caffefold.formats.blob import Blob, Floats, StoredBlob, chunks, size
+from caffefold.formats.precision import FLOAT32, Precision
 from caffefold.formats.weights import LayerRecord, WeightsFile
 from caffefold.formats.wire import VARINT, WireField, len_field, len_header, varint, varint_field
 
 _COPY = 1 << 20
-_DATA, _SHAPE = 5, 7
+_DATA, _SHAPE, _RAW_TYPE, _RAW_DATA = 5, 7, 10, 12
+_FLOAT16 = 2  # NVCaffe: Type { DOUBLE = 0; FLOAT = 1; FLOAT16 = 2; ... }
 _FIRST_PARAMETER = 100  # LayerParameter: messages of layer types; below are fields of every layer
 _SCALE_WITH_BIAS = len_field(142, varint_field(4, 1))  # scale_param { bias_term: true }
 
 
 @dataclass(frozen=True, slots=True)
 class NewLayer:
-    """What becomes of one record: its wiring and its blobs.
+    """What becomes of one record: its wiring, its blobs, and what these are stored as.
 
     ``as_scale`` makes it the record of a Scale layer with bias, whatever it was.
     """
@@ -34,6 +37,7 @@ class NewLayer:
     tops: tuple[str, ...]
     blobs: tuple[Blob, ...]
     as_scale: bool = False
+    precision: Precision = FLOAT32
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +53,14 @@ class _Range:
 
 @dataclass(frozen=True, slots=True)
 class _Numbers:
-    """The float32 payload of a blob; ``what`` names it in errors."""
+    """The payload of a blob; ``what`` names it in errors."""
 
     blob: Blob
     what: str
+    precision: Precision
 
     def __len__(self) -> int:
-        return size(self.blob) * 4
+        return size(self.blob) * self.precision.itemsize
 
 
 _Part = Union[bytes, _Range, _Numbers]  # noqa: UP007 - a runtime alias on Python 3.10
@@ -70,7 +75,8 @@ def write_weights(
     Records of other names pass through byte for byte; of two records of one name the first counts.
 
     Raises:
-        ModelError: a number that would be written is NaN or infinite; layer and blob are named.
+        ModelError: a number that would be written is NaN or infinite, or too large for its type;
+            layer and blob are named.
         OSError: writing failed.
     """
     for start, end in source.other:
@@ -78,7 +84,8 @@ def write_weights(
     seen: set[str] = set()
     for record in source.layers:
         if record.name not in layers:
-            _write(out, source, _Range(record.start, record.end))
+            for part in _as_it_is(source, record):
+                _write(out, source, part)
             continue
         new = layers[record.name]
         if new is None or record.name in seen:
@@ -86,6 +93,13 @@ def write_weights(
         seen.add(record.name)
         for part in _record_parts(source, record, new):
             _write(out, source, part)
+
+
+def _as_it_is(source: WeightsFile, record: LayerRecord) -> list[_Part]:
+    """A record nobody changes: its bytes, where the file has it in one piece."""
+    if record.start < record.end:
+        return [_Range(record.start, record.end)]
+    return _record_parts(source, record, NewLayer((), (), record.blobs))
 
 
 def _record_parts(source: WeightsFile, record: LayerRecord, new: NewLayer) -> list[_Part]:
@@ -109,7 +123,7 @@ def _record_parts(source: WeightsFile, record: LayerRecord, new: NewLayer) -> li
         after.append(_SCALE_WITH_BIAS)
     parts = [*before, _wiring(record, new)]
     for index, blob in enumerate(new.blobs):
-        inner = _blob_parts(source, blob, f"layer '{record.name}': blob {index}")
+        inner = _blob_parts(_Numbers(blob, f"layer '{record.name}': blob {index}", new.precision))
         parts += [len_header(layout.blobs, sum(map(len, inner))), *inner]
     parts += after
     return [len_header(layout.layer, sum(map(len, parts))), *parts]
@@ -135,15 +149,19 @@ def _without_bias_term(source: WeightsFile, outer: WireField, bias_term: int) ->
     return len_field(outer.number, kept)
 
 
-def _blob_parts(source: WeightsFile, blob: Blob, what: str) -> list[_Part]:
-    stored = _origin(blob)
-    parts: list[_Part] = [len_header(_DATA, size(blob) * 4), _Numbers(blob, what)]
+def _blob_parts(numbers: _Numbers) -> list[_Part]:
+    """The fields of a blob. Numbers first, as Caffe's Blob::ToProto leaves them on the wire."""
+    stored = _origin(numbers.blob)
+    shape: list[_Part]
     if stored is not None:
-        parts += [_Range(start, end) for start, end in stored.extra]
+        shape = [_Range(start, end) for start, end in stored.extra]
     else:
-        dims = b"".join(varint(dim) for dim in blob.shape)
-        parts.append(len_field(_SHAPE, len_field(1, dims)))
-    return parts
+        dims = b"".join(varint(dim) for dim in numbers.blob.shape)
+        shape = [len_field(_SHAPE, len_field(1, dims))]
+    if numbers.precision.itemsize == 4:
+        return [len_header(_DATA, len(numbers)), numbers, *shape]
+    header = varint_field(_RAW_TYPE, _FLOAT16) + len_header(_RAW_DATA, len(numbers))
+    return [*shape, header, numbers]
 
 
 def _origin(blob: Blob) -> StoredBlob | None:
@@ -168,13 +186,23 @@ def _write(out: BinaryIO, source: WeightsFile, part: _Part) -> None:
         out.writelines(numbers.data for numbers in _rounded(part))
 
 
-def _rounded(part: _Numbers) -> Iterator[np.ndarray[tuple[int], np.dtype[np.float32]]]:
-    """The blob's numbers as float32, each rounded once; refuses what is not finite."""
-    with np.errstate(over="ignore", invalid="ignore"):
+def _rounded(part: _Numbers) -> Iterator[Floats]:
+    """The blob's numbers in their type, each rounded once; refuses what is not finite."""
+    name, largest = part.precision.name, part.precision.largest
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         for chunk in chunks(part.blob):
-            numbers = chunk.astype("<f4", copy=False)
+            numbers = chunk.astype(part.precision.dtype, copy=False)
             # A sum is finite only if every term is; it may also overflow, hence the second look.
-            if not np.isfinite(np.add.reduce(numbers)) and not np.isfinite(numbers).all():
+            if (
+                not np.isfinite(np.add.reduce(numbers, dtype="<f4"))
+                and not np.isfinite(numbers).all()
+            ):
+                bad = chunk[~np.isfinite(numbers)][0]
+                if abs(bad) < FLOAT32.largest and part.precision is not FLOAT32:
+                    raise ModelError(
+                        f"{part.what} would hold {bad:g}, more than {name} can ({largest:g}); "
+                        "write float32, which is the default"
+                    )
                 bad = numbers[~np.isfinite(numbers)][0]
                 raise ModelError(
                     f"{part.what} would hold {bad}; the caffemodel has NaN or Inf there, "

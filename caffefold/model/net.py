@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from caffefold.errors import TextError
-from caffefold.formats import schema
 from caffefold.formats.blob import Blob
 from caffefold.formats.text import Document, Field, Gap, Message, set_strings
 from caffefold.formats.weights import LayerRecord, WeightsFile
@@ -51,7 +50,9 @@ class Layer:
     def params(self, field: str) -> Params:
         """The typed view of a parameter message such as ``convolution_param``."""
         message = self.body.message(field) or Message(())
-        return Params(self.document, message, schema.parameter(field), f"layer '{self.name}'")
+        return Params(
+            self.document, message, self.document.schema.parameter(field), f"layer '{self.name}'"
+        )
 
     def edited(self, body: Message) -> Layer:
         """This layer with other text; weights stay."""
@@ -119,7 +120,9 @@ class Net:
     def params(self) -> Params:
         """The typed view of the net-level fields."""
         fields = tuple(item for item in self.items if isinstance(item, Field))
-        return Params(self.document, Message(fields), schema.message("NetParameter"), "the net")
+        return Params(
+            self.document, Message(fields), self.document.schema.message("NetParameter"), "the net"
+        )
 
     @property
     def layers(self) -> tuple[Layer, ...]:

@@ -18,7 +18,7 @@ from caffefold.formats.text import Document, Field, ListValue, Message, Scalar, 
 from caffefold.model import placeholder
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import Descriptor, FieldDescriptor
+    from caffefold.formats.schema import FieldType, MessageType
 
 _NUMBERS = ("an integer", "a number")
 TRUE = frozenset({"true", "True", "t", "1", "TRUE"})
@@ -31,7 +31,7 @@ class Params:
 
     document: Document
     message: Message
-    descriptor: Descriptor
+    descriptor: MessageType
     owner: str
     """How errors call it: ``layer 'conv1'``."""
 
@@ -98,9 +98,8 @@ class Params:
 
     # ---------------------------------------------------------------------------- internals
 
-    def _field(self, name: str) -> FieldDescriptor:
-        found: FieldDescriptor = self.descriptor.fields_by_name[name]
-        return found
+    def _field(self, name: str) -> FieldType:
+        return self.descriptor.fields_by_name[name]
 
     def _values(self, name: str) -> Iterator[Field]:
         return (f for f in self.message.fields if f.name == name)

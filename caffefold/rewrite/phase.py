@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from caffefold.formats import schema
 from caffefold.model.net import Layer, Net
 from caffefold.model.params import Params
 from caffefold.rewrite.base import Change, PassResult
@@ -80,7 +79,7 @@ def included(layer: Layer, state: State) -> bool:
 
 
 def _rules(layer: Layer, name: str) -> Iterator[Params]:
-    descriptor = schema.message("NetStateRule")
+    descriptor = layer.document.schema.message("NetStateRule")
     for rule in layer.body.fields:
         if rule.name == name:
             yield Params(layer.document, rule.body, descriptor, f"layer '{layer.name}'")

@@ -19,7 +19,9 @@ from tests.support.formats_weights import Opened, layer_field, legacy_shape, sha
 
 
 def stored(opened: Opened, blob: bytes, *shape: int) -> StoredBlob:
-    return opened(layer_field("ip", blob + shape_field(*shape))).layers[0].blobs[0]
+    found = opened(layer_field("ip", blob + shape_field(*shape))).layers[0].blobs[0]
+    assert isinstance(found, StoredBlob)
+    return found
 
 
 @st.composite
@@ -115,6 +117,7 @@ def test_extra_holds_all_that_is_no_number(opened: Opened) -> None:
     data = fork + len_field(5, bytes(8)) + legacy + len_field(6, bytes(8))
     weights = opened(layer_field("ip", data))
     blob = weights.layers[0].blobs[0]
+    assert isinstance(blob, StoredBlob)
     kept = b"".join(weights.source.read(a, b) for a, b in blob.extra)
     assert kept == fork + legacy
 

@@ -1,0 +1,222 @@
+"""A fork's own ``caffe.proto`` as the schema: ``--proto fork.proto``.
+
+The file is compiled by protoc (grpcio-tools: ``pip install 'caffefold[proto]'``) and its messages
+live in a descriptor pool of their own, so that any number of schemas, ours, and an installed
+pycaffe fit into one process.
+
+What the fork says counts: its fields, defaults and enums. What it lacks comes from our schema, and
+so does a field that it declares as something else than every Caffe does (a message where Caffe has
+a number), since that is how it will be read.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from caffefold.errors import InputError
+from caffefold.formats import schema
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+
+_SECONDS = 120
+_LOG = re.compile(r"^WARNING: All log|^[IWE]\d{4} |: warning: ")  # what protoc says beside errors
+# Not `-m grpc_tools.protoc`: that would import from the folder it runs in, which is the user's.
+_RUN_PROTOC = (
+    "import sys; sys.path[:] = [p for p in sys.path if p]; "
+    "from grpc_tools import protoc; sys.exit(protoc.main(sys.argv))"
+)
+
+
+@dataclass(frozen=True)
+class ForkField:
+    """One field, by the fork's declaration and by ours, where each has one."""
+
+    fork: FieldDescriptor | None
+    ours: FieldDescriptor | None
+
+    @property
+    def chosen(self) -> FieldDescriptor:
+        """The declaration that counts."""
+        if self.fork is None or (self.ours is not None and _kind(self.fork) != _kind(self.ours)):
+            assert self.ours is not None
+            return self.ours
+        return self.fork
+
+    @property
+    def default_value(self) -> Any:
+        """What an absent field reads as; of a field the fork made repeated, our default."""
+        if self.ours is not None and _repeated(self.chosen) and not _repeated(self.ours):
+            return self.ours.default_value
+        return self.chosen.default_value
+
+    @property
+    def enum_type(self) -> EnumDescriptor | None:
+        """The enum, if it is one."""
+        return self.chosen.enum_type
+
+    @cached_property
+    def message_type(self) -> ForkMessage | None:
+        """The message type, if it is a message; again by both declarations."""
+        chosen = self.chosen
+        if chosen.message_type is None:
+            return None
+        fork = chosen.message_type if chosen is self.fork else None
+        return ForkMessage(fork, None if self.ours is None else self.ours.message_type)
+
+
+@dataclass(frozen=True)
+class ForkMessage:
+    """One message type, by the fork's declaration and by ours, where each has one."""
+
+    fork: Descriptor | None
+    ours: Descriptor | None
+
+    @property
+    def name(self) -> str:
+        """The message's own name."""
+        chosen = self.fork or self.ours
+        assert chosen is not None
+        return str(chosen.name)
+
+    @cached_property
+    def fields_by_name(self) -> dict[str, ForkField]:
+        """All fields that either of the two has."""
+        forks = {} if self.fork is None else dict(self.fork.fields_by_name)
+        ours = {} if self.ours is None else dict(self.ours.fields_by_name)
+        return {name: ForkField(forks.get(name), ours.get(name)) for name in {**ours, **forks}}
+
+
+class ForkSchema:
+    """What ``formats.schema`` offers, for a fork. Build it with ``compile_schema``."""
+
+    def __init__(self, messages: dict[str, Descriptor]) -> None:
+        self._forks = messages
+        self._known: dict[str, ForkMessage] = {}
+
+    def message(self, name: str) -> ForkMessage:
+        """The type of a message such as ``LayerParameter``.
+
+        Raises:
+            KeyError: neither the fork nor our schema has such a message.
+        """
+        if name not in self._known:
+            try:
+                ours = schema.message(name)
+            except KeyError:
+                if name not in self._forks:
+                    raise
+                ours = None
+            self._known[name] = ForkMessage(self._forks.get(name), ours)
+        return self._known[name]
+
+    def parameter(self, field: str) -> ForkMessage:
+        """The message type of a layer's parameter field, such as ``convolution_param``.
+
+        Raises:
+            KeyError: LayerParameter has no such field, or it is no message.
+        """
+        found = self.message("LayerParameter").fields_by_name[field].message_type
+        if found is None:
+            raise KeyError(field)
+        return found
+
+
+def compile_schema(path: str | Path) -> ForkSchema:
+    """Compile a fork's .proto file, with what it imports from its own folder.
+
+    Raises:
+        InputError: there is no such file, protoc is not installed or refuses the file, or it holds
+            no LayerParameter.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise InputError(f"{path}: no such file; give the fork's caffe.proto")
+    spec = find_spec("grpc_tools")
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(
+            f"{path}: compiling a schema needs grpcio-tools; pip install 'caffefold[proto]'"
+        )
+    compiled = _protoc(source, Path(next(iter(spec.submodule_search_locations)), "_proto"))
+    messages = _messages(source, compiled)
+    if "LayerParameter" not in messages:
+        raise InputError(f"{path}: no message LayerParameter in this schema; is it a caffe.proto?")
+    return ForkSchema(messages)
+
+
+def _protoc(source: Path, google: Path) -> bytes:
+    """The FileDescriptorSet of ``source`` and its imports, these first."""
+    with tempfile.TemporaryDirectory(prefix="caffefold-proto-") as folder:
+        target = Path(folder, "set")
+        arguments = [
+            "--proto_path=.",
+            f"--proto_path={google}",
+            "--include_imports",
+            f"--descriptor_set_out={target}",
+            f"./{source.name}",
+        ]
+        try:
+            done = subprocess.run(  # noqa: S603 - our own interpreter, no shell
+                [sys.executable, "-c", _RUN_PROTOC, *arguments],
+                cwd=source.resolve().parent,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise InputError(f"{source}: protoc takes more than {_SECONDS} s over it") from None
+        if done.returncode != 0 or not target.exists():
+            raise InputError(f"{source}: {_complaint(source, done.stderr)}")
+        return target.read_bytes()
+
+
+def _complaint(source: Path, stderr: str) -> str:
+    """protoc's first error, without the file's name, which stands before it already."""
+    lines = [line for line in stderr.splitlines() if line.strip() and not _LOG.search(line)]
+    first = lines[0] if lines else "no reason given"
+    name = f"{source.name}:"
+    return first.removeprefix("./").removeprefix(name) if name in first else f"protoc: {first}"
+
+
+def _messages(source: Path, compiled: bytes) -> dict[str, Descriptor]:
+    """The top-level messages by name, the file's own before imported ones."""
+    from google.protobuf.descriptor_pb2 import FileDescriptorSet
+    from google.protobuf.descriptor_pool import DescriptorPool
+
+    pool = DescriptorPool()
+    found: dict[str, Descriptor] = {}
+    try:
+        for file in FileDescriptorSet.FromString(compiled).file:
+            pool.AddSerializedFile(file.SerializeToString())
+            found |= pool.FindFileByName(file.name).message_types_by_name
+    except (TypeError, KeyError) as error:
+        raise InputError(f"{source}: protobuf refuses this schema: {error}") from None
+    return found
+
+
+def _kind(field: FieldDescriptor) -> str:
+    """What a field is read as."""
+    kinds = {
+        field.CPPTYPE_FLOAT: "number",
+        field.CPPTYPE_DOUBLE: "number",
+        field.CPPTYPE_BOOL: "flag",
+        field.CPPTYPE_ENUM: "enum",
+        field.CPPTYPE_STRING: "string",
+        field.CPPTYPE_MESSAGE: "message",
+    }
+    return kinds.get(field.cpp_type, "integer")
+
+
+def _repeated(field: FieldDescriptor) -> bool:
+    """Whether the field may occur often (new protobufs warn of ``label``)."""
+    return isinstance(field.default_value, list)
