@@ -212,6 +212,8 @@ def _read_prototxt(path: PathLike) -> tuple[Document, tuple[str, ...]]:
     """The net, found through a solver and upgraded from V0 or V1; sentences that say so."""
     recognise.expect_prototxt(os.fspath(path))
     document = text_parse.read(os.fspath(path))
+    if "[" in document.source:
+        document = _apart(document)
     names = {field.name for field in document.fields}
     notes: tuple[str, ...] = ()
     if "layer" not in names or "layers" in names or _is_v0(document):
@@ -233,6 +235,13 @@ def _modernised(document: Document, path: str) -> tuple[Document, tuple[str, ...
         document, found = solver.document, (solver.found,)
     document, upgrades = upgrade_document(document, layers_only=True)
     return document, found + tuple(f"{document.path}: upgraded: {note}" for note in upgrades)
+
+
+def _apart(document: Document) -> Document:
+    """``layer: [{...}, {...}]`` and lists of messages in layers, one field each."""
+    from caffefold.formats.legacy_layout import messages_apart
+
+    return replace(document, fields=messages_apart(document.fields))
 
 
 def _compiled(proto: PathLike) -> Schema:

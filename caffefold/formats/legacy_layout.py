@@ -73,6 +73,22 @@ def before(comment: str, lead: str) -> str:
     return comment if "\n" in comment[comment.rfind("#") :] else comment + "\n"
 
 
+def messages_apart(fields: Iterable[Field]) -> tuple[Field, ...]:
+    """The fields, at every depth each list of messages ``name: [{...}, {...}]`` taken apart."""
+    found: list[Field] = []
+    for field in fields:
+        value = field.value
+        if isinstance(value, ListValue) and any(isinstance(v, Message) for v in value.items):
+            found += messages_apart(taken_apart((field,), field.name))
+        elif isinstance(value, Message):
+            inner = messages_apart(value.fields)
+            changed = inner != value.fields
+            found.append(field.with_body(replace(value, fields=inner)) if changed else field)
+        else:
+            found.append(field)
+    return tuple(found)
+
+
 def taken_apart(fields: Iterable[Field], name: str) -> tuple[Field, ...]:
     """The fields, each ``name: [a, b]`` written out as one field per value."""
     found: list[Field] = []

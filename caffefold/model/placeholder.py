@@ -1,7 +1,8 @@
 """Placeholders of template prototxts: what they look like and which option sets them.
 
 ``cls6x`` means 6 x the number of classes (``cls3x``, ``cls1x`` likewise): the form MobileNet-SSD
-templates use. ``${name}``, ``@NAME@`` and ``{{name}}`` are what shell, CMake and Jinja leave.
+templates use. ``${name}``, ``$name``, ``@NAME@`` and ``{{name}}`` are what shell, CMake and Jinja
+leave.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from collections.abc import Mapping
 
 _CLASSES = re.compile(r"cls(\d+)x\Z")
-_NAMED = re.compile(r"\$\{\s*(\w+)\s*\}|@(\w+)@|\{\{\s*(\w+)\s*\}\}")
+_NAMED = re.compile(r"\$\{\s*(\w+)\s*\}|\$([A-Za-z_]\w*)|@(\w+)@|\{\{\s*(\w+)\s*\}\}")
 _WORD = re.compile(r"[A-Za-z_]\w*\Z")
 CLASS_NAMES = frozenset({"classes", "num_classes", "nclasses", "n_classes", "class_num"})
 

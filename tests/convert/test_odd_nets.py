@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+import caffefold
+from tests.support.nets import Numbers, data, write
 
 if TYPE_CHECKING:
     from tests.convert.conftest import Workshop
@@ -203,3 +207,25 @@ def _varint(value: int) -> bytes:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     return bytes([*out, value])
+
+
+def test_lists_of_messages(tmp_path: Path) -> None:
+    """``layer: [{...}, {...}]`` is text format too, and so are lists of rules inside a layer."""
+    numbers = Numbers(9)
+    layers = [data(1, 4), numbers.product("ip", "data", 4, 3), numbers.norm("bn", "ip", 3)]
+    plain, caffemodel = write(tmp_path, layers)
+    bodies = [layer.prototxt().removeprefix("layer ").rstrip() for layer in layers]
+    bodies.append(
+        '{ name: "gone" type: "ReLU" bottom: "bn" top: "gone" '
+        "include: [{ phase: TRAIN }, { phase: TEST stage: ['x'] }] }"
+    )
+    listed = tmp_path / "listed.prototxt"
+    listed.write_text(f'name: "net"\nlayer: [{", ".join(bodies)}]\n')
+    caffefold.convert(plain, caffemodel, tmp_path / "a")
+    caffefold.convert(listed, caffemodel, tmp_path / "b")
+    names = [
+        [layer.name for layer in caffefold.load(tmp_path / f"{stem}.prototxt").layers]
+        for stem in "ab"
+    ]
+    assert names == [["data", "ip"]] * 2
+    assert (tmp_path / "a.caffemodel").read_bytes() == (tmp_path / "b.caffemodel").read_bytes()

@@ -28,6 +28,7 @@ def test_class_multiple(raw: str, multiple: int | None) -> None:
         ("${n}", "n"),
         ("${ n }", "n"),
         ("@N_1@", "N_1"),
+        ("$n", "n"),
         ("{{n}}", "n"),
         ("{{ n }}", "n"),
         ("LMDB", "LMDB"),
