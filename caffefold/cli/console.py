@@ -8,6 +8,10 @@ from typing import IO
 
 import click
 
+from caffefold.errors import OutputError
+
+PIPE_CLOSED = 141  # as the shell says it of a program that SIGPIPE ended
+
 
 class Console:
     """Where a command prints; ``quiet`` leaves only errors."""
@@ -18,8 +22,16 @@ class Console:
 
     def result(self, text: str) -> None:
         """One line of the result, on stdout."""
-        if not self.quiet:
+        if self.quiet:
+            return
+        try:
             click.echo(printable(text), color=colour(sys.stdout))
+        except BrokenPipeError:
+            # Whoever read this has seen enough; the flush at exit must not fail a second time.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(PIPE_CLOSED) from None
+        except OSError as error:
+            raise OutputError(f"standard output: {error.strerror}") from None
 
     def row(self, label: str, value: str) -> None:
         """A labelled line of the result."""

@@ -5,6 +5,7 @@ Only click is imported here: ``--help`` and ``--version`` must not wait for nump
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from caffefold._version import VERSION
 from caffefold.cli import console
 from caffefold.cli.convert import convert
 from caffefold.cli.upgrade import upgrade
-from caffefold.errors import CaffefoldError, TextError
+from caffefold.errors import CaffefoldError, OutputError, TextError
 
 BUG = 4
 INTERRUPTED = 130
@@ -86,15 +87,22 @@ def run(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         console.error("interrupted; nothing was put in place")
         return INTERRUPTED
-    except BrokenPipeError:
-        return 0
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
+            return _bug(error, arguments)
+        console.error(f"standard output: {error.strerror}")  # of --help
+        return OutputError.exit_code
     except Exception as error:
+        return _bug(error, arguments)
+
+
+def _bug(error: Exception, arguments: list[str] | None) -> int:
+    if "-vv" in (arguments or sys.argv):
         import traceback
 
-        if "-vv" in (arguments or sys.argv):
-            traceback.print_exc()
-        console.error(
-            f"this is a bug in caffefold, not in your files: {type(error).__name__}: {error}; "
-            "run again with -vv and report what it prints"
-        )
-        return BUG
+        traceback.print_exc()
+    console.error(
+        f"this is a bug in caffefold, not in your files: {type(error).__name__}: {error}; "
+        "run again with -vv and report what it prints"
+    )
+    return BUG

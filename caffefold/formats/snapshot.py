@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from caffefold import log
 from caffefold.formats import recognise
 from caffefold.formats.text import Document
 from caffefold.formats.weights import WeightsFile, open_current
@@ -19,9 +20,11 @@ def open_snapshot(path: str | Path, document: Document | None = None) -> Weights
         InputError: missing, another kind of file (which is named), or h5py is not installed.
         WeightsError: truncated or damaged.
     """
-    if not recognise.is_hdf5(path):
-        return open_current(path)
-    # h5py comes with an extra.
-    from caffefold.formats.hdf5 import open_hdf5
+    if recognise.is_hdf5(path):
+        from caffefold.formats.hdf5 import open_hdf5  # h5py comes with an extra
 
-    return open_hdf5(path, document)
+        found = open_hdf5(path, document)
+    else:
+        found = open_current(path)
+    log.info(__name__, "%s: %d layers", path, len(found.layers))
+    return found

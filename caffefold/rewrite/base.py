@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from caffefold import log
 from caffefold.model.net import Net
 
 
@@ -115,5 +116,19 @@ def run(passes: tuple[Pass, ...], net: Net) -> tuple[Net, tuple[Step, ...]]:
         result = step.run(net)
         before, after = len(net.layers), len(result.net.layers)
         steps.append(Step(step.name, before, after, result.changes, result.skips, result.warnings))
+        _tell(steps[-1])
         net = result.net
     return net, tuple(steps)
+
+
+def _tell(step: Step) -> None:
+    log.info(
+        __name__,
+        "%s: %d layers -> %d; %d changes, %d left alone",
+        *(step.name, step.layers_before, step.layers_after, len(step.changes), len(step.skips)),
+    )
+    for change in step.changes:
+        subject = ", ".join(change.removed or change.modified)
+        log.debug(__name__, "%s: %s: %s", step.name, subject, change.detail or change.rule)
+    for skip in step.skips:
+        log.debug(__name__, "%s: left %s: %s", step.name, ", ".join(skip.layers), skip.message)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # From the ground up: a room may use itself, those below it, and none beside or above it.
 HOUSE = (
     {"_proto"},
-    {"errors", "_version"},
+    {"errors", "log", "_version"},
     {"formats"},
     {"model"},
     {"rewrite"},
