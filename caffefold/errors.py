@@ -14,11 +14,32 @@ Every message is one line that says where, what, and what to do about it.
 
 from __future__ import annotations
 
+LONGEST = 2_000  # characters of a message: names come from files, and a file may name a megabyte
+
 
 class CaffefoldError(Exception):
-    """Root of the tree; ``exit_code`` is what the command line returns for it."""
+    """Root of the tree; ``exit_code`` is what the command line returns for it.
+
+    Whatever a file puts into a message, it stays one line of at most ``LONGEST`` characters.
+    """
 
     exit_code = 4
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_line(message))
+
+
+def _line(message: str) -> str:
+    """``message`` with control characters escaped; a long one without its middle."""
+    if len(message) > LONGEST:
+        message = f"{message[: LONGEST // 2]} ... {message[5 - LONGEST // 2 :]}"
+    if message.isprintable():
+        return message
+    return "".join(c if c not in _BREAKS else c.encode("unicode_escape").decode() for c in message)
+
+
+# What a terminal or str.splitlines takes for the end of a line, and the other C0 and C1 controls.
+_BREAKS = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)))
 
 
 class UsageError(CaffefoldError):

@@ -44,9 +44,13 @@ class AsArray:
     __slots__ = ()
 
     def __array__(self: Blob, dtype: DTypeLike | None = None, copy: bool | None = None) -> Floats:
-        """All numbers in the blob's shape, freshly read (so ``copy`` is always satisfied)."""
+        """All numbers in the blob's shape, freshly read (so ``copy`` is always satisfied).
+
+        A double beyond float32 becomes infinite, as in Caffe.
+        """
         del copy
-        return np.array(array(self), dtype or np.float32)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            return np.array(array(self), dtype or np.float32)
 
 
 def size(blob: Blob) -> int:

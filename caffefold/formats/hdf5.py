@@ -162,9 +162,8 @@ def _index(path: str, file: h5py.File, document: Document | None) -> WeightsFile
         data += len_field(V2.type, _bytes(kind)) if kind else b""
         places.append((kind, start, len(data)))
     source = _Source(path, file, bytes(data))
-    # The empty range of a record says that no bytes hold it whole: it can not be copied as it is.
     layers = tuple(
-        LayerRecord(V2, name, kind, blobs[name], tuple(source.fields(start, end)), start, start)
+        LayerRecord(V2, name, kind, blobs[name], start, start, end)
         for name, (kind, start, end) in zip(blobs, places, strict=True)
     )
     return WeightsFile(source, net, layers, other)

@@ -158,6 +158,25 @@ def position(source: str, offset: int) -> tuple[int, int]:
     return source.count("\n", 0, offset) + 1, offset - start
 
 
+class Lines:
+    """Line numbers of a source, from 1, for offsets that come in order: it goes on from the last.
+
+    However many are asked for, the source is walked once.
+    """
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._at, self._line = 0, 1
+
+    def of(self, offset: int) -> int:
+        """The line of ``offset``; 1 for a generated field."""
+        if offset < self._at:
+            self._at, self._line = 0, 1
+        self._line += self._source.count("\n", self._at, max(offset, 0))
+        self._at = max(offset, 0)
+        return self._line
+
+
 def text_error(path: str, source: str, offset: int, message: str) -> TextError:
     """A TextError at ``offset``, with the line it stands in."""
     line, column = position(source, offset)
@@ -205,7 +224,9 @@ _ESCAPE = re.compile(
     r"\\(?:x([0-9A-Fa-f]{1,2})|([0-7]{1,3})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))", re.DOTALL
 )
 _SIMPLE = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
-_PART = re.compile(r'"((?:[^"\\\n]|\\.)*)"|\'((?:[^\'\\\n]|\\.)*)\'|#[^\n]*', re.DOTALL)
+_PART = re.compile(
+    r'"([^"\\\n]*(?:\\.[^"\\\n]*)*)"|\'([^\'\\\n]*(?:\\.[^\'\\\n]*)*)\'|#[^\n]*', re.DOTALL
+)
 
 
 def unquote(raw: str) -> str:

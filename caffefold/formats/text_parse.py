@@ -23,20 +23,27 @@ from caffefold.formats.text import (
 
 MAX_DEPTH = 100  # protobuf's own default limit for nested messages
 NOT_OPENED = -1  # the top level has no opening brace
+MAX_VALUES = 300_000  # in one file; the largest real nets have some 20,000. Each takes memory
+MAX_ESCAPES = 1_000  # in one string
 
+# A pattern that repeats a group remembers each round (some 250 bytes): repeated groups are bounded,
+# and single characters are repeated without one.
 _SPACE = r"[ \t\r\n\f\v]*"
-_TRIVIA = rf"{_SPACE}(?:#[^\n]*(?:\n{_SPACE}|\Z))*"
+_COMMENT = rf"#[^\n]*(?:\n{_SPACE}|\Z)"
+_TRIVIA = rf"{_SPACE}(?:{_COMMENT}){{0,1000}}"
 _PLACEHOLDER = r"\$\{[^{}\n]*\}|\$\w+|@\w+@|\{\{[^{}\n]*\}\}"
-_BARE = rf"(?:-{_SPACE})?(?:[-+.\w]|{_PLACEHOLDER})+"
-_QUOTED = r"\"(?:[^\"\\\n]|\\[^\n])*\"|'(?:[^'\\\n]|\\[^\n])*'"
-_STRINGS = rf"(?:{_QUOTED})(?:{_TRIVIA}(?:{_QUOTED}))*"
-_TRAIL = r"(?:[ \t\r\n]*[;,])?(?:[ \t]*#(?:[^\r\n]|\r(?!\n))*)?"
+_WORD = r"[-+.\w]"
+_BARE = rf"(?:-{_SPACE})?(?:{_WORD}|{_PLACEHOLDER}){_WORD}*(?:(?:{_PLACEHOLDER}){_WORD}*){{0,1000}}"
+_QUOTED = "|".join(rf"{q}[^{q}\\\n]*(?:\\[^\n][^{q}\\\n]*){{0,{MAX_ESCAPES}}}{q}" for q in "\"'")
+_STRINGS = rf"(?:{_QUOTED})(?:{_SPACE}(?:{_COMMENT}){{0,500}}(?:{_QUOTED})){{0,400}}"
+_REMARK = r"(?:[ \t]*#[^\n]*(?:(?<!\r)|(?!\n)))?"  # the \r of \r\n is no part of it
+_TRAIL = rf"(?:[ \t\r\n]*[;,])?{_REMARK}"
 _NAME = r"[A-Za-z_]\w*|\[[\w./\- ]*\]"
 
 # One match reads the trivia, the name, the separator and, for nearly every field, the value.
 _FIELD = re.compile(
     rf"({_TRIVIA})({_NAME})({_TRIVIA}:?{_TRIVIA})"
-    rf"(?:({_STRINGS}|{_BARE})({_TRAIL})|([{{<](?!\{{))(?:[ \t]*#(?:[^\r\n]|\r(?!\n))*)?|(\[))?"
+    rf"(?:({_STRINGS}|{_BARE})({_TRAIL})|([{{<](?!\{{)){_REMARK}|(\[))?"
 )
 _SKIP = re.compile(_TRIVIA)
 _END = re.compile(_TRAIL)
@@ -74,19 +81,26 @@ class _Parser:
     def __init__(self, path: str, source: str) -> None:
         self.path = path
         self.source = source
+        self._left = MAX_VALUES
+        # Names, layout and values come again and again: one object for each that differs.
+        self._words: dict[str, str] = {}
+        self._scalars: dict[str, Scalar] = {}
 
     def fields(self, at: int, opened: int, depth: int) -> tuple[tuple[Field, ...], int]:
         """Fields from ``at`` to what closes the brace at ``opened``, and where they end."""
         match_field = _FIELD.match
         source = self.source
+        one = self._words.setdefault
         found: list[Field] = []
-        while match := match_field(source, at):
+        while match := match_field(source, at) or self.behind_comments(at):
             lead, name, sep, raw, trail, brace, bracket = match.groups()
+            if match.start() > at:
+                lead = source[at : match.start(2)]
             value: Value
             if raw is not None:
                 if ":" not in sep:
                     raise self.error(match.start(4), f"':' is missing between '{name}' and {raw}")
-                value, at = Scalar(raw), match.end()
+                value, at = self.scalar(raw), match.end()
                 if "\n" in sep and self.after(at) in _FOLLOWS_A_NAME:
                     raise self.error(match.start(2), f"'{name}' has no value")
             elif brace is not None or bracket is not None:
@@ -99,8 +113,14 @@ class _Parser:
                 trail, at = ending[0], ending.end()
             else:
                 raise self.no_value(match, name)
-            found.append(Field(name, value, lead, sep, trail, match.start(2)))
-        stop = _end_of(_SKIP, source, at)
+            offset = match.start(2)
+            found.append(
+                Field(one(name, name), value, one(lead, lead), one(sep, sep), trail, offset)
+            )
+            self._left -= 1
+            if self._left < 0:
+                raise self.too_many(offset)
+        stop = self.skip(at)
         closer = _CLOSER[source[opened]] if opened >= 0 else ""
         if source[stop : stop + 1] != closer:
             raise self.stray(stop, closer, opened)
@@ -111,33 +131,62 @@ class _Parser:
         if depth > MAX_DEPTH:
             raise self.error(opened, f"messages are nested deeper than {MAX_DEPTH} levels")
         fields, trivia = self.fields(inside, opened, depth)
-        end = _end_of(_SKIP, self.source, trivia) + 1
-        return Message(fields, self.source[opened:inside], self.source[trivia:end]), end
+        end = self.skip(trivia) + 1
+        start, close = self.source[opened:inside], self.source[trivia:end]
+        one = self._words.setdefault
+        return Message(fields, one(start, start), one(close, close)), end
+
+    def scalar(self, raw: str) -> Scalar:
+        """The value that is written as ``raw``."""
+        found = self._scalars.get(raw)
+        if found is None:
+            found = self._scalars[raw] = Scalar(raw)
+        return found
+
+    def too_many(self, offset: int) -> TextError:
+        return self.error(offset, f"more than {MAX_VALUES} values in one file; no net has so many")
+
+    def skip(self, at: int) -> int:
+        """Where the white space and comments from ``at`` end."""
+        end = _end_of(_SKIP, self.source, at)
+        while self.source.startswith("#", end):  # the pattern takes a bounded number of them
+            end = _end_of(_SKIP, self.source, end)
+        return end
+
+    def behind_comments(self, at: int) -> re.Match[str] | None:
+        """The field from ``at`` when there are more comments before it than the pattern takes."""
+        end = _end_of(_SKIP, self.source, at)
+        return (
+            _FIELD.match(self.source, self.skip(end)) if self.source.startswith("#", end) else None
+        )
 
     def after(self, at: int) -> str:
         """The next character that is no trivia."""
-        stop = _end_of(_SKIP, self.source, at)
+        stop = self.skip(at)
         return self.source[stop : stop + 1]
 
     def list(self, opened: int, depth: int) -> tuple[ListValue, int]:
         """The ``[...]`` at ``opened``; the offset behind it."""
         source = self.source
         items: list[Scalar | Message] = []
-        at = _end_of(_SKIP, source, opened + 1)
+        at = self.skip(opened + 1)
         while source[at : at + 1] != "]":
             if items:
                 if source[at : at + 1] != ",":
                     raise self.error(at, "expected ',' or ']' in this list")
-                at = _end_of(_SKIP, source, at + 1)
+                at = self.skip(at + 1)
             if source[at : at + 1] in _CLOSER and not source.startswith("{{", at):
                 message, at = self.message(at, at + 1, depth)
                 items.append(message)
             elif item := _ITEM.match(source, at):
-                items.append(Scalar(item[0]))
+                items.append(self.scalar(item[0]))
                 at = item.end()
             else:
                 raise self.error(at, "expected a value in this list")
-            at = _end_of(_SKIP, source, at)
+            self._left -= 1
+            if self._left < 0:
+                raise self.too_many(at)
+            at = self.skip(at)
         return ListValue(source[opened : at + 1], tuple(items)), at + 1
 
     # ------------------------------------------------------------------------------ errors
@@ -149,6 +198,11 @@ class _Parser:
         at = match.end()
         char = self.source[at : at + 1]
         if char in ("'", '"') and char:
+            line = self.source[at:].split("\n", 1)[0]
+            if line.count("\\") > MAX_ESCAPES:
+                return self.error(
+                    at, f"the string of '{name}' holds more than {MAX_ESCAPES} escapes"
+                )
             return self.error(at, f"the string of '{name}' is not closed on its line")
         if not char:
             return self.error(

@@ -89,16 +89,23 @@ def _located(name: str, place: Field, document: Document, solver: Path) -> Path:
         raise document.error(place.offset, f"'{place.name}' is empty; give the net itself")
     tried = list(dict.fromkeys((solver.parent / name, Path(name))))
     for candidate in tried:
-        if candidate.is_file():
+        if _is_file(candidate):
             return candidate
     beside = solver.parent / Path(name).name
-    advice = f"{beside} has that name; give it" if beside.is_file() else "give the net itself"
+    advice = f"{beside} has that name; give it" if _is_file(beside) else "give the net itself"
     where = " and ".join(str(candidate) for candidate in tried)
     line, _ = document.position(place.offset)
     raise InputError(
         f"{solver}:{line}: this is a solver, and its {place.name} is not there "
         f"(tried {where}); {advice}"
     )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or with a zero: a name that no file can have
+        return False
 
 
 def _inline(place: Field, document: Document) -> Document:

@@ -25,10 +25,11 @@ from caffefold.formats.legacy import (
     v0_target,
     v1_of_v0,
 )
-from caffefold.formats.legacy_layout import before, block, deeper, indent_of, moved
+from caffefold.formats.legacy_layout import before, block, deeper, indent_of, moved, taken_apart
 from caffefold.formats.text import (
     Document,
     Field,
+    Lines,
     Message,
     Scalar,
     drop,
@@ -52,8 +53,8 @@ def upgrade_v0(
     """The net's fields with every V0 layer as a V1 layer; ``notes`` gets what was done.
 
     Raises:
-        TextError: where Caffe stops: an unknown bottom, or padding in front of something that
-            takes no pad.
+        TextError: where Caffe stops: an unknown bottom, padding in front of something that
+            takes no pad, or layers inside layers inside layers.
     """
     if not any(is_v0(field) for field in fields):
         return fields
@@ -75,18 +76,19 @@ class _Lost:
     """Tells of the fields that are given up."""
 
     def __init__(self, document: Document, notes: list[str]) -> None:
-        self._document = document
+        self.document = document
+        self._lines = Lines(document.source)
         self._notes = notes
 
     def field(self, field: Field, owner: str, why: str) -> None:
         """``field`` of ``owner`` goes."""
-        line, _ = self._document.position(field.offset)
-        self._notes.append(f"line {line}: {owner}: '{field.name}' is gone; {why}")
+        self._notes.append(
+            f"line {self._lines.of(field.offset)}: {owner}: '{field.name}' is gone; {why}"
+        )
 
     def kept(self, field: Field, owner: str, what: str) -> None:
         """``field`` of ``owner`` stays although Caffe would stop at it."""
-        line, _ = self._document.position(field.offset)
-        self._notes.append(f"line {line}: {owner}: {what}")
+        self._notes.append(f"line {self._lines.of(field.offset)}: {owner}: {what}")
 
 
 # ---------------------------------------------------------------------------- padding layers
@@ -152,7 +154,7 @@ def _layer(connection: Field, lost: _Lost) -> Field:
     known = schema.message("V1LayerParameter").fields_by_name
     fields: list[Field] = []
     comment = ""
-    for field in body.fields:
+    for field in taken_apart(body.fields, "layer"):
         if field.name == "layer" and isinstance(field.value, Message):
             inner = list(_flattened(field, owner, lost))
             rest = field.value.close[:-1] + field.trail
@@ -167,6 +169,10 @@ def _layer(connection: Field, lost: _Lost) -> Field:
             comment = ""
         comment = before(comment, rest) if "#" in rest else comment
     body = replace(body, fields=tuple(fields), close=before(comment, body.close))
+    if body.message("layer") is not None:
+        raise lost.document.error(
+            connection.offset, f"{owner}: a V0 layer holds one 'layer {{ ... }}', this has more"
+        )
     return replace(connection, name="layers", value=body)
 
 

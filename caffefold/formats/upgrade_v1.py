@@ -24,7 +24,7 @@ from caffefold.formats.legacy_layout import (
     moved,
     taken_apart,
 )
-from caffefold.formats.text import Document, Field, Message, Scalar, quote, unquote
+from caffefold.formats.text import Document, Field, Lines, Message, Scalar, quote, unquote
 
 # V1 fields that became fields of ParamSpec, by blob.
 _SPEC = {
@@ -150,12 +150,14 @@ def upgrade_v1(
             "the net has both 'layer' and 'layers', which Caffe refuses; "
             "they are kept in the order of the file"
         )
+    lines = Lines(document.source)
     return tuple(
-        _layer(layer, document, notes) if layer.name == "layers" else layer for layer in fields
+        _layer(layer, document, lines, notes) if layer.name == "layers" else layer
+        for layer in fields
     )
 
 
-def _layer(layer: Field, document: Document, notes: list[str]) -> Field:
+def _layer(layer: Field, document: Document, lines: Lines, notes: list[str]) -> Field:
     if not isinstance(layer.value, Message):
         raise document.error(layer.offset, "'layers' is a layer, so it needs braces { ... }")
     fields = layer.body.fields
@@ -163,14 +165,15 @@ def _layer(layer: Field, document: Document, notes: list[str]) -> Field:
         fields = taken_apart(fields, name)
     owner = f"layer '{layer.body.string('name')}'"
     fields = tuple(
-        _typed(inner, owner, document, notes) if inner.name == "type" else inner for inner in fields
+        _typed(inner, owner, document, lines, notes) if inner.name == "type" else inner
+        for inner in fields
     )
     if any(inner.name in _SPEC for inner in fields):
         fields = _with_specs(fields)
     return replace(layer, name="layer", value=replace(layer.body, fields=fields))
 
 
-def _typed(kind: Field, owner: str, document: Document, notes: list[str]) -> Field:
+def _typed(kind: Field, owner: str, document: Document, lines: Lines, notes: list[str]) -> Field:
     body = Message((kind,))
     name = v1_type(body)
     if name:
@@ -181,8 +184,7 @@ def _typed(kind: Field, owner: str, document: Document, notes: list[str]) -> Fie
     raw = kind.value.raw if isinstance(kind.value, Scalar) else ""
     if raw[:1] in ("'", '"'):
         return kind  # written as V2 has it
-    line, _ = document.position(kind.offset)
-    notes.append(f"line {line}: {owner}: unknown V1 type {word} kept as it is")
+    notes.append(f"line {lines.of(kind.offset)}: {owner}: unknown V1 type {word} kept as it is")
     return replace(kind, value=Scalar(quote(word)))
 
 

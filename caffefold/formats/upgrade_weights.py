@@ -39,6 +39,7 @@ from caffefold.formats.upgrade_parts import (
 )
 from caffefold.formats.upgrade_weights_norm import frozen, not_frozen
 from caffefold.formats.upgrade_weights_v0 import connection_of, is_v0, v0_record
+from caffefold.formats.weights import MAX_LAYERS, too_many_layers
 from caffefold.formats.wire import (
     LEN,
     VARINT,
@@ -54,7 +55,6 @@ _V1_TYPE = 5
 _SPEC = {1001: "name", 1002: "share_mode", 7: "lr_mult", 8: "decay_mult"}
 _TRANSFORM_V1 = 36
 _MAX_INPUTS = 10_000
-_MAX_V0_LAYERS = 100_000  # their wiring is held in memory
 
 
 class WeightsUpgrade:
@@ -125,6 +125,8 @@ class WeightsUpgrade:
                     self._norm += not_frozen(source, field)
             elif field.number in (_INPUT, _INPUT_DIM, _INPUT_SHAPE):
                 self._scan_input(field)
+            if self._v1 + self._v2 > MAX_LAYERS:
+                raise too_many_layers(source, field)
         if not self._v1 + self._v2:
             raise WeightsError(
                 "no layers in this file; is it a caffemodel (a Caffe snapshot of weights)?",
@@ -165,8 +167,6 @@ class WeightsUpgrade:
 
     def _merge_padding(self) -> dict[int, Padded]:
         source = self.source
-        if self._v1 > _MAX_V0_LAYERS:
-            raise source.error(0, f"more than {_MAX_V0_LAYERS} layers in V0 format")
         self._connections = [
             connection_of(source, list(fields_of(source, field)))
             for field in source.fields(0, source.size)

@@ -16,7 +16,10 @@ from caffefold.formats import recognise
 from caffefold.formats.blob import Blob, Piece, StoredBlob
 from caffefold.formats.wire import FIXED32, FIXED64, LEN, VARINT, ByteSource, WireField
 
-MAX_LAYERS = 5_000_000
+# What is remembered of a file is bounded, whatever it holds; the largest real nets have less than
+# 20,000 layers, with at most five blobs of one piece each.
+MAX_LAYERS = 100_000
+MAX_PIECES = 300_000  # blobs, runs of numbers in them, and other fields between those
 MAX_DIMS = 32  # Caffe's kMaxBlobAxes
 
 
@@ -42,16 +45,17 @@ V1 = Layout(2, 4, 5, 2, 3, 6, {10: 2, 17: 2}, frozenset({7, 8, 32, 33, 35, 1001,
 
 @dataclass(frozen=True, slots=True)
 class LayerRecord:
-    """One layer of a snapshot. ``fields`` are all its fields in file order, as ranges.
+    """One layer of a snapshot, which fills ``start:end`` of the file, tag included.
 
-    An empty range ``start:end`` says that no bytes hold the layer as a whole (HDF5).
+    Of a layer of an HDF5 file, ``start`` equals ``body``: no tag and no blobs stand there.
     """
 
     layout: Layout
     name: str
     type: str
     blobs: tuple[Blob, ...]
-    fields: tuple[WireField, ...]
+    body: int
+    """Where its first field starts, behind tag and length."""
     start: int
     end: int
 
@@ -126,15 +130,16 @@ def open_current(path: str | Path) -> WeightsFile:
 def _index(source: ByteSource) -> WeightsFile:
     layers: list[LayerRecord] = []
     other: list[tuple[int, int]] = []
+    quota = _Quota(source)
     name = ""
     for field in source.fields(0, source.size):
         if field.wire_type == LEN and field.number in (V1.layer, V2.layer):
             layout = V2 if field.number == V2.layer else V1
-            layers.append(_layer(source, layout, field))
+            layers.append(_layer(source, layout, field, quota))
             if len(layers) > MAX_LAYERS:
-                raise source.error(field.tag_start, f"more than {MAX_LAYERS} layers")
+                raise too_many_layers(source, field)
         else:
-            other.append((field.tag_start, field.end))
+            _add_range(other, field)
             if field.number == 1 and field.wire_type == LEN:
                 name = _text(source, field)
     if not layers:
@@ -145,21 +150,50 @@ def _index(source: ByteSource) -> WeightsFile:
     return WeightsFile(source, name, tuple(layers), tuple(other))
 
 
-def _layer(source: ByteSource, layout: Layout, outer: WireField) -> LayerRecord:
-    fields = tuple(source.fields(outer.start, outer.end))
+def too_many_layers(source: ByteSource, field: WireField) -> WeightsError:
+    """The error for the layer ``field``, which is one more than any net has."""
+    return source.error(field.tag_start, f"more than {MAX_LAYERS} layers; no net has so many")
+
+
+class _Quota:
+    """Counts what is remembered of a file."""
+
+    def __init__(self, source: ByteSource) -> None:
+        self._source = source
+        self._left = MAX_PIECES
+
+    def take(self, field: WireField) -> None:
+        """One more, at ``field``."""
+        self._left -= 1
+        if self._left < 0:
+            raise self._source.error(
+                field.tag_start, f"more than {MAX_PIECES} blobs, or pieces of them; no net has that"
+            )
+
+
+def _add_range(ranges: list[tuple[int, int]], field: WireField) -> None:
+    """The bytes of ``field``; neighbours become one range."""
+    if ranges and ranges[-1][1] == field.tag_start:
+        ranges[-1] = ranges[-1][0], field.end
+    else:
+        ranges.append((field.tag_start, field.end))
+
+
+def _layer(source: ByteSource, layout: Layout, outer: WireField, quota: _Quota) -> LayerRecord:
     name = kind = ""
-    for field in fields:
+    found: list[WireField] = []
+    for field in source.fields(outer.start, outer.end):
         if field.number == layout.name and field.wire_type == LEN:
             name = _text(source, field)
         elif field.number == layout.type:
             kind = _text(source, field) if field.wire_type == LEN else f"V1:{field.value}"
+        elif field.number == layout.blobs and field.wire_type == LEN:
+            quota.take(field)
+            found.append(field)
     blobs = tuple(
-        _blob(source, field, f"layer '{name}': blob {i}")
-        for i, field in enumerate(
-            f for f in fields if f.number == layout.blobs and f.wire_type == LEN
-        )
+        _blob(source, field, f"layer '{name}': blob {i}", quota) for i, field in enumerate(found)
     )
-    return LayerRecord(layout, name, kind, blobs, fields, outer.tag_start, outer.end)
+    return LayerRecord(layout, name, kind, blobs, outer.start, outer.tag_start, outer.end)
 
 
 def _text(source: ByteSource, field: WireField) -> str:
@@ -178,7 +212,7 @@ _RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
 _DIFFS = frozenset({6, 9, 11, 13})
 
 
-def _blob(source: ByteSource, outer: WireField, what: str) -> StoredBlob:
+def _blob(source: ByteSource, outer: WireField, what: str, quota: _Quota) -> StoredBlob:
     legacy: dict[int, int] = {}
     shape: tuple[int, ...] | None = None
     runs: dict[str, list[Piece]] = {}
@@ -188,11 +222,12 @@ def _blob(source: ByteSource, outer: WireField, what: str) -> StoredBlob:
         number = field.number
         if 1 <= number <= 4 and field.wire_type == VARINT:
             legacy[number] = _signed(field.value)
-            extra.append((field.tag_start, field.end))
+            _add_range(extra, field)
         elif number == 7 and field.wire_type == LEN:
             shape = _shape(source, field)
-            extra.append((field.tag_start, field.end))
+            _add_range(extra, field)
         elif number in _DATA and field.wire_type in (LEN, _DATA_TYPE[number]):
+            quota.take(field)
             runs.setdefault(_DATA[number], []).append(_piece(source, field, _DATA[number], what))
         elif number == 10 and field.wire_type == VARINT:
             raw_type = _RAW_TYPES.get(field.value, "")
@@ -201,7 +236,7 @@ def _blob(source: ByteSource, outer: WireField, what: str) -> StoredBlob:
         elif number in _DATA:
             raise source.error(field.tag_start, f"{what}: its numbers have the wrong wire type")
         elif number not in _DIFFS:
-            extra.append((field.tag_start, field.end))
+            _add_range(extra, field)
     if raw is not None and not runs:
         if not raw_type:
             raise source.error(outer.tag_start, f"{what}: raw_data of an unknown number type")
@@ -271,6 +306,8 @@ def _shape(source: ByteSource, outer: WireField) -> tuple[int, ...]:
             continue
         if field.wire_type == VARINT:
             dims.append(_signed(field.value))
+            if len(dims) > MAX_DIMS:
+                raise source.error(outer.tag_start, f"a blob of more than {MAX_DIMS} dimensions")
         at = field.start
         while field.wire_type == LEN and at < field.end:
             value, at = source.varint(at, field.end)

@@ -97,7 +97,7 @@ def write_weights(
 
 def _as_it_is(source: WeightsFile, record: LayerRecord) -> list[_Part]:
     """A record nobody changes: its bytes, where the file has it in one piece."""
-    if record.start < record.end:
+    if record.start < record.body:
         return [_Range(record.start, record.end)]
     return _record_parts(source, record, NewLayer((), (), record.blobs))
 
@@ -107,7 +107,7 @@ def _record_parts(source: WeightsFile, record: LayerRecord, new: NewLayer) -> li
     layout = record.layout
     before: list[_Part] = []
     after: list[_Part] = []
-    for field in record.fields:
+    for field in source.source.fields(record.body, record.end):
         replaced = field.number in (layout.bottom, layout.top, layout.blobs)
         if replaced or field.number in layout.train_only:
             continue

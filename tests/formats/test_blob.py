@@ -132,3 +132,11 @@ def test_a_file_that_shrank_while_it_was_open(tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match="the file ends") as caught:
             blob.read(0, 1000)
     assert caught.value.offset == 1000
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_double_beyond_float32_is_infinite_without_a_warning(opened: Opened) -> None:
+    huge = np.array([1e300, -1e300, 1e-300], "<f8").tobytes()
+    with opened(layer_field("a", len_field(8, huge) + shape_field(3))) as weights:
+        assert np.asarray(weights.layers[0].blobs[0]).tolist() == [np.inf, -np.inf, 0]
+        assert np.asarray(weights.layers[0].blobs[0], np.float64)[0] == 1e300

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from caffefold.errors import TextError
-from caffefold.formats.text_parse import MAX_DEPTH, parse
+from caffefold.formats import text_parse
+from caffefold.formats.text_parse import MAX_DEPTH, MAX_ESCAPES, parse
 
 # (what, text, line, column, words of the message, line shown)
 BROKEN: list[tuple[str, str, int, int, str, str]] = [
@@ -120,3 +121,30 @@ def test_long_garbage_is_refused_at_once(text: str) -> None:
     """None of these may take quadratic time; the whole suite has seconds."""
     with pytest.raises(TextError):
         parse(text)
+
+
+def test_a_message_is_one_line() -> None:
+    with pytest.raises(TextError) as caught:
+        parse('a "x"\n"y"')
+    assert str(caught.value) == "<text>:1:3: ':' is missing between 'a' and \"x\"\\n\"y\""
+
+
+def test_a_string_of_too_many_escapes() -> None:
+    text = 'a: "' + r"\n" * MAX_ESCAPES
+    assert str(parse(text + '"')) == text + '"'
+    with pytest.raises(TextError, match=f"'a' holds more than {MAX_ESCAPES} escapes"):
+        parse(text + r"\n" + '"')
+
+
+@pytest.mark.parametrize(
+    ("unit", "values"), [("a:1 ", 1), ("a{} ", 1), ("a<b:1> ", 2), ("a:[1] ", 2), ("a:[1,{}]", 3)]
+)
+def test_more_values_than_any_net_has(
+    unit: str, values: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_parse, "MAX_VALUES", 100)
+    fits = 100 // values
+    assert len(parse(unit * fits).fields) == fits
+    with pytest.raises(TextError, match="more than 100 values in one file") as caught:
+        parse(unit * (fits + 1))
+    assert caught.value.column > len(unit) * fits

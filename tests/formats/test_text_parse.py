@@ -134,6 +134,23 @@ def test_nesting_up_to_the_limit() -> None:
     assert str(parse(text)) == text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# x\n" * 5_000 + "a: 1\n" + "#\n" * 5_000,
+        "a {\n" + "# x\n" * 5_000 + "b: 1" + "\n#" * 5_000 + "\n}",
+        "a: [" + "#\n" * 5_000 + "1" + "#\n" * 5_000 + "]",
+        "a: 1 # x\r\r\r\n" + "b: 1 #" + "\r" * 9 + "\n",
+        "a: 1 #\r\n#\r",
+    ],
+    ids=["outside", "in a message", "in a list", "carriage returns", "at the end"],
+)
+def test_any_number_of_comments(text: str) -> None:
+    document = parse(text)
+    assert str(document) == text
+    assert document.root.last("a") is not None
+
+
 @settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(documents())
 def test_generated_documents_round_trip(generated: tuple[str, Said]) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from caffefold._proto import caffe_pb2
 from caffefold.errors import InputError, WeightsError
+from caffefold.formats import weights as weights_module
 from caffefold.formats.weights import WeightsFile
 from caffefold.formats.wire import (
     FIXED32,
@@ -164,8 +165,8 @@ DAMAGE: list[tuple[str, bytes, int | None, str]] = [
     (
         "33 dimensions",
         ip(len_field(5, ONE) + b"\x3a\x42" + b"\x08\x01" * 33),
-        BLOB,
-        "impossible shape",
+        BLOB + 8,
+        "more than 32 dimensions",
     ),
     (
         "huge dimensions",
@@ -254,7 +255,7 @@ def test_a_layer_field_of_another_type_is_carried_along(opened: Opened) -> None:
     odd = tag(100, FIXED32) + ONE
     with opened(NET + odd + ip(GOOD)) as weights:
         assert len(weights.layers) == 1
-        assert (LAYER, LAYER + len(odd)) in weights.other
+        assert weights.other == ((0, LAYER + len(odd)),)
 
 
 def test_protobuf_agrees_on_what_is_damaged(opened: Opened) -> None:
@@ -262,3 +263,39 @@ def test_protobuf_agrees_on_what_is_damaged(opened: Opened) -> None:
     for data in FILES.values():
         parsed = caffe_pb2.NetParameter.FromString(data)
         assert len(parsed.layer) + len(parsed.layers) == len(opened(data).layers)
+
+
+@pytest.mark.parametrize("number", [100, 2])
+def test_more_layers_than_any_net_has(
+    opened: Opened, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights_module, "MAX_LAYERS", 100)
+    record = len_field(number, b"")
+    assert len(opened(NET + record * 100).layers) == 100
+    with pytest.raises(WeightsError, match="more than 100 layers") as caught:
+        opened(NET + record * 101)
+    assert caught.value.offset == len(NET + record * 100)
+
+
+@pytest.mark.parametrize(
+    ("blob", "counted"),
+    [(b"", 1), (len_field(5, ONE) + shape_field(1), 2), (b"\x2a\x00" * 3 + shape_field(0), 4)],
+    ids=["empty blobs", "blobs", "empty pieces"],
+)
+def test_more_pieces_than_any_net_has(
+    opened: Opened, blob: bytes, counted: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights_module, "MAX_PIECES", 100)
+    fits = 100 // counted
+    assert len(opened(NET + ip(*[blob] * fits)).layers[0].blobs) == fits
+    for layers in (ip(*[blob] * (fits + 1)), ip(blob) * (fits + 1)):
+        with pytest.raises(WeightsError, match="more than 100 blobs, or pieces of them"):
+            opened(NET + layers)
+
+
+def test_neighbours_are_one_range(opened: Opened) -> None:
+    """Fields that pass through are remembered as ranges, not one by one."""
+    odd = varint_field(77, 5)
+    with opened(NET + odd * 50 + ip(odd * 50 + GOOD + odd * 50) + odd * 50) as weights:
+        assert len(weights.other) == 2
+        assert len(weights.layers[0].blobs[0].extra) == 2

@@ -119,6 +119,12 @@ def test_a_net_that_is_not_there(tmp_path: Path) -> None:
         net_of('base_lr: 1\nnet: "models/net.prototxt"', tmp_path)
 
 
+@pytest.mark.parametrize("name", ["x" * 300 + ".prototxt", "a/" * 3000, r"a\0b", "."])
+def test_a_name_that_no_file_can_have(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not there"):
+        net_of(f'base_lr: 1\nnet: "{name}"', tmp_path)
+
+
 @pytest.mark.parametrize("name", corpus("solver"))
 def test_real_solvers(name: str) -> None:
     document = text_parse.read(CORPUS / name)

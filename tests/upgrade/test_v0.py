@@ -250,6 +250,7 @@ def test_a_later_writer_of_the_padded_blob_counts() -> None:
             2,
             "exactly one bottom and one top",
         ),
+        (v0("relu") + 'layers {\n layer { layer { name: "z" } } }', 2, "holds one 'layer { ... }'"),
     ],
 )
 def test_where_caffe_stops(text: str, line: int, what: str) -> None:
@@ -275,6 +276,23 @@ def test_a_layer_inside_a_layer_counts_as_v0() -> None:
     assert result == 'layer { name: "x" type: "ReLU" top: "y" }'
 
 
+def test_a_layer_in_a_short_list() -> None:
+    result, _ = upgraded('layers: [{ layer: [{ name: "x" type: "relu" }] top: "y" }]')
+    net = strictly(result)
+    assert [(layer.name, layer.type, *layer.top) for layer in net.layer] == [("x", "ReLU", "y")]
+
+
 def test_v1_layers_beside_v0_layers_stay_whole() -> None:
     net = strictly(upgraded(v0("relu") + 'layers { name: "y" type: TANH }')[0])
     assert [(layer.name, layer.type) for layer in net.layer] == [("x", "ReLU"), ("y", "TanH")]
+
+
+def test_notes_name_the_line_of_each_field() -> None:
+    text = 'layers {\n layer {\n a: 1\n\n type: "odd" b: 2 } }\nlayers { type: ODD }\n'
+    _, notes = upgraded(text)
+    assert [note.split(": ")[0] for note in notes if "kept as it is" in note] == [
+        "line 3",
+        "line 5",
+        "line 5",
+        "line 6",
+    ]
