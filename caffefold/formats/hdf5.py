@@ -23,8 +23,9 @@ import numpy as np
 from caffefold.errors import CaffefoldError, InputError, WeightsError
 from caffefold.formats import recognise
 from caffefold.formats.blob import CHUNK, AsArray, Blob, Floats
+from caffefold.formats.limits import MAX_LAYERS
 from caffefold.formats.text import Document, Message
-from caffefold.formats.weights import MAX_LAYERS, V2, LayerRecord, WeightsFile
+from caffefold.formats.weights import V2, LayerRecord, WeightsFile
 from caffefold.formats.wire import ByteSource, len_field
 
 if TYPE_CHECKING:

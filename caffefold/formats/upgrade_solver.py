@@ -149,8 +149,9 @@ def _type(field: Field, document: Document) -> str:
     word = unquote(field.value.raw) if isinstance(field.value, Scalar) else ""
     if word in _TYPES:
         return _TYPES[word]
-    if word.isdecimal() and int(word) < len(_TYPES):
-        return list(_TYPES.values())[int(word)]
+    by_number = {str(number): kind for number, kind in enumerate(_TYPES.values())}
+    if word in by_number:
+        return by_number[word]
     raise document.error(
         field.offset, f"solver_type is {word}, expected one of {', '.join(_TYPES)}"
     )

@@ -25,6 +25,7 @@ from caffefold.formats.legacy import (
     counted,
     merge_padding,
 )
+from caffefold.formats.limits import check_layers
 from caffefold.formats.upgrade_parts import (
     Part,
     Parts,
@@ -39,7 +40,6 @@ from caffefold.formats.upgrade_parts import (
 )
 from caffefold.formats.upgrade_weights_norm import frozen, not_frozen
 from caffefold.formats.upgrade_weights_v0 import connection_of, is_v0, v0_record
-from caffefold.formats.weights import MAX_LAYERS, too_many_layers
 from caffefold.formats.wire import (
     LEN,
     VARINT,
@@ -125,8 +125,7 @@ class WeightsUpgrade:
                     self._norm += not_frozen(source, field)
             elif field.number in (_INPUT, _INPUT_DIM, _INPUT_SHAPE):
                 self._scan_input(field)
-            if self._v1 + self._v2 > MAX_LAYERS:
-                raise too_many_layers(source, field)
+            check_layers(source, field, self._v1 + self._v2)
         if not self._v1 + self._v2:
             raise WeightsError(
                 "no layers in this file; is it a caffemodel (a Caffe snapshot of weights)?",

@@ -14,12 +14,9 @@ from pathlib import Path
 from caffefold.errors import WeightsError
 from caffefold.formats import recognise
 from caffefold.formats.blob import Blob, Piece, StoredBlob
+from caffefold.formats.limits import Quota, check_layers
 from caffefold.formats.wire import FIXED32, FIXED64, LEN, VARINT, ByteSource, WireField
 
-# What is remembered of a file is bounded, whatever it holds; the largest real nets have less than
-# 20,000 layers, with at most five blobs of one piece each.
-MAX_LAYERS = 100_000
-MAX_PIECES = 300_000  # blobs, runs of numbers in them, and other fields between those
 MAX_DIMS = 32  # Caffe's kMaxBlobAxes
 
 
@@ -130,14 +127,13 @@ def open_current(path: str | Path) -> WeightsFile:
 def _index(source: ByteSource) -> WeightsFile:
     layers: list[LayerRecord] = []
     other: list[tuple[int, int]] = []
-    quota = _Quota(source)
+    quota = Quota(source)
     name = ""
     for field in source.fields(0, source.size):
         if field.wire_type == LEN and field.number in (V1.layer, V2.layer):
             layout = V2 if field.number == V2.layer else V1
             layers.append(_layer(source, layout, field, quota))
-            if len(layers) > MAX_LAYERS:
-                raise too_many_layers(source, field)
+            check_layers(source, field, len(layers))
         else:
             _add_range(other, field)
             if field.number == 1 and field.wire_type == LEN:
@@ -150,27 +146,6 @@ def _index(source: ByteSource) -> WeightsFile:
     return WeightsFile(source, name, tuple(layers), tuple(other))
 
 
-def too_many_layers(source: ByteSource, field: WireField) -> WeightsError:
-    """The error for the layer ``field``, which is one more than any net has."""
-    return source.error(field.tag_start, f"more than {MAX_LAYERS} layers; no net has so many")
-
-
-class _Quota:
-    """Counts what is remembered of a file."""
-
-    def __init__(self, source: ByteSource) -> None:
-        self._source = source
-        self._left = MAX_PIECES
-
-    def take(self, field: WireField) -> None:
-        """One more, at ``field``."""
-        self._left -= 1
-        if self._left < 0:
-            raise self._source.error(
-                field.tag_start, f"more than {MAX_PIECES} blobs, or pieces of them; no net has that"
-            )
-
-
 def _add_range(ranges: list[tuple[int, int]], field: WireField) -> None:
     """The bytes of ``field``; neighbours become one range."""
     if ranges and ranges[-1][1] == field.tag_start:
@@ -179,7 +154,7 @@ def _add_range(ranges: list[tuple[int, int]], field: WireField) -> None:
         ranges.append((field.tag_start, field.end))
 
 
-def _layer(source: ByteSource, layout: Layout, outer: WireField, quota: _Quota) -> LayerRecord:
+def _layer(source: ByteSource, layout: Layout, outer: WireField, quota: Quota) -> LayerRecord:
     name = kind = ""
     found: list[WireField] = []
     for field in source.fields(outer.start, outer.end):
@@ -212,7 +187,7 @@ _RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
 _DIFFS = frozenset({6, 9, 11, 13})
 
 
-def _blob(source: ByteSource, outer: WireField, what: str, quota: _Quota) -> StoredBlob:
+def _blob(source: ByteSource, outer: WireField, what: str, quota: Quota) -> StoredBlob:
     legacy: dict[int, int] = {}
     shape: tuple[int, ...] | None = None
     runs: dict[str, list[Piece]] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from caffefold.formats.blob import size
@@ -41,6 +42,31 @@ def extents(net: Net, wiring: Graph) -> list[Extent]:
     return found
 
 
+def weight_channels(layer: Layer, rank: int | None = None) -> int | None:
+    """How many channels the layer's weights want of its input; None where they do not tell.
+
+    ``rank`` is the number of axes of its input, where known; a negative ``axis`` needs it.
+    """
+    if not layer.blobs or not layer.blobs[0].shape:
+        return None
+    shape, numbers = layer.blobs[0].shape, size(layer.blobs[0])
+    if layer.type in ("BatchNorm", "BN"):
+        return numbers
+    if layer.type == "Deconvolution":
+        return shape[0]
+    if layer.type in _CONVOLUTIONS and len(shape) > 1:
+        if layer.type != "Convolution" and shape[1] == 1:
+            return shape[0]  # depthwise types of forks may leave ``group`` out
+        return shape[1] * layer.params("convolution_param").integer("group")
+    if layer.type in ("Scale", "Bias") and len(layer.bottoms) == 1:
+        params = layer.params("scale_param" if layer.type == "Scale" else "bias_param")
+        axis = params.integer("axis")
+        axis += rank if axis < 0 and rank is not None else 0
+        one_axis = numbers in (shape[0], shape[-1] if len(shape) == 4 else -1)
+        return numbers if one_axis and axis == 1 and params.integer("num_axes") else None
+    return None
+
+
 def _of_top(layer: Layer, top: int, inputs: list[Extent]) -> Extent:
     first = inputs[0] if inputs else UNKNOWN
     if layer.type == "Input":
@@ -67,8 +93,8 @@ def _of_top(layer: Layer, top: int, inputs: list[Extent]) -> Extent:
         return Extent(first.rank, first.channels if whole else None)
     if layer.type in _SAME:
         channels = first.channels
-        if channels is None and layer.type in ("BatchNorm", "BN") and layer.blobs:
-            channels = size(layer.blobs[0])
+        if channels is None:
+            channels = weight_channels(layer, first.rank)
         return Extent(first.rank, channels)
     return UNKNOWN
 
@@ -123,6 +149,15 @@ def _of_shape(shape: tuple[int, ...]) -> Extent:
 def _input_shapes(layer: Layer) -> list[tuple[int, ...]]:
     params = layer.params("input_param")
     return [params.nested("shape", message).integers("dim") for message in params.messages("shape")]
+
+
+def input_shapes(net: Net) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The shape of each input of the net that has one, with its name."""
+    yield from legacy_shapes(net).items()
+    for layer in net.layers:
+        if layer.type == "Input":
+            shapes = _input_shapes(layer)
+            yield from zip(layer.tops, shapes * len(layer.tops), strict=False)
 
 
 def legacy_shapes(net: Net) -> dict[str, tuple[int, ...]]:

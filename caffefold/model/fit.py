@@ -11,7 +11,7 @@ from math import prod
 
 from caffefold.errors import ModelError, TextError
 from caffefold.model import graph
-from caffefold.model.extent import extents
+from caffefold.model.extent import extents, input_shapes, weight_channels
 from caffefold.model.net import Layer, Net
 
 _CONVOLUTIONS = frozenset({"Convolution", "ConvolutionDepthwise", "DepthwiseConvolution"})
@@ -27,7 +27,9 @@ _WITH_BLOBS = _CONVOLUTIONS | {
     "LSTM",
     "RNN",
 }
+_AFFINE = frozenset({"BatchNorm", "BN", "Scale", "Bias"})
 _SHOWN = 5
+_PARAMS = "convolution_param"
 
 
 def check(net: Net) -> None:
@@ -36,25 +38,37 @@ def check(net: Net) -> None:
     Raises:
         ModelError: layers without weights, or shapes that differ; the first few are named.
     """
+    _check_inputs(net)
     missing = [layer for layer in net.layers if wants_blobs(layer) and not layer.blobs]
     _refuse(net, missing, [text for layer in net.layers for text in _differences(layer)])
     _check_channels(net)
 
 
+def _check_inputs(net: Net) -> None:
+    """Refuse input shapes that Caffe's Blob::Reshape refuses (blob.cpp)."""
+    for name, shape in input_shapes(net):
+        if any(dim < 0 for dim in shape) or prod(shape) >= 1 << 31:
+            shown = ", ".join(map(str, shape))
+            raise ModelError(
+                f"{net.document.path}: input '{name}' has the shape {shown}; sizes are 0 or more, "
+                "and at most 2147483647 numbers"
+            )
+
+
 def _check_channels(net: Net) -> None:
-    """Refuse inputs whose channels the weights of a convolution do not take."""
+    """Refuse inputs whose channels the weights of a layer do not take."""
     wiring = graph.build(net)
     sizes = extents(net, wiring)
     for position, layer in enumerate(net.layers):
-        if not layer.blobs or layer.type not in _CONVOLUTIONS | {"Deconvolution"}:
-            continue
-        shape = layer.blobs[0].shape
-        groups = layer.params("convolution_param").integer("group")
-        if layer.type not in ("Convolution", "Deconvolution") and shape[1] == 1:
-            groups = shape[0]
-        wanted = shape[0] if layer.type == "Deconvolution" else shape[1] * groups
-        found = {sizes[v].channels for v in wiring.reads[position] if v >= 0} - {None}
-        if found - {wanted}:
+        inputs = [sizes[v] for v in wiring.reads[position] if v >= 0]
+        wanted = weight_channels(layer, inputs[0].rank if inputs else None)
+        found = {extent.channels for extent in inputs} - {None}
+        if wanted is not None and found - {wanted} and layer.type in _AFFINE:
+            raise layer.error(
+                f"it has {wanted} channels, its input {min(c for c in found if c is not None)}; "
+                "the caffemodel belongs to another net"
+            )
+        if wanted is not None and found - {wanted}:
             raise ModelError(
                 f"{layer.error(f'its weights take {wanted} channels')}, its input has "
                 f"{min(c for c in found if c is not None)}; check the input shape, or the weights"
@@ -125,12 +139,22 @@ def _hint(net: Net, missing: list[Layer]) -> str:
 def _differences(layer: Layer) -> Iterator[str]:
     if not layer.blobs:
         return
+    zero = _zero(layer)
+    if zero:
+        yield f"'{layer.name}' has {zero} 0"
+        return
+    empty = [i for i, blob in enumerate(layer.blobs) if not prod(blob.shape)]
+    if empty and layer.type in _AFFINE | _WITH_BLOBS:
+        yield f"'{layer.name}' blob {empty[0]} holds no numbers"
+        return
     expected = _expected(layer)
     if expected is None:
         return
-    names = ("weights", "bias", "blob 2")
-    if layer.type == "BatchNorm":
+    names: tuple[str, ...] = ("weights", "bias", "blob 2")
+    if layer.type == "BatchNorm" and len(expected) == 3:
         names = ("mean", "variance", "factor")
+    elif layer.type in ("BatchNorm", "BN"):
+        names = tuple(f"blob {i}" for i in range(len(expected)))
     if len(layer.blobs) != len(expected):
         merged = ""
         if len(layer.blobs) == 2 and len(expected) == 1 and layer.type in _CONVOLUTIONS:
@@ -145,6 +169,18 @@ def _differences(layer: Layer) -> Iterator[str]:
             shown = "x".join(str(d) if d else "?" for d in want)
             found = "x".join(map(str, blob.shape))
             yield f"'{layer.name}' {name} is {found}, the prototxt says {shown}"
+
+
+def _zero(layer: Layer) -> str:
+    """A size that Caffe wants to be 1 or more, and that is 0 (base_conv_layer.cpp)."""
+    if layer.type == "InnerProduct":
+        return "" if layer.params("inner_product_param").integer("num_output") else "num_output"
+    if layer.type not in _CONVOLUTIONS | {"Deconvolution"}:
+        return ""
+    params = layer.params(_PARAMS)
+    if 0 in params.integers("kernel_size"):
+        return "kernel_size"
+    return next((name for name in ("num_output", "group") if not params.integer(name)), "")
 
 
 def _fits(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
@@ -165,9 +201,8 @@ def _expected(layer: Layer) -> list[tuple[int, ...]] | None:
         outputs = params.integer("num_output")
         weights = (0, outputs) if params.flag("transpose") else (outputs, 0)
         return [weights, (outputs,)] if params.flag("bias_term") else [weights]
-    if layer.type == "BatchNorm" and len(layer.blobs) == 3:
-        channels = prod(layer.blobs[0].shape)
-        return [(channels,), (channels,), (1,)]
+    if layer.type in ("BatchNorm", "BN"):
+        return _statistics(layer)
     if layer.type == "Scale" and len(layer.bottoms) == 1:
         bias = layer.params("scale_param").flag("bias_term")
         shape = layer.blobs[0].shape
@@ -175,8 +210,19 @@ def _expected(layer: Layer) -> list[tuple[int, ...]] | None:
     return None
 
 
+def _statistics(layer: Layer) -> list[tuple[int, ...]] | None:
+    """One number per channel in each blob but the factor, which is third, or last (DIGITS)."""
+    count = len(layer.blobs)
+    found: list[tuple[int, ...]] = [(prod(layer.blobs[0].shape),)] * count
+    if layer.type == "BatchNorm" and count in (3, 5):
+        last = count == 5 and prod(layer.blobs[4].shape) == 1
+        found[4 if last else 2] = (1,)
+        return found
+    return found if layer.type == "BN" and count in (2, 4) else None
+
+
 def _convolution(layer: Layer) -> list[tuple[int, ...]]:
-    params = layer.params("convolution_param")
+    params = layer.params(_PARAMS)
     outputs, groups = params.integer("num_output"), params.integer("group")
     shape = layer.blobs[0].shape
     kernel = params.integers("kernel_size")

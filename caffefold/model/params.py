@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from caffefold.formats.schema import FieldType, MessageType
 
 _NUMBERS = ("an integer", "a number")
+# FieldDescriptor.cpp_type: int32, int64, uint32, uint64.
+_RANGES = {
+    1: (-(2**31), 2**31 - 1),
+    2: (-(2**63), 2**63 - 1),
+    3: (0, 2**32 - 1),
+    4: (0, 2**64 - 1),
+}
 TRUE = frozenset({"true", "True", "t", "1", "TRUE"})
 FALSE = frozenset({"false", "False", "f", "0", "FALSE"})
 
@@ -63,8 +70,9 @@ class Params:
         result = str(values.values_by_number[int(self._field(name).default_value)].name)
         for offset, raw in self._scalars(name):
             word = unquote(raw)
-            if word.isdecimal() and int(word) in values.values_by_number:
-                word = values.values_by_number[int(word)].name
+            number = parse_int(word)
+            if number is not None and number in values.values_by_number:
+                word = values.values_by_number[number].name
             if word not in values.values_by_name:
                 raise self._error(offset, name, raw, "one of " + ", ".join(values.values_by_name))
             result = word
@@ -117,6 +125,9 @@ class Params:
         number = parse_int(raw)
         if number is None:
             raise self._error(offset, name, raw, "an integer")
+        least, most = _RANGES[self._field(name).cpp_type]
+        if not least <= number <= most:
+            raise self._error(offset, name, raw, f"an integer from {least} to {most}")
         return number
 
     def _float(self, offset: int, name: str, raw: str) -> float:
@@ -140,7 +151,7 @@ def _as_float32(number: float) -> float:
         return math.copysign(math.inf, number)
 
 
-_INT = re.compile(r"([-+]?)\s*(0[xX][0-9a-fA-F]+|\d+)$")
+_INT = re.compile(r"([-+]?)\s*(0[xX][0-9a-fA-F]+|[0-9]+)$")
 
 
 def parse_int(raw: str) -> int | None:
@@ -152,7 +163,7 @@ def parse_int(raw: str) -> int | None:
     base = 16 if digits[:2] in ("0x", "0X") else 8 if digits[0] == "0" and len(digits) > 1 else 10
     try:
         return int(digits, base) * (-1 if sign == "-" else 1)
-    except ValueError:  # 08 and the like
+    except ValueError:  # 08 and the like; thousands of digits
         return None
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-_CLASSES = re.compile(r"cls(\d+)x\Z")
+_CLASSES = re.compile(r"cls([0-9]{1,9})x\Z")
 _NAMED = re.compile(r"\$\{\s*(\w+)\s*\}|\$([A-Za-z_]\w*)|@(\w+)@|\{\{\s*(\w+)\s*\}\}")
 _WORD = re.compile(r"[A-Za-z_]\w*\Z")
 CLASS_NAMES = frozenset({"classes", "num_classes", "nclasses", "n_classes", "class_num"})

@@ -11,15 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from caffefold.errors import UsageError
-from caffefold.formats.blob import size
 from caffefold.formats.text import Field, block, quote, scalar
 from caffefold.model import graph
-from caffefold.model.extent import legacy_shapes
+from caffefold.model.extent import legacy_shapes, weight_channels
 from caffefold.model.graph import Graph
 from caffefold.model.net import Layer, Net
 from caffefold.rewrite.base import Change, PassResult
 from caffefold.rewrite.kinds import is_data
-from caffefold.rewrite.linear import PARAMETERS
 
 RULE = "inputs"
 _SAME_CHANNELS = frozenset(
@@ -182,12 +180,9 @@ def _channels(net: Net, wiring: Graph, version: int) -> int:
         seen.add(current)
         for reader in wiring.versions[current].readers:
             layer = net.layers[reader]
-            if layer.blobs and layer.type == "BatchNorm":
-                return size(layer.blobs[0])
-            if layer.blobs and layer.type in PARAMETERS and layer.type != "InnerProduct":
-                shape = layer.blobs[0].shape
-                groups = layer.params("convolution_param").integer("group")
-                return shape[0] if layer.type == "Deconvolution" else shape[1] * groups
+            wanted = weight_channels(layer)
+            if wanted is not None:
+                return wanted
             if layer.type in _SAME_CHANNELS and len(layer.bottoms) == 1:
                 queue += wiring.writes[reader]
     return 0

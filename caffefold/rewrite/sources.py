@@ -201,7 +201,7 @@ def _axis_refusal(layer: Layer, params: Params, rank: int | None) -> Refusal | N
     The blob's own shape tells how many axes it covers; a legacy 4-D shape has leading ones.
     """
     axis, shape = params.integer("axis"), layer.blobs[0].shape
-    if params.integer("num_axes") == 0 or (not shape and axis == 1):
+    if params.integer("num_axes") == 0 or not shape:
         return None
     one_axis = size(layer.blobs[0]) in (shape[0], shape[-1] if len(shape) == 4 else -1)
     # A negative axis counts from the end; -1 is the channel axis of (N, C), -3 of (N, C, H, W).

@@ -99,7 +99,7 @@ ANY: tuple[Mutation, ...] = (
 
 _TOKEN = re.compile(rb"[A-Za-z_]\w*|-?[0-9][\w.+-]*|\"[^\"\n]*\"|'[^'\n]*'|[{}<>\[\]:;,#]")
 _NUMBER = re.compile(rb"(?<![\w.])-?[0-9][0-9.eE+-]*")
-_OPENING = re.compile(rb"\w+\s*:?\s*\{")
+_OPENING = re.compile(rb"\b\w{1,30}[ \t]{0,3}:?\s{0,3}\{")
 _BRACE = re.compile(rb"[{}]")
 _MARKS = [bytes((c,)) for c in b"{}<>[]:;,#\"'\\$@\n\r\t \0\x0b\x0c/-+."]
 _TOKENS = [

@@ -54,6 +54,40 @@ TINY_SHAPES: dict[str, list[tuple[int, ...]]] = {
     "fc": [(3, 4), (3,)],
     "bn2": [(3,), (3,), (1,)],
 }
+FORKS = b"""\
+name: "forks"
+layer { name: "data" type: "Data" top: "data" top: "label" data_param { source: "db" }
+  transform_param { crop_size: 9 scale: 0.5 mean_value: 1 } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param {
+  num_output: cls2x kernel_size: 1 } }
+layer { name: "bn" type: "BN" bottom: "conv" top: "bn" bn_param { eps: 1e-4 } }
+layer { name: "dw" type: "DepthwiseConvolution" bottom: "bn" top: "dw" convolution_param {
+  num_output: 4 kernel_h: 1 kernel_w: 3 stride: 2 } }
+layer { name: "nv" type: "BatchNorm" bottom: "dw" top: "nv" batch_norm_param { scale_bias: true } }
+layer { name: "drop" type: "Dropout" bottom: "nv" top: "nv" include { phase: TRAIN } }
+layer { name: "slice" type: "Slice" bottom: "nv" top: "s1" top: "s2"
+  slice_param { slice_point: 1 axis: 1 } }
+layer { name: "up" type: "Deconvolution" bottom: "s2" top: "up" convolution_param {
+  num_output: 3 group: 3 kernel_size: 2 stride: 2 } }
+layer { name: "power" type: "Power" bottom: "up" top: "power" power_param { scale: 2 shift: -1 } }
+layer { name: "bias" type: "Bias" bottom: "power" top: "bias" }
+layer { name: "prelu" type: "PReLU" bottom: "bias" top: "bias" }
+layer { name: "scale1" type: "Scale" bottom: "s1" top: "scale1" scale_param { axis: -3 } }
+layer { name: "fc" type: "InnerProduct" bottom: "bias" top: "fc" inner_product_param {
+  num_output: 2 transpose: true } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }
+"""
+FORKS_SHAPES: dict[str, list[tuple[int, ...]]] = {
+    "conv": [(4, 3, 1, 1), (4,)],
+    "bn": [(1, 4, 1, 1)] * 4,
+    "dw": [(4, 1, 1, 3), (4,)],
+    "nv": [(4,), (4,), (1,), (4,), (4,)],
+    "up": [(3, 1, 2, 2), (3,)],
+    "bias": [(3,)],
+    "prelu": [(3,)],
+    "scale1": [(1,)],
+    "fc": [(300, 2), (2,)],
+}
 V0 = b"""\
 name: "V0"
 input: "data" input_dim: 1 input_dim: 3 input_dim: 9 input_dim: 9
@@ -103,7 +137,7 @@ def weights() -> tuple[bytes, ...]:
 @cache
 def pairs() -> tuple[Pair, ...]:
     """TINY, and every small model there is."""
-    found = [Pair(TINY, tiny_weights())]
+    found = [Pair(TINY, tiny_weights()), Pair(FORKS, _weights("forks", FORKS_SHAPES))]
     for path in sorted(path for folder in FOLDERS for path in folder.rglob("*.caffemodel")):
         prototxts = sorted(path.parent.glob("*.prototxt"))
         if len(prototxts) == 1 and path.stat().st_size <= LARGEST_PAIR:
@@ -113,8 +147,12 @@ def pairs() -> tuple[Pair, ...]:
 
 def tiny_weights() -> bytes:
     """The weights of TINY."""
-    net = caffe_pb2.NetParameter(name="tiny")
-    for name, shapes in TINY_SHAPES.items():
+    return _weights("tiny", TINY_SHAPES)
+
+
+def _weights(net_name: str, layers: dict[str, list[tuple[int, ...]]]) -> bytes:
+    net = caffe_pb2.NetParameter(name=net_name)
+    for name, shapes in layers.items():
         layer = net.layer.add(name=name)
         for shape in shapes:
             blob = layer.blobs.add(data=[n % 7 / 4 + 0.5 for n in range(prod(shape))])
