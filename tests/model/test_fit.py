@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pytest
 
-from caffefold.errors import ModelError
+from caffefold.errors import ModelError, TextError
 from caffefold.formats.text_parse import parse
 from caffefold.model import fit
 from caffefold.model.net import Net
@@ -48,6 +48,11 @@ FITTING: list[tuple[str, str, Shapes]] = [
     ("transposed", layer("c", "InnerProduct", IP.format("transpose: true")), [(7, 5), (5,)]),
     ("batch norm", layer("c", "BatchNorm"), [(4,), (4,), (1,)]),
     ("legacy batch norm", layer("c", "BatchNorm"), [(1, 4, 1, 1), (1, 4, 1, 1), (1, 1, 1, 1)]),
+    ("NVIDIA's batch norm", layer("c", "BatchNorm"), [(4,), (4,), (1,), (4,), (4,)]),
+    ("DIGITS' batch norm", layer("c", "BatchNorm"), [(1, 4, 1, 1)] * 4 + [(1,)]),
+    ("BN", layer("c", "BN"), [(1, 4, 1, 1)] * 4),
+    ("SegNet's BN", layer("c", "BN"), [(1, 4, 1, 1)] * 2),
+    ("legacy scale", layer("c", "Scale"), [(1, 1, 1, 4)]),
     ("scale", layer("c", "Scale"), [(4,)]),
     ("scale with bias", layer("c", "Scale", "scale_param { bias_term: true }"), [(4,), (4,)]),
     ("scalar scale", layer("c", "Scale", "scale_param { num_axes: 0 }"), [()]),
@@ -122,6 +127,36 @@ DIFFERING: list[tuple[str, str, Shapes, str]] = [
         [(4,), (5,)],
         "'c' bias is 5, the prototxt says 4",
     ),
+    ("no outputs", conv("num_output: 0"), [(4, 3, 3, 3), (4,)], "'c' has num_output 0"),
+    ("no num_output", conv("kernel_size: 3"), [(4, 3, 3, 3), (4,)], "'c' has num_output 0"),
+    ("no groups", conv("num_output: 4 group: 0"), [(4, 3, 3, 3), (4,)], "'c' has group 0"),
+    (
+        "no kernel",
+        conv("num_output: 4 kernel_size: 0"),
+        [(4, 3, 3, 3), (4,)],
+        "'c' has kernel_size 0",
+    ),
+    ("no products", layer("c", "InnerProduct"), [(5, 7), (5,)], "'c' has num_output 0"),
+    (
+        "a flat convolution",
+        conv("num_output: 4 kernel_size: 3"),
+        [(4,), (4,)],
+        "'c' weights is 4, the prototxt says 4x?",
+    ),
+    ("no numbers", layer("c", "Scale"), [(0,)], "'c' blob 0 holds no numbers"),
+    ("no factor", layer("c", "BatchNorm"), [(4,), (4,), (0,)], "'c' blob 2 holds no numbers"),
+    (
+        "NVIDIA's batch norm",
+        layer("c", "BatchNorm"),
+        [(4,), (4,), (1,), (4,), (3,)],
+        "'c' blob 4 is 3, the prototxt says 4",
+    ),
+    (
+        "BN",
+        layer("c", "BN"),
+        [(4,), (4,), (4,), (3,)],
+        "'c' blob 3 is 3, the prototxt says 4",
+    ),
     (
         "scale without its bias",
         layer("c", "Scale", "scale_param { bias_term: true }"),
@@ -176,3 +211,36 @@ def test_weights_that_are_merged_already(loaded: Loaded) -> None:
 def test_which_layers_want_blobs(text: str, wanted: bool) -> None:
     (made,) = Net.of(parse(f"layer {{ {text} }}")).layers
     assert fit.wants_blobs(made) is wanted
+
+
+INPUT = 'layer {{ name: "in" type: "Input" top: "x" input_param {{ shape {{ dim: [{}] }} }} }}\n'
+
+
+@pytest.mark.parametrize("dims", ["-1, 3, 5, 5", "1, 3, -9223372036854775808, 5", "2147483648"])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_input_shapes_that_caffe_refuses(loaded: Loaded, dims: str, legacy: bool) -> None:
+    text = f'input: "x" input_shape {{ dim: [{dims}] }}\n' if legacy else INPUT.format(dims)
+    with pytest.raises(ModelError, match=f"input 'x' has the shape {dims}; sizes are 0 or more"):
+        check(loaded, text + layer("c", "ReLU"), {"c": []})
+
+
+def test_an_overflowing_input_shape(loaded: Loaded) -> None:
+    check(loaded, INPUT.format("1, 1, 32768, 65535") + layer("c", "ReLU"), {"c": []})
+    with pytest.raises(ModelError, match="at most 2147483647 numbers"):
+        check(loaded, INPUT.format("1, 1, 32768, 65536") + layer("c", "ReLU"), {"c": []})
+
+
+@pytest.mark.parametrize("kind", ["BatchNorm", "BN", "Scale", "Bias"])
+def test_channels_that_differ_from_the_input(loaded: Loaded, kind: str) -> None:
+    count = {"BatchNorm": 2, "BN": 4}.get(kind, 1)
+    factor = [(1,)] if kind == "BatchNorm" else []
+    text = INPUT.format("1, 3, 5, 5") + layer("c", kind)
+    check(loaded, text, {"c": [(3,)] * count + factor})
+    with pytest.raises(TextError, match="layer 'c': it has 4 channels, its input 3"):
+        check(loaded, text, {"c": [(4,)] * count + factor})
+
+
+def test_a_scale_along_another_axis_is_no_matter_of_channels(loaded: Loaded) -> None:
+    for text in ("axis: 2", "axis: -1", "num_axes: 0"):
+        scale = layer("c", "Scale", f"scale_param {{ {text} }}")
+        check(loaded, INPUT.format("1, 3, 5, 4") + scale, {"c": [(4,)]})

@@ -214,3 +214,29 @@ def test_the_error_points_at_the_wrong_one_of_several() -> None:
 def test_a_field_the_schema_does_not_have_is_our_mistake() -> None:
     with pytest.raises((KeyError, AssertionError)):
         params("").integer("no_such_field")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "what"),
+    [
+        ("pad", "pad: -1", "expected an integer from 0 to 4294967295"),
+        ("num_output", "num_output: 4294967296", "expected an integer from 0 to 4294967295"),
+        ("axis", "axis: 2147483648", "expected an integer from -2147483648 to 2147483647"),
+        ("axis", "axis: " + "9" * 5_000, "expected an integer"),
+        ("axis", "axis: \u0663", "expected an integer"),
+    ],
+)
+def test_integers_out_of_range(name: str, text: str, what: str) -> None:
+    with pytest.raises(TextError, match=what) as caught:
+        params(text).integers(name)
+    assert "layer 'conv1'" in str(caught.value)
+
+
+def test_integers_at_the_ends_of_their_range() -> None:
+    assert params("pad: 4294967295").integer("pad") == 2**32 - 1
+    assert params("axis: -2147483648").integer("axis") == -(2**31)
+
+
+def test_an_enum_of_thousands_of_digits() -> None:
+    with pytest.raises(TextError, match="expected one of MAX"):
+        params("pool: " + "1" * 5_000, "pooling_param").enum("pool")

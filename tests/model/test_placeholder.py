@@ -111,3 +111,8 @@ def test_names() -> None:
     assert placeholder.names('"${a}/@B@/{{ c }}/${a}"') == ("a", "B", "c", "a")
     assert placeholder.names("cls6x") == ()
     assert placeholder.names("64") == ()
+
+
+def test_a_multiple_of_thousands_of_digits_is_a_name() -> None:
+    assert placeholder.class_multiple("cls" + "1" * 5_000 + "x") is None
+    assert placeholder.class_multiple("cls999999999x") == 999_999_999

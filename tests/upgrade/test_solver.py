@@ -143,3 +143,9 @@ def test_real_solvers(name: str) -> None:
 @pytest.mark.parametrize("name", corpus("net-v0", "net-v1", "net-v2", "mixed", "labelmap"))
 def test_real_files_that_are_no_solvers(name: str) -> None:
     assert not is_solver(text_parse.read(CORPUS / name))
+
+
+@pytest.mark.parametrize("number", ["1" * 5_000, "\u0663", "6", "-1"])
+def test_a_solver_type_of_no_known_number(number: str) -> None:
+    with pytest.raises(TextError, match="expected one of SGD"):
+        upgrade_document(text_parse.parse(f"base_lr: 1 solver_type: {number}"))
