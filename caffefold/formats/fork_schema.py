@@ -59,6 +59,11 @@ class ForkField:
         return self.chosen.default_value
 
     @property
+    def cpp_type(self) -> int:
+        """What kind of value it holds, as protobuf numbers the kinds."""
+        return int(self.chosen.cpp_type)
+
+    @property
     def enum_type(self) -> EnumDescriptor | None:
         """The enum, if it is one."""
         return self.chosen.enum_type

@@ -23,6 +23,11 @@ class FieldType(Protocol):
         ...
 
     @property
+    def cpp_type(self) -> int:
+        """What kind of value it holds, as protobuf numbers the kinds."""
+        ...
+
+    @property
     def enum_type(self) -> EnumDescriptor | None:
         """The enum, if it is one."""
         ...
