@@ -51,8 +51,8 @@ class _Collapser:
         for position, layer in enumerate(net.layers):
             if not sources.is_source(layer) or any(fnmatchcase(layer.name, p) for p in keep):
                 continue
-            extent = self.wires.extent[self.wires.reads[position][0]]
-            found = sources.of_layer(layer, extent.rank)
+            rank = self.wires.extent[self.wires.reads[position][0]].rank if layer.bottoms else None
+            found = sources.of_layer(layer, rank)
             if not isinstance(found, Refusal):
                 self.maps[position] = found
 

@@ -19,11 +19,13 @@ from pathlib import Path
 from types import FrameType
 from typing import TypeAlias
 
+import caffefold
 from caffefold.errors import CaffefoldError
 from tests.fuzz.targets import LossyError
 
 SECONDS = 2.0
 MARGIN = 100 << 20  # bytes an input may take beyond five times its size
+_PACKAGE = Path(caffefold.__file__).parent
 TRIES = 3  # an input must be too slow each time
 _IDLE = 30  # times as long by the clock: what waits uses no processor time
 _AGAIN = 0.25  # seconds until an interrupt that something swallowed comes again
@@ -120,7 +122,7 @@ def _where(error: BaseException) -> str:
     trace = error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
-        if "caffefold" in code.co_filename and "fuzz" not in code.co_filename:
+        if _PACKAGE in Path(code.co_filename).parents:
             places.append(f"{Path(code.co_filename).name}:{trace.tb_lineno}")
         trace = trace.tb_next
     return f"({' > '.join(places[-3:])})" if places else ""

@@ -115,6 +115,15 @@ def test_caffemodel(layer: bytes, what: str, tmp_path: Path) -> None:
     assert what in refused(TINY, with_first(layer), tmp_path)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("number", [b"\x01\0\x80\x7f", b"\xff\xff\xff\xff", b"\0\0\x80\x7f"])
+def test_numbers_that_are_none(number: bytes, tmp_path: Path) -> None:
+    """NaN that signals, NaN, infinity: refused by name, and no warning of numpy."""
+    start = WHOLE.index(b"\x2a\x90\x01") + 3  # the weights of conv
+    damaged = WHOLE[:start] + number + WHOLE[start + 4 :]
+    assert re.search("'conv': blob 0 would hold (nan|inf)", refused(TINY, damaged, tmp_path))
+
+
 def test_nested_messages_of_a_caffemodel_are_not_followed(tmp_path: Path) -> None:
     """Nobody recurses into what nobody needs: any depth is carried along."""
     deep = b""

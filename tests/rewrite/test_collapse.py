@@ -84,3 +84,10 @@ def test_a_scale_that_shared_its_numbers_has_its_own(tmp_path: Path) -> None:
     net = after(tmp_path, [N.norm("bn", "r", 4), *named])
     assert kinds(net) == [("b", "Scale")]
     assert "param { name" not in (tmp_path / "out.prototxt").read_text()
+
+
+@pytest.mark.parametrize("kind", ["Scale", "BatchNorm", "Power"])
+def test_a_layer_without_an_input_stays(kind: str, tmp_path: Path) -> None:
+    blobs = {"Scale": [N.normal(4)], "BatchNorm": N.statistics(4)}.get(kind, [])
+    layers = [L("odd", kind, "", "odd", "", blobs), N.scale("sc", "r", 4)]
+    assert ("odd", kind) in kinds(after(tmp_path, layers))
