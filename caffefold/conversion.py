@@ -15,6 +15,7 @@ from caffefold.check.proof import prove
 from caffefold.errors import InputError, ModelError, OutputError, UsageError
 from caffefold.formats import recognise, text_parse
 from caffefold.formats.atomic import Staging, output_error
+from caffefold.formats.blob import quiet
 from caffefold.formats.precision import PRECISIONS, Precision, of_layer
 from caffefold.formats.schema import OURS, Schema
 from caffefold.formats.snapshot import open_snapshot
@@ -129,7 +130,7 @@ def convert(
     recognise.expect_snapshot(sources[1])
     targets = _targets(Path(output), sources, force)
     schema = OURS if proto is None else _compiled(proto)
-    with _load(prototxt, caffemodel, schema) as net, Staging() as staging:
+    with _load(prototxt, caffemodel, schema) as net, Staging() as staging, quiet():
         _reject_unfit(net)
         if targets[0].exists() and targets[0].samefile(net.document.path):  # named by a solver
             raise OutputError(f"{targets[0]}: this is an input; choose another output prefix")

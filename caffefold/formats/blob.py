@@ -49,8 +49,16 @@ class AsArray:
         A double beyond float32 becomes infinite, as in Caffe.
         """
         del copy
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        with quiet():
             return np.array(array(self), dtype or np.float32)
+
+
+def quiet() -> np.errstate:
+    """A context without numpy's warnings about numbers that are not finite.
+
+    Files hold such numbers: they are refused by name, or a reason to leave a layer as it is.
+    """
+    return np.errstate(all="ignore")
 
 
 def size(blob: Blob) -> int:
