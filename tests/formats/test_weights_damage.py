@@ -298,4 +298,6 @@ def test_neighbours_are_one_range(opened: Opened) -> None:
     odd = varint_field(77, 5)
     with opened(NET + odd * 50 + ip(odd * 50 + GOOD + odd * 50) + odd * 50) as weights:
         assert len(weights.other) == 2
-        assert len(weights.layers[0].blobs[0].extra) == 2
+        blob = weights.layers[0].blobs[0]
+        assert isinstance(blob, StoredBlob)
+        assert len(blob.extra) == 2

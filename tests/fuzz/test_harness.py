@@ -118,7 +118,8 @@ def test_a_planted_bug_is_found(
     detail: str,
 ) -> None:
     plant(bug)
-    monkeypatch.setattr(harness, "SECONDS", 0.3)
+    if kind == "slow":
+        monkeypatch.setattr(harness, "SECONDS", 0.3)
     found = examine(text_target, b"num: 7")
     assert found is not None
     assert found.kind == kind
