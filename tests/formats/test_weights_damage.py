@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from caffefold._proto import caffe_pb2
 from caffefold.errors import InputError, WeightsError
 from caffefold.formats import limits
+from caffefold.formats.blob import StoredBlob
 from caffefold.formats.weights import WeightsFile
 from caffefold.formats.wire import (
     FIXED32,
