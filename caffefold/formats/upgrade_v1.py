@@ -33,6 +33,7 @@ _SPEC = {
     "blobs_lr": "lr_mult",
     "weight_decay": "decay_mult",
 }
+_MAX_SPECS = 4_096  # of one kind, in one layer; a real one has two
 
 
 def v1_type(body: Message) -> str:
@@ -168,7 +169,10 @@ def _layer(layer: Field, document: Document, lines: Lines, notes: list[str]) -> 
         _typed(inner, owner, document, lines, notes) if inner.name == "type" else inner
         for inner in fields
     )
-    if any(inner.name in _SPEC for inner in fields):
+    count = sum(inner.name in _SPEC for inner in fields)
+    if count > _MAX_SPECS:
+        raise document.error(layer.offset, f"{owner}: more than {_MAX_SPECS} rates in one layer")
+    if count:
         fields = _with_specs(fields)
     return replace(layer, name="layer", value=replace(layer.body, fields=fields))
 

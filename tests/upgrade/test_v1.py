@@ -212,3 +212,10 @@ def test_offsets_still_point_into_the_source() -> None:
     spec = document.fields[0].body.message("param")
     assert spec is not None
     assert LAYOUT.startswith("blobs_lr: 2", spec.fields[0].offset)
+
+
+def test_more_rates_than_any_layer_has() -> None:
+    fits = "layers { name: 'a' " + "blobs_lr: 1 " * 4096
+    assert upgraded(fits + "}")[0].count("lr_mult") == 4096
+    with pytest.raises(TextError, match="layer 'a': more than 4096 rates in one layer"):
+        upgraded(fits + "blobs_lr: 1 }")
