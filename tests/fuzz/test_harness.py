@@ -207,6 +207,7 @@ def test_a_hunt_finds_a_bug_and_makes_it_small(plant: Plant, tmp_path: Path) -> 
 
 
 def test_a_hunt_finds_a_bug_in_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(harness, "_SHRINKS", 20)
     monkeypatch.setattr(weights, "_signed", lambda value: 1 // (value - 1))
     found = hunt("weights", range(60), tmp_path)
     assert any("ZeroDivisionError" in finding.detail for finding in found)
@@ -219,6 +220,7 @@ def test_a_hunt_finds_a_bug_in_the_passes(
     def fail(*given: object) -> None:
         raise KeyError("planted")
 
+    monkeypatch.setattr(harness, "_SHRINKS", 20)
     monkeypatch.setattr("caffefold.conversion.prove", fail)
     found = hunt(family, range(12), tmp_path)
     assert any("KeyError: 'planted'" in finding.detail for finding in found)

@@ -107,7 +107,7 @@ WEIGHTS: dict[str, Content] = {
 FILES = [("prototxt", name, made) for name, made in TEXTS.items()]
 FILES += [("caffemodel", name, made) for name, made in WEIGHTS.items()]
 each = pytest.mark.parametrize(
-    ("kind", "name", "content"), FILES, ids=[f"{kind}-{name}" for kind, name, _ in FILES]
+    ("kind", "name", "content"), FILES, ids=[f"{kind} {name}" for kind, name, _ in FILES]
 )
 
 
