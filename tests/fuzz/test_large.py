@@ -20,7 +20,7 @@ from tests.fuzz.mutations import varint
 from tests.fuzz.targets import read_text, read_weights
 
 MILLION = 1_000_000
-FEW = 3_000
+FEW = 2_000
 SECONDS = 15.0  # of processor time, for files of up to 60 MB
 
 Content: TypeAlias = Callable[[int], bytes]
