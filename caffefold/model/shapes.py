@@ -1,0 +1,97 @@
+"""The shape of every version of every blob, layer by layer, without running the net.
+
+What is not known stays unknown downstream; what Caffe would stop at is a problem with the layer's
+place in the prototxt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from caffefold.errors import TextError
+from caffefold.model import graph
+from caffefold.model.extent import legacy_shapes
+from caffefold.model.graph import OUTSIDE, Graph
+from caffefold.model.net import Net
+from caffefold.model.shape import Known, Shape
+from caffefold.model.shape_rules import prepare
+from caffefold.model.shape_sources import dims
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """The shapes of a net's blobs; None is an unknown shape, or an unknown extent in one."""
+
+    graph: Graph
+    versions: tuple[Shape, ...]
+    """By version of ``graph``."""
+    bottoms: tuple[tuple[Shape, ...], ...]
+    """By layer position, what each bottom looks like."""
+    problems: tuple[TextError, ...]
+    """Where Caffe would stop: each layer's first one; its tops are unknown."""
+
+    def tops(self, position: int) -> tuple[Shape, ...]:
+        """The shapes a layer makes."""
+        return tuple(self.versions[v] for v in self.graph.writes[position])
+
+    def of(self, blob: str) -> Shape:
+        """The shape of a blob when the net has run; unknown when there is no such blob."""
+        for version, shape in zip(
+            reversed(self.graph.versions), reversed(self.versions), strict=True
+        ):
+            if version.blob == blob:
+                return shape
+        return None
+
+
+def infer(net: Net, inputs: Mapping[str, Sequence[int | None]] | None = None) -> Shapes:
+    """The shapes of all blobs; problems are collected, not raised (see ``check``).
+
+    Args:
+        net: any net, with or without weights; a template's numbers count as missing.
+        inputs: shapes of blobs from outside, by name, instead of what the net says of them: legacy
+            inputs, tops of layers without bottoms, blobs that no layer makes. None is an extent
+            that is not known.
+    """
+    wiring = graph.build(net)
+    given: dict[str, Shape] = {name: tuple(shape) for name, shape in (inputs or {}).items()}
+    found: list[Shape] = [None] * len(wiring.versions)
+    reads: list[tuple[Shape, ...]] = []
+    problems: list[TextError] = []
+    try:
+        legacy: dict[str, Known] = {name: dims(s) for name, s in legacy_shapes(net).items()}
+    except TextError as problem:
+        legacy = {}
+        problems.append(problem)
+    for i, version in enumerate(wiring.versions):
+        if version.producer == OUTSIDE:
+            found[i] = given.get(version.blob, legacy.get(version.blob))
+    for position, layer in enumerate(net.layers):
+        bottoms = tuple(
+            found[v] if v >= 0 else given.get(name)
+            for v, name in zip(wiring.reads[position], layer.bottoms, strict=True)
+        )
+        reads.append(bottoms)
+        try:
+            tops: Sequence[Shape] = prepare(layer)(bottoms)
+        except TextError as problem:
+            problems.append(problem)
+            tops = ()
+        for j, version_made in enumerate(wiring.writes[position]):
+            made = tops[j] if j < len(tops) else None
+            found[version_made] = made if layer.bottoms else given.get(layer.tops[j], made)
+    return Shapes(wiring, tuple(found), tuple(reads), tuple(problems))
+
+
+def check(net: Net, inputs: Mapping[str, Sequence[int | None]] | None = None) -> Shapes:
+    """The shapes of a net that Caffe would accept, as far as shapes are known.
+
+    Raises:
+        TextError: a dangling bottom, a top made twice, or the first layer whose input does not fit
+            its parameters or weights; naming the layer and both numbers.
+    """
+    found = infer(net, inputs)
+    for problem in (*found.graph.problems, *found.problems):
+        raise problem
+    return found
