@@ -9,11 +9,12 @@ from caffefold.model.shape import Shape
 from caffefold.model.shapes import infer
 from tests.support.shapes import layer, net
 
+FOUR = (2, 3, 4, 5)
 CASES: list[tuple[str, str, tuple[Shape, ...]]] = [
     ("Input", "input_param { shape { dim: 1 dim: 3 dim: 5 dim: 7 } }", ((1, 3, 5, 7),) * 2),
     ("Input", "input_param { shape { dim: 1 } shape { dim: 2 dim: -1 } }", ((1,), (2, None))),
     ("Input", "", (None, None)),
-    ("DummyData", "dummy_data_param { num: 2 channels: 3 height: 4 width: 5 }", ((2, 3, 4, 5),) * 2),
+    ("DummyData", "dummy_data_param { num: 2 channels: 3 height: 4 width: 5 }", (FOUR, FOUR)),
     (
         "DummyData",
         "dummy_data_param { num: [2, 9] channels: [3, 1] height: [4, 1] width: [5, 1] }",
@@ -40,9 +41,8 @@ CASES: list[tuple[str, str, tuple[Shape, ...]]] = [
     ("ImageData", "image_data_param { is_color: false }", ((1, 1, None, None), (1,))),
     (
         "AnnotatedData",
-        "data_param { batch_size: 2 } transform_param { force_color: true "
-        "resize_param { height: 300 width: 400 } }",
-        ((2, 3, 300, 400), (1, 1, None, 8)),
+        "data_param { batch_size: 2 } transform_param { resize_param { height: 300 width: 400 } }",
+        ((2, None, 300, 400), (1, 1, None, 8)),
     ),
     (
         "MemoryData",
@@ -61,9 +61,8 @@ CASES: list[tuple[str, str, tuple[Shape, ...]]] = [
     ),
     (
         "VideoData",
-        "video_data_param { batch_size: 2 new_length: 10 modality: FLOW } "
-        "transform_param { crop_size: 224 }",
-        ((2, 20, 224, 224), None),
+        "video_data_param { new_length: 10 modality: FLOW } transform_param { crop_size: 224 }",
+        ((None, 20, 224, 224), None),
     ),
     ("HDF5Data", "hdf5_data_param { batch_size: 2 }", (None, None)),
     ("LaneData", "transform_param { crop_h: 32 crop_w: 64 }", ((None, None, 32, 64), None)),

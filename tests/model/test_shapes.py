@@ -120,7 +120,7 @@ def test_weights_tell_the_rank(loaded: Loaded) -> None:
 def test_weights_that_do_not_fit(
     loaded: Loaded, text: str, blobs: dict[str, list[np.ndarray]], message: str
 ) -> None:
-    with pytest.raises(TextError, match="^net.prototxt:") as caught:
+    with pytest.raises(TextError, match=r"^net\.prototxt:") as caught:
         check(loaded(text, blobs))
     assert message in str(caught.value)
 
