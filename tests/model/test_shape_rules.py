@@ -262,7 +262,7 @@ def test_layers_that_keep_the_shape(kind: str) -> None:
     ],
 )
 def test_two_tops(kind: str, text: str, bottoms: tuple[Known, ...], wanted: object) -> None:
-    assert tops(kind, text, *bottoms, count=2) == wanted
+    assert tops(kind, message(kind, text), *bottoms, count=2) == wanted
 
 
 def test_hidden_states_of_an_lstm() -> None:
