@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from caffefold.formats.blob import Floats
 from caffefold.formats.text_parse import parse
 from caffefold.model.net import Net
 from caffefold.model.shape import Known, Shape
@@ -29,3 +33,56 @@ def tops(
     for problem in found.problems:
         raise problem
     return found.tops(0)
+
+
+@dataclass(frozen=True)
+class ShapeOnly:
+    """A blob of which only the shape is ever asked."""
+
+    shape: tuple[int, ...]
+    step: int = 1
+
+    def read(self, start: int, stop: int) -> Floats:
+        """Nobody may ask."""
+        raise AssertionError(f"numbers {start}:{stop} are read")
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> Floats:
+        raise AssertionError(f"all numbers are read ({dtype}, {copy})")
+
+
+def chain(layers: str, source: str = "data") -> str:
+    """Layers one behind the other such as ``"conv 64 7/2+3, max 2/2"``: kernel, stride, pad.
+
+    ``conv`` N, ``max``, ``ave``, ``fc`` N, or the plain name of a type.
+    """
+    text, blob = "", source
+    for i, spec in enumerate(layers.split(",")):
+        kind, *rest = spec.split()
+        name = f"{kind}{i}"
+        window = f"kernel_size: {(rest or '1')[-1]}".replace("/", " stride: ").replace(
+            "+", " pad: "
+        )
+        if kind == "conv":
+            body = f"convolution_param {{ num_output: {rest[0]} {window} }}"
+        elif kind == "fc":
+            body = f"inner_product_param {{ num_output: {rest[0]} }}"
+        else:
+            body = f"pooling_param {{ pool: {kind.upper()} {window} }}" if rest else ""
+        types = {"conv": "Convolution", "fc": "InnerProduct", "max": "Pooling", "ave": "Pooling"}
+        text += (
+            f'layer {{ name: "{name}" type: "{types.get(kind, kind)}" bottom: "{blob}" '
+            f'top: "{name}" {body} }}\n'
+        )
+        blob = name
+    return text
+
+
+def weighed(given: Net, blobs: Mapping[str, tuple[int, ...]]) -> Net:
+    """The net with a first blob of this shape for some layers, by name."""
+    new = {
+        i: (layer.with_blobs((ShapeOnly(blobs[layer.name]),)),)
+        for i, layer in enumerate(given.layers)
+        if layer.name in blobs
+    }
+    assert len(new) == len(blobs)
+    return given.substitute(new)
