@@ -216,10 +216,7 @@ def psroi_pooling(layer: Layer) -> Step:
 
 def local(layer: Layer) -> Step:
     """Locally connected: a convolution whose weights are not shared (LOCAL of face nets)."""
-    message = layer.body.message("local_param") or Message(())
-    kind = schema.message("ConvolutionParameter")
-    params = Params(layer.document, message, kind, f"layer '{layer.name}'")
-    outputs, windows = params.integer("num_output"), convolution_windows(layer, params, 2)
+    outputs, windows = _local_params(layer).integer("num_output"), local_windows(layer)
 
     def step(bottoms: Sequence[Shape]) -> list[Shape]:
         items, _ = _items_channels(first(bottoms))
@@ -230,6 +227,17 @@ def local(layer: Layer) -> Step:
         return [(items, outputs, *made)]
 
     return step
+
+
+def local_windows(layer: Layer) -> tuple[Window, ...]:
+    """The windows of a LOCAL layer."""
+    return convolution_windows(layer, _local_params(layer), 2)
+
+
+def _local_params(layer: Layer) -> Params:
+    message = layer.body.message("local_param") or Message(())
+    kind = schema.message("ConvolutionParameter")
+    return Params(layer.document, message, kind, f"layer '{layer.name}'")
 
 
 def _items_channels(shape: Shape) -> tuple[Dim, Dim]:

@@ -27,13 +27,10 @@ from caffefold.formats.blob import array, size
 from caffefold.formats.text import Scalar
 from caffefold.model.blob import Doubles
 from caffefold.model.net import Layer
+from caffefold.model.norm import Roles, roles
 from caffefold.model.params import Params
 from caffefold.rewrite.affine import Affine
 from caffefold.rewrite.base import Refusal, SkipCode
-
-_NVIDIA_SMALLEST_EPS = 1e-5  # NVCaffe: eps = max(eps, CUDNN_BN_MIN_EPSILON)
-_NVIDIA_FIELDS = ("scale_bias", "scale_filler", "bias_filler")
-_INTEL_FIELDS = ("use_weight_bias", "bias_term", "stats_batch_size", "relu")
 
 
 def of_layer(layer: Layer, rank: int | None = None) -> Affine | Refusal:
@@ -80,46 +77,36 @@ def _batch_norm(layer: Layer, _rank: int | None) -> Affine | Refusal:
             SkipCode.BATCH_STATISTICS,
             "use_global_stats: false makes it use the statistics of each batch",
         )
-    eps = params.number("eps")
-    if len(layer.blobs) == 3:
-        mean, variance, factor = (_vector(layer, i) for i in range(3))
+    found = roles(layer)
+    if found is None:
+        five = "5 blobs with the factor third or last"
+        return _unknown(layer, five if len(layer.blobs) == 5 else "3 or 5")
+    mean, variance = _vector(layer, found.mean), _vector(layer, found.variance)
+    if found.factor is not None:
+        factor = _vector(layer, found.factor)
         if not factor[0] and not mean.any() and not variance.any():
             return _no_statistics()
         unscale = 0.0 if factor[0] == 0 else 1.0 / factor[0]
-        return _normalise(mean * unscale, variance * unscale, eps)
-    if len(layer.blobs) == 5:
-        return _batch_norm_5(layer, params, eps)
-    return _unknown(layer, "3 or 5")
+        mean, variance = mean * unscale, variance * unscale
+    plain = _normalise(mean, variance, max(params.number("eps"), found.smallest_eps))
+    return _fused(layer, found, plain)
 
 
-def _batch_norm_5(layer: Layer, params: Params, eps: float) -> Affine | Refusal:
-    """The fused forms of forks: BatchNorm and Scale in one layer."""
-    if size(layer.blobs[4]) == 1 and size(layer.blobs[0]) > 1:
-        gamma, beta, mean, variance = (_vector(layer, i) for i in range(4))
-        plain = _normalise(mean, variance, max(eps, _NVIDIA_SMALLEST_EPS))
-        return plain.then(Affine(gamma, beta))
-    mean, variance, factor, gamma, beta = (_vector(layer, i) for i in range(5))
-    if factor.size != 1:
-        return _unknown(layer, "5 blobs with the factor third or last")
-    if any(params.has(name) for name in _NVIDIA_FIELDS):
-        plain = _normalise(mean, variance, max(eps, _NVIDIA_SMALLEST_EPS))
-    else:
-        if not factor[0] and not mean.any() and not variance.any():
-            return _no_statistics()
-        unscale = 0.0 if factor[0] == 0 else 1.0 / factor[0]
-        plain = _normalise(mean * unscale, variance * unscale, eps)
-    if params.message.last("use_weight_bias") is not None and not params.flag("use_weight_bias"):
+def _fused(layer: Layer, found: Roles, plain: Affine) -> Affine:
+    """The forms of forks that are BatchNorm and Scale in one layer."""
+    if found.gamma is None or found.beta is None:
         return plain
-    return plain.then(Affine(gamma, beta))
+    return plain.then(Affine(_vector(layer, found.gamma), _vector(layer, found.beta)))
 
 
 def _bn(layer: Layer, _rank: int | None) -> Affine | Refusal:
     params = layer.params("bn_param")
-    if len(layer.blobs) == 4:
-        slope, bias, mean, variance = (_vector(layer, i) for i in range(4))
+    found = roles(layer)
+    if found is not None:
+        mean, variance = _vector(layer, found.mean), _vector(layer, found.variance)
         if not mean.any() and not variance.any():
             return _no_statistics()
-        return _normalise(mean, variance, params.number("eps")).then(Affine(slope, bias))
+        return _fused(layer, found, _normalise(mean, variance, params.number("eps")))
     if len(layer.blobs) != 2:
         return _unknown(layer, "2 or 4")
     mode = params.message.last("bn_mode")
