@@ -24,6 +24,8 @@ if TYPE_CHECKING:
         UsageError,
         WeightsError,
     )
+    from caffefold.inspection.inspecting import inspect
+    from caffefold.inspection.result import Inspection
     from caffefold.model.net import Layer, Net
     from caffefold.report import ConvertReport
     from caffefold.rewrite.detection import DetectionOptions
@@ -35,6 +37,7 @@ __all__ = [
     "ConvertReport",
     "DetectionOptions",
     "InputError",
+    "Inspection",
     "Layer",
     "ModelError",
     "Net",
@@ -45,15 +48,18 @@ __all__ = [
     "WeightsError",
     "__version__",
     "convert",
+    "inspect",
     "load",
 ]
 
 _HOMES = {
     "ConvertReport": "caffefold.report",
     "DetectionOptions": "caffefold.rewrite.detection",
+    "Inspection": "caffefold.inspection.result",
     "Layer": "caffefold.model.net",
     "Net": "caffefold.model.net",
     "convert": "caffefold.conversion",
+    "inspect": "caffefold.inspection.inspecting",
     "load": "caffefold.conversion",
 }
 

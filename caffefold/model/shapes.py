@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from caffefold.errors import TextError
 from caffefold.model import graph
 from caffefold.model.extent import legacy_shapes
-from caffefold.model.graph import OUTSIDE, Graph
+from caffefold.model.graph import OUTSIDE, Graph, Version
 from caffefold.model.net import Net
 from caffefold.model.shape import Known, Shape
 from caffefold.model.shape_rules import prepare
@@ -28,6 +28,8 @@ class Shapes:
     """By version of ``graph``."""
     bottoms: tuple[tuple[Shape, ...], ...]
     """By layer position, what each bottom looks like."""
+    loose: Mapping[str, Shape]
+    """What was given for blobs that are read and that nothing makes; unknown without."""
     problems: tuple[TextError, ...]
     """Where Caffe would stop: each layer's first one; its tops are unknown."""
 
@@ -43,6 +45,27 @@ class Shapes:
             if version.blob == blob:
                 return shape
         return None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Blobs that come from outside and are read: legacy inputs, tops of layers without
+        bottoms, and what nothing in the net makes."""
+        made = {
+            version.blob: None
+            for version in self.graph.versions
+            if version.readers and self._is_input(version)
+        }
+        return (*made, *sorted(self.loose))
+
+    def of_input(self, blob: str) -> Shape:
+        """The shape of a blob as it comes from outside, before anything is written in place."""
+        for version, shape in zip(self.graph.versions, self.versions, strict=True):
+            if version.blob == blob:
+                return shape
+        return self.loose.get(blob)
+
+    def _is_input(self, version: Version) -> bool:
+        return version.producer == OUTSIDE or not self.graph.reads[version.producer]
 
 
 def infer(net: Net, inputs: Mapping[str, Sequence[int | None]] | None = None) -> Shapes:
@@ -67,7 +90,13 @@ def infer(net: Net, inputs: Mapping[str, Sequence[int | None]] | None = None) ->
     for i, version in enumerate(wiring.versions):
         if version.producer == OUTSIDE:
             found[i] = given.get(version.blob, legacy.get(version.blob))
+    loose: dict[str, Shape] = {}
     for position, layer in enumerate(net.layers):
+        loose.update(
+            (name, given.get(name))
+            for v, name in zip(wiring.reads[position], layer.bottoms, strict=True)
+            if v < 0
+        )
         bottoms = tuple(
             found[v] if v >= 0 else given.get(name)
             for v, name in zip(wiring.reads[position], layer.bottoms, strict=True)
@@ -81,7 +110,7 @@ def infer(net: Net, inputs: Mapping[str, Sequence[int | None]] | None = None) ->
         for j, version_made in enumerate(wiring.writes[position]):
             made = tops[j] if j < len(tops) else None
             found[version_made] = made if layer.bottoms else given.get(layer.tops[j], made)
-    return Shapes(wiring, tuple(found), tuple(reads), tuple(problems))
+    return Shapes(wiring, tuple(found), tuple(reads), loose, tuple(problems))
 
 
 def check(net: Net, inputs: Mapping[str, Sequence[int | None]] | None = None) -> Shapes:

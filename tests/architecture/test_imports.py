@@ -21,6 +21,7 @@ HOUSE = (
     {"check"},
     {"report"},
     {"conversion", "upgrading"},
+    {"inspection"},
     {"cli"},
     {"__main__"},
 )

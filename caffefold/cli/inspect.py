@@ -1,0 +1,247 @@
+"""``caffefold inspect``: shapes, parameters, MACs, memory and BatchNorm statistics of a net."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from caffefold.cli import table
+from caffefold.cli.console import Console, size
+from caffefold.cli.convert import _assignments, _shapes
+from caffefold.cli.table import Column
+
+if TYPE_CHECKING:
+    from caffefold.inspection.result import BlobShape, Inspection, LayerRow
+
+_SHOWN = 8
+_THRESHOLD = 1e-3
+
+
+@click.command(short_help="Shapes, parameters, MACs, memory, BatchNorm statistics of a net.")
+@click.argument("net")
+@click.argument("weights", required=False)
+@click.option(
+    "--classes",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Number of classes for cls1x, cls3x ... placeholders.",
+)
+@click.option(
+    "--set",
+    "values",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_assignments,
+    help="Value of a ${NAME}, @NAME@ or {{NAME}} placeholder. Repeatable.",
+)
+@click.option(
+    "--input-shape",
+    "input_shapes",
+    multiple=True,
+    metavar="BLOB=N,C,H,W",
+    callback=_shapes,
+    help="Shape of an input, instead of what the net says. Repeatable.",
+)
+@click.option(
+    "--phase",
+    type=click.Choice(["TEST", "TRAIN"], case_sensitive=False),
+    default="TEST",
+    show_default=True,
+    help="Phase that include and exclude rules are matched against.",
+)
+@click.option("--level", type=int, default=0, show_default=True, help="... their level.")
+@click.option("--stage", "stages", multiple=True, help="... a stage that is on. Repeatable.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(min=0),
+    default=_THRESHOLD,
+    show_default=True,
+    help="|gamma| under which a channel of a BatchNorm counts as small.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
+@click.option(
+    "--textconv",
+    "as_text",
+    is_flag=True,
+    help="Print NET, a prototxt or a caffemodel, as stable text for git diff.",
+)
+@click.pass_obj
+def inspect(
+    console: Console,
+    /,
+    net: str,
+    weights: str | None,
+    classes: int | None,
+    values: dict[str, str],
+    input_shapes: dict[str, tuple[int, ...]],
+    phase: str,
+    level: int,
+    stages: tuple[str, ...],
+    threshold: float,
+    as_json: bool,
+    as_text: bool,
+) -> None:
+    """Show what is in NET, layer by layer, and in all.
+
+    NET is a train, train_val or deploy prototxt, a template, a solver, or a caffemodel alone;
+    WEIGHTS is the caffemodel of a prototxt. MACs are multiply-accumulates of one forward pass for
+    the batch shown; memory is that of the output blobs as float32. What is not known is '?'.
+
+    \b
+    Example:
+      caffefold inspect deploy.prototxt net.caffemodel
+      git config diff.caffe.textconv "caffefold inspect --textconv"
+    """
+    if as_text:
+        if weights is not None or as_json:
+            raise click.UsageError("--textconv takes one file, and no --json")
+        from caffefold.inspection.textconv import textconv
+
+        for line in textconv(net):
+            console.result(line)
+        return
+    from caffefold.inspection.inspecting import inspect as run
+
+    found = run(
+        net,
+        weights,
+        classes=classes,
+        values=values,
+        input_shapes=input_shapes,
+        phase=phase,
+        level=level,
+        stages=stages,
+        threshold=threshold,
+    )
+    for warning in found.warnings[: None if as_json else _SHOWN]:
+        console.warning(warning)
+    if len(found.warnings) > _SHOWN and not as_json:
+        console.warning(f"... and {len(found.warnings) - _SHOWN} more, see --json")
+    if as_json:
+        console.result(found.to_json().rstrip("\n"))
+    else:
+        _show(console, found)
+
+
+def _show(console: Console, found: Inspection) -> None:
+    console.row("net", found.net or "(no name)")
+    for label, blobs in (("input", found.inputs), ("output", found.outputs)):
+        for blob in blobs:
+            console.row(label, f"{blob.blob} {_shape(blob)}")
+    console.result("")
+    _print(console, *(_records(found) if found.prototxt is None else _layers(found)))
+    if found.norms:
+        console.result("")
+        _print(console, *_norms(found))
+
+
+def _print(console: Console, columns: list[Column], rows: list[list[str]]) -> None:
+    heading, *body = table.lines(columns, rows, table.width())
+    console.result(click.style(heading, bold=True))
+    for line in body:
+        console.result(line)
+
+
+def _layers(found: Inspection) -> tuple[list[Column], list[list[str]]]:
+    columns = [
+        Column("layer", flexible=True),
+        Column("type", flexible=True),
+        Column("output"),
+        Column("parameters", right=True),
+        Column("MACs", right=True),
+        Column("memory", right=True),
+    ]
+    rows = []
+    for layer in found.layers:
+        shape, *more = [_shape(top) for top in layer.tops] or ["-"]
+        rows.append(
+            [
+                layer.name,
+                layer.type,
+                shape,
+                _count(layer.parameters),
+                _count(layer.macs),
+                _bytes(layer.memory),
+            ]
+        )
+        rows += [["", "", shape, "", "", ""] for shape in more]
+    sums = found.totals
+    total = [
+        "total",
+        f"{sums.layers:,} layers",
+        "",
+        _sum(f"{sums.parameters:,}", sums.unknown_parameters),
+        _sum(f"{sums.macs:,}", sums.unknown_macs),
+        _sum(size(sums.memory), sums.unknown_memory),
+    ]
+    return columns, [*rows, total]
+
+
+def _records(found: Inspection) -> tuple[list[Column], list[list[str]]]:
+    """A caffemodel alone: what its layers hold."""
+    columns = [
+        Column("layer", flexible=True),
+        Column("type", flexible=True),
+        Column("blobs"),
+        Column("parameters", right=True),
+    ]
+    rows = [
+        [layer.name, layer.type, _blobs(layer), _count(layer.parameters)] for layer in found.layers
+    ]
+    sums = found.totals
+    return columns, [*rows, ["total", f"{sums.layers:,} layers", "", f"{sums.parameters:,}"]]
+
+
+def _norms(found: Inspection) -> tuple[list[Column], list[list[str]]]:
+    columns = [
+        Column("statistics of", flexible=True),
+        Column("factor", right=True),
+        Column("smallest variance", right=True),
+        Column("gamma of", flexible=True),
+        Column("channels", right=True),
+        Column("dead", right=True),
+        Column(f"|gamma| < {found.threshold:g}", right=True),
+    ]
+    rows = [
+        [
+            norm.layer,
+            "-" if norm.factor is None else f"{norm.factor:.6g}",
+            f"{norm.smallest_variance:.3g}",
+            norm.gamma or "-",
+            f"{norm.channels:,}",
+            "-" if norm.dead is None else f"{norm.dead:,}",
+            "-" if norm.share is None else f"{norm.share:.1%}",
+        ]
+        for norm in found.norms
+    ]
+    scaled = [norm for norm in found.norms if norm.small is not None]
+    if scaled:
+        channels = sum(norm.channels for norm in scaled)
+        small = sum(norm.small or 0 for norm in scaled)
+        dead = sum(norm.dead or 0 for norm in scaled)
+        share = f"{small / max(channels, 1):.1%}"
+        rows.append(["all with a gamma", "", "", "", f"{channels:,}", f"{dead:,}", share])
+    return columns, rows
+
+
+def _shape(blob: BlobShape) -> str:
+    if blob.shape is None:
+        return "?"
+    return "x".join("?" if dim is None else str(dim) for dim in blob.shape) or "scalar"
+
+
+def _blobs(layer: LayerRow) -> str:
+    return ", ".join("x".join(map(str, shape)) or "scalar" for shape in layer.blobs) or "-"
+
+
+def _count(number: int | None) -> str:
+    return "?" if number is None else f"{number:,}"
+
+
+def _bytes(number: int | None) -> str:
+    return "?" if number is None else size(number) if number else "0"
+
+
+def _sum(known: str, unknown: int) -> str:
+    return f"{known} + ?" if unknown else known

@@ -1,0 +1,187 @@
+"""Look at a net without converting it: shapes, parameters, MACs, memory, BatchNorm statistics."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from math import prod
+
+from caffefold.conversion import load
+from caffefold.errors import InputError, UsageError
+from caffefold.formats import recognise
+from caffefold.formats.weights import LayerRecord, WeightsFile, open_current
+from caffefold.inspection.result import BlobShape, Inspection, LayerRow
+from caffefold.model import fit, health
+from caffefold.model.cost import Totals, layer_costs, totals
+from caffefold.model.net import Net
+from caffefold.model.shape import Known, Shape, show
+from caffefold.model.shapes import Shapes, infer
+from caffefold.model.solve import input_size
+from caffefold.model.solve_channels import channels_of
+from caffefold.rewrite.phase import SelectPhase, State
+from caffefold.rewrite.placeholders import FillPlaceholders
+
+PathLike = str | os.PathLike[str]
+
+
+def inspect(
+    net: PathLike,
+    weights: PathLike | None = None,
+    *,
+    classes: int | None = None,
+    values: Mapping[str, str] | None = None,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    phase: str = "TEST",
+    level: int = 0,
+    stages: Iterable[str] = (),
+    threshold: float = health.THRESHOLD,
+) -> Inspection:
+    """What is in a net: the shape, parameters, MACs and memory of every layer, and in all.
+
+    Sizes of inputs that the text leaves open are taken from the weights where those fix them.
+
+    Args:
+        net: a train, train_val or deploy prototxt, a template, a solver; or a caffemodel alone,
+            of which names, types and blobs are known.
+        weights: the caffemodel of the prototxt.
+        classes: number of classes for ``clsNx`` placeholders; else taken from the weights.
+        values: values of other placeholders, by name.
+        input_shapes: shapes of inputs by blob, such as ``{"data": (1, 3, 300, 300)}``.
+        phase: what include and exclude rules are matched against, TEST or TRAIN;
+        level: their level;
+        stages: the stages that are on.
+        threshold: |gamma| under which a channel of a BatchNorm counts as small.
+
+    Returns:
+        The rows, the totals, and warnings about what Caffe would refuse.
+
+    Raises:
+        InputError: a file is missing, broken, or not what it should be.
+        UsageError: an option contradicts the files.
+    """
+    path = os.fspath(net)
+    if weights is None and not recognise.is_text(recognise.head_of(path, "net")):
+        with open_current(path) as file:
+            return _weights_alone(file, threshold)
+    with load(path, weights) as given:
+        filled = FillPlaceholders(dict(values or {}), classes).run(given).net
+        state = State(phase, level, frozenset(stages))
+        viewed = SelectPhase(state).run(filled).net
+        inputs = _Inputs.of(viewed, input_shapes or {})
+        shapes = infer(viewed, inputs.shapes)
+        warnings = [*given.notes, *inputs.notes, *map(str, shapes.graph.problems)]
+        warnings += _misfits(viewed) or map(str, shapes.problems)
+        return Inspection(
+            given.name,
+            path,
+            None if weights is None else os.fspath(weights),
+            tuple(BlobShape(blob, shapes.of_input(blob)) for blob in inputs.blobs),
+            tuple(
+                BlobShape(shapes.graph.versions[sink].blob, shapes.versions[sink])
+                for sink in shapes.graph.sinks
+            ),
+            _rows(viewed, shapes),
+            totals(viewed, shapes),
+            threshold,
+            health.norms(viewed, threshold),
+            tuple(warnings),
+        )
+
+
+def _rows(net: Net, shapes: Shapes) -> tuple[LayerRow, ...]:
+    costs = layer_costs(net, shapes)
+    return tuple(
+        LayerRow(
+            layer.name,
+            layer.type,
+            layer.bottoms,
+            tuple(map(BlobShape, layer.tops, shapes.tops(i))),
+            tuple(blob.shape for blob in layer.blobs),
+            costs[i].parameters,
+            costs[i].macs,
+            costs[i].memory,
+        )
+        for i, layer in enumerate(net.layers)
+    )
+
+
+def _misfits(net: Net) -> list[str]:
+    """What Caffe would say of weights that do not belong to the net."""
+    if net.weights is None:
+        return []
+    try:
+        fit.check(net)
+    except InputError as error:
+        return [str(error)]
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """The blobs from outside, and the shapes that are not the net's own."""
+
+    blobs: tuple[str, ...]
+    shapes: Mapping[str, Known]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, net: Net, given: Mapping[str, tuple[int, ...]]) -> _Inputs:
+        """What the user gave, and what the weights tell of the rest."""
+        known = infer(net, given)
+        blobs = known.inputs
+        unknown = sorted(set(given) - set(blobs))
+        if unknown:
+            raise UsageError(
+                f"--input-shape {unknown[0]}=...: '{unknown[0]}' is no input of this net; "
+                f"its inputs are {', '.join(blobs) or 'none'}"
+            )
+        shapes: dict[str, Known] = dict(given)
+        notes = []
+        if any(layer.blobs for layer in net.layers):
+            for blob in blobs:
+                own = known.of_input(blob)
+                if blob not in given and (own is None or (len(own) == 4 and None in own)):
+                    solved, why = _solved(net, blob, own, shapes)
+                    if solved is not None:
+                        shapes[blob] = solved
+                        notes.append(f"input '{blob}' taken as {show(solved)}: {why}")
+        return cls(blobs, shapes, tuple(notes))
+
+
+def _solved(
+    net: Net, blob: str, own: Shape, others: Mapping[str, Known]
+) -> tuple[Known | None, str]:
+    """The shape that weights give an input, and by what; batch 1 unless the net has one."""
+    batch, channels, height, width = own or (None, None, None, None)
+    read = channels or channels_of(net, blob)
+    found = input_size(net, blob, read, others)
+    if height is None or width is None:
+        height, width = found.size or (height, width)
+    made = (batch or 1, read or found.channels, height, width)
+    if made == own or made[1:] == (None, None, None):
+        return None, ""
+    return made, found.why if found.size else "its channels are those of the first weights"
+
+
+def _weights_alone(file: WeightsFile, threshold: float) -> Inspection:
+    rows = tuple(_record_row(record) for record in file.layers)
+    parameters = sum(row.parameters or 0 for row in rows)
+    return Inspection(
+        file.name,
+        None,
+        file.path,
+        (),
+        (),
+        rows,
+        Totals(len(rows), parameters, 0, 0, 0, len(rows), len(rows)),
+        threshold,
+        (),
+        (),
+    )
+
+
+def _record_row(record: LayerRecord) -> LayerRow:
+    shapes = tuple(blob.shape for blob in record.blobs)
+    parameters = sum(map(prod, shapes))
+    return LayerRow(record.name, record.type, (), (), shapes, parameters, None, None)
