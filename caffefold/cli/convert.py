@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caffefold.cli.console import Console, size
+from caffefold.cli.options import assignments, shapes
 
 if TYPE_CHECKING:
     from caffefold.report import ConvertReport
@@ -14,35 +15,6 @@ if TYPE_CHECKING:
 _SHOWN = 8
 _STORED = {"fp32": "float32", "fp16": "half precision"}
 _TOLD = {"placeholders": "template", "heads": "heads", "inputs": "inputs"}
-
-
-def _assignments(
-    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> dict[str, str]:
-    """``NAME=VALUE`` options as a mapping."""
-    del context, parameter
-    found: dict[str, str] = {}
-    for value in values:
-        name, sign, content = value.partition("=")
-        if not sign or not name:
-            raise click.BadParameter(f"'{value}' is not of the form NAME=VALUE")
-        if found.get(name, content) != content:
-            raise click.BadParameter(f"'{name}' is set twice, to {found[name]} and {content}")
-        found[name] = content
-    return found
-
-
-def _shapes(
-    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> dict[str, tuple[int, ...]]:
-    """``BLOB=1,3,300,300`` options as a mapping."""
-    shapes = {}
-    for name, content in _assignments(context, parameter, values).items():
-        dims = content.replace("x", ",").split(",")
-        if not all(dim.strip().isdecimal() and int(dim) > 0 for dim in dims):
-            raise click.BadParameter(f"'{content}' is no shape; write {name}=1,3,300,300")
-        shapes[name] = tuple(int(dim) for dim in dims)
-    return shapes
 
 
 @click.command(short_help="Training net + snapshot -> folded deploy pair, proven equal.")
@@ -67,7 +39,7 @@ def _shapes(
     "values",
     multiple=True,
     metavar="NAME=VALUE",
-    callback=_assignments,
+    callback=assignments,
     help="Value of a ${NAME}, @NAME@ or {{NAME}} placeholder. Repeatable.",
 )
 @click.option(
@@ -75,7 +47,7 @@ def _shapes(
     "input_shapes",
     multiple=True,
     metavar="BLOB=N,C,H,W",
-    callback=_shapes,
+    callback=shapes,
     help="Shape of an input, instead of what the data layer says. Repeatable.",
 )
 @click.option(

@@ -8,14 +8,14 @@ import click
 
 from caffefold.cli import table
 from caffefold.cli.console import Console, size
-from caffefold.cli.convert import _assignments, _shapes
+from caffefold.cli.options import assignments, shapes
 from caffefold.cli.table import Column
 
 if TYPE_CHECKING:
     from caffefold.inspection.result import BlobShape, Inspection, LayerRow
 
 _SHOWN = 8
-_THRESHOLD = 1e-3
+_THRESHOLD = 1e-3  # health.THRESHOLD, which is not loaded for --help
 
 
 @click.command(short_help="Shapes, parameters, MACs, memory, BatchNorm statistics of a net.")
@@ -32,7 +32,7 @@ _THRESHOLD = 1e-3
     "values",
     multiple=True,
     metavar="NAME=VALUE",
-    callback=_assignments,
+    callback=assignments,
     help="Value of a ${NAME}, @NAME@ or {{NAME}} placeholder. Repeatable.",
 )
 @click.option(
@@ -40,7 +40,7 @@ _THRESHOLD = 1e-3
     "input_shapes",
     multiple=True,
     metavar="BLOB=N,C,H,W",
-    callback=_shapes,
+    callback=shapes,
     help="Shape of an input, instead of what the net says. Repeatable.",
 )
 @click.option(
@@ -197,11 +197,11 @@ def _norms(found: Inspection) -> tuple[list[Column], list[list[str]]]:
     columns = [
         Column("statistics of", flexible=True),
         Column("factor", right=True),
-        Column("smallest variance", right=True),
+        Column("min variance", right=True),
         Column("gamma of", flexible=True),
         Column("channels", right=True),
         Column("dead", right=True),
-        Column(f"|gamma| < {found.threshold:g}", right=True),
+        Column(f"|gamma|<{found.threshold:g}", right=True),
     ]
     rows = [
         [

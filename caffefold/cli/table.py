@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _GAP = "  "
-_NARROWEST = 12
+_NARROWEST = 18  # below that, names say nothing; the line gets longer instead
 
 
 @dataclass(frozen=True, slots=True)

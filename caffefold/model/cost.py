@@ -184,6 +184,17 @@ def _norm_blobs(layer: Layer, bottoms: Sequence[Shape]) -> list[Dim]:
     return [channels, channels, 1]
 
 
+def _bn_blobs(layer: Layer, bottoms: Sequence[Shape]) -> list[Dim] | None:
+    """slope, bias, mean, variance of PSPNet; scale, shift of SegNet: told apart by their fields."""
+    params = layer.params("bn_param")
+    channels = _channels(first(bottoms), 1)
+    if any(params.has(name) for name in ("scale_filler", "shift_filler", "bn_mode")):
+        return [channels] * 2
+    if any(params.has(name) for name in ("slope_filler", "bias_filler", "momentum", "frozen")):
+        return [channels] * 4
+    return None
+
+
 def _scale_blobs(layer: Layer, bottoms: Sequence[Shape]) -> list[Dim]:
     """gamma, unless it is the second bottom; beta, with ``bias_term`` (scale_layer.cpp)."""
     is_scale = layer.type == "Scale"
@@ -328,8 +339,8 @@ _SIZES: Mapping[str, Callable[[Layer, Sequence[Shape]], list[Dim] | None]] = Map
         "Embed": _embed_blobs,
         **dict.fromkeys(("LSTM", "RNN"), _recurrent_blobs),
         "Parameter": _parameter_blobs,
-        # Forks disagree about how many blobs these have.
-        **dict.fromkeys(("BN", "LOCAL"), lambda layer, bottoms: None),
+        "BN": _bn_blobs,
+        "LOCAL": lambda layer, bottoms: None,
     }
 )
 _MACS: Mapping[str, Callable[[Layer, Sequence[Shape], Sequence[Shape]], Dim]] = MappingProxyType(

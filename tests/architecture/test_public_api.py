@@ -113,8 +113,8 @@ def test_names_work_in_any_order(run: Callable[[str], None], first: str, second:
     run(
         f"from caffefold import {first}, {second}\n"
         "import types\n"
-        "assert isinstance(convert, types.FunctionType), convert\n"
-        "assert isinstance(load, types.FunctionType), load"
+        f"assert isinstance({first}, types.FunctionType), {first}\n"
+        f"assert isinstance({second}, types.FunctionType), {second}"
     )
 
 

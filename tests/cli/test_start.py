@@ -53,7 +53,8 @@ def test_version(cli: Cli, flag: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("--version",), ("convert", "--help"), ("convert",)]
+    "arguments",
+    [("--help",), ("--version",), ("convert", "--help"), ("inspect", "--help"), ("convert",)],
 )
 def test_start_is_light(cli: Cli, arguments: tuple[str, ...]) -> None:
     """No numpy, no protobuf, no rich; a usage error does without them, too."""
