@@ -10,7 +10,8 @@ from math import prod
 from caffefold.conversion import load
 from caffefold.errors import InputError, UsageError
 from caffefold.formats import recognise
-from caffefold.formats.weights import LayerRecord, WeightsFile, open_current
+from caffefold.formats.snapshot import open_snapshot
+from caffefold.formats.weights import LayerRecord, WeightsFile
 from caffefold.inspection.result import BlobShape, Inspection, LayerRow
 from caffefold.model import fit, health
 from caffefold.model.cost import Totals, layer_costs, totals
@@ -62,7 +63,7 @@ def inspect(
     """
     path = os.fspath(net)
     if weights is None and not recognise.is_text(recognise.head_of(path, "net")):
-        with open_current(path) as file:
+        with open_snapshot(path) as file:
             return _weights_alone(file, threshold)
     with load(path, weights) as given:
         filled = FillPlaceholders(dict(values or {}), classes).run(given).net

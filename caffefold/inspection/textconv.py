@@ -18,9 +18,10 @@ from collections.abc import Iterator
 from math import prod
 
 from caffefold.formats import recognise, text_parse
-from caffefold.formats.blob import StoredBlob, chunks
+from caffefold.formats.blob import Blob, StoredBlob, chunks
+from caffefold.formats.snapshot import open_snapshot
 from caffefold.formats.text import Field, ListValue, Message, quote, unquote
-from caffefold.formats.weights import WeightsFile, open_current
+from caffefold.formats.weights import WeightsFile
 
 PathLike = str | os.PathLike[str]
 _TYPES = {"<f2": "float16", "<f4": "float32", "<f8": "float64"}
@@ -38,7 +39,7 @@ def textconv(path: PathLike) -> Iterator[str]:
         recognise.expect_prototxt(name)
         yield from _fields(text_parse.read(name).fields, "")
     else:
-        with open_current(name) as weights:
+        with open_snapshot(name) as weights:
             yield from _weights(weights)
 
 
@@ -68,12 +69,14 @@ def _weights(weights: WeightsFile) -> Iterator[str]:
             yield f"  blob {i}: {shape} {_type(blob)} sha256:{digest(blob)}"
 
 
-def _type(blob: StoredBlob) -> str:
+def _type(blob: Blob) -> str:
+    if not isinstance(blob, StoredBlob):  # of an HDF5 file
+        return str(blob.read(0, 0).dtype)
     kinds = {_TYPES[piece.dtype] for piece in blob.pieces}
     return "+".join(sorted(kinds)) if kinds and prod(blob.shape) else "empty"
 
 
-def digest(blob: StoredBlob) -> str:
+def digest(blob: Blob) -> str:
     """128 bits of the SHA-256 of a blob's numbers, as float32 (float64 where stored so)."""
     found = hashlib.sha256()
     for numbers in chunks(blob):
