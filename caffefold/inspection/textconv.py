@@ -70,10 +70,12 @@ def _weights(weights: WeightsFile) -> Iterator[str]:
 
 
 def _type(blob: Blob) -> str:
-    if not isinstance(blob, StoredBlob):  # of an HDF5 file
-        return str(blob.read(0, 0).dtype)
-    kinds = {_TYPES[piece.dtype] for piece in blob.pieces}
-    return "+".join(sorted(kinds)) if kinds and prod(blob.shape) else "empty"
+    """The type the numbers are stored in."""
+    if not prod(blob.shape):
+        return "empty"
+    if isinstance(blob, StoredBlob):
+        return "+".join(sorted({_TYPES[piece.dtype] for piece in blob.pieces}))
+    return str(blob.read(0, 1).dtype)
 
 
 def digest(blob: Blob) -> str:

@@ -157,9 +157,10 @@ def _blobs(layer: Layer, bottoms: Sequence[Shape]) -> list[Dim] | None:
     if rule is None:
         return [] if is_known(layer) else None
     try:
-        return rule(layer, bottoms)
+        found = rule(layer, bottoms)
     except TextError:  # a placeholder, or a missing number: infer reports it
         return None
+    return None if any(count is not None and count < 0 for count in found or ()) else found
 
 
 def _convolution_blobs(layer: Layer, bottoms: Sequence[Shape]) -> list[Dim]:

@@ -24,7 +24,15 @@ ELEMENTWISE = frozenset(
     # Forks
     | {"ReLU6", "ReLU1", "SeLu", "SELU", "SeLuDropout", "Mish", "HardSwish", "HSwish", "Hswish"}
     | {"HardSigmoid", "HSigmoid", "Hsigmoid", "GELU", "LeakyReLU", "RReLU", "Noise", "L2Normalize"}
-    | {"L2Norm", "LRNRistretto", "Permutation", "Quantize", "Dequantize", "GaussianNoise"}
+    | {
+        "L2Norm",
+        "LRNRistretto",
+        "Permutation",
+        "Quantize",
+        "Dequantize",
+        "GaussianNoise",
+        "Reverse",
+    }
 )
 CONVOLUTIONS = frozenset(
     {"Convolution", "DepthwiseConvolution", "ConvolutionDepthwise", "DepthwiseConv"}
@@ -53,6 +61,7 @@ _TABLE: Mapping[str, Rule] = MappingProxyType(
         "Reshape": wiring.reshape,
         "Flatten": wiring.flatten,
         "Permute": wiring.permute,
+        "Transpose": wiring.transpose,
         "Crop": wiring.crop,
         "Tile": wiring.tile,
         "Reduction": wiring.reduction,
@@ -89,6 +98,9 @@ _TABLE: Mapping[str, Rule] = MappingProxyType(
         **dict.fromkeys(("Silence", "HDF5Output"), elementwise.nothing),
     }
 )
+
+TYPES = frozenset(_TABLE)
+"""The layer types with a rule of their own; losses and data layers of any name have one, too."""
 
 
 def rule(layer: Layer) -> Rule:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+from caffefold.formats.text import Message, Scalar
 from caffefold.model.net import Layer
+from caffefold.model.params import parse_int
 from caffefold.model.shape import (
     Dim,
     Known,
@@ -164,6 +166,23 @@ def permute(layer: Layer) -> Step:
             canonical(layer, axis, len(shape), field="order")
         rest = [axis for axis in range(len(shape)) if axis not in order]
         return [tuple(shape[axis] for axis in (*order, *rest))]
+
+    return step
+
+
+def transpose(layer: Layer) -> Step:
+    """Transpose of OCR forks: the new order of all axes."""
+    message = layer.body.message("transpose_param") or Message(())
+    values = [value.raw for value in message.all("dim") if isinstance(value, Scalar)]
+    order = [number for raw in values if (number := parse_int(raw)) is not None]
+
+    def step(bottoms: Sequence[Shape]) -> list[Shape]:
+        shape = first(bottoms)
+        if shape is None:
+            return [None]
+        if sorted(order) != list(range(len(shape))):
+            raise layer.error(f"dim {order} is no order of the {len(shape)} axes of its input")
+        return [tuple(shape[axis] for axis in order)]
 
     return step
 

@@ -13,8 +13,8 @@ from caffefold.errors import TextError
 from caffefold.model import graph
 from caffefold.model.extent import legacy_shapes
 from caffefold.model.graph import OUTSIDE, Graph, Version
-from caffefold.model.net import Net
-from caffefold.model.shape import Known, Shape
+from caffefold.model.net import Layer, Net
+from caffefold.model.shape import Known, Shape, show
 from caffefold.model.shape_rules import prepare
 from caffefold.model.shape_sources import dims
 
@@ -103,7 +103,8 @@ def infer(net: Net, inputs: Mapping[str, Sequence[int | None]] | None = None) ->
         )
         reads.append(bottoms)
         try:
-            tops: Sequence[Shape] = prepare(layer)(bottoms)
+            tops: Sequence[Shape] = prepare(layer)(bottoms) if layer.tops else ()
+            _refuse_empty(layer, tops)
         except TextError as problem:
             problems.append(problem)
             tops = ()
@@ -111,6 +112,12 @@ def infer(net: Net, inputs: Mapping[str, Sequence[int | None]] | None = None) ->
             made = tops[j] if j < len(tops) else None
             found[version_made] = made if layer.bottoms else given.get(layer.tops[j], made)
     return Shapes(wiring, tuple(found), tuple(reads), loose, tuple(problems))
+
+
+def _refuse_empty(layer: Layer, tops: Sequence[Shape]) -> None:
+    for top in tops:
+        if top is not None and any(dim is not None and dim < 1 for dim in top):
+            raise layer.error(f"its output would be empty: {show(top)}")
 
 
 def check(net: Net, inputs: Mapping[str, Sequence[int | None]] | None = None) -> Shapes:

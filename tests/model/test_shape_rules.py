@@ -160,6 +160,7 @@ ONE_TOP: list[tuple[str, str, tuple[Known, ...], Shape]] = [
     ("Flatten", "axis: 1 end_axis: -2", (PICTURE,), (2, 72, 11)),
     ("Permute", "order: 0 order: 2 order: 3 order: 1", (PICTURE,), (2, 9, 11, 8)),
     ("Permute", "order: 3", (PICTURE,), (11, 2, 8, 9)),
+    ("Transpose", "dim: 3 dim: 2 dim: 0 dim: 1", (PICTURE,), (11, 9, 2, 8)),
     ("Crop", "offset: 2", (PICTURE, (1, 1, 5, 6)), (2, 8, 5, 6)),
     ("Crop", "axis: 1 offset: [1, 2, 3]", (PICTURE, (1, 4, 5, 6)), (2, 4, 5, 6)),
     ("Tile", "axis: -1 tiles: 3", (PICTURE,), (2, 8, 9, 33)),
@@ -329,6 +330,8 @@ ERRORS = [
     ),
     ("Crop", "offset: 6", (PICTURE, (1, 1, 5, 5)), "5 with offset 6 does not lie"),
     ("Reorg", "stride: 2", (PICTURE,), "9 can not be divided by 2"),
+    ("Tile", "tiles: 0", (PICTURE,), "its output would be empty: 2x0x9x11"),
+    ("Transpose", "dim: [1, 0]", (PICTURE,), "dim [1, 0] is no order of the 4 axes"),
     ("ShuffleChannel", "group: 3", (PICTURE,), "8 channels in 3 groups"),
     ("Scale", "", (PICTURE, (7,)), "axis 0: 8 and 7"),
     (
