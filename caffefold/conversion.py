@@ -21,11 +21,14 @@ from caffefold.formats.weights_writer import NewLayer, write_weights
 from caffefold.model import fit, graph
 from caffefold.model.net import Layer, Net
 from caffefold.report import ConvertReport, FileSize
-from caffefold.rewrite import base, inputs, pipeline, placeholders
+from caffefold.rewrite import base, pipeline, placeholders
 from caffefold.rewrite.base import Change, Step
 from caffefold.rewrite.detection import DetectionOptions
+from caffefold.rewrite.headoptions import HeadOptions
+from caffefold.rewrite.input_shape import ShapeOptions
 from caffefold.rewrite.phase import State
 from caffefold.rewrite.pipeline import Options
+from caffefold.rewrite.preprocessing import comment, preprocessing
 
 PathLike = str | os.PathLike[str]
 SUFFIXES = (".prototxt", ".caffemodel", ".report.json")
@@ -52,13 +55,18 @@ def load(prototxt: PathLike, caffemodel: PathLike | None = None) -> Net:
 
 def convert(
     prototxt: PathLike,
-    caffemodel: PathLike,
+    caffemodel: PathLike | None,
     output: PathLike,
     *,
     classes: int | None = None,
     values: Mapping[str, str] | None = None,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    batch: int | None = None,
+    input_style: str = "",
     detection: DetectionOptions | None = None,
+    heads: Mapping[str, str] | None = None,
+    prob_name: str = "",
+    outputs: Iterable[str] = (),
     phase: str = "TEST",
     level: int = 0,
     stages: Iterable[str] = (),
@@ -72,12 +80,20 @@ def convert(
 
     Args:
         prototxt: the train, train_val or deploy prototxt; templates are fine.
-        caffemodel: the snapshot; it must belong to the prototxt.
+        caffemodel: the snapshot; it must belong to the prototxt. None: only the structure is
+            converted, nothing is folded and no caffemodel is written.
         output: prefix of the results: ``PREFIX.prototxt``, ``.caffemodel``, ``.report.json``.
         classes: number of classes for ``clsNx`` placeholders; else taken from the weights.
         values: values of other placeholders, by name.
         input_shapes: shapes of inputs by blob, such as ``{"data": (1, 3, 300, 300)}``.
+        batch: size of the first axis of the inputs; 1 when not given.
+        input_style: ``"layer"``: Input layers; ``"legacy"``: ``input:`` fields; ``""``: inputs made
+            of data layers are Input layers, others stay as they are.
         detection: thresholds of the DetectionOutput that replaces a MultiBoxLoss.
+        heads: type of the layer that takes a loss's place, by the loss layer's name (``"*"``: every
+            loss); ``"none"`` leaves the prediction as the output.
+        prob_name: name of the probability layer and its blob, instead of ``prob``.
+        outputs: blobs that shall be the outputs; none: what the losses predict.
         phase: what include and exclude rules are matched against, TEST or TRAIN;
         level: their level;
         stages: the stages that are on.
@@ -97,43 +113,47 @@ def convert(
         ProofError: the written pair does not compute the same; nothing was put in place.
         UsageError: an option contradicts the files.
     """
-    sources = (Path(prototxt), Path(caffemodel))
+    sources = (Path(prototxt), *([] if caffemodel is None else [Path(caffemodel)]))
     options = Options(
         classes=classes,
         values=dict(values or {}),
-        input_shapes=dict(input_shapes or {}),
+        shapes=ShapeOptions(dict(input_shapes or {}), batch),
+        input_style=input_style,
         state=State(phase, level, frozenset(stages)),
         fold=fold,
         collapse=collapse,
         keep=tuple(keep),
         unshare=unshare,
-        detection=detection or DetectionOptions(),
+        heads=HeadOptions(detection, prob_name, dict(heads or {}), tuple(outputs)),
     )
     recognise.expect_prototxt(sources[0])
-    recognise.expect_caffemodel(sources[1])
+    if caffemodel is not None:
+        recognise.expect_caffemodel(sources[1])
     targets = _targets(Path(output), sources, force)
     with load(*sources) as net, Staging() as staging:
         _reject_unfit(net)
         if targets[0].exists() and targets[0].samefile(net.document.path):  # named by a solver
             raise OutputError(f"{targets[0]}: this is an input; choose another output prefix")
-        deploy, preprocessing, steps = _to_deploy(net, options)
-        folded, fold_steps = base.run(pipeline.fold_passes(options), deploy)
+        deploy, known, steps = _to_deploy(net, options)
+        folded, fold_steps = base.run(pipeline.fold_passes(options, caffemodel is not None), deploy)
         steps += fold_steps
-        result = _with_comment(folded, _comment(preprocessing))
+        result = _with_comment(folded, comment(known))
         text = staging.write(targets[0], result.to_document().encode())
-        with staging.open(targets[1]) as out:
-            assert net.weights is not None
-            write_weights(out, net.weights, _new_layers(net, folded))
-        proof = _prove(deploy, text, staging.path_of(targets[1]), fold_steps)
+        if net.weights is not None:
+            with staging.open(targets[1]) as out:
+                write_weights(out, net.weights, _new_layers(net, folded))
+        written = targets[:1] if net.weights is None else targets[:2]
+        proof = _prove(deploy, text, [staging.path_of(t) for t in written[1:]], fold_steps)
         report = ConvertReport(
             net=net.name,
             inputs=tuple(FileSize(str(p), p.stat().st_size) for p in sources),
-            outputs=tuple(FileSize(str(t), staging.path_of(t).stat().st_size) for t in targets[:2]),
+            outputs=tuple(FileSize(str(t), staging.path_of(t).stat().st_size) for t in written),
             layers_before=len(net.layers),
             layers_after=len(folded.layers),
             passes=steps,
             proof=proof,
-            preprocessing=preprocessing,
+            preprocessing=known,
+            weights=net.weights is not None,
             warnings=(
                 *net.notes,
                 *(w for step in steps for w in step.warnings),
@@ -150,20 +170,22 @@ def _to_deploy(
 ) -> tuple[Net, tuple[dict[str, Any], ...], tuple[Step, ...]]:
     """The deploy net, not yet folded; what the data layers knew; what the passes did."""
     net, steps = base.run(pipeline.view_passes(options), net)
-    fit.check_related(net)
+    if net.weights is not None:
+        fit.check_related(net)
     deploy, more = base.run(pipeline.deploy_passes(net, options), net)
-    preprocessing = inputs.preprocessing(net, deploy)
+    known = preprocessing(net, deploy)
     if not any(layer.bottoms for layer in deploy.layers):
         raise ModelError(f"{net.document.path}: nothing is left of this net once training is gone")
     placeholders.check(deploy)
     graph.validate(deploy)
-    fit.check(deploy)
-    return deploy, preprocessing, steps + more
+    if net.weights is not None:
+        fit.check(deploy)
+    return deploy, known, steps + more
 
 
-def _prove(deploy: Net, text: Path, weights: Path, steps: tuple[Step, ...]) -> Proof:
+def _prove(deploy: Net, text: Path, weights: list[Path], steps: tuple[Step, ...]) -> Proof:
     folds: list[Change] = [change for step in steps for change in step.changes]
-    with load(text, weights) as written:
+    with load(text, *weights) as written:
         return prove(deploy, written, folds)
 
 
@@ -181,7 +203,8 @@ def _new_layers(net: Net, result: Net) -> dict[str, NewLayer | None]:
 
 def _strangers(net: Net) -> tuple[str, ...]:
     """A warning for each layer with weights that the prototxt does not name."""
-    assert net.weights is not None
+    if net.weights is None:
+        return ()
     known = {layer.name for layer in net.layers}
     return tuple(
         f"layer '{record.name}': in the caffemodel but not in the prototxt; carried along unchanged"
@@ -259,27 +282,6 @@ def _targets(output: Path, sources: tuple[Path, ...], force: bool) -> tuple[Path
     except OSError as error:
         raise output_error(output, error) from None
     return targets
-
-
-def _comment(preprocessing: tuple[dict[str, Any], ...]) -> str:
-    """What the training net did to its images, as comment lines for the deploy prototxt."""
-    lines = []
-    for item in preprocessing:
-        known = dict(item)
-        steps = []
-        if "height" in known:
-            how = "crop" if "crop_size" in known else "resize"
-            steps.append(f"{how} to {known['height']}x{known['width']} (height x width)")
-        if "mean_file" in known:
-            steps.append(f"subtract the mean of {known['mean_file']}")
-        if "mean_value" in known:
-            steps.append("subtract mean " + ", ".join(f"{v:g}" for v in known["mean_value"]))
-        if "scale" in known:
-            steps.append(f"multiply by {known['scale']:g}")
-        if steps:
-            order = f"{known['color_order']} pixels"
-            lines.append(f"# Input '{known['blob']}': {order}, {', then '.join(steps)}.\n")
-    return "".join(lines)
 
 
 def _with_comment(net: Net, comment: str) -> Net:

@@ -35,6 +35,8 @@ class ConvertReport:
     proof: Proof
     preprocessing: tuple[dict[str, Any], ...]
     warnings: tuple[str, ...]
+    weights: bool = True
+    """Whether there were weights; without, only the structure was converted."""
 
     @property
     def skips(self) -> tuple[Skip, ...]:
@@ -54,6 +56,7 @@ class ConvertReport:
             "net": self.net,
             "inputs": [asdict(item) for item in self.inputs],
             "outputs": [asdict(item) for item in self.outputs],
+            "weights": self.weights,
             "layers": {"before": self.layers_before, "after": self.layers_after},
             "preprocessing": list(self.preprocessing),
             "passes": [asdict(step) for step in self.passes],
