@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,7 @@ def convert(
                 *net.notes,
                 *(w for step in steps for w in step.warnings),
                 *_strangers(net),
+                *_idle(net, options),
             ),
         )
         staging.write(targets[2], report.to_json().encode("utf-8", "backslashreplace"))
@@ -210,6 +212,16 @@ def _strangers(net: Net) -> tuple[str, ...]:
         f"layer '{record.name}': in the caffemodel but not in the prototxt; carried along unchanged"
         for record in net.weights.layers
         if record.blobs and record.name not in known
+    )
+
+
+def _idle(net: Net, options: Options) -> tuple[str, ...]:
+    """A warning for each pattern of layers to leave alone that fits none."""
+    names = [layer.name for layer in net.layers]
+    return tuple(
+        f"--keep {pattern}: no effect; no layer has such a name"
+        for pattern in options.keep
+        if not any(fnmatchcase(name, pattern) for name in names)
     )
 
 

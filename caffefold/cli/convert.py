@@ -9,6 +9,8 @@ import click
 from caffefold.cli.console import Console, counted, size
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from caffefold.report import ConvertReport
 
 _SHOWN = 8
@@ -17,6 +19,7 @@ _TOLD = {
     "unpair": "heads",
     "heads": "heads",
     "inputs": "inputs",
+    "sequences": "inputs",
 }
 
 
@@ -270,9 +273,8 @@ def _summary(console: Console, report: ConvertReport) -> None:
     """One screen: what went in, what was folded, what was left and why, the proof, the files."""
     before, after = report.layers_before, report.layers_after
     console.row("net", f"{report.net or '(no name)'}: {counted(before, 'layer')} -> {after}")
-    for step in report.passes:
-        for change in step.changes if step.name in _TOLD else ():
-            console.row(_TOLD[step.name], _subject(change.removed) + change.detail)
+    for label, value in _told(report):
+        console.row(label, value)
     absorbed = sum(len(chain) for _, chain in report.folded())
     if report.weights:
         console.row("folded", f"{counted(absorbed, 'layer')} into {len(report.proof.folds)}")
@@ -294,7 +296,20 @@ def _summary(console: Console, report: ConvertReport) -> None:
     console.row("wrote", report.outputs[0].path.removesuffix("prototxt") + "report.json")
 
 
-def _subject(names: tuple[str, ...]) -> str:
+def _told(report: ConvertReport) -> Iterator[tuple[str, str]]:
+    """What became of templates, losses and inputs; what became of several layers alike, once."""
+    for step in report.passes:
+        if step.name not in _TOLD:
+            continue
+        alike: dict[str, list[str]] = {}
+        for change in step.changes:
+            about = change.removed or (change.modified if step.name == "sequences" else ())
+            alike.setdefault(change.detail, []).extend(about)
+        for detail, names in alike.items():
+            yield _TOLD[step.name], _subject(names) + detail
+
+
+def _subject(names: list[str]) -> str:
     """The layers a change is about, the first few by name."""
     if not names:
         return ""

@@ -29,9 +29,9 @@ def auxiliary(roles: Roles, state: State) -> Mapping[int, str]:
     for key, members in groups.items():
         if not key[1]:
             continue  # compares with nothing the data set says: no group
-        heaviest = max(members, key=lambda p: loss_weight(layers[p]))
-        main = layers[heaviest]
         in_both = [p for p in members if included(layers[p], state)]
+        heaviest = max(members, key=lambda p: (loss_weight(layers[p]), p in in_both))
+        main = layers[heaviest]
         for position in members:
             if _same_prediction(roles, position, heaviest):
                 continue

@@ -15,7 +15,7 @@ from caffefold.rewrite.headoptions import ALL, KINDS, NONE, HeadOptions
 from caffefold.rewrite.kinds import is_loss, probability_of
 from caffefold.rewrite.newlayer import free_name, new_layer
 from caffefold.rewrite.roles import Roles
-from caffefold.rewrite.twins import without_twins
+from caffefold.rewrite.twins import same_function, without_twins
 
 _SCORE = re.compile(r"(.+)_score(_reshape)?$")  # cls_score -> cls_prob, as the R-CNN family has it
 # Losses without a head whose bottom is a result as it stands; for others a note says so.
@@ -36,6 +36,8 @@ class Head:
     notes: tuple[str, ...] = ()
     there: bool = False
     """Whether the net has the head already."""
+    twin: bool = False
+    """Whether another loss predicts with the same function."""
 
 
 class HeadMaker:
@@ -47,6 +49,7 @@ class HeadMaker:
         self.detection = options.detection or DetectionOptions()
         self.going = roles.training
         self.taken: list[Layer] = []
+        self.predicted: list[int] = []
         self.made: dict[tuple[int, str], tuple[str, ...]] = {}
         self.used: set[str] = set()
         layers = roles.net.layers
@@ -93,6 +96,10 @@ class HeadMaker:
             blobs = [layer.bottoms[0]]
         if not blobs:
             return Head((), ())
+        for earlier in self.predicted:
+            if same_function(self.roles, earlier, versions[0]):
+                return Head((), (), tuple(blobs), twin=True)
+        self.predicted.append(versions[0])
         reads_it = versions[0] == self.roles.wiring.reads[position][0]
         own = probability_of(layer)
         kind = kind or (own if reads_it else "")

@@ -58,6 +58,7 @@ class ConvertHeads:
                 dropped.update(layer.bottoms)
                 continue
             new[position] = ()
+            dropped.update(wiring.versions[v].blob for v in found.scores_of(position))
             if position in helpers:
                 dropped.update(wiring.versions[v].blob for v in found.predictions(position))
                 detail = f"{layer.type} -> nothing ({helpers[position]})"
@@ -94,6 +95,8 @@ def _shown(head: Head) -> str:
         return kinds
     if head.there:
         return f"'{', '.join(head.outputs)}', which the net computes already"
+    if head.twin:
+        return "nothing, another loss predicts with the same shared weights"
     kind = "output " if len(head.outputs) < 2 else "outputs "
     return kind + ", ".join(head.outputs) if head.outputs else "nothing, it predicts nothing"
 

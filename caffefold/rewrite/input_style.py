@@ -23,6 +23,15 @@ def shape_field(name: str, shape: tuple[int, ...], indent: str) -> Field:
     return block(name, [scalar("dim", str(d), indent + "  ") for d in shape], indent)
 
 
+def input_shapes(net: Net) -> dict[str, tuple[int, ...]]:
+    """The shapes of all inputs by blob, however they are written; () where there is none."""
+    shapes = {name: legacy_shapes(net).get(name, ()) for name in net.legacy_inputs}
+    for layer in net.layers:
+        if layer.type == "Input":
+            shapes.update(_shapes(layer))
+    return shapes
+
+
 def with_inputs(
     net: Net, options: ShapeOptions, unread: frozenset[str], made: frozenset[str]
 ) -> tuple[Net, list[str]]:

@@ -16,6 +16,7 @@ from caffefold.rewrite.inputs import ConvertInputs
 from caffefold.rewrite.kinds import is_data, is_loss
 from caffefold.rewrite.phase import SelectPhase, State
 from caffefold.rewrite.placeholders import FillPlaceholders
+from caffefold.rewrite.sequences import FitSequences
 from caffefold.rewrite.strip import Strip
 from caffefold.rewrite.tidy import Tidy
 from caffefold.rewrite.unpair import Unpair
@@ -61,6 +62,8 @@ def deploy_passes(net: Net, options: Options) -> tuple[Pass, ...]:
         # Heads before inputs: only then is it known whether labels are still read.
         ConvertHeads(options.heads, options.state),
         ConvertInputs(options.shapes, options.input_style, is_training_net(net)),
+        # Only now is it known how many images come in.
+        FitSequences(),
         # Last, because the passes before read include rules, transform_param and loss_param.
         Strip(is_training_net(net)),
     )

@@ -9,6 +9,7 @@ from typing import Any
 from caffefold.model.net import Layer, Net
 from caffefold.rewrite import image
 from caffefold.rewrite.image import is_image_layer
+from caffefold.rewrite.input_style import input_shapes
 from caffefold.rewrite.kinds import is_data
 from caffefold.rewrite.meanfile import channel_means, find
 
@@ -18,26 +19,13 @@ def preprocessing(net: Net, deploy: Net) -> tuple[dict[str, Any], ...]:
 
     ``deploy`` tells how many channels the images have, and whether they are read at all.
     """
-    shapes = _input_shapes(deploy)
+    shapes = input_shapes(deploy)
     found = []
     for layer in net.layers:
         if is_data(layer) and is_image_layer(layer):
             for blob in _inputs_of(net, layer, shapes):
                 found.append(_preprocessing(net, layer, blob, shapes[blob]))
     return tuple(found)
-
-
-def _input_shapes(deploy: Net) -> dict[str, tuple[int, ...]]:
-    from caffefold.model.extent import legacy_shapes
-
-    shapes = legacy_shapes(deploy)
-    for layer in deploy.layers:
-        if layer.type == "Input":
-            params = layer.params("input_param")
-            known = [params.nested("shape", m).integers("dim") for m in params.messages("shape")]
-            for j, top in enumerate(layer.tops):
-                shapes[top] = known[min(j, len(known) - 1)] if known else ()
-    return shapes
 
 
 def _inputs_of(net: Net, layer: Layer, shapes: dict[str, tuple[int, ...]]) -> list[str]:

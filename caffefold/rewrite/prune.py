@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from caffefold.model import graph
 from caffefold.model.graph import OUTSIDE, Graph
 from caffefold.model.net import Layer, Net
+from caffefold.rewrite.kinds import is_data
 
 
 def prune(net: Net, wanted: Iterable[str]) -> tuple[Net, tuple[str, ...]]:
@@ -47,6 +48,17 @@ def _quieter(net: Net, position: int, wiring: Graph, needed: set[int]) -> tuple[
         if read < 0 or set(wiring.versions[read].readers) != {position}:
             continue
         producer = wiring.versions[read].producer
-        if producer in needed and net.layers[producer].bottoms:
+        if producer in needed and not _of_data(net, wiring, producer):
             bottoms.append(name)
     return (layer.with_wiring(tuple(bottoms), ()),) if bottoms else ()
+
+
+def _of_data(net: Net, wiring: Graph, position: int) -> bool:
+    """Whether a layer reads a data set, or cuts what a data layer reads: the inputs pass sees to
+    what nobody reads of that."""
+    layer = net.layers[position]
+    if layer.type == "Slice":
+        read = wiring.reads[position][0]
+        maker = wiring.versions[read].producer if read >= 0 else OUTSIDE
+        return maker != OUTSIDE and is_data(net.layers[maker])
+    return not layer.bottoms

@@ -13,8 +13,8 @@ import re
 from dataclasses import dataclass
 
 from caffefold.model.graph import OUTSIDE, Graph
-from caffefold.model.net import Layer, Net
-from caffefold.rewrite.kinds import is_learned, is_loss, is_measure, is_recurrent
+from caffefold.model.net import Net
+from caffefold.rewrite.kinds import is_dummy, is_learned, is_loss, is_measure, is_recurrent
 
 _LABEL_NAME = re.compile(r"(^|.*[_\-/.])(labels?|gt|truth|targets?)([_\-/.\d].*)?$", re.IGNORECASE)
 
@@ -65,12 +65,20 @@ class Roles:
         maker = self.wiring.versions[version].producer
         if self.net.layers[margin].type == "Eltwise" or maker == OUTSIDE:
             return version
+        if is_loss(self.net.layers[margin]) or is_measure(self.net.layers[margin]):
+            return version
         layer = self.net.layers[maker]
         only = set(self.wiring.versions[version].readers) <= self.training
         if layer.type == "InnerProduct" and only and self.reads_label(margin):
             before = self.wiring.reads[maker][0]
             return before if before >= 0 and before not in self.pure else version
         return version
+
+    def scores_of(self, position: int) -> tuple[int, ...]:
+        """What a margin layer reads that is no result: scores of the training classes."""
+        reads = self.wiring.reads[position]
+        learned = [v for v in reads if v >= 0 and v not in self.pure and not self.trained_only(v)]
+        return tuple(v for v in learned if self._feature(position, v) != v)
 
     def reads_label(self, position: int) -> bool:
         """Whether the layer itself reads a label."""
@@ -159,13 +167,21 @@ def _is_mask(
     says (pose nets mask people without annotation)."""
     if net.layers[position].type != "Eltwise":
         return False
-    masks = [v for v in wiring.reads[position] if v in pure]
+    masks = [
+        v
+        for v in wiring.reads[position]
+        if v in pure and not _is_constant(net, wiring.versions[v].producer)
+    ]
     if not masks or len(masks) == len(wiring.reads[position]):
         return False
     if any(_feeds(net, wiring, pure, v, set()) for v in masks):
         return False
     readers = {r for v in wiring.writes[position] for r in wiring.versions[v].readers}
     return bool(readers) and readers <= training
+
+
+def _is_constant(net: Net, producer: int) -> bool:
+    return producer != OUTSIDE and is_dummy(net.layers[producer])
 
 
 def ancestors(wiring: Graph, version: int) -> set[int]:
@@ -178,13 +194,3 @@ def ancestors(wiring: Graph, version: int) -> set[int]:
             found.add(producer)
             queue += [v for v in wiring.reads[producer] if v >= 0]
     return found
-
-
-def shared_names(layers: tuple[Layer, ...], positions: set[int]) -> frozenset[str]:
-    """Names of the weights that the layers at ``positions`` share with others."""
-    return frozenset(
-        param.body.string("name")
-        for position in positions
-        for param in layers[position].body.fields
-        if param.name == "param" and param.body.string("name")
-    )

@@ -10,7 +10,10 @@ Result  what the Slice cut is the output
 from __future__ import annotations
 
 from caffefold.model.graph import OUTSIDE
-from caffefold.rewrite.roles import Roles, ancestors, shared_names
+from caffefold.model.net import Layer
+from caffefold.rewrite.kinds import is_learned
+from caffefold.rewrite.linear import PARAMETERS
+from caffefold.rewrite.roles import Roles, ancestors
 
 
 def without_twins(roles: Roles, versions: tuple[int, ...]) -> tuple[int, ...]:
@@ -18,17 +21,33 @@ def without_twins(roles: Roles, versions: tuple[int, ...]) -> tuple[int, ...]:
     whole = _uncut(roles, versions)
     if whole is not None:
         return (whole,)
-    if len(versions) < 2:
-        return versions
-    layers = roles.net.layers
     kept: list[int] = []
-    known: set[frozenset[str]] = set()
     for version in versions:
-        names = shared_names(layers, ancestors(roles.wiring, version))
-        if not names or names not in known:
+        if not any(same_function(roles, version, other) for other in kept):
             kept.append(version)
-        known.add(names)
     return tuple(kept)
+
+
+def same_function(roles: Roles, one: int, other: int) -> bool:
+    """Whether two blobs are computed by different layers that share all their weights."""
+    first, second = (ancestors(roles.wiring, version) for version in (one, other))
+    layers = roles.net.layers
+    if any(is_learned(layers[i]) for i in first & second):
+        return False  # one image behind both: levels of a pyramid with one head
+    mine, theirs = (_shared([layers[i] for i in own]) for own in (first - second, second - first))
+    return bool(mine) and mine == theirs
+
+
+def _shared(layers: list[Layer]) -> list[tuple[str, ...]] | None:
+    """The names of the weights of every linear layer; None when one has weights of its own."""
+    found = []
+    for layer in layers:
+        if layer.type in PARAMETERS:
+            params = [f.body.string("name") for f in layer.body.fields if f.name == "param"]
+            if not params or not params[0]:
+                return None
+            found.append(tuple(params))
+    return sorted(found)
 
 
 def _uncut(roles: Roles, versions: tuple[int, ...]) -> int | None:

@@ -52,7 +52,7 @@ def _params(loss: Layer, wanted: str) -> Message:
     if found is None:
         messages = (f.body for f in loss.body.fields if f.name.endswith("_param"))
         found = next((m for m in messages if m.last("biases") is not None), None)
-    if found is None:
+    if found is None or found.last("biases") is None:
         raise loss.error("it has no anchors (biases); the detection layer needs them")
     return found
 

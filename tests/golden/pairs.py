@@ -18,8 +18,8 @@ from typing import Any
 import caffefold
 from caffefold._proto import caffe_pb2
 from caffefold.formats.text import Field, ListValue, Message, Scalar, unquote
-from caffefold.model.extent import legacy_shapes
 from caffefold.model.net import Layer, Net
+from caffefold.rewrite.input_style import input_shapes
 from caffefold.rewrite.phase import SelectPhase
 from caffefold.rewrite.placeholders import FillPlaceholders
 
@@ -41,21 +41,9 @@ class Line:
     params: str
 
 
-def inputs(net: Net) -> dict[str, tuple[int, ...]]:
-    """The net's inputs and their shapes, however they are written."""
-    found = legacy_shapes(net)
-    for layer in net.layers:
-        if layer.type == "Input":
-            known = layer.params("input_param")
-            shapes = [known.nested("shape", m).integers("dim") for m in known.messages("shape")]
-            for j, top in enumerate(layer.tops):
-                found[top] = shapes[min(j, len(shapes) - 1)]
-    return found
-
-
 def _of_one(net: Net) -> dict[str, tuple[int, ...]]:
     """The inputs for one image: how many an author runs at once is taste."""
-    return {name: dims[1:] for name, dims in inputs(net).items()}
+    return {name: dims[1:] for name, dims in input_shapes(net).items()}
 
 
 def lines(net: Net) -> list[Line]:
@@ -189,9 +177,9 @@ def differences(folder: Path, *, prototxt: str = "train.prototxt") -> tuple[list
                 break
             except caffefold.UsageError as error:
                 blob = str(error).rpartition("--input-shape ")[2].partition("=")[0]
-                if blob in given or blob not in inputs(author):
+                if blob in given or blob not in input_shapes(author):
                     raise
-                given[blob] = inputs(author)[blob]
+                given[blob] = input_shapes(author)[blob]
         made = caffefold.load(f"{prefix}.prototxt")
     return compare(made, author), made
 
