@@ -3,9 +3,9 @@
 Given   loss1 (weight 0.3), loss2 (weight 0.3), loss3 (weight 1), all against the same label
 Result  loss1 and loss2 are auxiliary: GoogLeNet's side classifiers
 
-Three signals are taken for safe: a loss of the same kind against the same labels that weighs more;
-one that TEST has as well while this one is for TRAIN only; and a loss that shapes a feature
-(CenterLoss), behind which a classifier of the training classes is no result.
+Taken for safe signals are: a loss of the same kind against the same labels that weighs more; one
+that TEST has as well while this one is for TRAIN only; a loss that shapes a feature (CenterLoss),
+behind which a classifier of the training classes is no result; a detector that refines the boxes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def auxiliary(roles: Roles, state: State) -> Mapping[int, str]:
                 )
             elif in_both and position not in in_both:
                 found[position] = f"auxiliary: in TRAIN only, '{layers[in_both[0]].name}' is not"
-    return {**found, **_behind_features(roles)}
+    return {**found, **_behind_features(roles), **_refined(roles)}
 
 
 def _key(roles: Roles, position: int) -> tuple[object, ...]:
@@ -82,4 +82,16 @@ def _behind_features(roles: Roles) -> Mapping[int, str]:
             if features & behind:
                 name = layers[center].name
                 found[position] = f"classes of the training set, behind the feature of '{name}'"
+    return found
+
+
+def _refined(roles: Roles) -> Mapping[int, str]:
+    """Detection losses whose boxes another one refines (RefineDet: they stand behind its label)."""
+    layers = roles.net.layers
+    detectors = [i for i, layer in enumerate(layers) if layer.type == "MultiBoxLoss"]
+    found = {}
+    for position in detectors:
+        for other in detectors:
+            if roles.wiring.reads[position][0] in roles.wiring.reads[other][4:]:
+                found[position] = f"auxiliary: '{layers[other].name}' refines its boxes"
     return found

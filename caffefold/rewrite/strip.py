@@ -19,6 +19,7 @@ RULE = "strip"
 _LAYER_FIELDS = frozenset(
     {"propagate_down", "loss_param", "loss_weight", "include", "exclude", "phase"}
     | {"transform_param", "blobs_lr", "weight_decay"}
+    | {"backward_type", "backward_math"}  # NVCaffe
 )
 _SHARING = frozenset({"name", "share_mode"})
 _SWITCHES = frozenset({"use_global_stats", "moving_average_fraction"})

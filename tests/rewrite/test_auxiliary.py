@@ -77,3 +77,24 @@ def test_a_branch_for_train_only_goes_with_its_loss() -> None:
     loss2 SoftmaxWithLoss fc label -> loss2 {train}
     """
     assert outline(deploy(text))[1:] == ["fc InnerProduct data -> fc", "prob Softmax fc -> prob"]
+
+
+def test_boxes_that_are_refined() -> None:
+    """RefineDet detects in two steps; only the second one's result counts."""
+    box = "multibox_loss_param { num_classes: 2 }"
+    text = f"""
+    data AnnotatedData -> data label {{ transform_param {{ crop_size: 8 force_color: true }} }}
+    arm_loc Convolution data -> arm_loc
+    arm_conf Convolution data -> arm_conf
+    prior PriorBox arm_loc data -> prior
+    flat Flatten arm_conf -> flat
+    odm_loc Convolution arm_loc -> odm_loc
+    odm_conf Convolution arm_loc -> odm_conf
+    arm_loss MultiBoxLoss arm_loc arm_conf prior label -> arm_loss {{ {box} }}
+    odm_loss MultiBoxLoss odm_loc odm_conf prior label flat arm_loc -> odm_loss {{ {box} }}
+    """
+    found = outline(deploy(text))
+    assert found[-1] == (
+        "detection_out DetectionOutput odm_loc odm_conf_flatten prior flat arm_loc -> detection_out"
+    )
+    assert [line for line in found if line.startswith("arm_conf_")] == []

@@ -120,7 +120,7 @@ def test_detection_copies_what_the_loss_knows() -> None:
     )
     options = DetectionOptions(0.3, 400, 200, 0.01)
     net = convert(SSD.replace("MORE", more), options)
-    assert [x.type for x in net.layers[2:]] == ["Sigmoid", "DetectionOutput"]
+    assert [x.type for x in net.layers[2:]] == ["Reshape", "Sigmoid", "Flatten", "DetectionOutput"]
     params = net.layers[-1].params("detection_output_param")
     assert not params.flag("share_location")
     assert params.integer("background_label_id") == 3

@@ -25,6 +25,7 @@ def body(fields: str, kind: str = "Convolution") -> str:
         "loss_weight: 0.5",
         "include {\n    phase: TEST\n  }",
         "phase: TRAIN",
+        "backward_type: FLOAT16",
         "transform_param {\n    scale: 2\n  }",
         "convolution_param {\n    weight_filler {\n      type: 'xavier'\n    }\n  }",
         "batch_norm_param {\n    use_global_stats: true\n    moving_average_fraction: 0.9\n  }",
