@@ -100,7 +100,9 @@ class HeadMaker:
             if same_function(self.roles, earlier, versions[0]):
                 return Head((), (), tuple(blobs), twin=True)
         self.predicted.append(versions[0])
-        reads_it = versions[0] == self.roles.wiring.reads[position][0]
+        reads_it = versions[0] == self.roles.wiring.reads[position][0] or self.roles.filtered(
+            position
+        )
         own = probability_of(layer)
         kind = kind or (own if reads_it else "")
         if not kind or kind == NONE:

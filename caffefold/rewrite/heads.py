@@ -45,7 +45,11 @@ class ConvertHeads:
         """
         wiring = graph.build(net)
         found = roles(net, wiring)
-        helpers = auxiliary(found, self.state)
+        helpers = {
+            position: why
+            for position, why in auxiliary(found, self.state).items()
+            if net.layers[position].name not in self.options.heads  # asked for, so wanted
+        }
         maker = HeadMaker(found, self.options, frozenset(helpers))
         new: dict[int, tuple[Layer, ...]] = {}
         changes: list[Change] = []

@@ -16,7 +16,7 @@ from caffefold.model.params import FALSE, TRUE, parse_float, parse_int
 
 # They read images with OpenCV in colour unless told otherwise (window_data_layer.cpp, io.cpp).
 _COLOUR = frozenset({"ImageData", "WindowData", "VideoData", "ImageSegData", "DenseImageData"})
-_SIZES = (("crop_height", "crop_width"), ("crop_h", "crop_w"))
+_SIZES = (("crop_height", "crop_width"), ("crop_h", "crop_w"), ("crop_size_y", "crop_size_x"))
 _NOT_IMAGES = frozenset({"HDF5Data", "Python", "DummyData"})
 
 

@@ -41,23 +41,26 @@ class Roles:
     def predictions(self, position: int) -> tuple[int, ...]:
         """What a training layer reads of the deploy net: learned versions, found backwards
         through other training layers where it does not read them itself."""
-        found: dict[int, None] = {}
-        for version in self.wiring.reads[position]:
-            if version < 0 or version in self.pure:
-                continue
-            if not self.trained_only(version):
-                found[version] = None
-        if found:
-            return tuple(found)
-        for version in self.wiring.reads[position]:
-            producer = self.wiring.versions[version].producer if version >= 0 else OUTSIDE
-            if producer == OUTSIDE or producer not in self.training:
-                continue
-            for behind in self.predictions(producer):
-                found[self._feature(producer, behind)] = None
-            if found:
-                return tuple(found)  # the first bottom is the prediction
-        return tuple(found)
+        found = self._direct(position)
+        queue = [] if found else [position]
+        seen = {position}
+        while queue and not found:
+            for version in self.wiring.reads[queue.pop(0)]:
+                producer = self.wiring.versions[version].producer if version >= 0 else OUTSIDE
+                if producer not in self.training or producer in seen:
+                    continue
+                seen.add(producer)
+                queue.append(producer)
+                behind = self._direct(producer)
+                found = tuple(dict.fromkeys(self._feature(producer, v) for v in behind))
+                if found:
+                    break  # the first bottom is the prediction
+        return found
+
+    def _direct(self, position: int) -> tuple[int, ...]:
+        """Learned versions that the deploy net has and the layer at ``position`` reads."""
+        reads = dict.fromkeys(self.wiring.reads[position])
+        return tuple(v for v in reads if v >= 0 and v not in self.pure and not self.trained_only(v))
 
     def _feature(self, margin: int, version: int) -> int:
         """Behind a margin on class scores, the feature: scores of the training classes serve
@@ -76,9 +79,13 @@ class Roles:
 
     def scores_of(self, position: int) -> tuple[int, ...]:
         """What a margin layer reads that is no result: scores of the training classes."""
-        reads = self.wiring.reads[position]
-        learned = [v for v in reads if v >= 0 and v not in self.pure and not self.trained_only(v)]
-        return tuple(v for v in learned if self._feature(position, v) != v)
+        return tuple(v for v in self._direct(position) if self._feature(position, v) != v)
+
+    def filtered(self, position: int) -> bool:
+        """Whether a loss compares two tops of one layer: pairs of prediction and label that a
+        layer in between has chosen (mtcnn's Python layers)."""
+        made = [self.wiring.versions[v].producer for v in self.wiring.reads[position][:2] if v >= 0]
+        return len(made) == 2 and made[0] == made[1] and made[0] in self.training
 
     def reads_label(self, position: int) -> bool:
         """Whether the layer itself reads a label."""
@@ -119,7 +126,7 @@ def _pure(net: Net, wiring: Graph) -> frozenset[int]:
 
 
 def _is_label(net: Net, wiring: Graph, pure: frozenset[int], version: int) -> bool:
-    if _feeds(net, wiring, pure, version, set()):
+    if _feeds(net, wiring, pure, version):
         return False
     for reader in wiring.versions[version].readers:
         layer = net.layers[reader]
@@ -138,25 +145,24 @@ def _only_cut(net: Net, wiring: Graph, version: int) -> bool:
     return all(net.layers[r].type == "Slice" for r in readers)
 
 
-def _feeds(net: Net, wiring: Graph, pure: frozenset[int], version: int, seen: set[int]) -> bool:
+def _feeds(net: Net, wiring: Graph, pure: frozenset[int], version: int) -> bool:
     """Whether something learned takes the version, or what is made of it alone, as its input."""
-    if version in seen:
-        return False
-    seen.add(version)
-    for reader in wiring.versions[version].readers:
-        layer = net.layers[reader]
-        reads = wiring.reads[reader]
-        if is_loss(layer) or is_measure(layer):
-            continue
-        if is_learned(layer):
-            if reads[0] == version or is_recurrent(layer):
-                return True
-        elif layer.type == "Concat" and not all(v in pure for v in reads):
-            return True  # joined with features: nobody does that to an answer
-        elif all(v in pure for v in reads) and any(
-            _feeds(net, wiring, pure, made, seen) for made in wiring.writes[reader]
-        ):
-            return True
+    queue, seen = [version], {version}
+    while queue:
+        current = queue.pop()
+        for reader in wiring.versions[current].readers:
+            layer = net.layers[reader]
+            reads = wiring.reads[reader]
+            if is_loss(layer) or is_measure(layer):
+                continue
+            if is_learned(layer):
+                if reads[0] == current or is_recurrent(layer):
+                    return True
+            elif all(v in pure for v in reads):
+                queue += [made for made in wiring.writes[reader] if made not in seen]
+                seen.update(wiring.writes[reader])
+            elif layer.type == "Concat":
+                return True  # joined with features: nobody does that to an answer
     return False
 
 
@@ -174,7 +180,7 @@ def _is_mask(
     ]
     if not masks or len(masks) == len(wiring.reads[position]):
         return False
-    if any(_feeds(net, wiring, pure, v, set()) for v in masks):
+    if any(_feeds(net, wiring, pure, v) for v in masks):
         return False
     readers = {r for v in wiring.writes[position] for r in wiring.versions[v].readers}
     return bool(readers) and readers <= training

@@ -357,3 +357,20 @@ def test_side_outputs_with_equal_weights_are_all_outputs() -> None:
         """
     )
     assert outputs(found) == ["prob", "prob2", "prob3"]
+
+
+def test_pairs_that_a_layer_chooses() -> None:
+    """mtcnn: samples without a class, or without a box, are taken out before each loss."""
+    found = deploy(
+        """
+        data Python -> data label roi
+        conv4-1 Convolution data -> conv4-1
+        conv4-2 Convolution data -> conv4-2
+        classes Python conv4-1 label -> conv4-1-valid label-valid
+        boxes Python conv4-2 roi label -> conv4-2-valid roi-valid
+        cls SoftmaxWithLoss conv4-1-valid label-valid -> cls
+        box EuclideanLoss conv4-2-valid roi-valid -> box
+        """
+    )
+    assert outputs(found) == ["conv4-2", "prob"]
+    assert outline(found)[-1] == "prob Softmax conv4-1 -> prob"

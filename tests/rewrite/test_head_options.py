@@ -192,3 +192,11 @@ def test_a_python_loss() -> None:
         "-> loss", '-> loss { python_param { module: "m" layer: "DiceLoss" } }'
     )
     assert outputs(deploy(text)) == ["fc"]
+
+
+def test_an_auxiliary_loss_that_is_asked_for() -> None:
+    text = (
+        ONE + "aux InnerProduct data -> aux\nl SoftmaxWithLoss aux label -> l { loss_weight: 0.3 }"
+    )
+    assert outputs(deploy(text)) == ["prob"]
+    assert outputs(deploy(text, heads=HeadOptions(heads={"l": "none"}))) == ["prob", "aux"]
