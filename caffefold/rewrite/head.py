@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from caffefold.errors import UsageError
 from caffefold.formats.text import Field, block, quote, scalar
 from caffefold.model.graph import OUTSIDE
-from caffefold.model.net import Layer
+from caffefold.model.net import Layer, Net
 from caffefold.rewrite import yolo
 from caffefold.rewrite.detection import DetectionOptions, multibox
 from caffefold.rewrite.headoptions import ALL, KINDS, NONE, HeadOptions
@@ -140,7 +140,8 @@ class HeadMaker:
         for reader in self._readers(self.roles.wiring.reads[position][0]):
             if self.roles.net.layers[reader].type == "DetectionOutput":
                 return Head((), self.roles.net.layers[reader].tops, there=True)
-        made = multibox(self.roles.net, layer, self.detection, self.going)
+        made = multibox(self._holder(), layer, self.detection, self.going)
+        self.taken += made
         return Head(made, made[-1].tops)
 
     def _yolo(self, position: int, kind: str) -> Head:
@@ -155,10 +156,11 @@ class HeadMaker:
         if position != same[-1]:
             return Head((), (), (), ())
         self.used.add("detection")
-        name = free_name(self.roles.net, "detection_out", self.going)
+        name = free_name(self._holder(), "detection_out", self.going)
         made = yolo.detection(
             self.roles.net.document, kind, name, [layers[i] for i in same], self.detection
         )
+        self.taken.append(made)
         return Head((made,), made.tops)
 
     def _there(self, version: int, kind: str) -> tuple[str, ...]:
@@ -183,8 +185,7 @@ class HeadMaker:
         net = self.roles.net
         wish = "argmax" if kind == "ArgMax" else self._wish(bottom)
         self.used.add("prob" if kind != "ArgMax" else "argmax")
-        holder = replace(net, items=(*net.items, *self.taken))
-        name = free_name(holder, wish, self.going)
+        name = free_name(self._holder(), wish, self.going)
         fields = [scalar("bottom", quote(bottom), "  "), scalar("top", quote(name), "  ")]
         if kind == "Softmax":
             fields += _softmax_params(layer)
@@ -194,6 +195,10 @@ class HeadMaker:
         made = new_layer(net.document, name, kind, fields, layer.field.lead)
         self.taken.append(made)
         return Head((made,), (name,))
+
+    def _holder(self) -> Net:
+        """The net with the layers made so far, so that no name is given twice."""
+        return replace(self.roles.net, items=(*self.roles.net.items, *self.taken))
 
     def _wish(self, bottom: str) -> str:
         if self.options.prob_name:

@@ -14,8 +14,9 @@ from caffefold.formats.text import Message, Scalar, unquote
 from caffefold.model.net import Layer
 from caffefold.model.params import FALSE, TRUE, parse_float, parse_int
 
+_VIDEO = frozenset({"VideoData", "VIDEO_DATA"})
 # They read images with OpenCV in colour unless told otherwise (window_data_layer.cpp, io.cpp).
-_COLOUR = frozenset({"ImageData", "WindowData", "VideoData", "ImageSegData", "DenseImageData"})
+_COLOUR = frozenset({"ImageData", "WindowData", "ImageSegData", "DenseImageData"}) | _VIDEO
 _SIZES = (("crop_height", "crop_width"), ("crop_h", "crop_w"), ("crop_size_y", "crop_size_x"))
 _NOT_IMAGES = frozenset({"HDF5Data", "Python", "DummyData"})
 
@@ -97,12 +98,21 @@ def declared_channels(layer: Layer) -> int:
         return integer(layer, "channels")
     if raw(layer, "force_gray") in TRUE or raw(layer, "is_color") in FALSE:
         return 1
+    clip = clip_length(layer) > 1
     means = len(numbers(layer, "mean_value"))
     frames = integer(layer, "new_length") or 1  # stacks of frames: forks' VideoData
     if raw(layer, "modality") == "FLOW":
         return 2 * frames
     if means > 1:
-        return means * frames if layer.type == "VideoData" and means == 3 else means
+        return means * frames if layer.type in _VIDEO and means == 3 and not clip else means
     if raw(layer, "force_color") in TRUE or raw(layer, "is_color") in TRUE:
         return 3
-    return 3 * frames if layer.type in _COLOUR else 0
+    return 0 if layer.type not in _COLOUR else 3 if clip else 3 * frames
+
+
+def clip_length(layer: Layer) -> int:
+    """Frames of a clip that stand on an axis of their own (C3D's fork); 0 where they are stacked
+    as channels (yjxiong's fork names a ``modality``), or there is one image only."""
+    if layer.type not in _VIDEO or raw(layer, "modality"):
+        return 0
+    return integer(layer, "new_length")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from caffefold.errors import UsageError
 from caffefold.formats.blob import size
+from caffefold.model.extent import along_channels
 from caffefold.model.graph import Graph
 from caffefold.model.net import Layer, Net
 from caffefold.rewrite import image
@@ -74,7 +75,7 @@ def decide(net: Net, wiring: Graph, source: Source, options: ShapeOptions) -> De
         keeps = options.batch is None and any(is_recurrent(x) for x in net.layers)
         if dims:  # in sequences the first axis is time, not images
             return Decided(dims if keeps else (batch, *dims[1:]))
-    if source.blob in _KNOWN and not layer.type.startswith("Image"):
+    if source.blob in _KNOWN:
         known = _KNOWN[source.blob]
         return Decided((batch, *known[1:]) if source.blob == "im_info" else known)
     height = width = channels = 0
@@ -84,13 +85,15 @@ def decide(net: Net, wiring: Graph, source: Source, options: ShapeOptions) -> De
         channels = source.channels or _channels(net, wiring, source.version)
         channels = channels or image.declared_channels(layer)
         if not channels and height and net.weights is None:
-            channels = _COLOUR
+            channels = max(_COLOUR, _cut_channels(net, wiring, source.version))
             warning = (
                 f"layer '{layer.name}': nothing tells how many channels '{source.blob}' has; "
-                f"{_COLOUR} are assumed (--input-shape {source.blob}=... sets them)"
+                f"{channels} are assumed (--input-shape {source.blob}=... sets them)"
             )
     if channels and height and width:
-        return Decided((batch, channels, height, width), warning)
+        frames = image.clip_length(layer)
+        clip = (frames,) if frames > 1 else ()
+        return Decided((batch, channels, *clip, height, width), warning)
     raise _unknown(source, batch, channels, height, width)
 
 
@@ -115,6 +118,18 @@ def dummy_shape(layer: Layer, top: int) -> tuple[int, ...]:
         return shapes[min(top, len(shapes) - 1)]
     axes = [params.integers(name) for name in ("num", "channels", "height", "width")]
     return tuple(axis[min(top, len(axis) - 1)] for axis in axes) if all(axes) else ()
+
+
+def _cut_channels(net: Net, wiring: Graph, version: int) -> int:
+    """The fewest channels a blob can have that is cut along them; 0 when it is not."""
+    found = 0
+    for reader in wiring.versions[version].readers:
+        layer = net.layers[reader]
+        if layer.type == "Slice" and along_channels(layer, None):
+            found = max(
+                found, *(p + 1 for p in layer.params("slice_param").integers("slice_point")), 0
+            )
+    return found
 
 
 def _channels(net: Net, wiring: Graph, version: int) -> int:

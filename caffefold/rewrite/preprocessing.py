@@ -40,8 +40,9 @@ def _inputs_of(net: Net, layer: Layer, shapes: dict[str, tuple[int, ...]]) -> li
 def _preprocessing(net: Net, layer: Layer, blob: str, dims: tuple[int, ...]) -> dict[str, Any]:
     height, width = image.image_size(layer)
     channels = dims[1] if len(dims) > 1 else 0
-    order = "GRAY" if channels == 1 else "BGR"  # Caffe reads colour images as BGR
-    found: dict[str, Any] = {"blob": blob, "color_order": order}
+    # Caffe reads colour images as BGR; stacks of other things have no order of colours.
+    order = {0: "BGR", 1: "GRAY", 3: "BGR"}.get(channels)
+    found: dict[str, Any] = {"blob": blob, **({"color_order": order} if order else {})}
     if height and width:
         found["height"], found["width"] = height, width
     transform = layer.params("transform_param")
@@ -95,6 +96,6 @@ def comment(items: Sequence[dict[str, Any]]) -> str:
         if "scale" in known:
             steps.append(f"multiply by {known['scale']:g}")
         if steps:
-            order = f"{known['color_order']} pixels"
+            order = f"{known['color_order']} pixels" if "color_order" in known else "as read"
             lines.append(f"# Input '{known['blob']}': {order}, {', then '.join(steps)}.\n")
     return "".join(lines)

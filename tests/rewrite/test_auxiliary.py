@@ -98,3 +98,18 @@ def test_boxes_that_are_refined() -> None:
         "detection_out DetectionOutput odm_loc odm_conf_flatten prior flat arm_loc -> detection_out"
     )
     assert [line for line in found if line.startswith("arm_conf_")] == []
+
+
+def test_two_detectors_are_two_outputs() -> None:
+    box = "multibox_loss_param { num_classes: 2 }"
+    text = f"""
+    data AnnotatedData -> data label {{ transform_param {{ crop_size: 8 force_color: true }} }}
+    loc Convolution data -> loc
+    conf Convolution data -> conf
+    prior PriorBox loc data -> prior
+    loc2 Convolution data -> loc2
+    conf2 Convolution data -> conf2
+    one MultiBoxLoss loc conf prior label -> one {{ {box} }}
+    two MultiBoxLoss loc2 conf2 prior label -> two {{ {box} }}
+    """
+    assert outputs(deploy(text)) == ["detection_out", "detection_out2"]

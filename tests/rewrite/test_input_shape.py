@@ -103,6 +103,28 @@ def test_shape(line: str, wanted: tuple[int, ...]) -> None:
     assert shapes(line) == {"data": wanted}
 
 
+def test_a_clip_has_an_axis_of_its_own() -> None:
+    line = (
+        "d VIDEO_DATA -> data label { image_data_param { new_length: 16 new_height: 128 "
+        "new_width: 171 } transform_param { crop_size: 112 } }"
+    )
+    assert shapes(line) == {"data": (1, 3, 16, 112, 112)}
+
+
+def test_a_cut_needs_as_many_channels() -> None:
+    """CPM: the image and a map of its center come as one blob."""
+    text = """
+    d CPMData -> data label { cpm_transform_param { crop_size_x: 6 crop_size_y: 5 } }
+    cut Slice data -> image center { slice_param { slice_point: 3 } }
+    conv Convolution image -> conv
+    pool Pooling center -> pool
+    cat Concat conv pool -> cat
+    fc Convolution cat -> fc
+    loss EuclideanLoss fc label -> loss
+    """
+    assert input_shapes(passes(net(text))[0]) == {"data": (1, 4, 5, 6)}
+
+
 def test_three_channels_are_a_guess_that_is_told() -> None:
     line = "d Data -> data label { transform_param { crop_size: 9 mean_value: 128 } }\n"
     found, steps = passes(net(line + NET.format(blob="data")))

@@ -116,3 +116,14 @@ def test_a_mean_image_in_the_report_and_the_comment(tmp_path: Path) -> None:
     (found,) = preprocessing(Net.of(document), passes(text)[0])
     assert found["mean_file_channels"] == [1.5, 5.5, 9.5]
     assert "the mean of mean.binaryproto (channel means 1.5, 5.5, 9.5)" in comment([found])
+
+
+def test_a_stack_of_flow_has_no_colours() -> None:
+    text = net(
+        "d VideoData -> data label { video_data_param { modality: FLOW new_length: 5 } "
+        "transform_param { crop_size: 5 } }\n"
+        "fc InnerProduct data -> fc\nloss EuclideanLoss fc label -> loss\n"
+    )
+    (found,) = preprocessing(Net.of(parse(text)), passes(text)[0])
+    assert "color_order" not in found
+    assert comment([found]) == "# Input 'data': as read, crop to 5x5 (height x width).\n"
