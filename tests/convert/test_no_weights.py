@@ -67,3 +67,11 @@ def test_twice_is_once(train: Path, tmp_path: Path) -> None:
     caffefold.convert(tmp_path / "one.prototxt", None, tmp_path / "two")
     one, two = (tmp_path / f"{name}.prototxt" for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
+
+
+def test_line_ends_of_the_source(train: Path, tmp_path: Path) -> None:
+    train.write_bytes(TRAIN.replace("\n", "\r\n").encode())
+    caffefold.convert(train, None, tmp_path / "net")
+    written = (tmp_path / "net.prototxt").read_bytes()
+    assert b"input_param" in written
+    assert written.count(b"\n") == written.count(b"\r\n")
