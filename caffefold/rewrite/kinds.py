@@ -45,6 +45,12 @@ def is_measure(layer: Layer) -> bool:
     return bool(layer.bottoms) and _MEASURE.fullmatch(layer.type) is not None
 
 
+def is_margin(layer: Layer) -> bool:
+    """Whether the layer makes training harder by a margin at the right class (ArcFace, AMSoftmax,
+    SphereFace and kin; all are forks')."""
+    return re.search(r"Margin|LabelSpecific|Arc|Cosin|Angular", layer.type) is not None
+
+
 def is_recurrent(layer: Layer) -> bool:
     """Whether the layer reads sequences, so that a further input of it is data as well."""
     return layer.type in _RECURRENT or "LSTM" in layer.type

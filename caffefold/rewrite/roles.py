@@ -14,7 +14,14 @@ from dataclasses import dataclass
 
 from caffefold.model.graph import OUTSIDE, Graph
 from caffefold.model.net import Net
-from caffefold.rewrite.kinds import is_dummy, is_learned, is_loss, is_measure, is_recurrent
+from caffefold.rewrite.kinds import (
+    is_dummy,
+    is_learned,
+    is_loss,
+    is_margin,
+    is_measure,
+    is_recurrent,
+)
 
 _LABEL_NAME = re.compile(r"(^|.*[_\-/.])(labels?|gt|truth|targets?)([_\-/.\d].*)?$", re.IGNORECASE)
 
@@ -66,13 +73,13 @@ class Roles:
         """Behind a margin on class scores, the feature: scores of the training classes serve
         only the margin (ArcFace, AMSoftmax)."""
         maker = self.wiring.versions[version].producer
-        if self.net.layers[margin].type == "Eltwise" or maker == OUTSIDE:
+        layer = self.net.layers[margin]
+        if maker == OUTSIDE or not is_margin(layer) or not self.reads_label(margin):
             return version
-        if is_loss(self.net.layers[margin]) or is_measure(self.net.layers[margin]):
-            return version
-        layer = self.net.layers[maker]
-        only = set(self.wiring.versions[version].readers) <= self.training
-        if layer.type == "InnerProduct" and only and self.reads_label(margin):
+        if is_learned(layer) or is_loss(layer):
+            return version  # it holds the scores of the classes itself (SphereFace)
+        scores = self.net.layers[maker].type == "InnerProduct"
+        if scores and set(self.wiring.versions[version].readers) <= self.training:
             before = self.wiring.reads[maker][0]
             return before if before >= 0 and before not in self.pure else version
         return version

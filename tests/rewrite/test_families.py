@@ -39,19 +39,21 @@ def test_the_classifier_behind_a_feature_can_be_asked_for() -> None:
     assert outputs(found) == ["fc6"]
 
 
-@pytest.mark.parametrize("kind", ["MarginInnerProduct", "LargeMarginInnerProduct", "ForksMargin"])
+@pytest.mark.parametrize("kind", ["MarginInnerProduct", "LargeMarginInnerProduct"])
 def test_a_margin_layer_reads_the_label(kind: str) -> None:
     check(
         f"""
         data ImageData -> data label {{ transform_param {{ crop_size: 96 }} }}
-        fc5 InnerProduct data -> fc5
+        conv Convolution data -> conv
+        fc5 InnerProduct conv -> fc5
         fc6 {kind} fc5 label -> fc6 lambda
         loss SoftmaxWithLoss fc6 label -> loss
         accuracy Accuracy fc6 label -> accuracy {{ include {{ phase: TEST }} }}
         quiet Silence lambda
         """,
         """> data
-        fc5 InnerProduct data -> fc5""",
+        conv Convolution data -> conv
+        fc5 InnerProduct conv -> fc5""",
     )
 
 
@@ -364,8 +366,9 @@ def test_pairs_that_a_layer_chooses() -> None:
     found = deploy(
         """
         data Python -> data label roi
-        conv4-1 Convolution data -> conv4-1
-        conv4-2 Convolution data -> conv4-2
+        conv Convolution data -> conv
+        conv4-1 InnerProduct conv -> conv4-1
+        conv4-2 InnerProduct conv -> conv4-2
         classes Python conv4-1 label -> conv4-1-valid label-valid
         boxes Python conv4-2 roi label -> conv4-2-valid roi-valid
         cls SoftmaxWithLoss conv4-1-valid label-valid -> cls
