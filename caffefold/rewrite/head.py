@@ -12,7 +12,7 @@ from caffefold.model.net import Layer, Net
 from caffefold.rewrite import yolo
 from caffefold.rewrite.detection import DetectionOptions, multibox
 from caffefold.rewrite.headoptions import ALL, KINDS, NONE, HeadOptions
-from caffefold.rewrite.kinds import is_loss, probability_of
+from caffefold.rewrite.kinds import probability_of
 from caffefold.rewrite.newlayer import free_name, new_layer
 from caffefold.rewrite.roles import Roles
 from caffefold.rewrite.twins import same_function, without_twins
@@ -53,9 +53,7 @@ class HeadMaker:
         self.made: dict[tuple[int, str], tuple[str, ...]] = {}
         self.used: set[str] = set()
         layers = roles.net.layers
-        self.losses = [
-            i for i in sorted(roles.training) if is_loss(layers[i]) and i not in auxiliary
-        ]
+        self.losses = [i for i in sorted(roles.training) if roles.judges(i) and i not in auxiliary]
         for name, kind in options.heads.items():
             if kind not in KINDS:
                 raise UsageError(

@@ -20,7 +20,7 @@ from caffefold.rewrite.auxiliary import auxiliary
 from caffefold.rewrite.base import Change, PassResult
 from caffefold.rewrite.head import Head, HeadMaker
 from caffefold.rewrite.headoptions import HeadOptions
-from caffefold.rewrite.kinds import is_loss, is_measure
+from caffefold.rewrite.kinds import is_measure
 from caffefold.rewrite.phase import State
 from caffefold.rewrite.prune import prune
 from caffefold.rewrite.roles import Roles, roles
@@ -67,7 +67,7 @@ class ConvertHeads:
                 dropped.update(wiring.versions[v].blob for v in found.predictions(position))
                 detail = f"{layer.type} -> nothing ({helpers[position]})"
                 changes.append(Change(RULE, (layer.name,), (), detail))
-            elif is_loss(layer):
+            elif found.judges(position):
                 head = maker.head(position)
                 new[position] = head.layers
                 outputs.update(dict.fromkeys(head.outputs))

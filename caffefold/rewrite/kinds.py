@@ -9,10 +9,12 @@ from caffefold.model.net import Layer
 from caffefold.model.params import FALSE, TRUE, parse_float
 
 # Layers without bottoms that read no data set: their numbers are the net's own, or come from
-# outside already. Parameter: parameter_layer.hpp; Const and its kin: forks.
-_NO_DATA = frozenset({"Input", "Parameter", "Const", "Constant", "DummyData"})
+# outside. Parameter: parameter_layer.hpp; Const, and what marks where sequences start: forks.
+_NO_DATA = frozenset(
+    {"Input", "Parameter", "Const", "Constant", "DummyData", "ContinuationIndicator"}
+)
 # Layers that report on a training, by type; forks' own follow the same naming.
-_MEASURE = re.compile(r"Silence|.*Accuracy.*|.*Evaluat.*|Eval.*|.*Eval|.*Monitor|HDF5Output")
+_MEASURE = re.compile(r"Silence|.*Accuracy.*|.*Evaluat.*|Eval.*|.*Eval|HDF5Output")
 _RECURRENT = frozenset({"LSTM", "RNN", "LSTMUnit", "GRU", "Lstm", "Recurrent", "BLSTM"})
 _LEARNED = re.compile(
     r"(Depthwise|Deformable)?Conv.*|Deconvolution|InnerProduct|.*InnerProduct.*|Embed|Local"

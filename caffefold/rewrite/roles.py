@@ -94,6 +94,16 @@ class Roles:
         made = [self.wiring.versions[v].producer for v in self.wiring.reads[position][:2] if v >= 0]
         return len(made) == 2 and made[0] == made[1] and made[0] in self.training
 
+    def judges(self, position: int) -> bool:
+        """Whether a layer is a loss, by its kind or because it only compares with a label."""
+        layer = self.net.layers[position]
+        if position not in self.training or is_measure(layer):
+            return False
+        unread = not any(self.wiring.versions[v].readers for v in self.wiring.writes[position])
+        return is_loss(layer) or (
+            unread and self.reads_label(position) and bool(self._direct(position))
+        )
+
     def reads_label(self, position: int) -> bool:
         """Whether the layer itself reads a label."""
         return any(version in self.labels for version in self.wiring.reads[position])

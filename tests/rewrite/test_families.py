@@ -377,3 +377,19 @@ def test_pairs_that_a_layer_chooses() -> None:
     )
     assert outputs(found) == ["conv4-2", "prob"]
     assert outline(found)[-1] == "prob Softmax conv4-1 -> prob"
+
+
+def test_text_is_read_as_a_sequence() -> None:
+    """OCR with WarpCTC: a loss whose name is none; where sequences go on is no input."""
+    text = """
+    data HDF5Data -> data label
+    cont ContinuationIndicator -> cont
+    lstm LSTM data cont -> lstm
+    fc InnerProduct lstm -> fc
+    ctc WarpCTC fc label -> ctc
+    accuracy LabelsequenceAccuracy fc label -> accuracy
+    """
+    found = deploy(text)
+    assert (found.inputs, outputs(found)) == (("data",), ["fc"])
+    named = deploy(text, heads=HeadOptions(heads={"ctc": "Softmax"}))
+    assert outputs(named) == ["prob"]
