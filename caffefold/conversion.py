@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,14 @@ from caffefold.formats.weights_writer import NewLayer, write_weights
 from caffefold.model import fit, graph
 from caffefold.model.net import Layer, Net
 from caffefold.report import ConvertReport, FileSize
-from caffefold.rewrite import base, inputs, pipeline, placeholders
+from caffefold.rewrite import base, pipeline, placeholders
 from caffefold.rewrite.base import Step
 from caffefold.rewrite.detection import DetectionOptions
+from caffefold.rewrite.headoptions import HeadOptions
+from caffefold.rewrite.input_shape import ShapeOptions
 from caffefold.rewrite.phase import State
 from caffefold.rewrite.pipeline import Options
+from caffefold.rewrite.preprocessing import comment, preprocessing
 
 PathLike = str | os.PathLike[str]
 SUFFIXES = (".prototxt", ".caffemodel", ".report.json")
@@ -63,13 +67,18 @@ def _load(prototxt: PathLike, caffemodel: PathLike | None, schema: Schema) -> Ne
 
 def convert(
     prototxt: PathLike,
-    caffemodel: PathLike,
+    caffemodel: PathLike | None,
     output: PathLike,
     *,
     classes: int | None = None,
     values: Mapping[str, str] | None = None,
     input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+    batch: int | None = None,
+    input_style: str = "",
     detection: DetectionOptions | None = None,
+    heads: Mapping[str, str] | None = None,
+    prob_name: str = "",
+    outputs: Iterable[str] = (),
     phase: str = "TEST",
     level: int = 0,
     stages: Iterable[str] = (),
@@ -85,12 +94,20 @@ def convert(
 
     Args:
         prototxt: the train, train_val or deploy prototxt; templates are fine.
-        caffemodel: the snapshot, binary or HDF5; it must belong to the prototxt.
+        caffemodel: the snapshot, binary or HDF5; it must belong to the prototxt. None: only the
+            structure is converted, nothing is folded and no caffemodel is written.
         output: prefix of the results: ``PREFIX.prototxt``, ``.caffemodel``, ``.report.json``.
         classes: number of classes for ``clsNx`` placeholders; else taken from the weights.
         values: values of other placeholders, by name.
         input_shapes: shapes of inputs by blob, such as ``{"data": (1, 3, 300, 300)}``.
+        batch: size of the first axis of the inputs; 1 when not given.
+        input_style: ``"layer"``: Input layers; ``"legacy"``: ``input:`` fields; ``""``: inputs made
+            of data layers are Input layers, others stay as they are.
         detection: thresholds of the DetectionOutput that replaces a MultiBoxLoss.
+        heads: type of the layer that takes a loss's place, by the loss layer's name (``"*"``: every
+            loss); ``"none"`` leaves the prediction as the output.
+        prob_name: name of the probability layer and its blob, instead of ``prob``.
+        outputs: blobs that shall be the outputs; none: what the losses predict.
         phase: what include and exclude rules are matched against, TEST or TRAIN;
         level: their level;
         stages: the stages that are on.
@@ -118,47 +135,53 @@ def convert(
     options = Options(
         classes=classes,
         values=dict(values or {}),
-        input_shapes=dict(input_shapes or {}),
+        shapes=ShapeOptions(dict(input_shapes or {}), batch),
+        input_style=input_style,
         state=State(phase, level, frozenset(stages)),
         fold=fold,
         collapse=collapse,
         keep=tuple(keep),
         unshare=unshare,
-        detection=detection or DetectionOptions(),
+        heads=HeadOptions(detection, prob_name, dict(heads or {}), tuple(outputs)),
     )
     recognise.expect_prototxt(sources[0])
-    recognise.expect_snapshot(sources[1])
+    if caffemodel is not None:
+        recognise.expect_snapshot(sources[1])
     targets = _targets(Path(output), sources, force)
     schema = OURS if proto is None else _compiled(proto)
     with _load(prototxt, caffemodel, schema) as net, Staging() as staging, quiet():
         _reject_unfit(net)
         if targets[0].exists() and targets[0].samefile(net.document.path):  # named by a solver
             raise OutputError(f"{targets[0]}: this is an input; choose another output prefix")
-        deploy, preprocessing, steps = _to_deploy(net, options)
-        folded, fold_steps = base.run(pipeline.fold_passes(options), deploy)
+        deploy, known, steps = _to_deploy(net, options)
+        folded, fold_steps = base.run(pipeline.fold_passes(options, caffemodel is not None), deploy)
         steps += fold_steps
-        result = _with_comment(folded, _comment(preprocessing))
+        result = _with_comment(folded, comment(known))
         text = staging.write(targets[0], result.to_document().encode())
-        with staging.open(targets[1]) as out:
-            assert net.weights is not None
-            write_weights(out, net.weights, _new_layers(net, folded, precision))
-        with _load(text, staging.path_of(targets[1]), schema) as written:
+        if net.weights is not None:
+            with staging.open(targets[1]) as out:
+                write_weights(out, net.weights, _new_layers(net, folded, precision))
+        results = targets[:1] if net.weights is None else targets[:2]
+        weights = None if net.weights is None else staging.path_of(targets[1])
+        with _load(text, weights, schema) as written:
             folds = [change for step in fold_steps for change in step.changes]
             proof = prove(deploy, written, folds, precision)
         report = ConvertReport(
             net=net.name,
             inputs=tuple(FileSize(str(p), p.stat().st_size) for p in sources),
-            outputs=tuple(FileSize(str(t), staging.path_of(t).stat().st_size) for t in targets[:2]),
+            outputs=tuple(FileSize(str(t), staging.path_of(t).stat().st_size) for t in results),
             layers_before=len(net.layers),
             layers_after=len(folded.layers),
             passes=steps,
             proof=proof,
             dtype=precision.name,
-            preprocessing=preprocessing,
+            preprocessing=known,
+            weights=net.weights is not None,
             warnings=(
                 *net.notes,
                 *(w for step in steps for w in step.warnings),
                 *_strangers(net),
+                *_idle(net, options),
             ),
         )
         staging.write(targets[2], report.to_json().encode("utf-8", "backslashreplace"))
@@ -171,15 +194,17 @@ def _to_deploy(
 ) -> tuple[Net, tuple[dict[str, Any], ...], tuple[Step, ...]]:
     """The deploy net, not yet folded; what the data layers knew; what the passes did."""
     net, steps = base.run(pipeline.view_passes(options), net)
-    fit.check_related(net)
+    if net.weights is not None:
+        fit.check_related(net)
     deploy, more = base.run(pipeline.deploy_passes(net, options), net)
-    preprocessing = inputs.preprocessing(net, deploy)
+    known = preprocessing(net, deploy)
     if not any(layer.bottoms for layer in deploy.layers):
         raise ModelError(f"{net.document.path}: nothing is left of this net once training is gone")
     placeholders.check(deploy)
     graph.validate(deploy)
-    fit.check(deploy)
-    return deploy, preprocessing, steps + more
+    if net.weights is not None:
+        fit.check(deploy)
+    return deploy, known, steps + more
 
 
 def _new_layers(net: Net, result: Net, precision: Precision) -> dict[str, NewLayer | None]:
@@ -197,12 +222,23 @@ def _new_layers(net: Net, result: Net, precision: Precision) -> dict[str, NewLay
 
 def _strangers(net: Net) -> tuple[str, ...]:
     """A warning for each layer with weights that the prototxt does not name."""
-    assert net.weights is not None
+    if net.weights is None:
+        return ()
     known = {layer.name for layer in net.layers}
     return tuple(
         f"layer '{record.name}': in the caffemodel but not in the prototxt; carried along unchanged"
         for record in net.weights.layers
         if record.blobs and record.name not in known
+    )
+
+
+def _idle(net: Net, options: Options) -> tuple[str, ...]:
+    """A warning for each pattern of layers to leave alone that fits none."""
+    names = [layer.name for layer in net.layers]
+    return tuple(
+        f"--keep {pattern}: no effect; no layer has such a name"
+        for pattern in options.keep
+        if not any(fnmatchcase(name, pattern) for name in names)
     )
 
 
@@ -297,27 +333,6 @@ def _targets(output: Path, sources: tuple[Path, ...], force: bool) -> tuple[Path
     except OSError as error:
         raise output_error(output, error) from None
     return targets
-
-
-def _comment(preprocessing: tuple[dict[str, Any], ...]) -> str:
-    """What the training net did to its images, as comment lines for the deploy prototxt."""
-    lines = []
-    for item in preprocessing:
-        known = dict(item)
-        steps = []
-        if "height" in known:
-            how = "crop" if "crop_size" in known else "resize"
-            steps.append(f"{how} to {known['height']}x{known['width']} (height x width)")
-        if "mean_file" in known:
-            steps.append(f"subtract the mean of {known['mean_file']}")
-        if "mean_value" in known:
-            steps.append("subtract mean " + ", ".join(f"{v:g}" for v in known["mean_value"]))
-        if "scale" in known:
-            steps.append(f"multiply by {known['scale']:g}")
-        if steps:
-            order = f"{known['color_order']} pixels"
-            lines.append(f"# Input '{known['blob']}': {order}, {', then '.join(steps)}.\n")
-    return "".join(lines)
 
 
 def _with_comment(net: Net, comment: str) -> Net:

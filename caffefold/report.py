@@ -37,6 +37,8 @@ class ConvertReport:
     """What the weights are stored as: ``fp32`` or ``fp16``."""
     preprocessing: tuple[dict[str, Any], ...]
     warnings: tuple[str, ...]
+    weights: bool = True
+    """Whether there were weights; without, only the structure was converted."""
 
     @property
     def skips(self) -> tuple[Skip, ...]:
@@ -56,6 +58,7 @@ class ConvertReport:
             "net": self.net,
             "inputs": [asdict(item) for item in self.inputs],
             "outputs": [asdict(item) for item in self.outputs],
+            "weights": self.weights,
             "layers": {"before": self.layers_before, "after": self.layers_after},
             "dtype": self.dtype,
             "preprocessing": list(self.preprocessing),

@@ -78,3 +78,8 @@ def size(count: int) -> str:
     while number >= 1000:
         number, unit = number / 1000, next(units)
     return f"{number:.1f} {unit}"
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 layer``, ``2 layers``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

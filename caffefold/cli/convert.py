@@ -6,26 +6,47 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from caffefold.cli.console import Console, size
+from caffefold.cli.console import Console, counted, size
 from caffefold.cli.options import assignments, shapes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from caffefold.report import ConvertReport
 
 _SHOWN = 8
 _STORED = {"fp32": "float32", "fp16": "half precision"}
-_TOLD = {"placeholders": "template", "heads": "heads", "inputs": "inputs"}
+_TOLD = {
+    "placeholders": "template",
+    "unpair": "heads",
+    "heads": "heads",
+    "inputs": "inputs",
+    "sequences": "inputs",
+}
+
+
+def _heads(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> dict[str, str]:
+    """``TYPE`` and ``LAYER=TYPE`` options as a mapping; ``*`` stands for every loss."""
+    return assignments(context, parameter, tuple(v if "=" in v else f"*={v}" for v in values))
 
 
 @click.command(short_help="Training net + snapshot -> folded deploy pair, proven equal.")
 @click.argument("prototxt")
-@click.argument("caffemodel")
+@click.argument("caffemodel", required=False)
 @click.option(
     "-o",
-    "--output",
+    "--prefix",
+    "output",
     required=True,
     metavar="PREFIX",
     help="Write PREFIX.prototxt, PREFIX.caffemodel and PREFIX.report.json.",
+)
+@click.option(
+    "--no-weights",
+    is_flag=True,
+    help="Convert the structure alone: no CAFFEMODEL is read or written, nothing is folded.",
 )
 @click.option("--force", is_flag=True, help="Replace existing results.")
 @click.option(
@@ -49,6 +70,36 @@ _TOLD = {"placeholders": "template", "heads": "heads", "inputs": "inputs"}
     metavar="BLOB=N,C,H,W",
     callback=shapes,
     help="Shape of an input, instead of what the data layer says. Repeatable.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="First axis of the inputs.  [default: 1]",
+)
+@click.option(
+    "--input-style",
+    type=click.Choice(["layer", "legacy"]),
+    help="Write inputs as Input layers, or as input: and input_shape fields.",
+)
+@click.option(
+    "--head",
+    "heads",
+    multiple=True,
+    metavar="[LAYER=]TYPE",
+    callback=_heads,
+    help="What takes a loss's place: Softmax, Sigmoid, ArgMax, none (its prediction), "
+    "Yolov3DetectionOutput, YoloDetectionOutput. Repeatable.",
+)
+@click.option(
+    "--prob-name", default="", metavar="NAME", help="Name of the probability layer, for prob."
+)
+@click.option(
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="BLOB",
+    help="Keep what this blob is computed from as the output, and drop the rest. Repeatable.",
 )
 @click.option(
     "--nms-threshold",
@@ -123,17 +174,23 @@ _TOLD = {"placeholders": "template", "heads": "heads", "inputs": "inputs"}
     help="A fork's caffe.proto: its fields and defaults count (needs caffefold[proto]).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-@click.pass_obj
+@click.pass_context
 def convert(
-    console: Console,
+    context: click.Context,
     /,
     prototxt: str,
-    caffemodel: str,
+    caffemodel: str | None,
     output: str,
+    no_weights: bool,
     force: bool,
     classes: int | None,
     values: dict[str, str],
     input_shapes: dict[str, tuple[int, ...]],
+    batch: int | None,
+    input_style: str | None,
+    heads: dict[str, str],
+    prob_name: str,
+    outputs: tuple[str, ...],
     phase: str,
     level: int,
     stages: tuple[str, ...],
@@ -148,17 +205,27 @@ def convert(
 ) -> None:
     """Turn a training net and its snapshot into a deploy net, BatchNorm and Scale folded in.
 
-    PROTOTXT may be a train, train_val or deploy net, or a template with placeholders. What is
-    written is read back and checked against the original arithmetic before it is put in place.
+    PROTOTXT may be a train, train_val or deploy net, a template with placeholders, or a solver.
+    What is written is read back and checked against the original arithmetic before it is put in
+    place. With --no-weights only the structure is converted.
 
     \b
-    Example:
+    Examples:
+      caffefold convert train_val.prototxt snapshot.caffemodel -o out/net
+      caffefold convert train_val.prototxt --no-weights -o out/net
       caffefold convert MobileNetSSD_train_template.prototxt snapshot.caffemodel \\
           -o out/mobilenet_ssd
     """
     from caffefold.conversion import convert as run
     from caffefold.rewrite.detection import DetectionOptions
 
+    console: Console = context.obj
+    if no_weights and caffemodel is not None:
+        raise click.UsageError(f"--no-weights contradicts the CAFFEMODEL '{caffemodel}'")
+    if not no_weights and caffemodel is None:
+        raise click.UsageError("give the CAFFEMODEL, or --no-weights for the structure alone")
+    given = click.core.ParameterSource.DEFAULT
+    thresholds = any(context.get_parameter_source(name) != given for name in detection)
     report = run(
         prototxt,
         caffemodel,
@@ -166,7 +233,12 @@ def convert(
         classes=classes,
         values=values,
         input_shapes=input_shapes,
-        detection=DetectionOptions(**detection),
+        batch=batch,
+        input_style=input_style or "",
+        detection=DetectionOptions(**detection) if thresholds else None,
+        heads=heads,
+        prob_name=prob_name,
+        outputs=outputs,
         phase=phase,
         level=level,
         stages=stages,
@@ -189,17 +261,20 @@ def convert(
 def _summary(console: Console, report: ConvertReport) -> None:
     """One screen: what went in, what was folded, what was left and why, the proof, the files."""
     before, after = report.layers_before, report.layers_after
-    console.row("net", f"{report.net or '(no name)'}: {before} layers -> {after}")
-    for step in report.passes:
-        for change in step.changes if step.name in _TOLD else ():
-            subject = f"{', '.join(change.removed)}: " if change.removed else ""
-            console.row(_TOLD[step.name], subject + change.detail)
+    console.row("net", f"{report.net or '(no name)'}: {counted(before, 'layer')} -> {after}")
+    for label, value in _told(report):
+        console.row(label, value)
     absorbed = sum(len(chain) for _, chain in report.folded())
-    console.row("folded", f"{absorbed} layers into {len(report.proof.folds)}")
+    if report.weights:
+        console.row("folded", f"{counted(absorbed, 'layer')} into {len(report.proof.folds)}")
+    else:
+        console.row("folded", "nothing: there are no weights, only the structure is converted")
     collapsed = [c for step in report.passes for c in step.changes if c.rule == "collapse"]
     for change in collapsed:
         console.row("collapsed", change.detail)
-    console.row("left", f"{len(report.skips)} layers" if report.skips else "nothing")
+    if report.weights or report.skips:
+        left = counted(len(report.skips), "layer") if report.skips else "nothing"
+        console.row("left", left)
     for skip in report.skips[:_SHOWN]:
         console.row("", f"{', '.join(skip.layers)}: {skip.message} [{skip.code.value}]")
     if len(report.skips) > _SHOWN:
@@ -210,13 +285,36 @@ def _summary(console: Console, report: ConvertReport) -> None:
     console.row("wrote", report.outputs[0].path.removesuffix("prototxt") + "report.json")
 
 
+def _told(report: ConvertReport) -> Iterator[tuple[str, str]]:
+    """What became of templates, losses and inputs; what became of several layers alike, once."""
+    for step in report.passes:
+        if step.name not in _TOLD:
+            continue
+        alike: dict[str, list[str]] = {}
+        for change in step.changes:
+            about = change.removed or (change.modified if step.name == "sequences" else ())
+            alike.setdefault(change.detail, []).extend(about)
+        for detail, names in alike.items():
+            yield _TOLD[step.name], _subject(names) + detail
+
+
+def _subject(names: list[str]) -> str:
+    """The layers a change is about, the first few by name."""
+    if not names:
+        return ""
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more: " if more > 0 else ": ")
+
+
 def _proof(report: ConvertReport) -> str:
     folds = report.proof.folds
+    if not report.weights:
+        return "of the wiring alone: every layer is fed as before; no numbers to check"
     if not folds:
         return f"nothing was folded; {report.proof.unchanged_blobs} blobs are unchanged"
     worst = max(folds, key=lambda fold: fold.error)
     return (
-        f"{len(folds)} {'fold' if len(folds) == 1 else 'folds'} checked, largest error "
+        f"{counted(len(folds), 'fold')} checked, largest error "
         f"{worst.error:.1e} of the largest output ({worst.layer}); "
         f"{_STORED[report.dtype]} rounding allows {worst.allowed:.1e}"
     )

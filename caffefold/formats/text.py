@@ -131,8 +131,15 @@ class Document:
         return self.bom + "".join(_pieces(self.root))
 
     def encode(self) -> bytes:
-        """The text as bytes; bytes that were not UTF-8 come back as they were."""
-        return str(self).encode("utf-8", "surrogateescape")
+        """The text as bytes; bytes that were not UTF-8 come back as they were.
+
+        Where every line of the source ends with CRLF, so do lines that were put in.
+        """
+        text = str(self)
+        breaks = self.source.count("\n")
+        if breaks and breaks == self.source.count("\r\n"):
+            text = text.replace("\r\n", "\n").replace("\n", "\r\n")
+        return text.encode("utf-8", "surrogateescape")
 
     @property
     def root(self) -> Message:

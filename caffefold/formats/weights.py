@@ -13,7 +13,7 @@ from pathlib import Path
 
 from caffefold.errors import WeightsError
 from caffefold.formats import recognise
-from caffefold.formats.blob import Blob, Piece, StoredBlob
+from caffefold.formats.blob import Blob, Floats, Piece, StoredBlob, array
 from caffefold.formats.limits import Quota, check_layers
 from caffefold.formats.wire import FIXED32, FIXED64, LEN, VARINT, ByteSource, WireField
 
@@ -185,6 +185,17 @@ _DATA = {5: "<f4", 8: "<f8"}
 _DATA_TYPE = {5: FIXED32, 8: FIXED64}
 _RAW_TYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
 _DIFFS = frozenset({6, 9, 11, 13})
+
+
+def read_blob(path: str | Path) -> Floats:
+    """The numbers of a file that holds one BlobProto, such as ``mean.binaryproto``.
+
+    Raises:
+        WeightsError: the file holds something else.
+    """
+    with ByteSource(path) as source:
+        whole = WireField(0, LEN, 0, 0, source.size, 0)
+        return array(_blob(source, whole, "blob", Quota(source)))
 
 
 def _blob(source: ByteSource, outer: WireField, what: str, quota: Quota) -> StoredBlob:

@@ -1,10 +1,11 @@
 """MultiBoxLoss -> the layers of an SSD that detect.
 
 Given   MultiBoxLoss(mbox_loc, mbox_conf, mbox_priorbox, label)
-Result  Reshape -> Softmax -> Flatten of mbox_conf (Sigmoid for LOGISTIC), then DetectionOutput
+Result  Reshape -> Softmax -> Flatten of mbox_conf, then DetectionOutput
 
 Source: the SSD branch's examples/ssd/ssd_pascal.py: which layers, and which parameters are the
-loss's own and can not be defaulted.
+loss's own and can not be defaulted. For LOGISTIC the Softmax is a Sigmoid; there the example has no
+Reshape and Flatten, but the authors of such detectors have (MobileNetv2-SSDLite, SFD).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class DetectionOptions:
 def multibox(
     net: Net, loss: Layer, options: DetectionOptions, going: frozenset[int]
 ) -> tuple[Layer, ...]:
-    """Reshape, Softmax, Flatten (or Sigmoid) of the confidences, and DetectionOutput."""
+    """Reshape, Softmax (or Sigmoid), Flatten of the confidences, and DetectionOutput."""
     if len(loss.bottoms) < 3:
         raise loss.error("MultiBoxLoss needs the bottoms loc, conf, priorbox and label")
     loc, conf, prior = loss.bottoms[:3]
@@ -40,21 +41,25 @@ def multibox(
         for known in net.layers:
             if known.type == kind and known.bottoms == (bottom,) and known.tops == (name,):
                 return name  # the training net computes it already, for its own evaluation
+        name = free_name(net, name, going)
         fields = [scalar("bottom", quote(bottom), "  "), scalar("top", quote(name), "  ")]
         fields += [params] if params is not None else []
         made.append(new_layer(net.document, name, kind, fields, "\n"))
         return name
 
+    dims = [scalar("dim", d, "      ") for d in ("0", "-1", _token(loss, "num_classes"))]
+    shape = block("reshape_param", [block("shape", dims, "    ")], "  ")
+    shaped = add("Reshape", "reshape", conf, shape)
     if loss.params("multibox_loss_param").enum("conf_loss_type") == "LOGISTIC":
-        scores = add("Sigmoid", "sigmoid", conf, None)
+        probable = add("Sigmoid", "sigmoid", shaped, None)
     else:
-        dims = [scalar("dim", d, "      ") for d in ("0", "-1", _token(loss, "num_classes"))]
-        shape = block("reshape_param", [block("shape", dims, "    ")], "  ")
-        shaped = add("Reshape", "reshape", conf, shape)
         axis = block("softmax_param", [scalar("axis", "2", "    ")], "  ")
-        flat = block("flatten_param", [scalar("axis", "1", "    ")], "  ")
-        scores = add("Flatten", "flatten", add("Softmax", "softmax", shaped, axis), flat)
-    fields = [scalar("bottom", quote(b), "  ") for b in (loc, scores, prior)]
+        probable = add("Softmax", "softmax", shaped, axis)
+    flat = block("flatten_param", [scalar("axis", "1", "    ")], "  ")
+    scores = add("Flatten", "flatten", probable, flat)
+    # RefineDet: the boxes and scores of its first step stand behind the label.
+    reads = (loc, scores, prior, *loss.bottoms[4:6])
+    fields = [scalar("bottom", quote(b), "  ") for b in reads]
     name = free_name(net, "detection_out", going)
     fields += [scalar("top", quote(name), "  "), _detection_params(loss, options)]
     made.append(new_layer(net.document, name, "DetectionOutput", fields, "\n"))

@@ -1,117 +1,141 @@
-"""Losses become the inference heads that stand for them.
+"""Losses become the inference heads that stand for them; what only trains goes.
 
 Given   SoftmaxWithLoss(ip, label), Accuracy(ip, label)
 Result  Softmax(ip), unless the net has that Softmax already
 
-Which probability each loss computes before its loss is read from the loss layers' own code;
-detection heads have a file of their own (rewrite/detection.py).
+What a single loss becomes is in rewrite/head.py, which losses leave nothing in
+rewrite/auxiliary.py; here the net is put together and pruned backwards from its outputs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from caffefold.formats.text import Scalar, block, quote, scalar
+from caffefold.errors import UsageError
 from caffefold.model import graph
-from caffefold.model.graph import Graph
+from caffefold.model.graph import OUTSIDE, Graph
 from caffefold.model.net import Layer, Net
+from caffefold.rewrite.auxiliary import auxiliary
 from caffefold.rewrite.base import Change, PassResult
-from caffefold.rewrite.detection import DetectionOptions, multibox
-from caffefold.rewrite.kinds import MEASURES, is_loss
-from caffefold.rewrite.newlayer import free_name, new_layer
+from caffefold.rewrite.head import Head, HeadMaker
+from caffefold.rewrite.headoptions import HeadOptions
+from caffefold.rewrite.kinds import is_measure
+from caffefold.rewrite.phase import State
+from caffefold.rewrite.prune import prune
+from caffefold.rewrite.roles import Roles, roles
 
 RULE = "heads"
-_PROBABILITY = {
-    "SoftmaxWithLoss": "Softmax",
-    "SoftmaxLoss": "Softmax",
-    "InfogainLoss": "Softmax",
-    "SigmoidCrossEntropyLoss": "Sigmoid",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class ConvertHeads:
-    """Replace losses by heads; drop what only measures; prune what only they or labels needed."""
+    """Replace losses by heads; drop what only trains or measures; prune behind the outputs."""
 
-    options: DetectionOptions = field(default_factory=DetectionOptions)
+    options: HeadOptions = field(default_factory=HeadOptions)
+    state: State = field(default_factory=State)
+    """What tells a loss for TRAIN only from one that TEST has as well."""
     name: str = RULE
 
     def run(self, net: Net) -> PassResult:
-        """Convert every loss of the net."""
+        """Convert every loss of the net.
+
+        Raises:
+            UsageError: an option names a loss or an output that the net does not have.
+        """
         wiring = graph.build(net)
-        going = frozenset(i for i, x in enumerate(net.layers) if is_loss(x) or x.type in MEASURES)
-        wanted = _results(net, wiring, going)
+        found = roles(net, wiring)
+        helpers = {
+            position: why
+            for position, why in auxiliary(found, self.state).items()
+            if net.layers[position].name not in self.options.heads  # asked for, so wanted
+        }
+        maker = HeadMaker(found, self.options, frozenset(helpers))
         new: dict[int, tuple[Layer, ...]] = {}
         changes: list[Change] = []
-        for position in sorted(going):
+        notes: list[str] = []
+        outputs: dict[str, None] = {}
+        dropped: set[str] = set()  # what a loss that leaves nothing predicts
+        for position in sorted(found.training):
             layer = net.layers[position]
-            made: tuple[Layer, ...] = ()
-            if is_loss(layer):
-                made, tops = self.head(net, wiring, position, going)
-                kinds = ", ".join(item.type for item in made)
-                detail = f"{layer.type} -> {kinds or 'output ' + ', '.join(tops)}"
+            if layer.type == "Silence":
+                dropped.update(layer.bottoms)
+                continue
+            new[position] = ()
+            dropped.update(wiring.versions[v].blob for v in found.scores_of(position))
+            if position in helpers:
+                dropped.update(wiring.versions[v].blob for v in found.predictions(position))
+                detail = f"{layer.type} -> nothing ({helpers[position]})"
+                changes.append(Change(RULE, (layer.name,), (), detail))
+            elif found.judges(position):
+                head = maker.head(position)
+                new[position] = head.layers
+                outputs.update(dict.fromkeys(head.outputs))
+                dropped.update(head.dropped)
+                notes += head.notes
+                names = tuple(item.name for item in head.layers)
+                detail = f"{layer.type} -> {_shown(head)}"
+                changes.append(Change(RULE, (layer.name,), names, detail))
             else:
-                tops = layer.bottoms[:1] if layer.type != "Silence" else ()
-                detail = f"{layer.type} -> nothing, it only measures"
-            new[position] = made
-            wanted.update(tops)
-            names = tuple(item.name for item in made)
-            changes.append(Change(RULE, (layer.name,), names, detail))
-        pruned, dropped = _prune(net.substitute(new), wanted)
-        if dropped:
-            changes.append(Change(RULE, dropped, (), "only losses or labels needed them"))
-        return PassResult(pruned, tuple(changes))
-
-    def head(
-        self, net: Net, wiring: Graph, position: int, going: frozenset[int]
-    ) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
-        """The layers that take the place of one loss, and the outputs it leaves."""
-        layer = net.layers[position]
-        if layer.type == "MultiBoxLoss":
-            made = multibox(net, layer, self.options, going)
-            return made, made[-1].tops
-        kind = _PROBABILITY.get(layer.type)
-        if kind is None:
-            return (), layer.bottoms[:1]  # a loss without a head: its prediction is the result
-        version = wiring.reads[position][0] if layer.bottoms else -1
-        readers = wiring.versions[version].readers if version >= 0 else ()
-        for reader in readers:
-            if net.layers[reader].type == kind:
-                return (), net.layers[reader].tops  # the net computes it already
-        name = free_name(net, "prob" if kind == "Softmax" else f"{layer.bottoms[0]}_prob", going)
-        fields = [scalar("bottom", quote(layer.bottoms[0]), "  "), scalar("top", quote(name), "  ")]
-        softmax = layer.body.message("softmax_param")
-        axis = softmax.last("axis") if softmax is not None else None
-        if kind == "Softmax" and isinstance(axis, Scalar):
-            fields.append(block("softmax_param", [scalar("axis", axis.raw, "    ")], "  "))
-        return (new_layer(net.document, name, kind, fields, layer.field.lead),), (name,)
+                why = "it only measures" if is_measure(layer) else "only training needs it"
+                detail = f"{layer.type} -> nothing, {why}"
+                changes.append(Change(RULE, (layer.name,), (), detail))
+        made = net.substitute(new)
+        if self.options.outputs:
+            wanted = _chosen(made, self.options.outputs)
+        else:
+            # An output that something drops as well (a Silence, a lighter loss) stays one.
+            silent = dropped - set(outputs)
+            wanted = [*outputs, *_results(made, found, wiring, silent)]
+        pruned, useless = prune(made, wanted)
+        if useless:
+            changes.append(Change(RULE, useless, (), _why(bool(self.options.outputs))))
+        return PassResult(pruned, tuple(changes), (), (*notes, *maker.unused()))
 
 
-def _results(net: Net, wiring: Graph, going: frozenset[int]) -> set[str]:
-    """Blobs that are results of the net as it stands: read by nobody, and not a data layer's."""
-    versions = (wiring.versions[i] for i in wiring.sinks)
-    return {
-        version.blob
-        for version in versions
-        if version.producer != graph.OUTSIDE
-        and version.producer not in going
-        and net.layers[version.producer].bottoms
-    }
+def _shown(head: Head) -> str:
+    kinds = ", ".join(layer.type for layer in head.layers)
+    if kinds:
+        return kinds
+    if head.there:
+        return f"'{', '.join(head.outputs)}', which the net computes already"
+    if head.twin:
+        return "nothing, another loss predicts with the same shared weights"
+    kind = "output " if len(head.outputs) < 2 else "outputs "
+    return kind + ", ".join(head.outputs) if head.outputs else "nothing, it predicts nothing"
 
 
-def _prune(net: Net, wanted: set[str]) -> tuple[Net, tuple[str, ...]]:
-    """Drop layers whose results nobody reads and nobody wants, backwards to the inputs."""
-    dropped: list[str] = []
-    while True:
-        wiring = graph.build(net)
-        useless = []
-        for position, layer in enumerate(net.layers):
-            versions = [wiring.versions[v] for v in wiring.writes[position]]
-            unread = [v for v in versions if not v.readers]
-            unwanted = not wanted.intersection(v.blob for v in unread)
-            if layer.bottoms and len(unread) == len(versions) and unwanted:
-                useless.append(position)
-        if not useless:
-            return net, tuple(dropped)
-        dropped += [net.layers[i].name for i in useless]
-        net = net.without(useless)
+def _why(chosen: bool) -> str:
+    return "no chosen output needs them" if chosen else "only losses or labels needed them"
+
+
+def _results(made: Net, found: Roles, before: Graph, silent: set[str]) -> list[str]:
+    """Blobs nobody reads any more: results of the net. In a net that was trained, only those that
+    hold something learned; what was read off labels is none."""
+    wiring = graph.build(made)
+    pure = {before.versions[v].blob for v in found.pure} if found.training else set()
+    learned = {v.blob for i, v in enumerate(before.versions) if i not in found.pure}
+    results = []
+    for sink in wiring.sinks:
+        version = wiring.versions[sink]
+        if version.producer == OUTSIDE or not made.layers[version.producer].bottoms:
+            continue
+        if version.blob not in silent and (version.blob in learned or version.blob not in pure):
+            results.append(version.blob)
+    return results
+
+
+def _chosen(made: Net, wanted: Sequence[str]) -> list[str]:
+    wiring = graph.build(made)
+    known = {version.blob for version in wiring.versions}
+    for name in wanted:
+        if name not in known:
+            sinks = [wiring.versions[i] for i in wiring.sinks]
+            results = [
+                v.blob for v in sinks if v.producer != OUTSIDE and made.layers[v.producer].bottoms
+            ]
+            raise UsageError(
+                f"--output {name}: the deploy net has no blob of that name; "
+                f"its outputs are {', '.join(results) or 'none'}"
+            )
+    return list(wanted)

@@ -1,8 +1,8 @@
 """Which layers take part: Caffe's include / exclude rules, and the view a deploy net starts from.
 
 Given   data (TRAIN), data (TEST), conv, accuracy (TEST), loss (TRAIN)
-Result  the TEST layers; plus TRAIN layers the TEST view can not do without: a data layer when TEST
-        has none for a blob that is read, a loss that alone reads what would else be left dangling
+Result  the TEST layers; plus layers the TEST view can not do without: a data layer when TEST has
+        none for a blob that is read, a loss on what no loss of TEST reads
 
 Source: net.cpp, FilterNet and StateMeetsRule.
 """
@@ -12,12 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from caffefold.errors import UsageError
 from caffefold.model.net import Layer, Net
 from caffefold.model.params import Params
 from caffefold.rewrite.base import Change, PassResult
 from caffefold.rewrite.kinds import is_loss
 
 RULE = "phase"
+_HEADS = frozenset({"Softmax", "Sigmoid", "DetectionOutput"})
+_DEPLOY = "deploy"  # the stage that all-in-one nets (DIGITS) keep for the deploy net
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +40,37 @@ class SelectPhase:
     name: str = RULE
 
     def run(self, net: Net) -> PassResult:
-        """Filter; the rules themselves are left to the strip pass."""
+        """Filter; the rules themselves are left to the strip pass.
+
+        Raises:
+            UsageError: a stage was asked for that no rule of the net names.
+        """
         layers = net.layers
+        named = {stage for layer in layers for stage in _stages(layer)}
+        for stage in sorted(self.state.stages - named):
+            raise UsageError(
+                f"--stage {stage}: no rule of this net names it; "
+                f"its stages are {', '.join(sorted(named)) or 'none'}"
+            )
         state = _with_own(net, self.state)
-        kept = [i for i, layer in enumerate(layers) if included(layer, state)]
-        other = replace(state, phase="TRAIN" if state.phase == "TEST" else "TEST")
-        spare = [
-            i for i, layer in enumerate(layers) if i not in set(kept) and included(layer, other)
-        ]
-        lent = list(_lent(layers, kept, spare, net.inputs))
-        gone = sorted(set(range(len(layers))) - set(kept) - set(lent))
         changes = []
+        if _DEPLOY in named and not state.stages:
+            state = replace(state, stages=frozenset({_DEPLOY}))
+            changes.append(Change(RULE, (), (), f"the net has rules for stage '{_DEPLOY}': on"))
+        kept = [i for i, layer in enumerate(layers) if included(layer, state)]
+        lent = _lent(layers, kept, state, net.inputs)
+        gone = sorted(set(range(len(layers))) - set(kept) - set(lent))
         if gone:
             names = tuple(layers[i].name for i in gone)
             changes.append(Change(RULE, names, (), f"not part of {state.phase}"))
         return PassResult(net.without(gone), tuple(changes))
+
+
+def _stages(layer: Layer) -> Iterator[str]:
+    for name in ("include", "exclude"):
+        for rule in _rules(layer, name):
+            yield from rule.message.strings("stage")
+            yield from rule.message.strings("not_stage")
 
 
 def _with_own(net: Net, state: State) -> State:
@@ -98,16 +117,43 @@ def _meets(rule: Params, state: State) -> bool:
 
 
 def _lent(
-    layers: tuple[Layer, ...], kept: list[int], spare: list[int], inputs: tuple[str, ...]
-) -> Iterator[int]:
-    """Layers of the other phase that the kept ones need: makers of what is read but not made,
-    readers of what is made but not read."""
-    made = {top for i in kept for top in layers[i].tops} | set(inputs)
-    read = {bottom for i in kept for bottom in layers[i].bottoms}
-    missing = read - made
-    dangling = {top for i in kept for top in layers[i].tops} - read
+    layers: tuple[Layer, ...], kept: list[int], state: State, inputs: tuple[str, ...]
+) -> list[int]:
+    """Layers the rules leave out that the kept ones need: makers of what is read but not made,
+    and losses on what no kept loss reads.
+
+    A layer of the same phase comes first (only its stage is off), then one of the other phase.
+    """
+    spare = [i for i in range(len(layers)) if i not in set(kept)]
+    spare.sort(key=lambda i: (_distance(layers[i], state), i))
+    lent: list[int] = []
+    while True:
+        view = [layers[i] for i in (*kept, *lent)]
+        made = {top for layer in view for top in layer.tops} | set(inputs)
+        missing = {bottom for layer in view for bottom in layer.bottoms} - made
+        maker = next(
+            (i for i in spare if i not in lent and missing.intersection(layers[i].tops)), None
+        )
+        if maker is None:
+            break
+        lent.append(maker)
+    names = {layer.name for layer in view}
+    judged = {x.bottoms[0] for x in view if x.bottoms and (is_loss(x) or x.type in _HEADS)}
     for i in spare:
         layer = layers[i]
-        makes_missing = not layer.bottoms and missing.intersection(layer.tops)
-        if makes_missing or (is_loss(layer) and dangling.intersection(layer.bottoms)):
-            yield i
+        prediction = layer.bottoms[0] if is_loss(layer) and layer.bottoms else ""
+        if prediction in made - judged and layer.name not in names:
+            lent.append(i)
+            judged.add(prediction)
+    return lent
+
+
+def _distance(layer: Layer, state: State) -> int:
+    """How far a layer is from taking part: 0 its stage is off, 1 the other phase, 2 both."""
+    other = "TRAIN" if state.phase == "TEST" else "TEST"
+    stages = replace(state, stages=state.stages | {*_stages(layer)})
+    if included(layer, stages):
+        return 0
+    if included(layer, replace(state, phase=other)):
+        return 1
+    return 2

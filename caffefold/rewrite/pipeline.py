@@ -8,15 +8,18 @@ from dataclasses import dataclass, field
 from caffefold.model.net import Net
 from caffefold.rewrite.base import Pass
 from caffefold.rewrite.collapse import Collapse
-from caffefold.rewrite.detection import DetectionOptions
 from caffefold.rewrite.fold import Fold
+from caffefold.rewrite.headoptions import HeadOptions
 from caffefold.rewrite.heads import ConvertHeads
+from caffefold.rewrite.input_shape import ShapeOptions
 from caffefold.rewrite.inputs import ConvertInputs
 from caffefold.rewrite.kinds import is_data, is_loss
 from caffefold.rewrite.phase import SelectPhase, State
 from caffefold.rewrite.placeholders import FillPlaceholders
+from caffefold.rewrite.sequences import FitSequences
 from caffefold.rewrite.strip import Strip
 from caffefold.rewrite.tidy import Tidy
+from caffefold.rewrite.unpair import Unpair
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,9 @@ class Options:
 
     classes: int | None = None
     values: Mapping[str, str] = field(default_factory=dict)
-    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    shapes: ShapeOptions = field(default_factory=ShapeOptions)
+    input_style: str = ""
+    """How inputs are written: ``layer`` or ``legacy``; "": only made ones as layers."""
     state: State = field(default_factory=State)
     """Phase, level and stages that include and exclude rules are matched against."""
     fold: str = "all"
@@ -36,7 +41,7 @@ class Options:
     """Glob patterns of layer names that folding leaves alone."""
     unshare: bool = False
     """Whether layers that share weights get their own, so that they can be folded into."""
-    detection: DetectionOptions = field(default_factory=DetectionOptions)
+    heads: HeadOptions = field(default_factory=HeadOptions)
 
 
 def view_passes(options: Options) -> tuple[Pass, ...]:
@@ -52,18 +57,24 @@ def view_passes(options: Options) -> tuple[Pass, ...]:
 def deploy_passes(net: Net, options: Options) -> tuple[Pass, ...]:
     """Train -> deploy, not yet folded: the net the proof compares against."""
     return (
+        # Before heads: these layers read labels, and would take what follows them along.
+        Unpair(),
         # Heads before inputs: only then is it known whether labels are still read.
-        ConvertHeads(options.detection),
-        ConvertInputs(options.input_shapes),
+        ConvertHeads(options.heads, options.state),
+        ConvertInputs(options.shapes, options.input_style, is_training_net(net)),
+        # Only now is it known how many images come in.
+        FitSequences(),
         # Last, because the passes before read include rules, transform_param and loss_param.
         Strip(is_training_net(net)),
     )
 
 
-def fold_passes(options: Options) -> tuple[Pass, ...]:
+def fold_passes(options: Options, weights: bool = True) -> tuple[Pass, ...]:
     """Deploy -> folded deploy: every step here is proven numerically."""
     if options.fold == "none":
         return ()
+    if not weights:  # without numbers only what does nothing can go
+        return (Tidy(options.keep),)
     passes: tuple[Pass, ...] = (
         # Identities first: a Dropout in between would hide that two layers are neighbours.
         Tidy(options.keep),

@@ -19,7 +19,10 @@ RULE = "strip"
 _LAYER_FIELDS = frozenset(
     {"propagate_down", "loss_param", "loss_weight", "include", "exclude", "phase"}
     | {"transform_param", "blobs_lr", "weight_decay"}
+    | {"backward_type", "backward_math"}  # NVCaffe
 )
+_SHARING = frozenset({"name", "share_mode"})
+_SWITCHES = frozenset({"use_global_stats", "moving_average_fraction"})
 _NET_FIELDS = frozenset(
     {"force_backward", "debug_info", "state"}
     # NVCaffe
@@ -68,21 +71,24 @@ def drop_net_fields(net: Net) -> Net:
 
 def _layer_body(body: Message) -> Message:
     fields = []
-    for field in drop(body.fields, _train_only):
+    params = [field for field in body.fields if field.name == "param"]
+    # A param belongs to a blob by its place: an unnamed one before a named one holds the place.
+    last = max((i for i, field in enumerate(params) if field.body.string("name")), default=-1)
+    places = {id(field) for field in params[: last + 1]}
+    for field in drop(body.fields, lambda f: _train_only(f) and id(f) not in places):
         new = field
         if field.name == "param":
-            named = drop(field.body.fields, lambda f: f.name != "name")
+            named = drop(field.body.fields, lambda f: f.name not in _SHARING)
             new = _with_fields(field, named)
         elif field.name.endswith("_param") and field.name != "batch_norm_param":
             new = _with_fields(field, drop(field.body.fields, _filler))
         fields.append(new)
-    return _same_or(body, drop(tuple(fields), _emptied(body)))
+    gone = _emptied(body)
+    return _same_or(body, drop(tuple(fields), lambda f: f.name != "param" and gone(f)))
 
 
 def _train_only(field: Field) -> bool:
-    if field.name == "param":
-        return not field.body.string("name")
-    return field.name in _LAYER_FIELDS
+    return field.name == "param" or field.name in _LAYER_FIELDS
 
 
 def _filler(field: Field) -> bool:
@@ -122,7 +128,7 @@ def _without_switch(body: Message) -> Message:
     for field in body.fields:
         new = field
         if field.name == "batch_norm_param":
-            kept = drop(field.body.fields, lambda f: f.name == "use_global_stats")
+            kept = drop(field.body.fields, lambda f: f.name in _SWITCHES)
             new = _with_fields(field, kept)
             if not new.body.fields:
                 continue

@@ -117,7 +117,7 @@ def test_shape_that_nobody_knows(pair: Pair, refused: Refused) -> None:
     pair.replace('type: "Input"', 'type: "Data"')
     pair.replace("input_param { shape { dim: 1 dim: 1 dim: 4 dim: 4 } }", "")
     message = refused(pair.prototxt, pair.caffemodel, code=2)
-    assert "layer 'data' does not tell the height and width of 'data'" in message
+    assert "net.prototxt:2:1: layer 'data': it does not tell the height and width of" in message
     assert "give --input-shape data=1,1,H,W" in message
 
 

@@ -35,9 +35,12 @@ def test_help_shows_an_example_and_the_commands(cli: Cli, flag: str) -> None:
 
 def test_help_of_convert_shows_an_example_and_every_option(cli: Cli) -> None:
     ran = cli("convert", "--help")
-    assert ran.out.startswith("Usage: caffefold convert [OPTIONS] PROTOTXT CAFFEMODEL\n")
-    assert "Example:\n    caffefold convert MobileNetSSD_train_template.prototxt " in ran.out
+    assert ran.out.startswith("Usage: caffefold convert [OPTIONS] PROTOTXT [CAFFEMODEL]\n")
+    assert (
+        "Examples:\n    caffefold convert train_val.prototxt snapshot.caffemodel -o out" in ran.out
+    )
     for option in (
+        *("--prefix", "--no-weights", "--batch", "--input-style", "--head", "--prob-name"),
         *("--output", "--force", "--classes", "--set", "--input-shape", "--json"),
         *("--nms-threshold", "--top-k", "--keep-top-k", "--confidence-threshold"),
     ):
@@ -66,8 +69,11 @@ def test_start_is_light(cli: Cli, arguments: tuple[str, ...]) -> None:
     ("arguments", "complaint"),
     [
         (("convert",), "Missing argument 'PROTOTXT'"),
-        (("convert", "net.prototxt"), "Missing argument 'CAFFEMODEL'"),
-        (("convert", "a", "b"), "Missing option '-o' / '--output'"),
+        (("convert", "net.prototxt", "-o", "c"), "give the CAFFEMODEL, or --no-weights"),
+        (("convert", "a", "b", "--no-weights", "-o", "c"), "--no-weights contradicts"),
+        (("convert", "a", "b"), "Missing option '-o' / '--prefix'"),
+        (("convert", "a", "b", "-o", "c", "--batch", "0"), "--batch"),
+        (("convert", "a", "b", "-o", "c", "--head", "=Softmax"), "'=Softmax' is not of the"),
         (("convert", "a", "b", "-o", "c", "d"), "unexpected extra argument"),
         (("convert", "a", "b", "-o", "c", "--frobnicate"), "--frobnicate"),
         (("convert", "a", "b", "-o", "c", "--classes", "many"), "--classes"),

@@ -8,6 +8,7 @@ from caffefold.formats.text_parse import parse
 from caffefold.model import graph
 from caffefold.model.net import Net
 from caffefold.rewrite.detection import DetectionOptions
+from caffefold.rewrite.headoptions import HeadOptions
 from caffefold.rewrite.heads import ConvertHeads
 
 BASE = (
@@ -17,7 +18,7 @@ BASE = (
 
 
 def convert(text: str, options: DetectionOptions | None = None) -> Net:
-    result = ConvertHeads(options or DetectionOptions()).run(Net.of(parse(text))).net
+    result = ConvertHeads(HeadOptions(options)).run(Net.of(parse(text))).net
     graph.validate(result)
     return result
 
@@ -45,7 +46,7 @@ def test_softmax_keeps_its_axis() -> None:
 
 def test_sigmoid() -> None:
     net = convert(BASE + loss("SigmoidCrossEntropyLoss"))
-    assert wires(net) == [("fc_prob", "Sigmoid", ("fc",), ("fc_prob",))]
+    assert wires(net) == [("prob", "Sigmoid", ("fc",), ("prob",))]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +120,7 @@ def test_detection_copies_what_the_loss_knows() -> None:
     )
     options = DetectionOptions(0.3, 400, 200, 0.01)
     net = convert(SSD.replace("MORE", more), options)
-    assert [x.type for x in net.layers[2:]] == ["Sigmoid", "DetectionOutput"]
+    assert [x.type for x in net.layers[2:]] == ["Reshape", "Sigmoid", "Flatten", "DetectionOutput"]
     params = net.layers[-1].params("detection_output_param")
     assert not params.flag("share_location")
     assert params.integer("background_label_id") == 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from caffefold.errors import TextError
+from caffefold.errors import TextError, UsageError
 from caffefold.formats.text_parse import parse
 from caffefold.model.net import Net
 from caffefold.rewrite.phase import SelectPhase, State, included
@@ -88,3 +88,58 @@ def test_nothing_is_borrowed_that_test_has() -> None:
         f'layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "data" {TRAIN} }}\n'
     )
     assert layers_left(text) == ["test", "fc", "prob"]
+
+
+def test_a_train_loss_is_lent_where_test_only_measures() -> None:
+    text = (
+        'layer { name: "d" type: "Data" top: "data" top: "label" }\n'
+        'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" }\n'
+        'layer { name: "a" type: "Accuracy" bottom: "fc" bottom: "label" top: "a" '
+        "include { phase: TEST } }\n"
+        f'layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" {TRAIN} }}\n'
+    )
+    assert layers_left(text) == ["d", "fc", "a", "loss"]
+
+
+def test_a_stage_of_the_same_phase_is_nearer_than_the_other_phase() -> None:
+    """LRCN: the sizes of the test clips stand in a stage."""
+    text = (
+        'input: "x"\n'
+        f'layer {{ name: "train" type: "Reshape" bottom: "x" top: "y" {TRAIN} }}\n'
+        'layer { name: "test" type: "Reshape" bottom: "x" top: "y" '
+        'include { phase: TEST stage: "on-test" } }\n'
+        'layer { name: "lstm" type: "LSTM" bottom: "y" top: "z" }\n'
+    )
+    assert layers_left(text) == ["test", "lstm"]
+
+
+def test_what_is_lent_may_need_more() -> None:
+    text = (
+        f'layer {{ name: "d" type: "Data" top: "data" {TRAIN} }}\n'
+        f'layer {{ name: "cut" type: "Slice" bottom: "data" top: "a" top: "b" {TRAIN} }}\n'
+        'layer { name: "fc" type: "InnerProduct" bottom: "a" top: "fc" }\n'
+    )
+    assert layers_left(text) == ["d", "cut", "fc"]
+
+
+ALL_IN_ONE = (
+    'layer { name: "t" type: "Data" top: "data" top: "label" include { stage: "train" } }\n'
+    'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" }\n'
+    'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" '
+    'exclude { stage: "deploy" } }\n'
+    'layer { name: "softmax" type: "Softmax" bottom: "fc" top: "s" include { stage: "deploy" } }\n'
+)
+
+
+def test_a_deploy_stage_is_turned_on() -> None:
+    """DIGITS writes train, val and deploy into one file."""
+    assert layers_left(ALL_IN_ONE) == ["t", "fc", "softmax"]
+
+
+def test_a_stage_that_was_given_counts_alone() -> None:
+    assert layers_left(ALL_IN_ONE, State(stages=frozenset({"train"}))) == ["t", "fc", "loss"]
+
+
+def test_an_unknown_stage() -> None:
+    with pytest.raises(UsageError, match=r"--stage val: no rule .* its stages are deploy, train$"):
+        layers_left(ALL_IN_ONE, State(stages=frozenset({"val"})))

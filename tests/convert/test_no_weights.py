@@ -1,0 +1,77 @@
+"""Without a caffemodel only the structure is converted, and that is said."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import caffefold
+from tests.support.deploy import net
+
+TRAIN = net(
+    """
+    data ImageData -> data label { transform_param { crop_size: 8 } }
+    conv Convolution data -> conv { convolution_param { num_output: 4 kernel_size: 1 } }
+    bn BatchNorm conv -> conv
+    drop Dropout conv -> drop
+    fc InnerProduct drop -> fc { inner_product_param { num_output: 2 } }
+    loss SoftmaxWithLoss fc label -> loss
+    """
+)
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Path:
+    path = tmp_path / "train.prototxt"
+    path.write_text(TRAIN, encoding="utf-8")
+    return path
+
+
+def test_structure_alone(train: Path, tmp_path: Path) -> None:
+    report = caffefold.convert(train, None, tmp_path / "out/net")
+    names = [layer.name for layer in caffefold.load(tmp_path / "out/net.prototxt").layers]
+    assert names == ["data", "conv", "bn", "fc", "prob"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "net.prototxt",
+        "net.report.json",
+    ]
+    assert not report.weights
+    assert (report.skips, report.proof.folds, report.proof.outputs) == ((), (), ("prob",))
+    assert [Path(item.path).name for item in report.inputs] == ["train.prototxt"]
+    assert [Path(item.path).name for item in report.outputs] == ["net.prototxt"]
+
+
+def test_the_report_says_so(train: Path, tmp_path: Path) -> None:
+    caffefold.convert(train, None, tmp_path / "net")
+    assert json.loads((tmp_path / "net.report.json").read_text())["weights"] is False
+
+
+def test_dropout_stays_when_nothing_is_to_be_folded(train: Path, tmp_path: Path) -> None:
+    caffefold.convert(train, None, tmp_path / "net", fold="none")
+    layers = caffefold.load(tmp_path / "net.prototxt").layers
+    assert [layer.name for layer in layers] == ["data", "conv", "bn", "drop", "fc", "prob"]
+
+
+def test_an_older_caffemodel_is_left_alone(train: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.caffemodel").write_bytes(b"somebody's")
+    with pytest.raises(caffefold.OutputError, match="exists already"):
+        caffefold.convert(train, None, tmp_path / "net")
+    caffefold.convert(train, None, tmp_path / "net", force=True)
+    assert (tmp_path / "net.caffemodel").read_bytes() == b"somebody's"
+
+
+def test_twice_is_once(train: Path, tmp_path: Path) -> None:
+    caffefold.convert(train, None, tmp_path / "one")
+    caffefold.convert(tmp_path / "one.prototxt", None, tmp_path / "two")
+    one, two = (tmp_path / f"{name}.prototxt" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_line_ends_of_the_source(train: Path, tmp_path: Path) -> None:
+    train.write_bytes(TRAIN.replace("\n", "\r\n").encode())
+    caffefold.convert(train, None, tmp_path / "net")
+    written = (tmp_path / "net.prototxt").read_bytes()
+    assert b"input_param" in written
+    assert written.count(b"\n") == written.count(b"\r\n")

@@ -1,0 +1,82 @@
+"""Training nets as short text, turned into deploy nets by the passes alone."""
+
+from __future__ import annotations
+
+from caffefold.formats.text_parse import parse
+from caffefold.model import graph
+from caffefold.model.net import Net
+from caffefold.rewrite import base, pipeline
+from caffefold.rewrite.base import Step
+from caffefold.rewrite.headoptions import HeadOptions
+from caffefold.rewrite.input_shape import ShapeOptions
+from caffefold.rewrite.phase import State
+from caffefold.rewrite.pipeline import Options
+
+
+def layer(line: str) -> str:
+    """``conv Convolution data -> conv { fields }`` as a layer; no tops: none."""
+    head, brace, more = line.partition("{")
+    left, _, right = head.partition("->")
+    name, kind, *bottoms = left.split()
+    wires = [f'bottom: "{b}"' for b in bottoms] + [f'top: "{t}"' for t in right.split()]
+    inner = more.rpartition("}")[0] if brace else ""
+    return f'layer {{ name: "{name}" type: "{kind}" {" ".join(wires)} {inner} }}'
+
+
+def net(text: str) -> str:
+    """A net of such lines; ``#`` comments and empty lines do not count."""
+    lines = (line.strip() for line in text.strip().splitlines())
+    return "\n".join(layer(line) for line in lines if line and not line.startswith("#")) + "\n"
+
+
+def passes(text: str, options: Options | None = None) -> tuple[Net, tuple[Step, ...]]:
+    """The deploy net of prototxt ``text``, not folded, and what the passes did."""
+    options = options or Options()
+    view, steps = base.run(pipeline.view_passes(options), Net.of(parse(text)))
+    result, more = base.run(pipeline.deploy_passes(view, options), view)
+    graph.validate(result)
+    return result, steps + more
+
+
+def deploy(
+    text: str,
+    *,
+    shape: tuple[int, ...] = (1, 3, 8, 8),
+    heads: HeadOptions | None = None,
+    shapes: ShapeOptions | None = None,
+    style: str = "",
+    stages: tuple[str, ...] = (),
+) -> Net:
+    """The deploy net of lines as for ``net``. Inputs whose shape nothing tells get ``shape``."""
+    from caffefold.errors import UsageError
+
+    known = dict((shapes or ShapeOptions()).shapes)
+    while True:
+        wanted = ShapeOptions(known, shapes.batch if shapes else None)
+        options = Options(
+            shapes=wanted,
+            heads=heads or HeadOptions(),
+            input_style=style,
+            state=State(stages=frozenset(stages)),
+        )
+        try:
+            return passes(net(text), options)[0]
+        except UsageError as error:
+            blob = str(error).rpartition("--input-shape ")[2].partition("=")[0]
+            if "does not tell" not in str(error) or blob in known:
+                raise
+            known[blob] = shape
+
+
+def outline(found: Net) -> list[str]:
+    """One line a layer: ``name Type bottoms -> tops``; inputs first as ``> blobs``."""
+    lines = ["> " + " ".join(found.inputs)]
+    for x in found.layers:
+        if x.type != "Input":
+            lines.append(f"{x.name} {x.type} {' '.join(x.bottoms)} -> {' '.join(x.tops)}".rstrip())
+    return lines
+
+
+def outputs(found: Net) -> list[str]:
+    """Blobs nobody reads."""
+    return list(graph.build(found).outputs)
