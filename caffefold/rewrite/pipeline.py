@@ -13,7 +13,7 @@ from caffefold.rewrite.headoptions import HeadOptions
 from caffefold.rewrite.heads import ConvertHeads
 from caffefold.rewrite.input_shape import ShapeOptions
 from caffefold.rewrite.inputs import ConvertInputs
-from caffefold.rewrite.kinds import is_data, is_loss
+from caffefold.rewrite.kinds import is_data, is_loss, is_measure
 from caffefold.rewrite.phase import SelectPhase, State
 from caffefold.rewrite.placeholders import FillPlaceholders
 from caffefold.rewrite.sequences import FitSequences
@@ -56,16 +56,17 @@ def view_passes(options: Options) -> tuple[Pass, ...]:
 
 def deploy_passes(net: Net, options: Options) -> tuple[Pass, ...]:
     """Train -> deploy, not yet folded: the net the proof compares against."""
+    trained = is_training_net(net)
     return (
         # Before heads: these layers read labels, and would take what follows them along.
         Unpair(),
         # Heads before inputs: only then is it known whether labels are still read.
         ConvertHeads(options.heads, options.state),
-        ConvertInputs(options.shapes, options.input_style, is_training_net(net)),
+        ConvertInputs(options.shapes, options.input_style, trained or _measures(net)),
         # Only now is it known how many images come in.
         FitSequences(),
         # Last, because the passes before read include rules, transform_param and loss_param.
-        Strip(is_training_net(net)),
+        Strip(trained),
     )
 
 
@@ -82,6 +83,11 @@ def fold_passes(options: Options, weights: bool = True) -> tuple[Pass, ...]:
     )
     # Last: a chain that could still be folded must not be turned into a Scale.
     return (*passes, Collapse(options.keep)) if options.collapse else passes
+
+
+def _measures(net: Net) -> bool:
+    """Whether the net reports on itself, so that some of its inputs are answers."""
+    return any(is_measure(layer) and layer.type != "Silence" for layer in net.layers)
 
 
 def is_training_net(net: Net) -> bool:

@@ -146,3 +146,14 @@ def test_random_numbers_stand_for_data() -> None:
     sum Eltwise fc more -> sum
     """
     assert deploy(text).inputs == ("data",)
+
+
+def test_an_evaluation_fed_from_outside() -> None:
+    text = net(
+        """
+        in Input -> data label { input_param { shape { dim: 2 dim: 4 } shape { dim: 2 } } }
+        ip InnerProduct data -> ip
+        top1 Accuracy ip label -> top1
+        """
+    )
+    assert passes(text)[0].inputs == ("data",)
