@@ -16,7 +16,7 @@ chosen, of several the one with most even halvings; unless that is one size, all
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from caffefold.model.net import Net
 from caffefold.model.shapes import infer
@@ -106,7 +106,9 @@ def _direct(
     for channels in (1, 3):
         found = input_size(net, blob, channels, others)
         if found.size is not None:
-            return found
+            shown = f"{channels}x{found.size[0]}x{found.size[1]}"
+            why = f"any shape of {wanted} numbers fits, {shown} is a square picture"
+            return replace(found, certain=False, why=why)
     return _none(blob, None, f"any shape of {wanted} numbers fits, and none is a square picture")
 
 

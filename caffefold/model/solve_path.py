@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import lcm
 
 from caffefold.errors import TextError
+from caffefold.formats.text import Field, Scalar, quote
 from caffefold.model.graph import OUTSIDE, Graph
 from caffefold.model.net import Layer, Net
 from caffefold.model.shape import Dim, Shape, Step, product
@@ -81,8 +82,10 @@ class Path:
     ) -> Path | None:
         """The path from the input ``blob`` to every InnerProduct that its size matters to.
 
-        None when nothing makes the blob, or it is computed by the net.
+        None when the net does not read the blob, or computes it.
         """
+        if blob in infer(net).loose:  # read, and made by nothing: as if it were declared
+            net = replace(net, items=(Field("input", Scalar(quote(blob))), *net.items))
         known = infer(net, {**others, blob: (1, channels, None, None)})
         wiring, layers = known.graph, net.layers
         start = _start(wiring, layers, blob)

@@ -95,6 +95,10 @@ def test_products_that_read_the_picture_itself(k: int) -> None:
     found = solved("Flatten", k=k, channels=None)
     channels, side = {784: (1, 28), 3072: (3, 32)}[k]
     assert (found.channels, found.size) == (channels, (side, side))
+    assert not found.certain
+    assert (
+        found.why == f"any shape of {k} numbers fits, {channels}x{side}x{side} is a square picture"
+    )
     assert solved("Flatten", k=20, channels=None).size is None
 
 
@@ -116,6 +120,12 @@ def test_why_there_is_no_answer(text: str, why: str) -> None:
 
 def test_an_unknown_blob_is_no_input() -> None:
     assert "'image' is no input" in input_size(net(HEAD + chain("conv 4 3")), "image", 3).why
+
+
+def test_a_blob_that_nothing_makes() -> None:
+    text = chain("conv 4 3, fc 10")
+    found = input_size(weighed(net(text), {"fc1": (10, 4 * 7 * 7)}), "data", 3)
+    assert found.size == (9, 9)
 
 
 def test_global_pooling_leaves_the_size_open() -> None:
