@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from caffefold.formats.text import Field, Message, Scalar
+from caffefold.model import image
 from caffefold.model.net import Layer
 from caffefold.model.params import parse_int
 from caffefold.model.shape import Dim, Known, Shape, Step
@@ -61,8 +62,10 @@ def _fixed(layer: Layer, shapes: Sequence[Known]) -> Step:
 def data(layer: Layer) -> Step:
     """Data layers of Caffe and its forks: images first, then labels."""
     batch = _batch(layer)
-    height, width = image_size(layer)
-    images: Shape = (batch, image_channels(layer), height, width)
+    height, width = (dim or None for dim in image.image_size(layer))
+    frames = image.clip_length(layer)
+    clip = (frames,) if frames > 1 else ()
+    images: Shape = (batch, image.declared_channels(layer) or None, *clip, height, width)
     if layer.type == "HDF5Data":
         return lambda bottoms: [None] * len(layer.tops)
     label: Shape = None
@@ -85,56 +88,6 @@ def detect_net(layer: Layer) -> Step:
         return [(batch, 3, *size), None]
 
     return step
-
-
-def image_size(layer: Layer) -> tuple[Dim, Dim]:
-    """(height, width) in pixels that the images of a data layer end up with."""
-    transform = layer.params("transform_param")
-    if transform.integer("crop_size"):
-        return transform.integer("crop_size"), transform.integer("crop_size")
-    if transform.integer("crop_h") and transform.integer("crop_w"):
-        return transform.integer("crop_h"), transform.integer("crop_w")
-    own = list(_own(layer))
-    for message in own:  # crop_size of nets older than transform_param
-        if _integer(message, "crop_size"):
-            return _integer(message, "crop_size"), _integer(message, "crop_size")
-    resize = transform.sub("resize_param")
-    if resize.integer("height") and resize.integer("width"):
-        return resize.integer("height"), resize.integer("width")
-    for names in (("crop_height", "crop_width"), ("new_height", "new_width"), ("height", "width")):
-        for message in own:
-            found = _integer(message, names[0]), _integer(message, names[1])
-            if all(found):
-                return found
-    return None, None
-
-
-def image_channels(layer: Layer) -> Dim:
-    """Channels of the images, where the layer's own text fixes them."""
-    transform = layer.params("transform_param")
-    if layer.type == "MemoryData":
-        return layer.params("memory_data_param").integer("channels") or None
-    if transform.flag("force_gray"):
-        return 1
-    video = layer.body.message("video_data_param")
-    if video is not None and video.last("new_length") is not None:
-        return _video_channels(video)
-    if transform.flag("force_color"):
-        return 3
-    if layer.type == "ImageData":
-        return 3 if layer.params("image_data_param").flag("is_color") else 1
-    if layer.type in {*_DENSE, "WindowData"}:
-        return 3
-    means = len(transform.numbers("mean_value"))
-    return means if means > 1 else None
-
-
-def _video_channels(video: Message) -> Dim:
-    """VideoData of yjxiong: RGB frames, or the two directions of optical flow, side by side."""
-    modality = video.last("modality")
-    planes = 2 if modality is not None and str(modality) in ("FLOW", "1") else 3
-    length, segments = _integer(video, "new_length"), _integer(video, "num_segments") or 1
-    return None if length is None else planes * length * segments
 
 
 def _batch(layer: Layer) -> Dim:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from caffefold.errors import UsageError
 from caffefold.formats.blob import size
+from caffefold.model import image
 from caffefold.model.extent import along_channels
 from caffefold.model.graph import Graph
 from caffefold.model.net import Layer, Net
-from caffefold.rewrite import image
 from caffefold.rewrite.kinds import is_recurrent
 from caffefold.rewrite.linear import PARAMETERS
 

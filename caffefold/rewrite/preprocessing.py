@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from caffefold.model import image
+from caffefold.model.image import is_image_layer
 from caffefold.model.net import Layer, Net
-from caffefold.rewrite import image
-from caffefold.rewrite.image import is_image_layer
 from caffefold.rewrite.input_style import input_shapes
 from caffefold.rewrite.kinds import is_data
 from caffefold.rewrite.meanfile import channel_means, find

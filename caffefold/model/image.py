@@ -100,7 +100,8 @@ def declared_channels(layer: Layer) -> int:
         return 1
     clip = clip_length(layer) > 1
     means = len(numbers(layer, "mean_value"))
-    frames = integer(layer, "new_length") or 1  # stacks of frames: forks' VideoData
+    # Stacks of frames, for each part of the video: forks' VideoData.
+    frames = (integer(layer, "new_length") or 1) * (integer(layer, "num_segments") or 1)
     if raw(layer, "modality") == "FLOW":
         return 2 * frames
     if means > 1:
