@@ -25,6 +25,10 @@ _PLAIN = re.compile(
 )
 
 
+_ENLARGING = frozenset({"Deconvolution", "Interp", "Upsample", "Resample", "Crop"})
+_POINTWISE = frozenset({"BatchNorm", "BN", "Scale", "Bias", "Dropout", "Split"})
+
+
 @dataclass(frozen=True, slots=True)
 class Head:
     """What takes a loss's place."""
@@ -103,6 +107,8 @@ class HeadMaker:
         )
         own = probability_of(layer)
         kind = kind or (own if reads_it else "")
+        if self._dense(layer, own, kind, versions[0]):
+            return Head((), (blobs[0],), (), (_dense_note(layer, blobs[0]),))
         if not kind or kind == NONE:
             kept = without_twins(self.roles, versions)
             outputs = tuple(self.roles.wiring.versions[v].blob for v in kept)
@@ -161,6 +167,22 @@ class HeadMaker:
         self.taken.append(made)
         return Head((made,), made.tops)
 
+    def _dense(self, layer: Layer, own: str, kind: str, version: int) -> bool:
+        """Whether this is the loss of a map of classes that was enlarged for it.
+
+        Segmentation nets are published with class scores there (FCN, ENet, ERFNet, PSPNet): which
+        class is largest, a Softmax does not change, and it costs time on every pixel.
+        """
+        asked = self.options.prob_name or {layer.name, ALL} & set(self.options.heads)
+        if asked or own != "Softmax" or kind != own or self._there(version, kind):
+            return False
+        layers, wiring = self.roles.net.layers, self.roles.wiring
+        producer = wiring.versions[version].producer
+        while producer != OUTSIDE and layers[producer].type in _POINTWISE:
+            before = wiring.reads[producer][0]
+            producer = wiring.versions[before].producer if before >= 0 else OUTSIDE
+        return producer != OUTSIDE and layers[producer].type in _ENLARGING
+
     def _there(self, version: int, kind: str) -> tuple[str, ...]:
         """The blob of a layer of that kind that the net has already, on or as the prediction."""
         net, wiring = self.roles.net, self.roles.wiring
@@ -217,6 +239,11 @@ class HeadMaker:
             why = f"no inference layer is known for {layer.type}; its prediction is the output"
             return (f"layer '{layer.name}': {why}: {shown} (--head {layer.name}=TYPE adds one)",)
         return ()
+
+
+def _dense_note(layer: Layer, blob: str) -> str:
+    why = f"class scores of a map are the output: '{blob}'"
+    return f"layer '{layer.name}': {why} (--head {layer.name}=Softmax gives probabilities)"
 
 
 def _given(name: str, kind: str) -> str:

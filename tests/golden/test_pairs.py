@@ -19,8 +19,7 @@ PAIRS = SHARED / "corpus/pairs"
 
 # Folder -> what may differ, as patterns.
 TASTE = {
-    # The author leaves scores; a SoftmaxWithLoss becomes a Softmax (--head none gives scores).
-    "erfnet": [r"extra prob \(Softmax"],
+    "erfnet": [],
     # The author's detector reads confidences without Softmax, and has its own threshold.
     "faceboxes": [r"extra mbox_conf_\w+ ", r"detection_out: (bottoms|has .*confidence_threshold)"],
     "googlenet-bvlc": [],

@@ -200,3 +200,37 @@ def test_an_auxiliary_loss_that_is_asked_for() -> None:
     )
     assert outputs(deploy(text)) == ["prob"]
     assert outputs(deploy(text, heads=HeadOptions(heads={"l": "none"}))) == ["prob", "aux"]
+
+
+SEGMENTATION = """
+data Python -> data label
+conv Convolution data -> conv
+up KIND conv data -> up
+drop Dropout up -> up
+loss SoftmaxWithLoss up label -> loss
+"""
+
+
+@pytest.mark.parametrize("kind", ["Deconvolution", "Interp", "Crop"])
+def test_a_map_of_classes_is_published_as_scores(kind: str) -> None:
+    text = SEGMENTATION.replace("KIND", kind)
+    assert outputs(deploy(text)) == ["up"]
+    for asked in (HeadOptions(heads={"loss": "Softmax"}), HeadOptions(prob_name="prob")):
+        assert outputs(deploy(text, heads=asked)) == ["prob"]
+    named = deploy(text, heads=HeadOptions(heads={"*": "ArgMax"}))
+    assert outputs(named) == ["argmax"]
+
+
+def test_a_map_that_a_convolution_made_becomes_probabilities() -> None:
+    """SegNet, whose author has the Softmax."""
+    assert outputs(deploy(SEGMENTATION.replace("KIND", "Convolution"))) == ["prob"]
+
+
+def test_scores_are_told() -> None:
+    text = (
+        SEGMENTATION.replace("KIND", "Interp")
+        .replace("data label", "data label { transform_param { crop_size: 8 } }")
+        .replace("Python", "ImageData")
+    )
+    (told,) = warned(text, HeadOptions())
+    assert told.startswith("layer 'loss': class scores of a map are the output: 'up' (--head loss=")
