@@ -24,6 +24,7 @@ from caffefold.formats.text import Document, Field
 from caffefold.formats.weights_writer import NewLayer, write_weights
 from caffefold.model import fit, graph
 from caffefold.model.net import Layer, Net
+from caffefold.model.stand_in import with_blobs_of, with_stand_ins
 from caffefold.report import ConvertReport, FileSize
 from caffefold.rewrite import base, pipeline, placeholders
 from caffefold.rewrite.base import Step
@@ -95,7 +96,7 @@ def convert(
     Args:
         prototxt: the train, train_val or deploy prototxt; templates are fine.
         caffemodel: the snapshot, binary or HDF5; it must belong to the prototxt. None: only the
-            structure is converted, nothing is folded and no caffemodel is written.
+            structure is converted and folded, and no caffemodel is written.
         output: prefix of the results: ``PREFIX.prototxt``, ``.caffemodel``, ``.report.json``.
         classes: number of classes for ``clsNx`` placeholders; else taken from the weights.
         values: values of other placeholders, by name.
@@ -154,7 +155,9 @@ def convert(
         if targets[0].exists() and targets[0].samefile(net.document.path):  # named by a solver
             raise OutputError(f"{targets[0]}: this is an input; choose another output prefix")
         deploy, known, steps = _to_deploy(net, options)
-        folded, fold_steps = base.run(pipeline.fold_passes(options, caffemodel is not None), deploy)
+        if net.weights is None:
+            deploy = with_stand_ins(deploy)
+        folded, fold_steps = base.run(pipeline.fold_passes(options), deploy)
         steps += fold_steps
         result = _with_comment(folded, comment(known))
         text = staging.write(targets[0], result.to_document().encode())
@@ -163,7 +166,8 @@ def convert(
                 write_weights(out, net.weights, _new_layers(net, folded, precision))
         results = targets[:1] if net.weights is None else targets[:2]
         weights = None if net.weights is None else staging.path_of(targets[1])
-        with _load(text, weights, schema) as written:
+        with _load(text, weights, schema) as reread:
+            written = with_blobs_of(reread, folded) if weights is None else reread
             folds = [change for step in fold_steps for change in step.changes]
             proof = prove(deploy, written, folds, precision)
         report = ConvertReport(

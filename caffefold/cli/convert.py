@@ -207,7 +207,7 @@ def convert(
 
     PROTOTXT may be a train, train_val or deploy net, a template with placeholders, or a solver.
     What is written is read back and checked against the original arithmetic before it is put in
-    place. With --no-weights only the structure is converted.
+    place. With --no-weights only the structure is converted and folded.
 
     \b
     Examples:
@@ -265,16 +265,11 @@ def _summary(console: Console, report: ConvertReport) -> None:
     for label, value in _told(report):
         console.row(label, value)
     absorbed = sum(len(chain) for _, chain in report.folded())
-    if report.weights:
-        console.row("folded", f"{counted(absorbed, 'layer')} into {len(report.proof.folds)}")
-    else:
-        console.row("folded", "nothing: there are no weights, only the structure is converted")
+    console.row("folded", f"{counted(absorbed, 'layer')} into {len(report.proof.folds)}")
     collapsed = [c for step in report.passes for c in step.changes if c.rule == "collapse"]
     for change in collapsed:
         console.row("collapsed", change.detail)
-    if report.weights or report.skips:
-        left = counted(len(report.skips), "layer") if report.skips else "nothing"
-        console.row("left", left)
+    console.row("left", counted(len(report.skips), "layer") if report.skips else "nothing")
     for skip in report.skips[:_SHOWN]:
         console.row("", f"{', '.join(skip.layers)}: {skip.message} [{skip.code.value}]")
     if len(report.skips) > _SHOWN:
@@ -309,7 +304,8 @@ def _subject(names: list[str]) -> str:
 def _proof(report: ConvertReport) -> str:
     folds = report.proof.folds
     if not report.weights:
-        return "of the wiring alone: every layer is fed as before; no numbers to check"
+        checked = f"{counted(len(folds), 'fold')} checked" if folds else "the wiring is checked"
+        return f"{checked}, on made-up numbers: there are no weights"
     if not folds:
         return f"nothing was folded; {report.proof.unchanged_blobs} blobs are unchanged"
     worst = max(folds, key=lambda fold: fold.error)

@@ -90,9 +90,9 @@ class _Collapser:
 
 
 def _home(layers: list[Layer]) -> int | None:
-    """The place in a chain whose layer becomes the Scale: it must have a record in the weights."""
-    scales = [i for i, layer in enumerate(layers) if layer.type == "Scale" and layer.record]
-    others = [i for i, layer in enumerate(layers) if layer.record and layer.blobs]
+    """The place in a chain whose layer becomes the Scale: it must have blobs to replace."""
+    scales = [i for i, layer in enumerate(layers) if layer.type == "Scale" and layer.blobs]
+    others = [i for i, layer in enumerate(layers) if layer.blobs]
     return scales[-1] if scales else others[-1] if others else None
 
 

@@ -1,7 +1,8 @@
 """The shape of one net input: the one place where it is decided.
 
 In this order: what the user gives; crop, resize and declared sizes of the data layer, channels from
-the weights that read it. Batch 1, unless asked for. What nothing tells is asked for, with its line.
+the weights that read it; height and width for which the fully connected layers fit
+(model/solve.py). Batch 1, unless asked for. What nothing tells is asked for, with its line.
 """
 
 from __future__ import annotations
@@ -38,10 +39,12 @@ class ShapeOptions:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """The shape, and a warning when a part of it is a guess."""
+    """The shape, a warning when a part of it is a guess, and what the weights told of it."""
 
     dims: tuple[int, ...]
     warning: str = ""
+    why: str = ""
+    """What a size was solved from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ def decide(net: Net, wiring: Graph, source: Source, options: ShapeOptions) -> De
     warning = ""
     if image.is_image_layer(layer) and source.top == 0:
         height, width = image.image_size(layer)
-        channels = source.channels or _channels(net, wiring, source.version)
+        channels = source.channels or _weight_channels(net, wiring, source)
         channels = channels or image.declared_channels(layer)
         if not channels and height and net.weights is None:
             channels = max(_COLOUR, _cut_channels(net, wiring, source.version))
@@ -94,18 +97,66 @@ def decide(net: Net, wiring: Graph, source: Source, options: ShapeOptions) -> De
         frames = image.clip_length(layer)
         clip = (frames,) if frames > 1 else ()
         return Decided((batch, channels, *clip, height, width), warning)
-    raise _unknown(source, batch, channels, height, width)
+    solved, why = _solved(net, wiring, source, batch, channels, options)
+    if solved is not None:
+        return solved
+    raise _unknown(source, batch, channels, height, width, why)
 
 
-def _unknown(source: Source, batch: int, channels: int, height: int, width: int) -> UsageError:
+def _solved(
+    net: Net, wiring: Graph, source: Source, batch: int, channels: int, options: ShapeOptions
+) -> tuple[Decided | None, str]:
+    """The shape for which the InnerProducts behind the input fit; else what speaks against one."""
+    if net.weights is None:
+        return None, ""
+    flat = _flat(net, wiring, source)
+    if flat:
+        return Decided((batch, flat), "", f"the weights take {flat} numbers"), ""
+    from caffefold.model.solve import input_size  # seldom needed
+
+    layer = source.layer
+    channels = channels or source.channels or _weight_channels(net, wiring, source)
+    found = input_size(net, layer.tops[source.top], channels or None, dict(options.shapes))
+    if found.size is None or not (channels or found.channels):
+        return None, found.why
+    dims = (batch, channels or found.channels or 0, *found.size)
+    shown = "x".join(map(str, dims))
+    warning = (
+        f"layer '{layer.name}': '{source.blob}' is taken as {shown}: {found.why} "
+        f"(--input-shape {source.blob}=... sets another shape)"
+    )
+    if not found.certain:
+        return Decided(dims, warning), ""
+    return Decided(dims, "", found.why), ""
+
+
+def _flat(net: Net, wiring: Graph, source: Source) -> int:
+    """How many numbers InnerProducts read of an input that holds no images; 0 for images."""
+    if image.is_image_layer(source.layer) and source.top == 0:
+        return 0
+    found = 0
+    for reader in wiring.versions[source.version].readers:
+        layer = net.layers[reader]
+        if layer.type != "InnerProduct" or not layer.blobs:
+            return 0
+        if layer.params("inner_product_param").integer("axis") != 1:
+            return 0
+        found = size(layer.blobs[0]) // layer.params("inner_product_param").integer("num_output")
+    return found
+
+
+def _unknown(
+    source: Source, batch: int, channels: int, height: int, width: int, why: str
+) -> UsageError:
     if not (channels or height):
         what = "shape"
     else:
         missing = [n for n, v in (("channels", channels), ("height and width", height)) if not v]
         what = " and ".join(missing)
+    reason = f" ({why})" if why else ""
     advice = f"{source.blob}={batch},{channels or 'C'},{height or 'H'},{width or 'W'}"
     told = source.layer.error(
-        f"it does not tell the {what} of '{source.blob}'; give --input-shape {advice}"
+        f"it does not tell the {what} of '{source.blob}'{reason}; give --input-shape {advice}"
     )
     return UsageError(str(told))
 
@@ -130,6 +181,16 @@ def _cut_channels(net: Net, wiring: Graph, version: int) -> int:
                 found, *(p + 1 for p in layer.params("slice_param").integers("slice_point")), 0
             )
     return found
+
+
+def _weight_channels(net: Net, wiring: Graph, source: Source) -> int:
+    """Channels as the weights fix them: of the first layers, else of any further behind; else 0."""
+    near = _channels(net, wiring, source.version)
+    if near or net.weights is None:
+        return near
+    from caffefold.model.solve_channels import channels_of  # seldom needed
+
+    return channels_of(net, source.blob) or 0
 
 
 def _channels(net: Net, wiring: Graph, version: int) -> int:

@@ -51,7 +51,7 @@ class ConvertInputs:
         taken = {x.name for i, x in enumerate(net.layers) if i not in sources}
         for position in sources:
             layer = net.layers[position]
-            layers = []
+            layers, shown = [], []
             for source in _read(net, wiring, position, new):
                 decided = decide(net, wiring, source, self.shapes)
                 warnings += [decided.warning] if decided.warning else []
@@ -61,9 +61,10 @@ class ConvertInputs:
                 taken.add(name)
                 made.add(source.blob)
                 layers.append(_input_layer(net, layer, name, source.blob, decided.dims))
+                shown.append(f"{source.blob} {'x'.join(map(str, decided.dims))}")
+                shown[-1] += f" ({decided.why})" if decided.why else ""
             new[position] = tuple(layers)
-            blobs = ", ".join(top for item in layers for top in item.tops)
-            detail = f"{layer.type} -> " + (f"Input {blobs}" if blobs else "nothing")
+            detail = f"{layer.type} -> " + (f"Input {', '.join(shown)}" if shown else "nothing")
             names = tuple(item.name for item in layers)
             changes.append(Change(RULE, (layer.name,), names, detail))
         unread = _unread(net, wiring) if self.trained else frozenset()

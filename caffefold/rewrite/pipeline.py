@@ -70,12 +70,10 @@ def deploy_passes(net: Net, options: Options) -> tuple[Pass, ...]:
     )
 
 
-def fold_passes(options: Options, weights: bool = True) -> tuple[Pass, ...]:
+def fold_passes(options: Options) -> tuple[Pass, ...]:
     """Deploy -> folded deploy: every step here is proven numerically."""
     if options.fold == "none":
         return ()
-    if not weights:  # without numbers only what does nothing can go
-        return (Tidy(options.keep),)
     passes: tuple[Pass, ...] = (
         # Identities first: a Dropout in between would hide that two layers are neighbours.
         Tidy(options.keep),

@@ -9,6 +9,7 @@ import pytest
 
 import caffefold
 from tests.support.deploy import net
+from tests.support.nets import L, Numbers, data, relu, write
 
 TRAIN = net(
     """
@@ -32,13 +33,14 @@ def train(tmp_path: Path) -> Path:
 def test_structure_alone(train: Path, tmp_path: Path) -> None:
     report = caffefold.convert(train, None, tmp_path / "out/net")
     names = [layer.name for layer in caffefold.load(tmp_path / "out/net.prototxt").layers]
-    assert names == ["data", "conv", "bn", "fc", "prob"]
+    assert names == ["data", "conv", "fc", "prob"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "net.prototxt",
         "net.report.json",
     ]
     assert not report.weights
-    assert (report.skips, report.proof.folds, report.proof.outputs) == ((), (), ("prob",))
+    assert (report.skips, report.proof.outputs) == ((), ("prob",))
+    assert [fold.layer for fold in report.proof.folds] == ["conv"]
     assert [Path(item.path).name for item in report.inputs] == ["train.prototxt"]
     assert [Path(item.path).name for item in report.outputs] == ["net.prototxt"]
 
@@ -75,3 +77,47 @@ def test_line_ends_of_the_source(train: Path, tmp_path: Path) -> None:
     written = (tmp_path / "net.prototxt").read_bytes()
     assert b"input_param" in written
     assert written.count(b"\n") == written.count(b"\r\n")
+
+
+N = Numbers(2)
+
+
+def _families() -> dict[str, list[L]]:
+    """Small nets whose folds differ: at outputs, at inputs, through Concat, not at all."""
+    join = L("cat", "Concat", "a b")
+    conv = N.conv("a", "data", 4, 4)
+    return {
+        "output": [conv, N.norm("bn", "a", 4), N.scale("sc", "bn", 4)],
+        "no bias": [N.conv("a", "data", 4, 4, bias=False), N.norm("bn", "a", 4)],
+        "input": [N.norm("bn", "data", 4), N.scale("sc", "bn", 4), N.conv("a", "sc", 4, 6)],
+        "padded": [N.norm("bn", "data", 4), N.conv("a", "bn", 4, 4, text="pad: 1")],
+        "groups": [N.conv("a", "data", 4, 8, group=4), N.norm("bn", "a", 8)],
+        "deconvolution": [
+            N.conv("a", "data", 4, 4, group=2, kind="Deconvolution"), N.norm("bn", "a", 4)],
+        "product": [N.norm("bn", "data", 4), N.product("a", "bn", 4 * 36, 5, transpose=True)],
+        "branches": [conv, N.conv("b", "data", 4, 3), join, N.norm("bn", "cat", 7)],
+        "between": [conv, relu("r", "a"), N.norm("bn", "a", 4), N.scale("sc", "bn", 4)],
+        "readers": [conv, N.norm("bn", "a", 4), relu("end", "bn"), relu("side", "a", "side")],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("family", _families())
+@pytest.mark.parametrize("fold", ["all", "output", "none"])
+def test_the_same_structure_as_with_weights(tmp_path: Path, family: str, fold: str) -> None:
+    layers = [data(1, 4, 6, 6), *_families()[family]]
+    prototxt, caffemodel = write(tmp_path, layers)
+    caffefold.convert(prototxt, caffemodel, tmp_path / "with", fold=fold)
+    caffefold.convert(prototxt, None, tmp_path / "without", fold=fold)
+    texts = [(tmp_path / f"{stem}.prototxt").read_bytes() for stem in ("with", "without")]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("template", ["train_template", "deploy_bn"])
+def test_mobilenet_ssd(tmp_path: Path, samples: Path, template: str) -> None:
+    folder = samples / "mobilenet_ssd_shapes"
+    net, snapshot = folder / f"{template}.prototxt", folder / "shapes_iter_9000.caffemodel"
+    caffefold.convert(net, snapshot, tmp_path / "with")
+    report = caffefold.convert(net, None, tmp_path / "without", classes=4)
+    texts = [(tmp_path / f"{stem}.prototxt").read_bytes() for stem in ("with", "without")]
+    assert texts[0] == texts[1]
+    assert len(report.proof.folds) == 35
