@@ -43,7 +43,9 @@ class ConvertInputs:
             UsageError: a shape was given for a blob that is no input, or is missing.
         """
         wiring = graph.build(net)
-        sources = [i for i, x in enumerate(net.layers) if is_data(x) or _stands_in(net, wiring, i)]
+        sources = [
+            i for i, x in enumerate(net.layers) if is_data(x) or self.stands_in(net, wiring, i)
+        ]
         new: dict[int, tuple[Layer, ...]] = {}
         changes: list[Change] = []
         warnings: list[str] = []
@@ -78,25 +80,20 @@ class ConvertInputs:
         changes += [Change(RULE, (), (), detail) for detail in told]
         return PassResult(restyle(result, self.style), tuple(changes), (), tuple(warnings))
 
-
-def _stands_in(net: Net, wiring: Graph, position: int) -> bool:
-    """Whether a DummyData stands for data: random numbers, or the only thing the net reads.
-
-    A constant one beside other inputs is a constant of the net, and stays.
-    """
-    layer = net.layers[position]
-    if not is_dummy(layer):
-        return False
-    if not _is_read(wiring, position):
-        return True
-    if not _constant(layer):
-        return True
-    others = (
-        (is_data(x) or x.type == "Input" or (is_dummy(x) and not _constant(x)))
-        and _is_read(wiring, i)
-        for i, x in enumerate(net.layers)
-    )
-    return not net.legacy_inputs and not any(others)
+    def stands_in(self, net: Net, wiring: Graph, position: int) -> bool:
+        """Whether a DummyData stands for data: it is the only thing the net reads, or it gives
+        random numbers to a training net. Beside other inputs it is a part of the net, and stays.
+        """
+        layer = net.layers[position]
+        if not is_dummy(layer):
+            return False
+        if not _is_read(wiring, position):
+            return self.trained
+        read = [x for i, x in enumerate(net.layers) if not x.bottoms and _is_read(wiring, i)]
+        given = bool(net.legacy_inputs) or any(is_data(x) or x.type == "Input" for x in read)
+        if not _constant(layer):
+            return self.trained or not given
+        return not given and all(_constant(x) for x in read if is_dummy(x))
 
 
 def _constant(layer: Layer) -> bool:

@@ -10,6 +10,7 @@ the batch is a multiple of it, else there is one stream.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 
 from caffefold.formats.text import Field, ListValue, Message, Scalar
 from caffefold.model import graph
@@ -20,6 +21,7 @@ from caffefold.rewrite.input_style import input_shapes
 from caffefold.rewrite.kinds import is_recurrent
 
 RULE = "sequences"
+_SAME = frozenset({"ReLU", "PReLU", "Sigmoid", "TanH", "Dropout", "BatchNorm", "Scale", "Split"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,10 @@ class FitSequences:
                 continue
             batch = _batch(net, wiring, shapes, wiring.reads[position][0])
             dims = layer.params("reshape_param").sub("shape").integers("dim")
-            if not batch or len(dims) < 2 or min(dims[:2]) < 1 or dims[0] * dims[1] == batch:
+            if not batch or len(dims) < 2 or min(dims) < 1 or dims[0] * dims[1] == batch:
                 continue
+            if _each(net, wiring, shapes, wiring.reads[position][0]) != prod(dims[2:]):
+                continue  # it cuts something else than the batch
             time = dims[0] if batch % dims[0] == 0 else batch
             new[position] = (_reshaped(layer, (time, batch // time)),)
             detail = f"{dims[0]} x {dims[1]} -> {time} x {batch // time}, for {batch} inputs"
@@ -61,6 +65,22 @@ def _batch(net: Net, wiring: Graph, shapes: dict[str, tuple[int, ...]], version:
         if layer.type in ("Reshape", "Slice", "Permute") or is_recurrent(layer):
             return 0
         version = wiring.reads[producer][0] if wiring.reads[producer] else -1
+    return 0
+
+
+def _each(net: Net, wiring: Graph, shapes: dict[str, tuple[int, ...]], version: int) -> int:
+    """How many numbers a value has for each item of the batch; 0 when it is not plain to see."""
+    while version >= 0:
+        producer = wiring.versions[version].producer
+        if producer == OUTSIDE or net.layers[producer].type == "Input":
+            return prod(shapes.get(wiring.versions[version].blob, (0,))[1:])
+        layer = net.layers[producer]
+        if layer.type == "InnerProduct":
+            params = layer.params("inner_product_param")
+            return params.integer("num_output") if params.integer("axis") == 1 else 0
+        if layer.type not in _SAME or len(wiring.reads[producer]) != 1:
+            return 0
+        version = wiring.reads[producer][0]
     return 0
 
 

@@ -61,7 +61,8 @@ def _pairs(layer: Layer) -> int:
     """How many of its inputs the layer hands on, input j as output j."""
     if _FIRST.fullmatch(layer.type) or _FIRST.fullmatch(python_class(layer)):
         return 1
-    return len(layer.bottoms) if layer.type in _EACH and len(layer.bottoms) > 1 else 0
+    count = len(layer.bottoms)
+    return count if layer.type in _EACH and 1 < count == len(layer.tops) else 0
 
 
 def _rename(layers: list[Layer], wiring: Graph, version: int, name: str) -> None:

@@ -137,13 +137,34 @@ def test_a_constant_beside_an_input_stays() -> None:
     assert "ones DummyData -> ones" in [line.replace("  ", " ") for line in outline(found)]
 
 
+RANDOM = CONSTANT.replace('"constant" value: 1', '"gaussian"')
+
+
 def test_random_numbers_stand_for_data() -> None:
-    filler = CONSTANT.replace('"constant" value: 1', '"gaussian"')
     text = f"""
-    data DummyData -> data {filler}
+    data DummyData -> data {RANDOM}
     more DummyData -> more {CONSTANT}
     fc InnerProduct data -> fc
     sum Eltwise fc more -> sum
+    """
+    assert deploy(text).inputs == ("data",)
+
+
+def test_several_blobs_of_random_numbers() -> None:
+    text = f"""
+    data DummyData -> data {RANDOM}
+    cont DummyData -> cont {RANDOM}
+    lstm LSTM data cont -> lstm
+    """
+    assert deploy(text).inputs == ("data", "cont")
+
+
+def test_noise_beside_the_input_of_a_deploy_net_stays() -> None:
+    text = f"""
+    data Input -> data {{ input_param {{ shape {{ dim: 1 dim: 4 }} }} }}
+    noise DummyData -> noise {RANDOM}
+    fc InnerProduct data -> fc
+    sum Eltwise fc noise -> sum
     """
     assert deploy(text).inputs == ("data",)
 

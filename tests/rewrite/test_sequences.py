@@ -9,7 +9,8 @@ from tests.support.deploy import deploy
 
 LRCN = """
 data Python -> data label clip_markers
-fc6 InnerProduct data -> fc6
+fc6 InnerProduct data -> fc6 { inner_product_param { num_output: 4096 } }
+relu ReLU fc6 -> fc6
 r Reshape fc6 -> r { reshape_param { shape { DIMS } } }
 c Reshape clip_markers -> c { reshape_param { shape { dim: 16 dim: 24 } } }
 lstm LSTM r c -> lstm
@@ -30,7 +31,7 @@ def test_streams(dims: str, batch: int, wanted: tuple[int, int]) -> None:
 
 def test_free_axes_stay_free() -> None:
     found = deploy(LRCN.replace("DIMS", "dim: -1 dim: 24 dim: 4096"), shape=(7, 3, 4, 4))
-    shape = found.layers[3].params("reshape_param").sub("shape")
+    shape = found.layers[4].params("reshape_param").sub("shape")
     assert shape.integers("dim") == (-1, 24, 4096)
 
 
@@ -43,3 +44,16 @@ def test_nets_without_memory_are_left_alone() -> None:
     """
     shape = deploy(text).layers[1].params("reshape_param").sub("shape")
     assert shape.integers("dim") == (3, 16)
+
+
+def test_columns_of_an_image_are_no_batch() -> None:
+    """OCR: the width becomes time."""
+    text = """
+    data ImageData -> data label { transform_param { crop_size: 4 } }
+    conv Convolution data -> conv
+    r Reshape conv -> r { reshape_param { shape { dim: 26 dim: 1 dim: 512 } } }
+    lstm LSTM r -> lstm
+    ctc CtcLoss lstm label -> ctc
+    """
+    shape = deploy(text).layers[2].params("reshape_param").sub("shape")
+    assert shape.integers("dim") == (26, 1, 512)

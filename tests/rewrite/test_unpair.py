@@ -51,3 +51,13 @@ def test_it_is_told() -> None:
     assert not any(is_data(layer) for layer in found.layers)
     (change,) = next(step.changes for step in steps if step.name == "unpair")
     assert change.detail == "Gather -> nothing, 'data', 'label_local' is 'x', 'label'"
+
+
+def test_another_forks_gather_picks_rows() -> None:
+    text = """
+    data Data -> data { transform_param { crop_size: 8 force_color: true } }
+    index Parameter -> index
+    pick Gather data index -> pick
+    fc InnerProduct pick -> fc
+    """
+    assert "pick Gather data index -> pick" in outline(deploy(text))
