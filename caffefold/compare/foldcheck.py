@@ -1,0 +1,134 @@
+"""Do the numbers of a folded layer equal what the fold of the other net gives?
+
+The other net is folded as ``convert`` does it, but only where the given net has lost its affine
+layers; then each layer that took some in is compared number for number, streaming.
+"""
+
+from __future__ import annotations
+
+import glob
+from dataclasses import replace
+
+import numpy as np
+
+from caffefold.compare.entries import Fold, FoldCheck
+from caffefold.compare.folds import is_affine
+from caffefold.compare.sides import Side
+from caffefold.compare.weights import Figures, Tolerance
+from caffefold.errors import InputError
+from caffefold.formats.blob import Blob, size
+from caffefold.model.net import Layer
+from caffefold.rewrite import base
+from caffefold.rewrite.collapse import Collapse
+from caffefold.rewrite.fold import Fold as FoldPass
+from caffefold.rewrite.pipeline import is_training_net
+from caffefold.rewrite.strip import Strip
+from caffefold.rewrite.tidy import Tidy
+
+CLOSE = 1e-5
+"""Difference, relative to the largest number of a blob, that arithmetic in float32 explains."""
+_STEP = 1 << 16
+
+
+def check(
+    folds: tuple[Fold, ...],
+    plain: Side,
+    folded: Side,
+    partner: dict[int, int],
+    tolerance: Tolerance,
+) -> tuple[Fold, ...]:
+    """``folds`` with the figures of each layer that took others in."""
+    if not folds:
+        return folds
+    expected: dict[str, Layer] = {}
+    reasons: dict[str, str] = {}
+    try:
+        expected, reasons = _folded(folds, plain, folded, partner)
+    except InputError as error:
+        reasons = {name: str(error) for fold in folds for name in fold.layers}
+    given = {plain.layers[i].name: folded.layers[j] for i, j in reversed(partner.items())}
+    names = {layer.name: name for name, layer in given.items()}
+    checked = []
+    for fold in folds:
+        refusal = next((reasons[name] for name in fold.layers if name in reasons), "")
+        found = []
+        for into in fold.into:
+            own = names.get(into, into)
+            want, have = expected.get(own), given.get(own)
+            if refusal or want is None or have is None:
+                found.append(FoldCheck(into, "refused", message=refusal or "it was not folded"))
+            else:
+                found.append(_compare(into, want, have, tolerance))
+        checked.append(replace(fold, checks=tuple(found)))
+    return tuple(checked)
+
+
+def _folded(
+    folds: tuple[Fold, ...], plain: Side, folded: Side, partner: dict[int, int]
+) -> tuple[dict[str, Layer], dict[str, str]]:
+    """Layers of the net once it is folded, by name; why layers were not folded, by name."""
+    beside = {name for fold in folds if fold.way == "scale" for name in (*fold.layers, *fold.into)}
+    stay = [
+        layer.name
+        for i, layer in enumerate(plain.layers)
+        if i in partner and is_affine(folded.layers[partner[i]])
+    ]
+    keep = tuple(glob.escape(name) for name in stay)
+    apart = tuple(glob.escape(name) for name in beside)
+    kept = tuple(glob.escape(name) for name in stay if name not in beside)
+    idle = tuple(glob.escape(plain.layers[i].name) for i in partner)
+    net, steps = base.run(
+        (
+            Strip(is_training_net(plain.net)),
+            Tidy(idle),
+            FoldPass("all", (*keep, *apart), unshare=True),
+            Collapse((*kept, *idle) if not beside else kept),
+        ),
+        plain.net,
+    )
+    modified = {name for step in steps[2:] for c in step.changes for name in c.modified}
+    expected: dict[str, Layer] = {}
+    for layer in net.layers:
+        if layer.name in modified:
+            expected.setdefault(layer.name, layer)
+    gone = {name for step in steps[2:] for c in step.changes for name in c.removed}
+    reasons = {
+        name: skip.message
+        for step in steps
+        for skip in step.skips
+        for name in skip.layers
+        if name not in gone
+    }
+    return expected, reasons
+
+
+def _compare(into: str, want: Layer, have: Layer, tolerance: Tolerance) -> FoldCheck:
+    if len(want.blobs) != len(have.blobs):
+        return FoldCheck(
+            into,
+            "different",
+            message=f"{len(have.blobs)} blobs, the fold gives {len(want.blobs)}",
+        )
+    worst, relative, equal = 0.0, 0.0, True
+    for one, two in zip(want.blobs, have.blobs, strict=True):
+        if size(one) != size(two):
+            return FoldCheck(into, "different", message="blobs of another size")
+        figures = _figures(one, two, tolerance)
+        share = figures.max_abs / (figures.largest or 1.0)
+        worst, relative = max(worst, figures.max_abs), max(relative, share)
+        equal = equal and (figures.equal or share <= CLOSE)
+    return FoldCheck(into, "equal" if equal else "different", worst, relative)
+
+
+def _figures(want: Blob, have: Blob, tolerance: Tolerance) -> Figures:
+    """Figures of two blobs, the first one rounded to float32 as it would be stored."""
+    figures = Figures(tolerance)
+    total = size(want)
+    step = max(want.step, _STEP)
+    with np.errstate(all="ignore"):
+        for start in range(0, total, step):
+            stop = min(start + step, total)
+            wanted, found = want.read(start, stop), have.read(start, stop)
+            figures.differ(wanted.astype(np.float32), found)
+            figures.largest = max(figures.largest, float(np.abs(found).max(initial=0)))
+    return figures
