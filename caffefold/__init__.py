@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from caffefold import _version
 
 if TYPE_CHECKING:
+    from caffefold.compare.entries import NetDiff
+    from caffefold.compare.run import diff
     from caffefold.conversion import convert, load
     from caffefold.errors import (
         CaffefoldError,
@@ -38,6 +40,7 @@ __all__ = [
     "Layer",
     "ModelError",
     "Net",
+    "NetDiff",
     "OutputError",
     "ProofError",
     "TextError",
@@ -45,6 +48,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "convert",
+    "diff",
     "load",
 ]
 
@@ -53,7 +57,9 @@ _HOMES = {
     "DetectionOptions": "caffefold.rewrite.detection",
     "Layer": "caffefold.model.net",
     "Net": "caffefold.model.net",
+    "NetDiff": "caffefold.compare.entries",
     "convert": "caffefold.conversion",
+    "diff": "caffefold.compare.run",
     "load": "caffefold.conversion",
 }
 

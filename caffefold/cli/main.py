@@ -14,6 +14,7 @@ import click
 from caffefold._version import VERSION
 from caffefold.cli import console
 from caffefold.cli.convert import convert
+from caffefold.cli.diff import diff
 from caffefold.cli.upgrade import upgrade
 from caffefold.errors import CaffefoldError, TextError
 
@@ -44,6 +45,7 @@ def cli(context: click.Context, verbose: int, quiet: bool) -> None:
 
 
 cli.add_command(convert)
+cli.add_command(diff)
 cli.add_command(upgrade)
 
 

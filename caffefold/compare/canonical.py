@@ -69,7 +69,7 @@ def net_settings(fields: Message) -> Settings:
     kept = tuple(f for f in fields.fields if not f.name.startswith("input"))
     found: Settings = {}
     _flatten(Message(kept), schema.message("NetParameter"), "", found)
-    return found
+    return {path: value for path, value in found.items() if value != ""}
 
 
 def is_training(path: str, value: Value | None = None) -> bool:
@@ -92,7 +92,7 @@ def shown(value: Value | None) -> str:
         return "[" + ", ".join(shown(item) for item in value) + "]"
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:.9g}" if isinstance(value, float) else str(value)
+    return f"{value:.9g}" if isinstance(value, float) else str(value) or '""'
 
 
 # -------------------------------------------------------------------------------- internals

@@ -101,7 +101,8 @@ def components(
     """Layers grouped by what they have to do with each other, in order.
 
     Losses, measures and what only they need: by the blobs they hand on, or by the blob they all
-    read. Layers that do nothing: by type. Others: by the blobs they hand on.
+    read. Layers that do nothing: by type. Layers of another phase: by phase. Others: by the blobs
+    they hand on.
     """
     home: dict[int, int] = {}
     makers: dict[tuple[str, str], int] = {}
@@ -120,15 +121,16 @@ def components(
         training = reason in ("loss", "training")
         family = layer.phase + ("training" if training else reason)
         keys = [(family, blob) for blob in layer.bottoms]
-        if reason == "nothing":
-            keys = [(family, layer.type)]
+        alike = (family, layer.type) if reason == "nothing" else (layer.phase, "")
+        if reason == "nothing" or layer.phase:
+            keys = [alike]
         found = [makers[key] for key in keys if key in makers]
         for other in found:
             join(at, other)
         if training and not found:
             # The prediction comes first, the label behind it is read by all of them.
             makers[keys[0] if keys else (family, layer.name)] = at
-        if reason == "nothing":
-            makers.setdefault((family, layer.type), at)
+        if reason == "nothing" or layer.phase:
+            makers.setdefault(alike, at)
         makers.update({(family, top): at for top in layer.tops})
     return [[layers[at] for at in sorted(groups[first])] for first in sorted(groups)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from caffefold.compare import naming, story
 from caffefold.compare.entries import Added, Given, NetDiff, Removed, Row, Same
@@ -14,15 +14,7 @@ Paint = Callable[[str, str], str]
 """(symbol, text) -> text, coloured as the symbol asks."""
 _LABEL = 10
 _SHOWN = 12
-_WHY = {
-    "fold": "folded",
-    "nothing": "does nothing at test time",
-    "data": "data layer",
-    "loss": "loss or measure",
-    "training": "needed in training",
-    "input": "stands for the data layer",
-    "head": "stands for the loss",
-}
+_LINES = 6
 
 
 def plain(symbol: str, text: str) -> str:
@@ -94,7 +86,10 @@ def _item(title: str, item: Item, wide: int, width: int, paint: Paint) -> Iterat
     if item.names:
         label = "X = " if " X" in f" {item.subject}" or item.subject.startswith("X") else ""
         listed = label + ", ".join(item.names)
-        yield from _wrapped("", "", listed, width, paint, len(label) + 2, 2)
+        lines = list(_wrapped("", "", listed, width, paint, len(label) + 2, 2))
+        yield from lines[:_LINES]
+        if len(lines) > _LINES:
+            yield f"{'':<{_LABEL + 4}}... {counted(len(item.names), 'layer')} in all"
     for line in item.more:
         yield from _wrapped("", "", line, width, paint, hang, hang)
 
@@ -155,13 +150,14 @@ def listed(diff: NetDiff, context: int = 0, width: int = 80, paint: Paint = plai
         max((len(text) for text in column), default=0) for column in zip(*_names(diff), strict=True)
     ]
     name, kind = (min(size, width // 3) for size in (wide or [0, 0]))
+    why = story.reasons(diff)
     for row in runs(diff.rows, context):
         if isinstance(row, int):
             yield paint("=", f"= {counted(row, 'layer')}")
             continue
         title, type_ = _title(row)
         first = f"{row.symbol} {title:<{name}}  {type_:<{kind}}"
-        lines = list(details(row))
+        lines = list(details(row, why))
         yield paint(row.symbol, f"{first}  {lines[0] if lines else ''}".rstrip())
         for line in lines[1:]:
             yield paint(row.symbol, f"{'':<{len(first)}}  {line}")
@@ -186,14 +182,12 @@ def _title(row: Row) -> tuple[str, str]:
     return naming.pair(row), kind
 
 
-def details(row: Row) -> Iterator[str]:
+def details(row: Row, why: Mapping[tuple[str, str], str]) -> Iterator[str]:
     """What there is to say of one row, a line each."""
     if isinstance(row, Same):
         return
     if isinstance(row, (Removed, Added)):
-        if row.reason or row.layer.phase:
-            words = (_WHY.get(row.reason, ""), f"{row.layer.phase} only" if row.layer.phase else "")
-            yield ", ".join(word for word in words if word)
+        yield why.get((row.symbol, row.layer.name), "")
         return
     yield from map(story.change_text, row.fields)
     for before, after in row.wiring.sources:

@@ -39,6 +39,7 @@ def diff(
     level: str = "full",
     ignore_training: bool = False,
     phase: str | None = None,
+    stages: Iterable[str] = (),
     only: Iterable[str] = (),
     rtol: float = 0.0,
     atol: float = 0.0,
@@ -59,6 +60,7 @@ def diff(
         level: ``"full"``, or ``"structure"``: names, types and wiring only.
         ignore_training: leave out rates, fillers, rules, data layers, losses and their heads.
         phase: compare TEST or TRAIN alone; None: TEST, then the layers of other phases.
+        stages: the stages that are on.
         only: glob patterns of layer names; other layers are not looked at.
         rtol: numbers agree when ``|a - b| <= atol + rtol * max(|a|, |b|)``.
         atol: see ``rtol``.
@@ -80,6 +82,7 @@ def diff(
     snapshots = [source.prototxt is None for source in sources]
     view = View(
         phase,
+        tuple(stages),
         structure=level == "structure",
         ignore_training=ignore_training,
         parameters=not any(snapshots) or all(snapshots),

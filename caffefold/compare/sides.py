@@ -73,6 +73,7 @@ class View:
     """What is looked at of each layer."""
 
     phase: str | None = None
+    stages: tuple[str, ...] = ()
     structure: bool = False
     ignore_training: bool = False
     parameters: bool = True
@@ -160,7 +161,7 @@ def _normalised(net: Net, source: Source, view: View) -> Side:
         notes += [f"{source.path}: {change.detail}, by the weights" for change in filled.changes]
         net = filled.net
     net = _with_input_layers(net)
-    state = State(view.phase or "TEST")
+    state = State(view.phase or "TEST", stages=frozenset(view.stages))
     snapshot = source.prototxt is None  # its layers are those of one phase already
     selected = net if snapshot else SelectPhase(state).run(net).net
     kept = {id(layer.field.value) for layer in selected.layers}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from caffefold.compare import naming
 from caffefold.compare.canonical import Value, is_training, shown
-from caffefold.compare.entries import Changed, FieldChange, Fold, LayerInfo, NetDiff
+from caffefold.compare.entries import Added, Changed, FieldChange, Fold, LayerInfo, NetDiff, Removed
 from caffefold.model import placeholder
 
 
@@ -72,6 +72,34 @@ def short(path: str) -> str:
     return rest if rest and head.endswith("_param") else path
 
 
+def reasons(diff: NetDiff) -> dict[tuple[str, str], str]:
+    """Why a layer is on one side only, by (symbol, name)."""
+    found: dict[tuple[str, str], str] = {}
+    for fold in diff.folds:
+        way = "the input of " if fold.way == "input" else ""
+        said = "taken out of" if fold.inverse else "folded into"
+        text = f"{said} {way}{', '.join(fold.into)}" if fold.into else fold.problem
+        found |= {("+" if fold.inverse else "-", name): text for name in fold.layers}
+    alone: tuple[Removed | Added, ...] = (*diff.removed, *diff.added)
+    for row in alone:
+        if row.layer.phase:
+            text = f"{_RULE.get(row.layer.phase, row.layer.phase)} only"
+        else:
+            text = _REASONS.get(row.reason, "")
+        found.setdefault((row.symbol, row.layer.name), text)
+    return found
+
+
+_REASONS = {
+    "nothing": "does nothing at test time",
+    "data": "data layer",
+    "loss": "loss or measure",
+    "training": "needed in training",
+    "input": "stands for the data layer",
+    "head": "stands for the loss",
+}
+
+
 def same_text(diff: NetDiff) -> str:
     """What is the same, by type, most first."""
     counts: dict[str, int] = defaultdict(int)
@@ -102,7 +130,8 @@ def _replaced(diff: NetDiff) -> Iterator[Item]:
         text = f"{_types(old)} -> {_types(new)}"
         gone = {top for layer in old for top in layer.tops} - {t for x in new for t in x.tops}
         if item.kind == "input":
-            text += f"; '{', '.join(sorted(gone))}' is gone" if gone else ""
+            lost = ", ".join(f"'{top}'" for top in sorted(gone))
+            text += f"; {lost} {'is' if len(gone) == 1 else 'are'} gone" if gone else ""
         names = tuple(layer.name for layer in new)
         more = () if names == tuple(x.name for x in old) else (", ".join(names),)
         yield Item("~", ", ".join(x.name for x in old), text, (), more)
@@ -199,19 +228,20 @@ def _one_sided(diff: NetDiff, layers: list[tuple[LayerInfo, str]], symbol: str) 
         reason = {code for _, code in group}
         subject, names = naming.several([layer.name for layer in infos])
         kinds = naming.kinds(infos)
-        if len(infos) > 1 and reason <= {"loss", "training"}:
+        if len(infos) > 1 and reason <= {"loss", "training"} and not infos[0].phase:
             source = naming.source(infos)
             behind = f", behind '{source}'" if source else ""
             head = "measures" if reason == {"loss"} else "training head"
             yield Item(symbol, subject, f"{head}{behind}: {kinds}", names)
         else:
-            why = _WHY.get(next(iter(reason)), "") if len(reason) == 1 else ""
-            where = f" ({infos[0].phase} only)" if infos[0].phase else ""
+            where = f" ({_RULE.get(infos[0].phase, infos[0].phase)} only)" if infos[0].phase else ""
+            why = _WHY.get(next(iter(reason)), "") if len(reason) == 1 and not where else ""
             found = next((problems[x.name] for x in infos if x.name in problems), "")
             text = f"{kinds}{where}" + (f", {why}" if why else f"; {found}" if found else "")
             yield Item(symbol, subject, text, names)
 
 
+_RULE = {"other": "other levels or stages"}
 _WHY = {
     "nothing": "does nothing at test time",
     "loss": "needed in training",
