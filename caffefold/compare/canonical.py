@@ -95,6 +95,20 @@ def shown(value: Value | None) -> str:
     return f"{value:.9g}" if isinstance(value, float) else str(value) or '""'
 
 
+def default_of(path: str) -> Value | None:
+    """The value that Caffe takes where ``path`` is not set; None where that is no one value."""
+    message, _, name = path.rpartition(".")
+    for both, _, _, default in _SPATIAL.get(message, ()):
+        if name == both:
+            return default
+    descriptor: Descriptor | None = schema.message("LayerParameter")
+    for part in message.split(".") if message else ():
+        known = descriptor.fields_by_name.get(part.partition("[")[0]) if descriptor else None
+        descriptor = known.message_type if known is not None else None
+    known = descriptor.fields_by_name.get(name) if descriptor is not None else None
+    return _default(known) if known is not None and known.has_default_value else None
+
+
 # -------------------------------------------------------------------------------- internals
 
 

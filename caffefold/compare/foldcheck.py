@@ -21,6 +21,7 @@ from caffefold.model.net import Layer
 from caffefold.rewrite import base
 from caffefold.rewrite.collapse import Collapse
 from caffefold.rewrite.fold import Fold as FoldPass
+from caffefold.rewrite.heads import ConvertHeads
 from caffefold.rewrite.pipeline import is_training_net
 from caffefold.rewrite.strip import Strip
 from caffefold.rewrite.tidy import Tidy
@@ -79,6 +80,8 @@ def _folded(
     idle = tuple(glob.escape(plain.layers[i].name) for i in partner)
     net, steps = base.run(
         (
+            # As in a conversion: a loss may read labels that this phase does not have.
+            ConvertHeads(),
             Strip(is_training_net(plain.net)),
             Tidy(idle),
             FoldPass("all", (*keep, *apart), unshare=True),
@@ -86,12 +89,12 @@ def _folded(
         ),
         plain.net,
     )
-    modified = {name for step in steps[2:] for c in step.changes for name in c.modified}
+    modified = {name for step in steps[3:] for c in step.changes for name in c.modified}
     expected: dict[str, Layer] = {}
     for layer in net.layers:
         if layer.name in modified:
             expected.setdefault(layer.name, layer)
-    gone = {name for step in steps[2:] for c in step.changes for name in c.removed}
+    gone = {name for step in steps[3:] for c in step.changes for name in c.removed}
     reasons = {
         name: skip.message
         for step in steps

@@ -89,14 +89,17 @@ class _Finder:
         names = tuple(layers[i].name for i in chain)
         start, end = self.wired.reads[chain[0]][0], self.wired.writes[chain[-1]][0]
         up, down = _Way(), _Way()
-        if self._up(start, up, set(chain)):
-            return self._fold(names, up, chain, "output")
+        above = self._fold(names, up, chain, "output") if self._up(start, up) else None
         beside = self._beside(chain)
+        # A linear layer that got a bias took the map; so did one when no Scale is there to.
+        if above is not None and not above.problem and (above.bias_added or beside is None):
+            return above
         if beside is not None:
             return Fold(names, (layers[beside].name,), "scale", bias_added=False)
         if self._down(end, down):
             return self._fold(names, down, chain, "input")
-        return Fold(names, (), "", False, problem="no linear layer of the other net could take it")
+        nobody = "no linear layer of the other net could take it"
+        return above or Fold(names, (), "", bias_added=False, problem=nobody)
 
     def _fold(self, names: tuple[str, ...], way: _Way, chain: list[int], kind: str) -> Fold:
         ends = list(dict.fromkeys(way.ends))
@@ -133,7 +136,7 @@ class _Finder:
 
     # ------------------------------------------------------------------------------- travel
 
-    def _up(self, version: int, way: _Way, chain: set[int]) -> bool:
+    def _up(self, version: int, way: _Way) -> bool:
         if version < 0:
             return False
         at = self.wired.versions[version].producer
@@ -145,9 +148,7 @@ class _Finder:
             return self._takes(at)
         way.seen.add(at)
         if at in self.gone or self._passes(layer):
-            return bool(layer.bottoms) and all(
-                self._up(v, way, chain) for v in self.wired.reads[at]
-            )
+            return bool(layer.bottoms) and all(self._up(v, way) for v in self.wired.reads[at])
         return False
 
     def _down(self, version: int, way: _Way) -> bool:

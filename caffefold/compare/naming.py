@@ -25,7 +25,7 @@ def shape(dims: Shape | None) -> str:
 def fold_pattern(layers: tuple[str, ...], into: tuple[str, ...]) -> tuple[str, str, str]:
     """(layers, into, X) with what all names share written as X: ``X/bn, X/scale``, ``X``, conv1."""
     names = (*layers, *into)
-    stem = into[0] if all(into[0] in name for name in names) else _common_part(names)
+    stem = into[0] if all(into[0] in name for name in names) else _common_part(names).strip("/_-.")
     if not stem or len(into) > 1:
         return ", ".join(layers), ", ".join(into), into[0]
     marked = [name.replace(stem, "X", 1) for name in names]

@@ -5,11 +5,13 @@ STYLE = """
 --red:#b42318;--red-bg:#fef1f0;--green:#067647;--green-bg:#ecfaf2;
 --amber:#935c06;--amber-bg:#fff8e8;
 --blue:#175cd3;--blue-bg:#eef4ff;--code:#f2f4f7}
-@media (prefers-color-scheme:dark){:root{--bg:#12151b;--card:#1a1f28;--ink:#e6e9ef;--soft:#98a2b3;
+@media (prefers-color-scheme:dark){:root{--bg:#12151b;--card:#1a1f28;--ink:#e6e9ef;
+--soft:#98a2b3;
 --line:#2b323e;--red:#ff8a80;--red-bg:#331c1d;--green:#6ce0a5;--green-bg:#15301f;--amber:#f5c163;
 --amber-bg:#33290f;--blue:#84adff;--blue-bg:#19263f;--code:#252c37}}
 *{box-sizing:border-box}
-body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",
+body{margin:0;background:var(--bg);color:var(--ink);font:15px/1.5 system-ui,-apple-system,
+"Segoe UI",
 Roboto,"Helvetica Neue",Arial,sans-serif}
 header,main{max-width:1180px;margin:0 auto;padding:0 24px}
 header{padding-top:32px}
@@ -27,8 +29,8 @@ border-radius:12px}
 .badge,.sign{color:var(--tone);background:var(--wash)}
 .sides{display:grid;grid-template-columns:1fr 1fr;gap:0;padding:0;overflow:hidden}
 .side{padding:16px 22px;min-width:0}.side+.side{border-left:1px solid var(--line)}
-.side h3{margin:0 0 8px;font-size:14px;font-weight:600;overflow-wrap:anywhere}
-.side h3 b{display:inline-block;width:22px;height:22px;margin-right:6px;border-radius:6px;
+.side h3{display:flex;margin:0 0 8px;font-size:14px;font-weight:600;overflow-wrap:anywhere}
+.side h3 b{flex:none;width:22px;height:22px;margin-right:8px;border-radius:6px;
 background:var(--code);text-align:center;line-height:22px;font-size:12px}
 .side table{border-spacing:0;font-size:14px}
 .side th{padding:1px 14px 1px 0;color:var(--soft);font-weight:400;text-align:left;

@@ -79,7 +79,8 @@ def _item(item: Item) -> str:
     if item.names:
         chips = "".join(f"<code>{_t(name)}</code>" for name in item.names)
         opened = " open" if len(item.names) <= 12 else ""
-        summary = counted(len(item.names), "layer")
+        summary = f"{_t(item.letter)} = " if item.letter else ""
+        summary += counted(len(item.names), "layer")
         names = f"<details{opened}><summary>{summary}</summary><p>{chips}</p></details>"
     more = "".join(f"<p class=more>{_t(line)}</p>" for line in item.more)
     sign = f"<span class='sign {kind}'>{_SIGNS.get(item.symbol, '~')}</span>"

@@ -70,7 +70,8 @@ def _row(side: str, given: Given) -> str:
 
 def _bullet(item: Item) -> Iterator[str]:
     text = f": {_text(item.text)}" if item.text else ""
-    yield f"- `{item.symbol}` {_text(item.subject)}{text}"
+    subject = _code(item.subject) if item.text else _text(item.subject)
+    yield f"- `{item.symbol}` {subject}{text}"
     if 0 < len(item.names) <= _FEW:
         yield f"  - {', '.join(map(_code, item.names))}"
     elif item.names:
@@ -92,7 +93,7 @@ def _fenced(lines: list[str]) -> Iterator[str]:
 
 def _text(text: str) -> str:
     """Text in which nothing is taken for markdown or HTML."""
-    return re.sub(r"([\\`*_{}\[\]<>|#~])", r"\\\1", text.replace("\n", " "))
+    return re.sub(r"([\\`*_\[\]<|~])", r"\\\1", text.replace("\n", " "))
 
 
 def _code(text: str) -> str:

@@ -56,10 +56,8 @@ def lines(row: Row, why: Mapping[tuple[str, str], str]) -> Iterator[Line]:
         yield Line(_title(row.before), "=", _title(row.after), head=True)
     else:
         yield Line(_title(row.before), row.symbol, _title(row.after), head=True)
-        for change in row.fields:
-            name = story.short(change.path)
-            before, after = (f"  {name}: {shown(v)}" for v in (change.before, change.after))
-            yield Line(before, "", after)
+        for name, one, two in story.row_changes(row):
+            yield Line(f"  {name}: {one}", "", f"  {name}: {two}")
         for what, old, new in (
             ("bottom", row.before.bottoms, row.after.bottoms),
             ("top", row.before.tops, row.after.tops),

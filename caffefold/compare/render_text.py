@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -84,7 +85,7 @@ def _item(title: str, item: Item, wide: int, width: int, paint: Paint) -> Iterat
     hang = wide + 2 if item.text and len(item.subject) <= wide else 2
     yield from _wrapped(title, item.symbol, text, width, paint, hang)
     if item.names:
-        label = "X = " if " X" in f" {item.subject}" or item.subject.startswith("X") else ""
+        label = f"{item.letter} = " if item.letter else ""
         listed = label + ", ".join(item.names)
         lines = list(_wrapped("", "", listed, width, paint, len(label) + 2, 2))
         yield from lines[:_LINES]
@@ -189,7 +190,8 @@ def details(row: Row, why: Mapping[tuple[str, str], str]) -> Iterator[str]:
     if isinstance(row, (Removed, Added)):
         yield why.get((row.symbol, row.layer.name), "")
         return
-    yield from map(story.change_text, row.fields)
+    for name, old, new in story.row_changes(row):
+        yield f"{name}: {old} -> {new}"
     for before, after in row.wiring.sources:
         yield f"reads {before or 'nothing'} -> {after or 'nothing'}"
     if row.before.bottoms != row.after.bottoms:
@@ -215,17 +217,12 @@ def runs(rows: Iterable[Row], context: int) -> Iterator[Row | int]:
     for at, row in enumerate(every):
         if not isinstance(row, Same):
             near.update(range(at - context, at + context + 1))
-    skipped = 0
-    for at, row in enumerate(every):
-        if at in near:
-            if skipped:
-                yield skipped
-            skipped = 0
-            yield row
+    for close, group in itertools.groupby(range(len(every)), lambda at: at in near):
+        found = [every[at] for at in group]
+        if close or len(found) == 1:
+            yield from found
         else:
-            skipped += 1
-    if skipped:
-        yield skipped
+            yield len(found)
 
 
 # ------------------------------------------------------------------------------------- stat
@@ -240,6 +237,10 @@ def stat(diff: NetDiff, paint: Paint = plain) -> Iterator[str]:
     for kind in sorted(counts):
         found = counts[kind]
         if set(found) - {"="}:
-            cells = (paint(s, f"{s}{found[s]:<5}") if found[s] else " " * 6 for s in "-+~>=")
-            yield f"{kind:<{wide}}  {''.join(cells)}".rstrip()
+            line, gap = f"{kind:<{wide}}", "  "
+            for symbol in "-+~>=":
+                text = f"{symbol}{found[symbol]}" if found[symbol] else ""
+                line += gap + (paint(symbol, text) if text else "")
+                gap = " " * (7 - len(text))
+            yield line.rstrip()
     yield totals(diff, paint)

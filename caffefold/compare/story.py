@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 from caffefold.compare import naming
-from caffefold.compare.canonical import Value, is_training, shown
+from caffefold.compare.canonical import Value, default_of, is_training, shown
 from caffefold.compare.entries import Added, Changed, FieldChange, Fold, LayerInfo, NetDiff, Removed
 from caffefold.model import placeholder
 
@@ -25,6 +25,8 @@ class Item:
     text: str = ""
     names: tuple[str, ...] = ()
     more: tuple[str, ...] = ()
+    letter: str = ""
+    """What stands for each of ``names`` in ``subject``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,41 @@ def counted(number: int, what: str) -> str:
 
 def change_text(change: FieldChange) -> str:
     """``num_output: 32 -> 64``, without the message's name in front."""
-    return f"{short(change.path)}: {shown(change.before)} -> {shown(change.after)}"
+    name, before, after = change_parts(change)
+    return f"{name}: {before} -> {after}"
+
+
+def change_parts(change: FieldChange) -> tuple[str, str, str]:
+    """Name, value in A, value in B; Caffe's default where none is set."""
+    filler = naming.training_kind(change.path).endswith("filler")
+    default = None if filler else default_of(change.path)
+    values = (default if v is None else v for v in (change.before, change.after))
+    before, after = map(shown, values)
+    return short(change.path), before, after
+
+
+def row_changes(row: Changed) -> Iterator[tuple[str, str, str]]:
+    """Name, value in A, value in B of each setting; of another type only what it has now."""
+    if not row.retyped:
+        yield from map(change_parts, row.fields)
+        return
+    lost = [change for change in row.fields if change.after is None]
+    came = [change for change in row.fields if change.before is None]
+    for change in row.fields:
+        if change.before is not None and change.after is not None:
+            yield change_parts(change)
+    for name, changes in ((row.before.type, lost), (row.after.type, came)):
+        if len(changes) > _FEW:
+            text = f"{len(changes)} of {name}"
+            yield ("settings", text, "-") if changes is lost else ("settings", "-", text)
+        else:
+            yield from (
+                (short(change.path), shown(change.before), shown(change.after))
+                for change in changes
+            )
+
+
+_FEW = 6
 
 
 def short(path: str) -> str:
@@ -181,7 +217,8 @@ def _folded(diff: NetDiff, *, inverse: bool) -> Iterator[Item]:
         bias = f" (bias {'removed' if inverse else 'added'})" if first.bias_added else ""
         times = f", {len(group)} times" if len(group) > 1 else ""
         more = _verdicts(group, diff, "B" if inverse else "A")
-        yield Item(symbol, f"{layers} {verb.strip()} {into}{bias}{times}", "", names, more)
+        subject = f"{layers} {verb.strip()} {into}{bias}{times}"
+        yield Item(symbol, subject, "", names, more, "X" if names else "")
 
 
 def _verdicts(group: list[Fold], diff: NetDiff, plain: str) -> tuple[str, ...]:
@@ -270,7 +307,8 @@ def _retyped(diff: NetDiff) -> Iterator[Item]:
     for row in diff.changed:
         if row.retyped and row.reason not in ("input", "head"):
             text = f"type: {row.before.type} -> {row.after.type}"
-            yield Item("~", naming.pair(row), text, (), tuple(map(change_text, row.fields)))
+            lines = (f"{name}: {old} -> {new}" for name, old, new in row_changes(row))
+            yield Item("~", naming.pair(row), text, (), tuple(lines))
 
 
 def _settings(diff: NetDiff) -> Iterator[Item]:
@@ -414,7 +452,8 @@ def weights_text(diff: NetDiff) -> str:
     parts = [f"{identical} identical"] if identical else []
     parts += [f"{close} within the tolerance"] if close else []
     parts += [f"{differ} different"] if differ else []
-    return f"{counted(len(blobs), 'blob')}: {', '.join(parts)}"
+    what = "other blob" if diff.folds else "blob"
+    return f"{counted(len(blobs), what)}: {', '.join(parts)}"
 
 
 def _one(change: FieldChange) -> Value | None:
