@@ -66,7 +66,7 @@ class Wiring:
 
 @dataclass(frozen=True, slots=True)
 class BlobDiff:
-    """One blob of both nets. Figures are over all numbers, in float64; None without numbers."""
+    """One blob of both nets. Figures are over all numbers; None where shapes differ."""
 
     index: int
     before: Shape | None
@@ -80,7 +80,7 @@ class BlobDiff:
     max_rel: float | None = None
     """Largest ``|a - b| / max(|a|, |b|)``."""
     cosine: float | None = None
-    """``a.b / (|a| |b|)``; None when one side is all zero."""
+    """``a.b / (|a| |b|)``, to about 1e-7; None when one side is all zero."""
 
     def mirrored(self) -> BlobDiff:
         """The same seen from B to A."""

@@ -116,22 +116,23 @@ def _compare(into: str, want: Layer, have: Layer, tolerance: Tolerance) -> FoldC
     for one, two in zip(want.blobs, have.blobs, strict=True):
         if size(one) != size(two):
             return FoldCheck(into, "different", message="blobs of another size")
-        figures = _figures(one, two, tolerance)
-        share = figures.max_abs / (figures.largest or 1.0)
+        figures, largest = _figures(one, two, tolerance)
+        share = figures.max_abs / (largest or 1.0)
         worst, relative = max(worst, figures.max_abs), max(relative, share)
         equal = equal and (figures.equal or share <= CLOSE)
     return FoldCheck(into, "equal" if equal else "different", worst, relative)
 
 
-def _figures(want: Blob, have: Blob, tolerance: Tolerance) -> Figures:
-    """Figures of two blobs, the first one rounded to float32 as it would be stored."""
+def _figures(want: Blob, have: Blob, tolerance: Tolerance) -> tuple[Figures, float]:
+    """Figures of two blobs, the first one rounded to float32 as it would be stored; the largest
+    number of the second."""
     figures = Figures(tolerance)
-    total = size(want)
+    total, largest = size(want), 0.0
     step = max(want.step, _STEP)
     with np.errstate(all="ignore"):
         for start in range(0, total, step):
             stop = min(start + step, total)
             wanted, found = want.read(start, stop), have.read(start, stop)
-            figures.differ(wanted.astype(np.float32), found)
-            figures.largest = max(figures.largest, float(np.abs(found).max(initial=0)))
-    return figures
+            figures.add(wanted.astype(np.float32), found)
+            largest = max(largest, float(np.abs(found).max(initial=0)))
+    return figures, largest

@@ -113,10 +113,12 @@ class _Pairs:
                 i = self.fresh.popleft()
                 if i >= len(self.wired_a.reads) or self.ab[i] >= len(self.wired_b.reads):
                     continue
-                self._readers_of(i, self.ab[i], past)
+                self._readers_of(i, self.ab[i], past=False)
                 self._sources_of(i, self.ab[i])
+                if past:
+                    self._readers_of(i, self.ab[i], past=True)
 
-    def _readers_of(self, i: int, j: int, past: bool) -> None:
+    def _readers_of(self, i: int, j: int, *, past: bool) -> None:
         """Pair readers of one pair that are fed by the same, bottom for bottom."""
         readers_a = self._below(self.wired_a, i, self.ab, past)
         readers_b = self._below(self.wired_b, j, self.ba, past) if readers_a else []

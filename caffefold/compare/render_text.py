@@ -127,7 +127,7 @@ def _weights(diff: NetDiff, width: int, paint: Paint) -> Iterator[str]:
     yield from _wrapped("weights", "~" if rows else "=", text, width, paint)
     shown = rows
     if len(rows) > _SHOWN:
-        worst = sorted(range(len(rows)), key=lambda n: -float(rows[n][4]))[:_SHOWN]
+        worst = sorted(range(len(rows)), key=lambda n: _alike(rows[n]))[:_SHOWN]
         shown = [rows[n] for n in sorted(worst)]
     table = [("layer", "blob", "shape", "max abs", "max rel", "cosine"), *shown]
     sizes = [max(len(row[n]) for row in table) for n in range(6)]
@@ -135,8 +135,13 @@ def _weights(diff: NetDiff, width: int, paint: Paint) -> Iterator[str]:
         cells = [row[0].ljust(sizes[0]), *(row[n].rjust(sizes[n]) for n in range(1, 6))]
         yield f"{'':<{_LABEL + 2}}{'  '.join(cells)}".rstrip()
     if len(rows) > _SHOWN:
-        more = f"the {_SHOWN} largest of {len(rows)}; --context 0 lists all"
+        more = f"the {_SHOWN} least alike of {len(rows)}; --context 0 lists all"
         yield from _wrapped("", "", more, width, paint)
+
+
+def _alike(row: tuple[str, ...]) -> tuple[float, float]:
+    """How alike the numbers of a line of the table are: by cosine, then by relative difference."""
+    return (float(row[5]) if row[5] != "-" else -1.0, -float(row[4]))
 
 
 # ------------------------------------------------------------------------------------- list

@@ -61,7 +61,7 @@ class Side:
     @property
     def in_phase(self) -> int:
         """How many of the layers are in the compared phase."""
-        return len(self.net.layers)
+        return len(self.wiring.reads)
 
     def close(self) -> None:
         """Close the caffemodel."""
@@ -172,9 +172,10 @@ def _normalised(net: Net, source: Source, view: View) -> Side:
         others = [layer for layer in others if not _only_trains(layer)]
     wiring = graph.build(selected)
     notes += [str(problem) for problem in wiring.problems if not snapshot]
+    inside = len(selected.layers)
     layers = (*selected.layers, *others)
     infos = tuple(
-        _info(layer, i, "" if i < len(selected.layers) else _rule(layer, state), view)
+        _info(layer, i, "" if i < inside else _rule(layer, state), view)
         for i, layer in enumerate(layers)
     )
     fields = Message(tuple(item for item in net.items if isinstance(item, Field)))
@@ -183,9 +184,9 @@ def _normalised(net: Net, source: Source, view: View) -> Side:
         own = {path: value for path, value in own.items() if path == "name"}
     given = Given(
         source.path,
-        _kind(source),
+        _kind(source, net),
         net.name,
-        len(selected.layers),
+        inside,
         selected.inputs,
         tuple(dict.fromkeys(wiring.outputs)),
         source.caffemodel or "",
@@ -194,8 +195,8 @@ def _normalised(net: Net, source: Source, view: View) -> Side:
     return Side(given, selected, wiring, layers, infos, own)
 
 
-def _kind(source: Source) -> str:
-    if source.kind == "prototxt" and source.prototxt is not None:
+def _kind(source: Source, net: Net) -> str:
+    if source.kind == "prototxt" and source.prototxt is not None and net.notes:
         return "solver" if is_solver(text_parse.read(source.prototxt)) else "prototxt"
     return source.kind
 

@@ -346,18 +346,29 @@ def _settings(diff: NetDiff) -> Iterator[Item]:
 
 def _renamed(diff: NetDiff) -> Iterator[Item]:
     """Layers with another name; a pattern that holds for several is one item."""
+    layers = [(r.before.name, r.after.name) for r in diff.changed if r.renamed]
+    yield from _patterns(layers, "layer")
+    blobs = dict.fromkeys(
+        pair
+        for row in diff.changed
+        if len(row.before.tops) == len(row.after.tops)
+        for pair in zip(row.before.tops, row.after.tops, strict=True)
+        if pair[0] != pair[1]
+    )
+    yield from _patterns([pair for pair in blobs if pair not in set(layers)], "blob")
+
+
+def _patterns(pairs: list[tuple[str, str]], what: str) -> Iterator[Item]:
+    """Old and new names, those of one pattern together."""
     groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for row in diff.changed:
-        if row.renamed:
-            groups[naming.rename_pattern(row.before.name, row.after.name)].append(
-                (row.before.name, row.after.name)
-            )
-    for pattern, pairs in groups.items():
-        if len(pairs) == 1:
-            yield Item("~", f"{pairs[0][0]} -> {pairs[0][1]}")
+    for old, new in pairs:
+        groups[naming.rename_pattern(old, new)].append((old, new))
+    for pattern, group in groups.items():
+        if len(group) == 1:
+            yield Item("~", f"{what} {group[0][0]} -> {group[0][1]}")
         else:
-            names = tuple(old for old, _ in pairs)
-            yield Item("~", pattern, counted(len(pairs), "layer"), names)
+            names = tuple(old for old, _ in group)
+            yield Item("~", pattern, counted(len(group), what), names)
 
 
 def _moved(diff: NetDiff) -> Iterator[Item]:
@@ -394,19 +405,13 @@ def _rewired(diff: NetDiff) -> Iterator[Item]:
             yield Item("~", naming.pair(row), f"reads {sources or ', '.join(row.after.bottoms)}")
         around += row.wiring.kind == "around" and row.consequence
         renamed += row.wiring.kind == "renamed" and row.consequence
-        if row.tops_differ and not _named_after_itself(row):
+        if len(row.before.tops) != len(row.after.tops):
             before, after = ", ".join(row.before.tops), ", ".join(row.after.tops)
             yield Item("~", naming.pair(row), f"top: {before or '-'} -> {after or '-'}")
     if around:
         yield Item("~", counted(around, "layer"), "read past what went or came, else the same")
     if renamed:
         yield Item("~", counted(renamed, "layer"), "read the same from blobs of another name")
-
-
-def _named_after_itself(row: Changed) -> bool:
-    """Whether the result only follows the layer's new name."""
-    named = row.before.tops == (row.before.name,) and row.after.tops == (row.after.name,)
-    return row.renamed and named
 
 
 def _training(diff: NetDiff) -> Iterator[Item]:
