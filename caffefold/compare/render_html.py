@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Iterator, Mapping
 from html import escape
 
-from caffefold.compare import story
+from caffefold.compare import story, wording
 from caffefold.compare.entries import Added, Given, NetDiff, Removed, Row, Same
 from caffefold.compare.page_style import STYLE
 from caffefold.compare.render_side import CONTEXT, Line, lines
-from caffefold.compare.story import Item, counted
+from caffefold.compare.story import Item
+from caffefold.compare.wording import counted
 
 _KINDS = {"-": "removed", "+": "added", "~": "changed", ">": "moved", "=": "same"}
 _SIGNS = {"-": "\u2212", "+": "+", "~": "~", ">": "\u2192", "=": "="}
@@ -89,11 +90,11 @@ def _item(item: Item) -> str:
 
 
 def _weights(diff: NetDiff) -> Iterator[str]:
-    text = story.weights_text(diff)
+    text = wording.weights_text(diff)
     if not text:
         return
     yield f"<section><h2>Weights</h2><p>{_t(text)}</p>"
-    rows = story.weight_rows(diff)
+    rows = wording.weight_rows(diff)
     if rows:
         heads = ("layer", "blob", "shape", "max abs", "max rel", "cosine")
         yield f"<table class=numbers><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>"
@@ -105,7 +106,7 @@ def _weights(diff: NetDiff) -> Iterator[str]:
 
 def _rows(diff: NetDiff, context: int) -> Iterator[str]:
     """All layers; runs of unchanged ones folded up."""
-    why = story.reasons(diff)
+    why = wording.reasons(diff)
     rows = diff.rows
     near: set[int] = set()
     for at, row in enumerate(rows):

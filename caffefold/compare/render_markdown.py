@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 from html import escape
 
-from caffefold.compare import story
+from caffefold.compare import story, wording
 from caffefold.compare.entries import Given, NetDiff
 from caffefold.compare.render_text import listed
-from caffefold.compare.story import Item, counted
+from caffefold.compare.story import Item
+from caffefold.compare.wording import counted
 
 _NAMES = {"-": "removed", "+": "added", "~": "changed", ">": "moved", "=": "same"}
 _FEW = 8
@@ -39,8 +40,8 @@ def _lines(diff: NetDiff) -> Iterator[str]:
         yield ""
         for item in section.items:
             yield from _bullet(item)
-    rows = story.weight_rows(diff)
-    text = story.weights_text(diff)
+    rows = wording.weight_rows(diff)
+    text = wording.weights_text(diff)
     if text:
         yield ""
         yield f"**Weights**: {text}"
@@ -50,7 +51,7 @@ def _lines(diff: NetDiff) -> Iterator[str]:
         yield "|---|---:|---|---:|---:|---:|"
         for name, *cells in rows:
             yield f"| {_code(name)} | {' | '.join(cells)} |"
-    same = story.same_text(diff)
+    same = wording.same_text(diff)
     if same and diff:
         yield ""
         yield f"**Same**: {counted(len(diff.same), 'layer')} ({same})"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from caffefold.compare import naming, story
+from caffefold.compare import naming, wording
 from caffefold.compare.canonical import shown
 from caffefold.compare.entries import Added, LayerInfo, NetDiff, Removed, Row, Same
 from caffefold.compare.render_text import Paint, describe, plain, runs, totals
-from caffefold.compare.story import counted
+from caffefold.compare.wording import counted
 
 CONTEXT = 1
 """Unchanged layers around a change, when nothing else is asked for."""
@@ -35,7 +35,7 @@ def side_by_side(
     for change in diff.net_fields:
         left, right = (f"net {change.path}: {shown(v)}" for v in (change.before, change.after))
         yield paint("~", _columns(Line(left, "~", right), half))
-    why = story.reasons(diff)
+    why = wording.reasons(diff)
     for row in runs(diff.rows, context):
         if isinstance(row, int):
             text = f" {counted(row, 'layer')} the same "
@@ -43,7 +43,7 @@ def side_by_side(
             continue
         for line in lines(row, why):
             yield paint(row.symbol, _columns(line, half))
-    yield totals(diff, paint)
+    yield from totals(diff, width, paint)
 
 
 def lines(row: Row, why: Mapping[tuple[str, str], str]) -> Iterator[Line]:
@@ -56,7 +56,7 @@ def lines(row: Row, why: Mapping[tuple[str, str], str]) -> Iterator[Line]:
         yield Line(_title(row.before), "=", _title(row.after), head=True)
     else:
         yield Line(_title(row.before), row.symbol, _title(row.after), head=True)
-        for name, one, two in story.row_changes(row):
+        for name, one, two in wording.row_changes(row):
             yield Line(f"  {name}: {one}", "", f"  {name}: {two}")
         for what, old, new in (
             ("bottom", row.before.bottoms, row.after.bottoms),

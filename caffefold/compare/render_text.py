@@ -7,9 +7,10 @@ import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from caffefold.compare import naming, story
+from caffefold.compare import naming, story, wording
 from caffefold.compare.entries import Added, Given, NetDiff, Removed, Row, Same
-from caffefold.compare.story import Item, Section, counted
+from caffefold.compare.story import Item, Section
+from caffefold.compare.wording import counted
 
 Paint = Callable[[str, str], str]
 """(symbol, text) -> text, coloured as the symbol asks."""
@@ -30,11 +31,11 @@ def tell(diff: NetDiff, width: int = 80, paint: Paint = plain) -> Iterator[str]:
     for section in story.tell(diff):
         yield from _section(section, width, paint)
     yield from _weights(diff, width, paint)
-    same = story.same_text(diff)
+    same = wording.same_text(diff)
     if same and diff:
         text = f"{counted(len(diff.same), 'layer')}: {same}"
         yield from _wrapped("same", "=", text, width, paint)
-    yield totals(diff, paint)
+    yield from totals(diff, width, paint)
 
 
 def header(diff: NetDiff, width: int) -> Iterator[str]:
@@ -52,18 +53,22 @@ def describe(given: Given) -> str:
     return f"{given.path}:{name} {counted(given.layers, 'layer')}{weights}"
 
 
-def totals(diff: NetDiff, paint: Paint = plain) -> str:
+def totals(diff: NetDiff, width: int = 80, paint: Paint = plain) -> Iterator[str]:
     """The last line: how many layers of each symbol."""
     names = {"-": "removed", "+": "added", "~": "changed", ">": "moved", "=": "same"}
     counts = diff.totals
-    parts = [
-        paint(symbol, f"{symbol} {counts[symbol]} {names[symbol]}")
-        for symbol in names
-        if counts[symbol]
-    ]
-    label = "total" if diff else "same"
-    extra = "" if diff else ": no difference"
-    return f"{label:<{_LABEL}}{'   '.join(parts) or 'no layers'}{extra}"
+    parts = [(s, f"{s} {counts[s]} {names[s]}") for s in names if counts[s]]
+    if not diff:
+        parts = [("=", f"= {counted(counts['='], 'layer')}: no difference")]
+    line, used = f"{'total' if diff else 'same':<{_LABEL}}", _LABEL
+    for number, (symbol, text) in enumerate(parts):
+        if number and used + 3 + len(text) > width:
+            yield line
+            line, used = " " * _LABEL, _LABEL
+        elif number:
+            line, used = line + "   ", used + 3
+        line, used = line + paint(symbol, text), used + len(text)
+    yield line
 
 
 def _section(section: Section, width: int, paint: Paint) -> Iterator[str]:
@@ -120,10 +125,10 @@ def _wrapped(
 
 
 def _weights(diff: NetDiff, width: int, paint: Paint) -> Iterator[str]:
-    text = story.weights_text(diff)
+    text = wording.weights_text(diff)
     if not text:
         return
-    rows = story.weight_rows(diff)
+    rows = wording.weight_rows(diff)
     yield from _wrapped("weights", "~" if rows else "=", text, width, paint)
     shown = rows
     if len(rows) > _SHOWN:
@@ -156,7 +161,7 @@ def listed(diff: NetDiff, context: int = 0, width: int = 80, paint: Paint = plai
         max((len(text) for text in column), default=0) for column in zip(*_names(diff), strict=True)
     ]
     name, kind = (min(size, width // 3) for size in (wide or [0, 0]))
-    why = story.reasons(diff)
+    why = wording.reasons(diff)
     for row in runs(diff.rows, context):
         if isinstance(row, int):
             yield paint("=", f"= {counted(row, 'layer')}")
@@ -172,7 +177,7 @@ def listed(diff: NetDiff, context: int = 0, width: int = 80, paint: Paint = plai
             if check.verdict != "equal":
                 said = check.message or f"off by up to {check.max_abs:.2g}"
                 yield paint("~", f"~ {check.layer}: the fold of {', '.join(fold.layers)}: {said}")
-    yield totals(diff, paint)
+    yield from totals(diff, width, paint)
 
 
 def _names(diff: NetDiff) -> Iterator[tuple[str, str]]:
@@ -195,7 +200,7 @@ def details(row: Row, why: Mapping[tuple[str, str], str]) -> Iterator[str]:
     if isinstance(row, (Removed, Added)):
         yield why.get((row.symbol, row.layer.name), "")
         return
-    for name, old, new in story.row_changes(row):
+    for name, old, new in wording.row_changes(row):
         yield f"{name}: {old} -> {new}"
     for before, after in row.wiring.sources:
         yield f"reads {before or 'nothing'} -> {after or 'nothing'}"
@@ -248,4 +253,4 @@ def stat(diff: NetDiff, paint: Paint = plain) -> Iterator[str]:
                 line += gap + (paint(symbol, text) if text else "")
                 gap = " " * (7 - len(text))
             yield line.rstrip()
-    yield totals(diff, paint)
+    yield from totals(diff, paint=paint)

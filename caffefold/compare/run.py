@@ -278,5 +278,5 @@ def changes(before: Settings, after: Settings) -> Iterator[FieldChange]:
     """Settings that differ, by path."""
     for path in sorted(before.keys() | after.keys()):
         one, two = before.get(path), after.get(path)
-        if one != two or type(one) is not type(two):
+        if one != two:
             yield FieldChange(path, one, two)

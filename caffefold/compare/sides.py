@@ -158,7 +158,9 @@ def _normalised(net: Net, source: Source, view: View) -> Side:
     notes = list(net.notes)
     if net.weights is not None and source.prototxt is not None:
         filled = FillPlaceholders().run(net)
-        notes += [f"{source.path}: {change.detail}, by the weights" for change in filled.changes]
+        if filled.changes:
+            values = ", ".join(change.detail for change in filled.changes)
+            notes.append(f"{source.path}: a template, filled by the weights: {values}")
         net = filled.net
     net = _with_input_layers(net)
     state = State(view.phase or "TEST", stages=frozenset(view.stages))

@@ -11,8 +11,9 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 from caffefold.compare import naming
-from caffefold.compare.canonical import Value, default_of, is_training, shown
-from caffefold.compare.entries import Added, Changed, FieldChange, Fold, LayerInfo, NetDiff, Removed
+from caffefold.compare.canonical import Value, is_training, shown
+from caffefold.compare.entries import Changed, FieldChange, Fold, LayerInfo, NetDiff
+from caffefold.compare.wording import change_text, counted, row_changes, rule
 from caffefold.model import placeholder
 
 
@@ -56,93 +57,6 @@ def tell(diff: NetDiff) -> tuple[Section, ...]:
         Section("training", tuple(_training(diff))),
     )
     return tuple(section for section in sections if section.items)
-
-
-def counted(number: int, what: str) -> str:
-    """``1 layer``, ``2 layers``."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def change_text(change: FieldChange) -> str:
-    """``num_output: 32 -> 64``, without the message's name in front."""
-    name, before, after = change_parts(change)
-    return f"{name}: {before} -> {after}"
-
-
-def change_parts(change: FieldChange) -> tuple[str, str, str]:
-    """Name, value in A, value in B; Caffe's default where none is set."""
-    filler = naming.training_kind(change.path).endswith("filler")
-    default = None if filler else default_of(change.path)
-    values = (default if v is None else v for v in (change.before, change.after))
-    before, after = map(shown, values)
-    return short(change.path), before, after
-
-
-def row_changes(row: Changed) -> Iterator[tuple[str, str, str]]:
-    """Name, value in A, value in B of each setting; of another type only what it has now."""
-    if not row.retyped:
-        yield from map(change_parts, row.fields)
-        return
-    lost = [change for change in row.fields if change.after is None]
-    came = [change for change in row.fields if change.before is None]
-    for change in row.fields:
-        if change.before is not None and change.after is not None:
-            yield change_parts(change)
-    for name, changes in ((row.before.type, lost), (row.after.type, came)):
-        if len(changes) > _FEW:
-            text = f"{len(changes)} of {name}"
-            yield ("settings", text, "-") if changes is lost else ("settings", "-", text)
-        else:
-            yield from (
-                (short(change.path), shown(change.before), shown(change.after))
-                for change in changes
-            )
-
-
-_FEW = 6
-
-
-def short(path: str) -> str:
-    """A path without its first message: the layer's type says that."""
-    head, _, rest = path.partition(".")
-    return rest if rest and head.endswith("_param") else path
-
-
-def reasons(diff: NetDiff) -> dict[tuple[str, str], str]:
-    """Why a layer is on one side only, by (symbol, name)."""
-    found: dict[tuple[str, str], str] = {}
-    for fold in diff.folds:
-        way = "the input of " if fold.way == "input" else ""
-        said = "taken out of" if fold.inverse else "folded into"
-        text = f"{said} {way}{', '.join(fold.into)}" if fold.into else fold.problem
-        found |= {("+" if fold.inverse else "-", name): text for name in fold.layers}
-    alone: tuple[Removed | Added, ...] = (*diff.removed, *diff.added)
-    for row in alone:
-        if row.layer.phase:
-            text = f"{_RULE.get(row.layer.phase, row.layer.phase)} only"
-        else:
-            text = _REASONS.get(row.reason, "")
-        found.setdefault((row.symbol, row.layer.name), text)
-    return found
-
-
-_REASONS = {
-    "nothing": "does nothing at test time",
-    "data": "data layer",
-    "loss": "loss or measure",
-    "training": "needed in training",
-    "input": "stands for the data layer",
-    "head": "stands for the loss",
-}
-
-
-def same_text(diff: NetDiff) -> str:
-    """What is the same, by type, most first."""
-    counts: dict[str, int] = defaultdict(int)
-    for row in diff.same:
-        counts[row.before.type] += 1
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{number} {kind}" for kind, number in ordered)
 
 
 # --------------------------------------------------------------------------------- sections
@@ -271,14 +185,13 @@ def _one_sided(diff: NetDiff, layers: list[tuple[LayerInfo, str]], symbol: str) 
             head = "measures" if reason == {"loss"} else "training head"
             yield Item(symbol, subject, f"{head}{behind}: {kinds}", names)
         else:
-            where = f" ({_RULE.get(infos[0].phase, infos[0].phase)} only)" if infos[0].phase else ""
+            where = f" ({rule(infos[0].phase)} only)" if infos[0].phase else ""
             why = _WHY.get(next(iter(reason)), "") if len(reason) == 1 and not where else ""
             found = next((problems[x.name] for x in infos if x.name in problems), "")
             text = f"{kinds}{where}" + (f", {why}" if why else f"; {found}" if found else "")
             yield Item(symbol, subject, text, names)
 
 
-_RULE = {"other": "other levels or stages"}
 _WHY = {
     "nothing": "does nothing at test time",
     "loss": "needed in training",
@@ -430,35 +343,6 @@ def _training(diff: NetDiff) -> Iterator[Item]:
     for kind, found in layers.items():
         verb = next(iter(sides[kind])) if len(sides[kind]) == 1 else "changed"
         yield Item("~", kind, f"{verb} in {counted(len(found), 'layer')}")
-
-
-def weight_rows(diff: NetDiff) -> list[tuple[str, ...]]:
-    """Blobs whose numbers differ: layer, blob, shape, max abs, max rel, cosine."""
-    rows: list[tuple[str, ...]] = []
-    for row in diff.rows:
-        if not isinstance(row, Changed):
-            continue
-        for blob in row.blobs:
-            if not blob.equal and blob.max_abs is not None:
-                cosine = "-" if blob.cosine is None else f"{blob.cosine:.6f}"
-                sizes = (naming.shape(blob.after), f"{blob.max_abs:.3g}", f"{blob.max_rel:.3g}")
-                rows.append((naming.pair(row), str(blob.index), *sizes, cosine))
-    return rows
-
-
-def weights_text(diff: NetDiff) -> str:
-    """One line on all numbers that were compared; empty when none were."""
-    blobs = [b for r in diff.rows if not isinstance(r, naming.ONE_SIDED) for b in r.blobs]
-    if not diff.weights_compared or not blobs:
-        return ""
-    identical = sum(blob.identical for blob in blobs)
-    close = sum(blob.equal and not blob.identical for blob in blobs)
-    differ = len(blobs) - identical - close
-    parts = [f"{identical} identical"] if identical else []
-    parts += [f"{close} within the tolerance"] if close else []
-    parts += [f"{differ} different"] if differ else []
-    what = "other blob" if diff.folds else "blob"
-    return f"{counted(len(blobs), what)}: {', '.join(parts)}"
 
 
 def _one(change: FieldChange) -> Value | None:

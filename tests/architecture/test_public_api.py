@@ -21,6 +21,9 @@ PUBLIC = {
     "load",
     "ConvertReport",
     "DetectionOptions",
+    # what changed between two nets
+    "diff",
+    "NetDiff",
     # what load() gives
     "Net",
     "Layer",
@@ -98,7 +101,9 @@ def test_no_public_name_is_the_name_of_a_module() -> None:
     assert modules & PUBLIC == set()
 
 
-@pytest.mark.parametrize(("first", "second"), list(itertools.permutations(["convert", "load"])))
+@pytest.mark.parametrize(
+    ("first", "second"), list(itertools.permutations(["convert", "diff", "load"], 2))
+)
 def test_names_work_in_any_order(run: Callable[[str], None], first: str, second: str) -> None:
     run(
         "import caffefold, types\n"
@@ -108,8 +113,8 @@ def test_names_work_in_any_order(run: Callable[[str], None], first: str, second:
     run(
         f"from caffefold import {first}, {second}\n"
         "import types\n"
-        "assert isinstance(convert, types.FunctionType), convert\n"
-        "assert isinstance(load, types.FunctionType), load"
+        f"for found in ({first}, {second}):\n"
+        "    assert isinstance(found, types.FunctionType), found"
     )
 
 
@@ -131,7 +136,7 @@ def test_importing_the_package_loads_nothing_else(run: Callable[[str], None]) ->
     )
 
 
-@pytest.mark.parametrize("name", ["convert", "load"])
+@pytest.mark.parametrize("name", ["convert", "diff", "load"])
 def test_functions_are_typed(name: str) -> None:
     function = getattr(caffefold, name)
     hints = typing.get_type_hints(function)
