@@ -26,6 +26,7 @@ Plain = bool | int | float | str
 Value = Plain | tuple[Plain, ...]
 Settings = dict[str, Value]
 
+_LARGEST = 3.4028235e38  # as a 32-bit float
 _WIRING = frozenset({"name", "type", "bottom", "top"})
 # message -> (field for all axes, field for height, field for width, what counts when none is set);
 # base_conv_layer.cpp, pooling_layer.cpp, prior_box_layer.cpp.
@@ -207,8 +208,9 @@ def _guess(raw: str) -> Plain:
 
 def _short(number: float) -> float:
     """The shortest decimal that is the same 32-bit float, as Caffe holds it."""
-    with np.errstate(over="ignore"):
-        return float(str(np.float32(number)))
+    if abs(number) > _LARGEST:
+        return math.copysign(math.inf, number)
+    return float(str(np.float32(number)))
 
 
 def _join_axes(

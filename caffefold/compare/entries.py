@@ -183,6 +183,7 @@ class FoldCheck:
     relative: float | None = None
     """``max_abs`` over the largest number of the blob."""
     message: str = ""
+    """Why it was refused, or where the difference comes from, if that is known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from caffefold.compare.sides import Side
 from caffefold.compare.weights import Figures, Tolerance
 from caffefold.errors import InputError
 from caffefold.formats.blob import Blob, size
-from caffefold.model.net import Layer
+from caffefold.formats.text import drop
+from caffefold.model.net import Layer, Net
 from caffefold.rewrite import base
 from caffefold.rewrite.collapse import Collapse
 from caffefold.rewrite.fold import Fold as FoldPass
@@ -28,6 +29,7 @@ from caffefold.rewrite.tidy import Tidy
 
 CLOSE = 1e-5
 """Difference, relative to the largest number of a blob, that arithmetic in float32 explains."""
+USUAL_EPS = "it is what eps 1e-05 gives, but the net says another"
 _STEP = 1 << 16
 
 
@@ -41,13 +43,42 @@ def check(
     """``folds`` with the figures of each layer that took others in."""
     if not folds:
         return folds
+    given = {plain.layers[i].name: folded.layers[j] for i, j in reversed(partner.items())}
+    checked = _checked(folds, plain, folded, partner, given, tolerance)
+    wrong = {c.layer for fold in checked for c in fold.checks if c.verdict == "different"}
+    if not wrong:
+        return checked
+    # The commonest mistake of merge scripts: eps 1e-5, whatever the net says.
+    usual = replace(plain, net=_with_usual_eps(plain.net))
+    if usual.net is plain.net:
+        return checked
+    again = _checked(folds, usual, folded, partner, given, tolerance)
+    right = {c.layer for fold in again for c in fold.checks if c.verdict == "equal"} & wrong
+    return tuple(
+        replace(
+            fold,
+            checks=tuple(
+                replace(c, message=USUAL_EPS) if c.layer in right else c for c in fold.checks
+            ),
+        )
+        for fold in checked
+    )
+
+
+def _checked(
+    folds: tuple[Fold, ...],
+    plain: Side,
+    folded: Side,
+    partner: dict[int, int],
+    given: dict[str, Layer],
+    tolerance: Tolerance,
+) -> tuple[Fold, ...]:
     expected: dict[str, Layer] = {}
     reasons: dict[str, str] = {}
     try:
         expected, reasons = _folded(folds, plain, folded, partner)
     except InputError as error:
         reasons = {name: str(error) for fold in folds for name in fold.layers}
-    given = {plain.layers[i].name: folded.layers[j] for i, j in reversed(partner.items())}
     names = {layer.name: name for name, layer in given.items()}
     checked = []
     for fold in folds:
@@ -62,6 +93,20 @@ def check(
                 found.append(_compare(into, want, have, tolerance))
         checked.append(replace(fold, checks=tuple(found)))
     return tuple(checked)
+
+
+def _with_usual_eps(net: Net) -> Net:
+    """The net with Caffe's default eps in each BatchNorm; the same net when all have it."""
+    new: dict[int, tuple[Layer, ...]] = {}
+    for position, layer in enumerate(net.layers):
+        params = layer.body.message("batch_norm_param")
+        if layer.type == "BatchNorm" and params is not None and params.last("eps") is not None:
+            kept = replace(params, fields=drop(params.fields, lambda f: f.name == "eps"))
+            fields = (
+                f.with_body(kept) if f.name == "batch_norm_param" else f for f in layer.body.fields
+            )
+            new[position] = (layer.edited(replace(layer.body, fields=tuple(fields))),)
+    return net.substitute(new) if new else net
 
 
 def _folded(

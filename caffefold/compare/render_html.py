@@ -85,7 +85,7 @@ def _item(item: Item) -> str:
         names = f"<details{opened}><summary>{summary}</summary><p>{chips}</p></details>"
     more = "".join(f"<p class=more>{_t(line)}</p>" for line in item.more)
     sign = f"<span class='sign {kind}'>{_SIGNS.get(item.symbol, '~')}</span>"
-    body = f"<strong>{_t(item.subject)}</strong>{text}{names}{more}"
+    body = f"<strong>{_t(item.subject)}</strong>{text}{more}{names}"
     return f"<div class=item>{sign}<div>{body}</div></div>"
 
 

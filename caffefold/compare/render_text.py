@@ -89,6 +89,8 @@ def _item(title: str, item: Item, wide: int, width: int, paint: Paint) -> Iterat
     text = f"{item.subject:<{wide}}  {item.text}" if item.text else item.subject
     hang = wide + 2 if item.text and len(item.subject) <= wide else 2
     yield from _wrapped(title, item.symbol, text, width, paint, hang)
+    for line in item.more:
+        yield from _wrapped("", "", line, width, paint, hang, hang)
     if item.names:
         label = f"{item.letter} = " if item.letter else ""
         listed = label + ", ".join(item.names)
@@ -96,8 +98,6 @@ def _item(title: str, item: Item, wide: int, width: int, paint: Paint) -> Iterat
         yield from lines[:_LINES]
         if len(lines) > _LINES:
             yield f"{'':<{_LABEL + 4}}... {counted(len(item.names), 'layer')} in all"
-    for line in item.more:
-        yield from _wrapped("", "", line, width, paint, hang, hang)
 
 
 def _wrapped(

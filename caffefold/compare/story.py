@@ -105,7 +105,7 @@ def _folded(diff: NetDiff, *, inverse: bool) -> Iterator[Item]:
     for fold in diff.folds:
         if fold.inverse == inverse and fold.into:
             pattern = naming.fold_pattern(fold.layers, fold.into)
-            verdict = {check.verdict for check in fold.checks}
+            verdict = {(check.verdict, bool(check.message)) for check in fold.checks}
             key = (pattern[:2], fold.way, fold.bias_added, fold.problem, tuple(sorted(verdict)))
             groups[key].append(fold)
     symbol = "+" if inverse else "-"
@@ -145,13 +145,17 @@ def _verdicts(group: list[Fold], diff: NetDiff, plain: str) -> tuple[str, ...]:
         return tuple(lines) if lines or diff.weights_compared else ()
     if wrong:
         worst = max(wrong, key=lambda check: check.relative or 0.0)
+        of = f" in {len(wrong)} of {len(checks)}" if len(checks) > 1 else ""
         if worst.relative is None:
-            lines.append(f"not what the fold of {plain} gives: {worst.message} ({worst.layer})")
+            lines.append(f"not what the fold of {plain} gives{of}: {worst.message} ({worst.layer})")
         else:
             lines.append(
-                f"not what the fold of {plain} gives: off by up to {worst.max_abs:.2g}, "
+                f"not what the fold of {plain} gives{of}: off by up to {worst.max_abs:.2g}, "
                 f"{worst.relative:.1e} of the largest weight ({worst.layer})"
             )
+            known = [check.message for check in wrong if check.message]
+            if known:
+                lines.append(known[0] if len(known) == len(wrong) else f"{known[0]}: {len(known)}")
     elif refused:
         lines.append(f"not checked: {refused[0].message}")
     else:

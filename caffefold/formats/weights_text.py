@@ -11,6 +11,8 @@ from caffefold.formats.text import Document, Field, block, quote, scalar
 from caffefold.formats.weights import LayerRecord, WeightsFile
 from caffefold.formats.wire import LEN
 
+_PHASE = 10  # of LayerParameter: the phase of the net that was saved, alike in all its layers
+
 
 def to_document(weights: WeightsFile, *, parameters: bool = False) -> Document:
     """The net inside ``weights``, without the Split layers that Caffe inserted.
@@ -63,7 +65,7 @@ def _parameters(weights: WeightsFile, record: LayerRecord) -> list[Field]:
     from google.protobuf.message import DecodeError
 
     layout = record.layout
-    skipped = {layout.name, layout.type, layout.bottom, layout.top, layout.blobs}
+    skipped = {layout.name, layout.type, layout.bottom, layout.top, layout.blobs, _PHASE}
     data = b"".join(
         weights.source.read(field.tag_start, field.end)
         for field in record.fields

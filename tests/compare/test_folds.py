@@ -11,6 +11,7 @@ import pytest
 
 import caffefold
 from caffefold.compare.entries import Fold, NetDiff
+from caffefold.compare.foldcheck import USUAL_EPS
 from tests.compare.conftest import DATA, conv, layer
 from tests.support.nets import L, Numbers, data, relu, write
 
@@ -161,6 +162,7 @@ def test_a_fold_with_the_wrong_eps_is_told(compare: Compare, tmp_path: Path, eps
     assert check.verdict == "different"
     assert check.relative is not None
     assert 1e-5 < check.relative < 1
+    assert check.message == USUAL_EPS
 
 
 def test_one_wrong_weight_is_told(tmp_path: Path) -> None:
@@ -180,6 +182,7 @@ def test_one_wrong_weight_is_told(tmp_path: Path) -> None:
     (fold,) = caffefold.diff(given[0], bad[0], weights=(given[1], bad[1])).folds
     (check,) = fold.checks
     assert check.verdict == "different"
+    assert check.message == ""
     assert check.max_abs == pytest.approx(0.25, rel=1e-3)
 
 
