@@ -78,7 +78,8 @@ def _replaced(
     """Data layers and losses of ``old``, and what stands for them in ``new``."""
     found = []
     loose = [j for j in range(new.in_phase) if j not in back]
-    for i, layer in enumerate(old.layers):
+    for i in range(old.in_phase):
+        layer = old.layers[i]
         other = new.layers[partner[i]] if i in partner else None
         if is_data(layer) and (other is None or other.type == "Input"):
             inputs = [j for j in loose if new.layers[j].type == "Input"]

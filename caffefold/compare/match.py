@@ -107,6 +107,7 @@ class _Pairs:
             [(i, (self.a[i].type, self.a[i].tops)) for i in loose_a],
             [(j, (self.b[j].type, self.b[j].tops)) for j in loose_b],
         )
+        self._inputs(loose_a, loose_b)
         for past in (False, True):
             self.fresh = deque(self.ab)
             while self.fresh:
@@ -117,6 +118,17 @@ class _Pairs:
                 self._sources_of(i, self.ab[i])
                 if past:
                     self._readers_of(i, self.ab[i], past=True)
+
+    def _inputs(self, loose_a: list[int], loose_b: list[int]) -> None:
+        """Pair an Input layer with the source of another type that makes the same blob."""
+        makers = {top: j for j in loose_b if j not in self.ba for top in self.b[j].tops}
+        for i in (i for i in loose_a if i not in self.ab):
+            found = (makers[top] for top in self.a[i].tops if top in makers)
+            for j in found:
+                types = (self.a[i].type, self.b[j].type)
+                if j not in self.ba and "Input" in types:
+                    self.join(i, j)
+                    break
 
     def _readers_of(self, i: int, j: int, *, past: bool) -> None:
         """Pair readers of one pair that are fed by the same, bottom for bottom."""

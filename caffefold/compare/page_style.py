@@ -46,6 +46,7 @@ border-radius:0 8px 8px 0;font-size:14px;overflow-wrap:anywhere}
 line-height:22px}
 .item strong{font-weight:600}.what{margin-left:6px;color:var(--soft)}
 .more{margin:2px 0;color:var(--soft);font-size:14px}
+.alarm{color:var(--red);font-weight:600}
 details>summary{cursor:pointer;color:var(--soft);font-size:13px}
 .item details p{margin:4px 0}
 code{display:inline-block;margin:0 5px 5px 0;padding:1px 7px;border-radius:5px;

@@ -83,7 +83,8 @@ def _item(item: Item) -> str:
         summary = f"{_t(item.letter)} = " if item.letter else ""
         summary += counted(len(item.names), "layer")
         names = f"<details{opened}><summary>{summary}</summary><p>{chips}</p></details>"
-    more = "".join(f"<p class=more>{_t(line)}</p>" for line in item.more)
+    style = "'more alarm'" if item.alarm else "more"
+    more = "".join(f"<p class={style}>{_t(line)}</p>" for line in item.more)
     sign = f"<span class='sign {kind}'>{_SIGNS.get(item.symbol, '~')}</span>"
     body = f"<strong>{_t(item.subject)}</strong>{text}{more}{names}"
     return f"<div class=item>{sign}<div>{body}</div></div>"
@@ -114,7 +115,7 @@ def _rows(diff: NetDiff, context: int) -> Iterator[str]:
             near.update(range(at - context, at + context + 1))
     for close, group in itertools.groupby(range(len(rows)), lambda at: at in near):
         found = [rows[at] for at in group]
-        if close:
+        if close or len(found) == 1:
             yield from (_row(row, why) for row in found)
         else:
             text = f"{counted(len(found), 'layer')} the same"

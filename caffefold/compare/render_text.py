@@ -90,7 +90,8 @@ def _item(title: str, item: Item, wide: int, width: int, paint: Paint) -> Iterat
     hang = wide + 2 if item.text and len(item.subject) <= wide else 2
     yield from _wrapped(title, item.symbol, text, width, paint, hang)
     for line in item.more:
-        yield from _wrapped("", "", line, width, paint, hang, hang)
+        for part in _wrapped("", "", line, width, paint, hang, hang):
+            yield paint("-", part) if item.alarm else part
     if item.names:
         label = f"{item.letter} = " if item.letter else ""
         listed = label + ", ".join(item.names)

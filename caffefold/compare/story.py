@@ -15,6 +15,7 @@ from caffefold.compare.canonical import Value, is_training, shown
 from caffefold.compare.entries import Changed, FieldChange, Fold, LayerInfo, NetDiff
 from caffefold.compare.wording import change_text, counted, row_changes, rule
 from caffefold.model import placeholder
+from caffefold.rewrite.kinds import MEASURES
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Item:
     more: tuple[str, ...] = ()
     letter: str = ""
     """What stands for each of ``names`` in ``subject``."""
+    alarm: bool = False
+    """Whether ``more`` says that something is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,9 @@ def _folded(diff: NetDiff, *, inverse: bool) -> Iterator[Item]:
         times = f", {len(group)} times" if len(group) > 1 else ""
         more = _verdicts(group, diff, "B" if inverse else "A")
         subject = f"{layers} {verb.strip()} {into}{bias}{times}"
-        yield Item(symbol, subject, "", names, more, "X" if names else "")
+        alarm = any(c.verdict == "different" for f in group for c in f.checks)
+        alarm = alarm or bool(first.problem)
+        yield Item(symbol, subject, "", names, more, "X" if names else "", alarm)
 
 
 def _verdicts(group: list[Fold], diff: NetDiff, plain: str) -> tuple[str, ...]:
@@ -186,7 +191,9 @@ def _one_sided(diff: NetDiff, layers: list[tuple[LayerInfo, str]], symbol: str) 
         if len(infos) > 1 and reason <= {"loss", "training"} and not infos[0].phase:
             source = naming.source(infos)
             behind = f", behind '{source}'" if source else ""
-            head = "measures" if reason == {"loss"} else "training head"
+            losses = any(x.type not in MEASURES for x in infos)
+            ends = "losses and measures" if losses else "measures"
+            head = ends if reason == {"loss"} else "training head"
             yield Item(symbol, subject, f"{head}{behind}: {kinds}", names)
         else:
             where = f" ({rule(infos[0].phase)} only)" if infos[0].phase else ""
@@ -263,7 +270,11 @@ def _settings(diff: NetDiff) -> Iterator[Item]:
 
 def _renamed(diff: NetDiff) -> Iterator[Item]:
     """Layers with another name; a pattern that holds for several is one item."""
-    layers = [(r.before.name, r.after.name) for r in diff.changed if r.renamed]
+    layers = [
+        (r.before.name, r.after.name)
+        for r in diff.changed
+        if r.renamed and r.reason not in ("input", "head")
+    ]
     yield from _patterns(layers, "layer")
     blobs = dict.fromkeys(
         pair

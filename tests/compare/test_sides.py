@@ -135,6 +135,17 @@ def test_data_layers_and_losses_have_successors(tmp_path: Path) -> None:
     assert not caffefold.diff(one, two, ignore_training=True)
 
 
+def test_an_input_of_another_name_stands_for_the_data_layer(tmp_path: Path) -> None:
+    train = layer("digits", "Data", "", "data label") + conv("conv1", "data")
+    one = _file(tmp_path / "train.prototxt", train)
+    two = _file(tmp_path / "deploy.prototxt", DATA + conv("conv1", "data"))
+    found = caffefold.diff(one, two)
+    (entry,) = found.changed
+    assert (entry.before.name, entry.after.name, entry.reason) == ("digits", "data", "input")
+    assert found.totals == {"-": 0, "+": 0, "~": 1, ">": 0, "=": 1}
+    assert not caffefold.diff(one, two, ignore_training=True)
+
+
 def test_an_auxiliary_head_is_training(tmp_path: Path) -> None:
     body = DATA + conv("conv1", "data") + layer("prob", "Softmax", "conv1", "prob")
     aux = conv("aux1", "data") + layer("aux2", "ReLU", "aux1", "aux2")
