@@ -323,7 +323,8 @@ def _mirrored(row: Row) -> Row:
 def apply(layers: tuple[LayerInfo, ...], diff: NetDiff) -> tuple[LayerInfo, ...]:
     """The layers of B, made from those of A and what ``diff`` says of them.
 
-    ``layers`` are the compared layers of A, in order. Needs a diff of all layers (no ``only``).
+    ``layers`` are the compared layers of A, in order. Needs a diff of all layers: one without
+    ``only`` and ``ignore_training``.
     """
     changed = {row.before.position: row.after for row in diff.changed}
     placed = {row.layer.position: row.layer for row in diff.added}

@@ -18,6 +18,7 @@ from caffefold.compare.weights import Figures, Tolerance
 from caffefold.errors import InputError
 from caffefold.formats.blob import Blob, size
 from caffefold.formats.text import drop
+from caffefold.model import fit
 from caffefold.model.net import Layer, Net
 from caffefold.rewrite import base
 from caffefold.rewrite.collapse import Collapse
@@ -123,23 +124,26 @@ def _folded(
     apart = tuple(glob.escape(name) for name in beside)
     kept = tuple(glob.escape(name) for name in stay if name not in beside)
     idle = tuple(glob.escape(plain.layers[i].name) for i in partner)
+    # As in a conversion: a loss may read labels that this phase does not have.
+    ready, _ = base.run((ConvertHeads(), Strip(is_training_net(plain.net))), plain.net)
+    fit.check(ready)  # the arithmetic below relies on shapes
+    for layer in ready.layers:
+        if any(size(blob) == 0 for blob in layer.blobs):
+            raise layer.error("one of its blobs is empty; its numbers can not be folded")
     net, steps = base.run(
         (
-            # As in a conversion: a loss may read labels that this phase does not have.
-            ConvertHeads(),
-            Strip(is_training_net(plain.net)),
             Tidy(idle),
             FoldPass("all", (*keep, *apart), unshare=True),
             Collapse((*kept, *idle) if not beside else kept),
         ),
-        plain.net,
+        ready,
     )
-    modified = {name for step in steps[3:] for c in step.changes for name in c.modified}
+    modified = {name for step in steps[1:] for c in step.changes for name in c.modified}
     expected: dict[str, Layer] = {}
     for layer in net.layers:
         if layer.name in modified:
             expected.setdefault(layer.name, layer)
-    gone = {name for step in steps[3:] for c in step.changes for name in c.removed}
+    gone = {name for step in steps[1:] for c in step.changes for name in c.removed}
     reasons = {
         name: skip.message
         for step in steps

@@ -196,3 +196,20 @@ def test_batch_statistics_are_refused(compare: Compare) -> None:
     (check,) = fold.checks
     assert check.verdict == "refused"
     assert "use_global_stats" in check.message
+
+
+def test_weights_of_another_net_are_refused_not_folded(compare: Compare) -> None:
+    """The check says why; the comparison itself goes on."""
+    random = Numbers()
+    plain = _train(random)
+    plain[3] = replace(plain[3], blobs=[np.zeros(0), np.zeros(0)])
+    folded = [plain[0], random.conv("conv1", "data", 3, 4), *plain[4:]]
+    (fold,) = compare(plain, folded).folds
+    (check,) = fold.checks
+    assert check.verdict == "refused"
+    assert "one of its blobs is empty" in check.message
+    plain = _train(random)
+    plain[1] = random.conv("conv1", "data", 3, 6, bias=False)  # its text is right, 4 are wanted
+    plain[1] = replace(plain[1], text=plain[1].text.replace("num_output: 6", "num_output: 4"))
+    (check,) = compare(plain, folded).folds[0].checks
+    assert "does not belong to" in check.message
