@@ -17,6 +17,7 @@ from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
+from caffefold.compare.canonical import is_training
 from caffefold.compare.entries import LayerInfo, Shape
 from caffefold.model.graph import Graph
 
@@ -205,8 +206,15 @@ class _Pairs:
                 self._in_order(group, others, strict=strict)
             left = [i for i in group if i not in self.ab]
             right = [j for j in others if j not in self.ba]
-            if len(left) == len(right) == 1 and _alike(self.a[left[0]], self.b[right[0]]):
+            if len(left) == len(right) == 1 and self._may_be(left[0], right[0]):
                 self.join(left[0], right[0])
+
+    def _may_be(self, i: int, j: int) -> bool:
+        """Whether two layers of one type in one place are one: alike, or read by the same."""
+        if _alike(self.a[i], self.b[j]):
+            return True
+        key_a = self._translated(self._read_by(self.a, self.wired_a, i, self.ab))
+        return key_a is not None and key_a == self._read_by(self.b, self.wired_b, j, self.ba)
 
     def _in_order(self, group: list[int], others: list[int], *, strict: bool) -> None:
         """Pair equal members in order; ``strict``: settings and shapes, else shapes of weights."""
@@ -289,8 +297,10 @@ def _token(info: LayerInfo, strict: bool) -> Hashable:
 
 
 def _alike(one: LayerInfo, two: LayerInfo) -> bool:
-    """Whether two layers of one type agree in at least half of their settings."""
-    first, second = set(one.settings), set(two.settings)
+    """Whether two layers of one type agree in at least half of what is no training setting."""
+    first, second = (
+        {item for item in info.settings if not is_training(*item)} for info in (one, two)
+    )
     every = len({path for path, _ in first | second})
     return len(first & second) >= _ALIKE * every
 

@@ -50,6 +50,21 @@ def test_a_renamed_layer_with_another_setting(compare: Compare) -> None:
     assert [(c.before, c.after) for c in entry.fields] == [(1000, 20)]
 
 
+def test_fine_tuning_as_it_is_done(compare: Compare) -> None:
+    """Caffe's flickr example: other outputs, a higher rate, another name; the same Softmax."""
+
+    def net(name: str, outputs: int, rate: str) -> str:
+        body = f"{rate} inner_product_param {{ num_output: {outputs} }}"
+        last = layer(name, "InnerProduct", "conv1", name, body)
+        return DATA + conv("conv1", "data") + last + layer("prob", "Softmax", name, "prob")
+
+    found = compare(net("fc8", 1000, ""), net("fc8_flickr", 20, "param { lr_mult: 10 }"))
+    assert not found.removed
+    entry = found.changed[0]
+    assert (entry.before.name, entry.after.name) == ("fc8", "fc8_flickr")
+    assert [(c.before, c.after) for c in entry.fields] == [(1000, 20), (None, 10)]
+
+
 def test_other_layers_are_no_rename(compare: Compare) -> None:
     one = DATA + conv("conv1", "data", 8, "pad: 1 group: 2 dilation: 3")
     two = DATA + layer("c", "Convolution", "data", "c", "convolution_param { num_output: 99 }")
