@@ -7,19 +7,20 @@ layers; then each layer that took some in is compared number for number, streami
 from __future__ import annotations
 
 import glob
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
+from caffefold.compare import foldguess
 from caffefold.compare.entries import Fold, FoldCheck
 from caffefold.compare.folds import is_affine
 from caffefold.compare.sides import Side
 from caffefold.compare.weights import Figures, Tolerance
 from caffefold.errors import InputError
 from caffefold.formats.blob import Blob, size
-from caffefold.formats.text import drop
 from caffefold.model import fit
-from caffefold.model.net import Layer, Net
+from caffefold.model.net import Layer
 from caffefold.rewrite import base
 from caffefold.rewrite.collapse import Collapse
 from caffefold.rewrite.fold import Fold as FoldPass
@@ -30,7 +31,6 @@ from caffefold.rewrite.tidy import Tidy
 
 CLOSE = 1e-5
 """Difference, relative to the largest number of a blob, that arithmetic in float32 explains."""
-USUAL_EPS = "it is what eps 1e-05 gives, but the net says another"
 _STEP = 1 << 16
 
 
@@ -41,73 +41,54 @@ def check(
     partner: dict[int, int],
     tolerance: Tolerance,
 ) -> tuple[Fold, ...]:
-    """``folds`` with the figures of each layer that took others in."""
+    """``folds`` with the figures of each layer that took others in.
+
+    A layer whose numbers differ is tried again under each guess of compare/foldguess.py.
+    """
     if not folds:
         return folds
     given = {plain.layers[i].name: folded.layers[j] for i, j in reversed(partner.items())}
-    checked = _checked(folds, plain, folded, partner, given, tolerance)
-    wrong = {c.layer for fold in checked for c in fold.checks if c.verdict == "different"}
-    if not wrong:
-        return checked
-    # The commonest mistake of merge scripts: eps 1e-5, whatever the net says.
-    usual = replace(plain, net=_with_usual_eps(plain.net))
-    if usual.net is plain.net:
-        return checked
-    again = _checked(folds, usual, folded, partner, given, tolerance)
-    right = {c.layer for fold in again for c in fold.checks if c.verdict == "equal"} & wrong
-    return tuple(
-        replace(
-            fold,
-            checks=tuple(
-                replace(c, message=USUAL_EPS) if c.layer in right else c for c in fold.checks
-            ),
-        )
-        for fold in checked
-    )
-
-
-def _checked(
-    folds: tuple[Fold, ...],
-    plain: Side,
-    folded: Side,
-    partner: dict[int, int],
-    given: dict[str, Layer],
-    tolerance: Tolerance,
-) -> tuple[Fold, ...]:
-    expected: dict[str, Layer] = {}
-    reasons: dict[str, str] = {}
-    try:
-        expected, reasons = _folded(folds, plain, folded, partner)
-    except InputError as error:
-        reasons = {name: str(error) for fold in folds for name in fold.layers}
     names = {layer.name: name for name, layer in given.items()}
-    checked = []
-    for fold in folds:
-        refusal = next((reasons[name] for name in fold.layers if name in reasons), "")
+
+    def compared(side: Side, feeds: Mapping[str, Layer]) -> tuple[Fold, ...]:
+        expected: dict[str, Layer] = {}
+        reasons: dict[str, str] = {}
+        try:
+            expected, reasons = _folded(folds, side, folded, partner)
+        except InputError as error:
+            reasons = {name: str(error) for fold in folds for name in fold.layers}
         found = []
-        for into in fold.into:
-            own = names.get(into, into)
-            want, have = expected.get(own), given.get(own)
-            if refusal or want is None or have is None:
-                found.append(FoldCheck(into, "refused", message=refusal or "it was not folded"))
-            else:
-                found.append(_compare(into, want, have, tolerance))
-        checked.append(replace(fold, checks=tuple(found)))
-    return tuple(checked)
+        for fold in folds:
+            refusal = next((reasons[name] for name in fold.layers if name in reasons), "")
+            checks = []
+            for into in fold.into:
+                own = names.get(into, into)
+                want, have = expected.get(own), given.get(own)
+                if want is not None and own in feeds:
+                    want = foldguess.with_transform(want, feeds[own])
+                if refusal or want is None or have is None:
+                    why = refusal or "it was not folded"
+                    checks.append(FoldCheck(into, "refused", message=why))
+                else:
+                    checks.append(_compare(into, want, have, tolerance))
+            found.append(replace(fold, checks=tuple(checks)))
+        return tuple(found)
+
+    checked = compared(plain, {})
+    for guess in foldguess.guesses(plain.net):
+        wrong = {c.layer for f in checked for c in f.checks if c.verdict == "different"}
+        wrong -= {c.layer for f in checked for c in f.checks if c.message}
+        if wrong:
+            again = compared(replace(plain, net=guess.net), guess.feeds)
+            right = {c.layer for f in again for c in f.checks if c.verdict == "equal"} & wrong
+            checked = tuple(_told(fold, right, guess.message) for fold in checked)
+    return checked
 
 
-def _with_usual_eps(net: Net) -> Net:
-    """The net with Caffe's default eps in each BatchNorm; the same net when all have it."""
-    new: dict[int, tuple[Layer, ...]] = {}
-    for position, layer in enumerate(net.layers):
-        params = layer.body.message("batch_norm_param")
-        if layer.type == "BatchNorm" and params is not None and params.last("eps") is not None:
-            kept = replace(params, fields=drop(params.fields, lambda f: f.name == "eps"))
-            fields = (
-                f.with_body(kept) if f.name == "batch_norm_param" else f for f in layer.body.fields
-            )
-            new[position] = (layer.edited(replace(layer.body, fields=tuple(fields))),)
-    return net.substitute(new) if new else net
+def _told(fold: Fold, layers: set[str], message: str) -> Fold:
+    """``fold`` with ``message`` at the checks of ``layers``."""
+    checks = (replace(c, message=message) if c.layer in layers else c for c in fold.checks)
+    return replace(fold, checks=tuple(checks))
 
 
 def _folded(

@@ -11,7 +11,7 @@ import pytest
 
 import caffefold
 from caffefold.compare.entries import Fold, NetDiff
-from caffefold.compare.foldcheck import USUAL_EPS
+from caffefold.compare.foldguess import TRANSFORM, USUAL_EPS
 from tests.compare.conftest import DATA, conv, layer
 from tests.support.nets import L, Numbers, data, relu, write
 
@@ -213,3 +213,25 @@ def test_weights_of_another_net_are_refused_not_folded(compare: Compare) -> None
     plain[1] = replace(plain[1], text=plain[1].text.replace("num_output: 6", "num_output: 4"))
     (check,) = compare(plain, folded).folds[0].checks
     assert "does not belong to" in check.message
+
+
+def test_the_mean_of_the_data_layer_folded_in_is_recognised(tmp_path: Path) -> None:
+    """Some merge scripts let the first convolution take raw pixels."""
+    random = Numbers()
+    plain = _train(random)
+    transform = "transform_param { scale: 0.017 mean_value: 104 mean_value: 117 mean_value: 123 }"
+    plain[0] = L("data", "Data", "", "data label", transform)
+    given = write(tmp_path, plain)
+    shape = {"data": (1, 3, 8, 8)}
+    caffefold.convert(*given, tmp_path / "out", input_shapes=shape)
+    with caffefold.load(tmp_path / "out.prototxt", tmp_path / "out.caffemodel") as net:
+        weights, bias = (np.asarray(b, np.float64).copy() for b in net.layers[1].blobs)
+    mean = np.array([104.0, 117.0, 123.0])
+    bias -= (weights.sum(axis=(2, 3)) * mean * 0.017).sum(axis=1)
+    conv1 = replace(plain[1], text=plain[1].text.replace("bias_term: false", ""))
+    merged = [data(1, 3, 8, 8), replace(conv1, blobs=[weights * 0.017, bias]), *plain[4:]]
+    (tmp_path / "merged").mkdir()
+    made = write(tmp_path / "merged", merged)
+    (fold,) = caffefold.diff(given[0], made[0], weights=(given[1], made[1])).folds
+    (check,) = fold.checks
+    assert (check.verdict, check.message) == ("different", TRANSFORM)
