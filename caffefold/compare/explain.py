@@ -1,4 +1,4 @@
-"""Why a layer of one net has no partner in the other, as a code:
+"""Why a layer of one net has no partner in the other, as a code (``reason``):
 
 fold       folded into another layer (compare/folds.py)
 nothing    does nothing at test time: Dropout, a Split with one reader

@@ -102,6 +102,9 @@ def _weights(diff: NetDiff) -> Iterator[str]:
         for row in rows:
             yield f"<tr>{''.join(f'<td>{_t(cell)}</td>' for cell in row)}</tr>"
         yield "</table>"
+    factors = wording.factors_text(diff)
+    if factors:
+        yield f"<p>{_t(factors)}</p>"
     yield "</section>"
 
 

@@ -10,7 +10,8 @@
       kind                     removed, added, changed or moved
       before, after            the layer on each side (null where there is none): name, type,
                                bottoms, tops, settings {path: value}, shapes, position, phase
-      reason                   why: fold, nothing, data, loss, training, input, head, or ""
+      reason                   why (compare/explain.py): fold, nothing, data, loss, training,
+                               input, head, statistics, or ""
       fields                   settings that differ: path, before, after
       wiring                   kind (same, renamed, around, rewired), sources [[A's, B's layer]]
       moved                    whether its place among the layers that stayed is another

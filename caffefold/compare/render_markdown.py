@@ -51,6 +51,9 @@ def _lines(diff: NetDiff) -> Iterator[str]:
         yield "|---|---:|---|---:|---:|---:|"
         for name, *cells in rows:
             yield f"| {_code(name)} | {' | '.join(cells)} |"
+    factors = wording.factors_text(diff)
+    if factors:
+        yield f"\n{_text(factors)}"
     same = wording.same_text(diff)
     if same and diff:
         yield ""

@@ -143,6 +143,9 @@ def _weights(diff: NetDiff, width: int, paint: Paint) -> Iterator[str]:
     if len(rows) > _SHOWN:
         more = f"the {_SHOWN} least alike of {len(rows)}; --context 0 lists all"
         yield from _wrapped("", "", more, width, paint)
+    factors = wording.factors_text(diff)
+    if factors:
+        yield from _wrapped("", "", factors, width, paint)
 
 
 def _alike(row: tuple[str, ...]) -> tuple[float, float]:

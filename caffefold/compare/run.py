@@ -24,7 +24,7 @@ from caffefold.compare.entries import (
 )
 from caffefold.compare.match import Matching, match, source_of
 from caffefold.compare.sides import PathLike, Side, View
-from caffefold.compare.weights import Tolerance, compare
+from caffefold.compare.weights import Tolerance, compare, same_statistics
 from caffefold.errors import UsageError
 
 LEVELS = ("full", "structure")
@@ -205,6 +205,9 @@ class _Work:
         wiring = self.wiring(i, j)
         blobs = self.blobs(i, j) if self.view.both_weights and reason != "fold" else ()
         moved = i in self.pairs.moved
+        differ = any(not blob.equal for blob in blobs)
+        if differ and one.type == two.type == "BatchNorm" and self.same_statistics(i, j):
+            reason = "statistics"
         row = Changed(one, two, fields, wiring, moved, blobs, reason)
         plain = (one.name, one.type, one.bottoms, one.tops) == (
             two.name,
@@ -264,6 +267,10 @@ class _Work:
             return ""
         producer = side.wiring.versions[version].producer
         return side.layers[producer].name if producer >= 0 else ""
+
+    def same_statistics(self, i: int, j: int) -> bool:
+        """Whether a pair of BatchNorm layers differs by its factors alone."""
+        return same_statistics(self.a.layers[i].blobs, self.b.layers[j].blobs)
 
     def blobs(self, i: int, j: int) -> tuple[BlobDiff, ...]:
         """The numbers of a pair."""

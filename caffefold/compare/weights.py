@@ -7,6 +7,7 @@ size of the model.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,11 @@ import numpy as np
 
 from caffefold.compare.entries import BlobDiff
 from caffefold.compare.match import same_shape
-from caffefold.formats.blob import Blob, Floats, Piece, StoredBlob, size
+from caffefold.formats.blob import Blob, Floats, Piece, StoredBlob, array, size
 
 _BYTES = 1 << 16  # a read: small enough for malloc to use the same memory again
 _STEP = 1 << 15  # numbers of one step of arithmetic
+_ROUNDED = 1e-5  # relative to the largest: what dividing in float32 may change
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,27 @@ def compare(index: int, a: Blob | None, b: Blob | None, tolerance: Tolerance) ->
         figures.max_rel,
         figures.cosine,
     )
+
+
+def same_statistics(a: Sequence[Blob], b: Sequence[Blob]) -> bool:
+    """Whether two BatchNorm layers hold the same mean and variance, each by its own factor.
+
+    Caffe stores sums and the factor they are divided by (batch_norm_layer.cpp); snapshots of
+    forks, and merged files, are stored with factor 1.
+    """
+    if len(a) != 3 or len(b) != 3:
+        return False
+    factors = [float(array(blobs[2]).reshape(-1)[:1].sum()) for blobs in (a, b)]
+    if 0 in factors or factors[0] == factors[1] or not all(map(math.isfinite, factors)):
+        return False
+    for one, two in zip(a[:2], b[:2], strict=True):
+        first = array(one).reshape(-1).astype(np.float64) / factors[0]
+        second = array(two).reshape(-1).astype(np.float64) / factors[1]
+        if first.shape != second.shape or not first.size:
+            return False
+        if not np.abs(first - second).max() <= _ROUNDED * np.abs(first).max():
+            return False
+    return True
 
 
 def _same_bytes(a: Blob, b: Blob) -> bool:

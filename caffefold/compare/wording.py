@@ -124,6 +124,13 @@ def weights_text(diff: NetDiff) -> str:
     return f"{counted(len(blobs), what)}: {', '.join(parts)}"
 
 
+def factors_text(diff: NetDiff) -> str:
+    """Which BatchNorm layers differ by their factor alone; empty when none does."""
+    names = [naming.pair(row) for row in diff.changed if row.reason == "statistics"]
+    subject, _ = naming.several(names)
+    return f"the same statistics with another factor: {subject}" if names else ""
+
+
 def rule(phase: str) -> str:
     """How a rule is called that keeps layers out of the compared phase."""
     return "other levels or stages" if phase == "other" else phase

@@ -11,6 +11,7 @@ import pytest
 
 import caffefold
 from caffefold._proto import caffe_pb2 as pb
+from caffefold.compare import render_text
 from caffefold.compare.entries import BlobDiff
 from caffefold.compare.weights import Tolerance, compare
 from caffefold.model.blob import ArrayBlob
@@ -159,3 +160,21 @@ def test_within_the_tolerance_a_layer_is_the_same(compare: Compare) -> None:
     (blob,) = next(row for row in found.same if row.before.name == "fc").blobs
     assert blob.equal
     assert not blob.identical
+
+
+def test_statistics_with_another_factor(compare: Compare) -> None:
+    """BVLC stores sums and a factor, forks store means and factor 1: other bytes, one layer."""
+    mean, variance = np.array([0.5, -1.5, 3.0]), np.array([2.0, 8.0, 1.0])
+
+    def net(factor: float, shift: float = 0.0) -> list[L]:
+        blobs = [(mean + shift) * factor, variance * factor, np.array([factor])]
+        return [data(1, 3, 8, 8), L("bn", "BatchNorm", "data", "bn", "", blobs)]
+
+    (entry,) = compare(net(1.0), net(999.98)).changed
+    assert entry.reason == "statistics"
+    (entry,) = compare(net(1.0), net(999.98, 0.1)).changed
+    assert entry.reason == ""
+    (entry,) = compare(net(1.0), net(1.0, 0.1)).changed
+    assert entry.reason == ""
+    told = list(render_text.tell(compare(net(1.0), net(999.98))))
+    assert "            the same statistics with another factor: bn" in told
