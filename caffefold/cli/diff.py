@@ -104,7 +104,13 @@ def diff(
       git config diff.caffe.command "caffefold diff"
     """
     if len(paths) in _GIT:
-        _from_git(console, paths)
+        try:
+            _from_git(console, paths)
+        except BrokenPipeError:  # the pager was left; what is still buffered goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    if len(paths) == 1 and "GIT_DIFF_PATH_TOTAL" in os.environ:
+        console.result(f"* Unmerged path {paths[0]}")  # all that git says of a conflict
         return 0
     if len(paths) != 2:
         raise click.UsageError(f"diff takes two nets, A and B; {len(paths)} given")

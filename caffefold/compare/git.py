@@ -18,7 +18,6 @@ from caffefold.compare.run import diff
 from caffefold.errors import InputError
 from caffefold.formats import recognise
 
-COUNTS = (7, 9)
 _NOTHING = ("/dev/null", "nul")
 
 

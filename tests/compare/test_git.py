@@ -31,7 +31,7 @@ def git(tmp_path: Path) -> Git:
     keep.pop("NO_COLOR", None)
     keep.pop("FORCE_COLOR", None)
 
-    def run(*arguments: str, **variables: str) -> str:
+    def run(*arguments: str, codes: str = "0", **variables: str) -> str:
         done = subprocess.run(
             [program, *arguments],
             cwd=folder,
@@ -39,7 +39,7 @@ def git(tmp_path: Path) -> Git:
             capture_output=True,
             check=False,
         )
-        assert done.returncode == 0, done.stderr.decode()
+        assert str(done.returncode) in codes, done.stderr.decode()
         return done.stdout.decode()
 
     run("init", "-q")
@@ -128,6 +128,37 @@ def test_a_renamed_file(git: Git) -> None:
     shown = git("diff", "--cached", "-M10%")
     assert "caffefold diff a/net.prototxt b/deploy.prototxt" in shown
     assert "num_output: 8 -> 9" in shown
+
+
+def test_an_unmerged_path(git: Git) -> None:
+    path = _folder(git) / "net.prototxt"
+    start = git("rev-parse", "HEAD").strip()
+    for branch, number in (("left", "9"), ("right", "10")):
+        git("checkout", "-qb", branch, start)
+        path.write_text(NET.replace("num_output: 8", f"num_output: {number}"))
+        git("commit", "-qam", branch)
+    git("merge", "-q", "left", codes="1")
+    shown = git("diff", "--ours").splitlines()
+    assert shown[:2] == [
+        "* Unmerged path net.prototxt",
+        "caffefold diff a/net.prototxt b/net.prototxt",
+    ]
+    assert "git conflict marker" in shown[2]
+
+
+def test_a_pager_that_is_left_early(tmp_path: Path) -> None:
+    """git takes any exit code but 0 for a crash of the driver."""
+    files = [tmp_path / "old.prototxt", tmp_path / "new.prototxt"]
+    for number, file in enumerate(files):
+        file.write_text(NET.replace("num_output: 8", f"num_output: {number + 8}"))
+    old, new = ([str(file), "0" * 40, "100644"] for file in files)
+    command = [sys.executable, "-m", "caffefold", "diff", "net.prototxt", *old, *new]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
 
 
 def test_colour_as_git_has_it(git: Git) -> None:
