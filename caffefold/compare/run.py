@@ -110,7 +110,9 @@ class _Work:
         self.pairs: Matching = match(a.infos, b.infos, a.wiring, b.wiring)
         self.reasons = explain.explain(a, b, self.pairs.ab, self.pairs.ba)
         self.folds = (*self.find_folds(a, b, inverse=False), *self.find_folds(b, a, inverse=True))
-        self.inside = {name for fold in self.folds if not fold.problem for name in fold.into}
+        exact = [fold for fold in self.folds if not fold.problem]
+        self.inside_a = {name for fold in exact if fold.inverse for name in fold.into}
+        self.inside_b = {name for fold in exact if not fold.inverse for name in fold.into}
 
     def find_folds(self, plain: Side, folded: Side, *, inverse: bool) -> tuple[Fold, ...]:
         """Folds in one direction, checked where both sides have weights."""
@@ -222,7 +224,7 @@ class _Work:
 
     def pair_reason(self, one: LayerInfo, two: LayerInfo) -> str:
         """What a pair has to do with folds and replacements."""
-        if two.name in self.inside or one.name in self.inside:
+        if one.name in self.inside_a or two.name in self.inside_b:
             return "fold"
         if one.type != two.type:
             for item in self.reasons.replacements:
