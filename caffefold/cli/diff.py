@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +156,7 @@ def _rendered(
         from caffefold.compare.render_html import html
 
         return [html(found, near).rstrip("\n")]
-    width = shutil.get_terminal_size((_WIDTH, 24)).columns
+    width = _width()
     if side_by_side:
         return list(render_side.side_by_side(found, width, near, _painted))
     if stat:
@@ -165,6 +164,13 @@ def _rendered(
     if context is not None:
         return list(render_text.listed(found, context, width, _painted))
     return list(render_text.tell(found, width, _painted))
+
+
+def _width() -> int:
+    """How long lines may be: COLUMNS, or the terminal's width."""
+    import shutil  # not at the top: it loads every compression module
+
+    return shutil.get_terminal_size((_WIDTH, 24)).columns
 
 
 def _painted(symbol: str, text: str) -> str:
@@ -193,7 +199,6 @@ def _from_git(console: Console, arguments: tuple[str, ...]) -> None:
         for line in call.as_text(""):
             console.result(line)
         return
-    width = shutil.get_terminal_size((_WIDTH, 24)).columns
-    for line in render_text.tell(found, width, _painted):
+    for line in render_text.tell(found, _width(), _painted):
         console.result(line)
     sys.stdout.flush()
