@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from caffefold import _version
 
 if TYPE_CHECKING:
+    from caffefold.compare.entries import NetDiff
+    from caffefold.compare.run import diff
     from caffefold.conversion import convert, load
     from caffefold.errors import (
         CaffefoldError,
@@ -41,6 +43,7 @@ __all__ = [
     "Layer",
     "ModelError",
     "Net",
+    "NetDiff",
     "OutputError",
     "ProofError",
     "TextError",
@@ -48,6 +51,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "convert",
+    "diff",
     "inspect",
     "load",
 ]
@@ -58,7 +62,9 @@ _HOMES = {
     "Inspection": "caffefold.inspection.result",
     "Layer": "caffefold.model.net",
     "Net": "caffefold.model.net",
+    "NetDiff": "caffefold.compare.entries",
     "convert": "caffefold.conversion",
+    "diff": "caffefold.compare.run",
     "inspect": "caffefold.inspection.inspecting",
     "load": "caffefold.conversion",
 }

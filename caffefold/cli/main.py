@@ -15,6 +15,7 @@ import click
 from caffefold._version import VERSION
 from caffefold.cli import console
 from caffefold.cli.convert import convert
+from caffefold.cli.diff import diff
 from caffefold.cli.inspect import inspect
 from caffefold.cli.upgrade import upgrade
 from caffefold.errors import CaffefoldError, OutputError, TextError
@@ -47,6 +48,7 @@ def cli(context: click.Context, verbose: int, quiet: bool) -> None:
 
 cli.add_command(convert)
 cli.add_command(inspect)
+cli.add_command(diff)
 cli.add_command(upgrade)
 
 

@@ -46,7 +46,12 @@ def is_loss(layer: Layer) -> bool:
 
 def is_measure(layer: Layer) -> bool:
     """Whether this layer only reports on a training: Accuracy, DetectionEvaluate, Silence ..."""
-    return bool(layer.bottoms) and _MEASURE.fullmatch(layer.type) is not None
+    return bool(layer.bottoms) and measures(layer.type)
+
+
+def measures(kind: str) -> bool:
+    """Whether layers of this type only report on a training."""
+    return _MEASURE.fullmatch(kind) is not None
 
 
 def is_margin(layer: Layer) -> bool:

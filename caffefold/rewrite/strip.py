@@ -16,7 +16,7 @@ from caffefold.model.net import Layer, Net
 from caffefold.rewrite.base import Change, PassResult
 
 RULE = "strip"
-_LAYER_FIELDS = frozenset(
+LAYER_FIELDS = frozenset(
     {"propagate_down", "loss_param", "loss_weight", "include", "exclude", "phase"}
     | {"transform_param", "blobs_lr", "weight_decay"}
     | {"backward_type", "backward_math"}  # NVCaffe
@@ -88,7 +88,7 @@ def _layer_body(body: Message) -> Message:
 
 
 def _train_only(field: Field) -> bool:
-    return field.name == "param" or field.name in _LAYER_FIELDS
+    return field.name == "param" or field.name in LAYER_FIELDS
 
 
 def _filler(field: Field) -> bool:

@@ -21,7 +21,7 @@ HOUSE = (
     {"check"},
     {"report"},
     {"conversion", "upgrading"},
-    {"inspection"},
+    {"inspection", "compare"},
     {"cli"},
     {"__main__"},
 )
@@ -31,8 +31,8 @@ OUTSIDE = {
     "click": {"cli"},
     "rich": {"cli"},
     "h5py": {"formats"},
-    "numpy": {"formats", "model", "rewrite", "check"},
-    "google": {"formats", "model"},
+    "numpy": {"formats", "model", "rewrite", "check", "compare"},
+    "google": {"formats", "model", "compare"},
 }
 
 

@@ -24,6 +24,9 @@ PUBLIC = {
     # what is in a net
     "inspect",
     "Inspection",
+    # what changed between two nets
+    "diff",
+    "NetDiff",
     # what load() gives
     "Net",
     "Layer",
@@ -102,7 +105,7 @@ def test_no_public_name_is_the_name_of_a_module() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), list(itertools.permutations(["convert", "inspect", "load"], 2))
+    ("first", "second"), list(itertools.permutations(["convert", "diff", "inspect", "load"], 2))
 )
 def test_names_work_in_any_order(run: Callable[[str], None], first: str, second: str) -> None:
     run(
@@ -113,8 +116,8 @@ def test_names_work_in_any_order(run: Callable[[str], None], first: str, second:
     run(
         f"from caffefold import {first}, {second}\n"
         "import types\n"
-        f"assert isinstance({first}, types.FunctionType), {first}\n"
-        f"assert isinstance({second}, types.FunctionType), {second}"
+        f"for found in ({first}, {second}):\n"
+        "    assert isinstance(found, types.FunctionType), found"
     )
 
 
@@ -136,7 +139,7 @@ def test_importing_the_package_loads_nothing_else(run: Callable[[str], None]) ->
     )
 
 
-@pytest.mark.parametrize("name", ["convert", "inspect", "load"])
+@pytest.mark.parametrize("name", ["convert", "diff", "inspect", "load"])
 def test_functions_are_typed(name: str) -> None:
     function = getattr(caffefold, name)
     hints = typing.get_type_hints(function)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from caffefold._proto import caffe_pb2
+from tests.support.nets import L, Numbers, write
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cli, Pair, Refused
@@ -112,11 +113,18 @@ def test_shape_of_an_unknown_input(pair: Pair, refused: Refused, name: str) -> N
     assert "its inputs are data" in message
 
 
-def test_shape_that_nobody_knows(pair: Pair, refused: Refused) -> None:
-    """A Data layer reads a database; how large its images are stands nowhere."""
+def test_shape_that_the_weights_tell(pair: Pair, cli: Cli) -> None:
+    """A Data layer reads a database; the fully connected layer takes images of one size."""
     pair.replace('type: "Input"', 'type: "Data"')
     pair.replace("input_param { shape { dim: 1 dim: 1 dim: 4 dim: 4 } }", "")
-    message = refused(pair.prototxt, pair.caffemodel, code=2)
+    ran = cli("convert", pair.prototxt, pair.caffemodel, "-o", "out/net")
+    assert "Data -> Input data 1x1x4x4 ('fc' takes 8 inputs: only 4x4 fits)" in ran.out
+
+
+def test_shape_that_nobody_knows(cli: Cli, refused: Refused) -> None:
+    """Nothing behind the database needs images of one size."""
+    layers = [L("data", "Data"), Numbers().conv("conv", "data", 1, 2)]
+    message = refused(*write(cli.folder, layers), code=2)
     assert "net.prototxt:2:1: layer 'data': it does not tell the height and width of" in message
     assert "give --input-shape data=1,1,H,W" in message
 

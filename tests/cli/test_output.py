@@ -39,7 +39,7 @@ def test_summary_of_the_main_job(cli: Cli) -> None:
         "net       MobileNet-SSD: 187 layers -> 120\n",
         "template  cls6x = 24\n",
         "heads     mbox_loss: MultiBoxLoss -> Reshape, Softmax, Flatten, DetectionOutput\n",
-        "inputs    data: AnnotatedData -> Input data\n",
+        "inputs    data: AnnotatedData -> Input data 1x3x160x160\n",
         "folded    70 layers into 35\n",
         "left      nothing\n",
         "proof     35 folds checked, ",

@@ -1,0 +1,206 @@
+"""``caffefold diff``: what changed between two nets."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from caffefold.cli.console import Console
+
+if TYPE_CHECKING:
+    from caffefold.compare.entries import NetDiff
+
+_COLOURS: dict[str, dict[str, Any]] = {
+    "-": {"fg": "red"},
+    "+": {"fg": "green"},
+    "~": {"fg": "yellow"},
+    ">": {"fg": "cyan"},
+    "=": {"dim": True},
+}
+_WIDTH = 100  # of lines where there is no terminal
+_GIT = (7, 9)  # arguments with which git calls an external diff
+
+
+@click.command(short_help="What changed between two nets, folds explained.")
+@click.argument("paths", nargs=-1, metavar="A B")
+@click.option(
+    "--weights",
+    nargs=2,
+    metavar="A.caffemodel B.caffemodel",
+    help="Weights of A and of B; compared too, and folds are checked.",
+)
+@click.option("--ignore-training", is_flag=True, help="Leave out rates, fillers, data and losses.")
+@click.option("--structure", is_flag=True, help="Compare names, types and wiring only.")
+@click.option("--only", multiple=True, metavar="GLOB", help="Look at these layers. Repeatable.")
+@click.option(
+    "--phase",
+    type=click.Choice(["TEST", "TRAIN"], case_sensitive=False),
+    help="Compare one phase. [default: TEST, then what other phases have]",
+)
+@click.option("--stage", "stages", multiple=True, help="A stage that is on. Repeatable.")
+@click.option(
+    "--rtol", type=click.FloatRange(min=0), default=0.0, metavar="X", show_default=True,
+    help="Numbers agree when |a - b| <= atol + rtol * max(|a|, |b|).",
+)  # fmt: skip
+@click.option(
+    "--atol", type=click.FloatRange(min=0), default=0.0, metavar="X", show_default=True,
+    help="... see --rtol.",
+)  # fmt: skip
+@click.option(
+    "--context",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="List every layer that differs, with N unchanged ones around it, instead of groups.",
+)
+@click.option("--side-by-side", is_flag=True, help="Two columns that fit the terminal.")
+@click.option("--stat", is_flag=True, help="Counts by layer type.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "markdown", "html"]),
+    default="text",
+    show_default=True,
+    help="What to print.",
+)
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.pass_obj
+def diff(
+    console: Console,
+    /,
+    paths: tuple[str, ...],
+    weights: tuple[str, str] | None,
+    ignore_training: bool,
+    structure: bool,
+    only: tuple[str, ...],
+    phase: str | None,
+    stages: tuple[str, ...],
+    rtol: float,
+    atol: float,
+    context: int | None,
+    side_by_side: bool,
+    stat: bool,
+    form: str,
+    as_json: bool,
+) -> int:
+    """Compare two nets: which layers went, came, moved or changed, and whether the weights agree.
+
+    A and B may each be a prototxt of any age (template, train, deploy), a solver, a caffemodel, or
+    a folder that holds a pair. Spelling, defaults, order of fields and layout do not count.
+    Exit code: 0 the same, 1 different, 2 wrong usage, 3 bad input.
+
+    \b
+    In front of a line: - removed, + added, ~ changed, > moved, = the same.
+
+    \b
+    Example:
+      caffefold diff train.prototxt deploy.prototxt
+      caffefold diff train.prototxt deploy.prototxt --weights a.caffemodel b.caffemodel
+    \b
+    With git, in .gitattributes "*.prototxt diff=caffe" and "*.caffemodel diff=caffe", then:
+      git config diff.caffe.command "caffefold diff"
+    """
+    if len(paths) in _GIT:
+        try:
+            _from_git(console, paths)
+        except BrokenPipeError:  # the pager was left; what is still buffered goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except SystemExit:  # the console has noticed it first
+            pass
+        return 0
+    if len(paths) == 1 and "GIT_DIFF_PATH_TOTAL" in os.environ:
+        console.result(f"* Unmerged path {paths[0]}")  # all that git says of a conflict
+        return 0
+    if len(paths) != 2:
+        raise click.UsageError(f"diff takes two nets, A and B; {len(paths)} given")
+    form = "json" if as_json else form
+    if form in ("json", "markdown") and (context is not None or side_by_side or stat):
+        raise click.UsageError(f"--context, --side-by-side and --stat do not go with {form}")
+    if form == "html" and (side_by_side or stat):
+        raise click.UsageError("the html page is side by side already; --stat does not go with it")
+    if stat and (side_by_side or context is not None):
+        raise click.UsageError("--stat goes with neither --side-by-side nor --context")
+    from caffefold.compare.run import diff as run
+
+    found = run(
+        *paths,
+        weights=weights or (None, None),
+        level="structure" if structure else "full",
+        ignore_training=ignore_training,
+        phase=phase,
+        stages=stages,
+        only=only,
+        rtol=rtol,
+        atol=atol,
+    )
+    for text in _rendered(found, form, context, side_by_side=side_by_side, stat=stat):
+        console.result(text)
+    return int(bool(found))
+
+
+def _rendered(
+    found: NetDiff, form: str, context: int | None, *, side_by_side: bool, stat: bool
+) -> list[str]:
+    if form == "json":
+        from caffefold.compare.render_json import to_json
+
+        return [to_json(found).rstrip("\n")]
+    if form == "markdown":
+        from caffefold.compare.render_markdown import markdown
+
+        return [markdown(found).rstrip("\n")]
+    from caffefold.compare import render_side, render_text
+
+    near = render_side.CONTEXT if context is None else context
+    if form == "html":
+        from caffefold.compare.render_html import html
+
+        return [html(found, near).rstrip("\n")]
+    width = _width()
+    if side_by_side:
+        return list(render_side.side_by_side(found, width, near, _painted))
+    if stat:
+        return list(render_text.stat(found, _painted))
+    if context is not None:
+        return list(render_text.listed(found, context, width, _painted))
+    return list(render_text.tell(found, width, _painted))
+
+
+def _width() -> int:
+    """How long lines may be: COLUMNS, or the terminal's width."""
+    import shutil  # not at the top: it loads every compression module
+
+    return shutil.get_terminal_size((_WIDTH, 24)).columns
+
+
+def _painted(symbol: str, text: str) -> str:
+    """``text`` in the colour of its symbol; taken out again where there is no terminal."""
+    return click.style(text, **_COLOURS[symbol]) if symbol in _COLOURS else text
+
+
+def _from_git(console: Console, arguments: tuple[str, ...]) -> None:
+    """Answer git, which takes any exit code but 0 for a crash."""
+    from caffefold.compare import render_text
+    from caffefold.compare.git import Call
+    from caffefold.errors import InputError
+
+    if os.environ.get("GIT_PAGER_IN_USE") and not os.environ.get("NO_COLOR"):
+        os.environ.setdefault("FORCE_COLOR", "1")  # what git itself does for its pager
+    call = Call.of(arguments)
+    old, new = call.names
+    console.result(click.style(f"caffefold diff {old} {new}", bold=True))
+    try:
+        found = None if call.one_sided else call.compare()
+    except InputError as error:
+        for line in call.as_text(str(error)):
+            console.result(line)
+        return
+    if found is None:
+        for line in call.as_text(""):
+            console.result(line)
+        return
+    for line in render_text.tell(found, _width(), _painted):
+        console.result(line)
+    sys.stdout.flush()

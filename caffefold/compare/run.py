@@ -1,0 +1,291 @@
+"""``caffefold.diff``: two nets in, one NetDiff out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from fnmatch import fnmatchcase
+
+from caffefold.compare import explain, foldcheck, folds, sides
+from caffefold.compare.canonical import Settings
+from caffefold.compare.entries import (
+    Added,
+    BlobDiff,
+    Changed,
+    FieldChange,
+    Fold,
+    LayerInfo,
+    NetDiff,
+    Removed,
+    Row,
+    Same,
+    Wiring,
+)
+from caffefold.compare.match import Matching, match, source_of
+from caffefold.compare.sides import PathLike, Side, View
+from caffefold.compare.weights import Tolerance, compare, same_statistics
+from caffefold.errors import UsageError
+
+LEVELS = ("full", "structure")
+_HIDDEN = frozenset({"data", "loss", "training", "input", "head"})
+
+
+def diff(
+    a: PathLike,
+    b: PathLike,
+    *,
+    weights: tuple[PathLike | None, PathLike | None] = (None, None),
+    level: str = "full",
+    ignore_training: bool = False,
+    phase: str | None = None,
+    stages: Iterable[str] = (),
+    only: Iterable[str] = (),
+    rtol: float = 0.0,
+    atol: float = 0.0,
+) -> NetDiff:
+    """What changed from net ``a`` to net ``b``.
+
+    Both are brought to one form first: upgraded, one phase, Caffe's defaults left out. Spelling,
+    layout and order of fields never count::
+
+        found = caffefold.diff("train.prototxt", "deploy.prototxt")
+        for entry in found.entries:
+            print(entry.symbol, entry)
+
+    Args:
+        a: a prototxt of any age, a template, a solver, a caffemodel, or a folder with a pair;
+        b: the same.
+        weights: caffemodels of ``a`` and ``b``, where these are prototxts.
+        level: ``"full"``, or ``"structure"``: names, types and wiring only.
+        ignore_training: leave out rates, fillers, rules, data layers, losses and their heads.
+        phase: compare TEST or TRAIN alone; None: TEST, then the layers of other phases.
+        stages: the stages that are on.
+        only: glob patterns of layer names; other layers are not looked at.
+        rtol: numbers agree when ``|a - b| <= atol + rtol * max(|a|, |b|)``.
+        atol: see ``rtol``.
+
+    Returns:
+        The answer; it is true when the nets differ.
+
+    Raises:
+        InputError: a file is missing, broken, or not what it should be.
+        UsageError: an option is none of those above.
+    """
+    if level not in LEVELS:
+        raise UsageError(f"level {level!r}: choose one of {', '.join(LEVELS)}")
+    if phase not in (None, "TEST", "TRAIN"):
+        raise UsageError(f"phase {phase!r}: choose TEST or TRAIN")
+    if not (rtol >= 0 and atol >= 0):
+        raise UsageError("rtol and atol are not negative")
+    sources = [sides.find(path, given) for path, given in zip((a, b), weights, strict=True)]
+    snapshots = [source.prototxt is None for source in sources]
+    view = View(
+        phase,
+        tuple(stages),
+        structure=level == "structure",
+        ignore_training=ignore_training,
+        parameters=not any(snapshots) or all(snapshots),
+        both_weights=all(source.caffemodel is not None for source in sources),
+    )
+    one = sides.open_side(sources[0], view)
+    try:
+        two = sides.open_side(sources[1], view)
+        try:
+            work = _Work(one, two, view, tuple(only), Tolerance(rtol, atol))
+            return replace(work.result(), level=level, phase=phase or "all")
+        finally:
+            two.close()
+    finally:
+        one.close()
+
+
+class _Work:
+    """One comparison of two open sides."""
+
+    def __init__(
+        self, a: Side, b: Side, view: View, only: tuple[str, ...], tolerance: Tolerance
+    ) -> None:
+        self.a, self.b, self.view, self.only, self.tolerance = a, b, view, only, tolerance
+        self.pairs: Matching = match(a.infos, b.infos, a.wiring, b.wiring)
+        self.reasons = explain.explain(a, b, self.pairs.ab, self.pairs.ba)
+        self.folds = (*self.find_folds(a, b, inverse=False), *self.find_folds(b, a, inverse=True))
+        exact = [fold for fold in self.folds if not fold.problem]
+        self.inside_a = {name for fold in exact if fold.inverse for name in fold.into}
+        self.inside_b = {name for fold in exact if not fold.inverse for name in fold.into}
+
+    def find_folds(self, plain: Side, folded: Side, *, inverse: bool) -> tuple[Fold, ...]:
+        """Folds in one direction, checked where both sides have weights."""
+        partner, codes = self.pairs.ab, self.reasons.a
+        if inverse:
+            partner, codes = self.pairs.ba, self.reasons.b
+        found = folds.find(plain, folded, partner, set(codes))
+        if self.only:
+            found = tuple(f for f in found if any(map(self.wanted, (*f.layers, *f.into))))
+        explained = {name for fold in found if fold.into for name in fold.layers}
+        for i in range(plain.in_phase):
+            if i not in partner and i not in codes and plain.layers[i].name in explained:
+                codes[i] = "fold"
+        if self.view.both_weights and not self.view.structure:
+            found = foldcheck.check(found, plain, folded, partner, self.tolerance)
+        return tuple(replace(fold, inverse=inverse) for fold in found)
+
+    def wanted(self, *names: str) -> bool:
+        """Whether a layer is to be looked at."""
+        if not self.only:
+            return True
+        return any(fnmatchcase(name, pattern) for name in names for pattern in self.only)
+
+    def result(self) -> NetDiff:
+        """The answer."""
+        rows = tuple(self.rows())
+        fields = () if self.only else tuple(changes(self.a.settings, self.b.settings))
+        return NetDiff(
+            self.a.given,
+            self.b.given,
+            "",
+            "",
+            self.view.ignore_training,
+            fields,
+            rows,
+            self.folds,
+            self.reasons.replacements if not self.view.ignore_training else (),
+            self.view.both_weights and not self.view.structure,
+            tuple(self.notes()),
+        )
+
+    def notes(self) -> Iterator[str]:
+        """What the reader of the answer must know."""
+        yield from self.a.given.notes
+        yield from (note for note in self.b.given.notes if note not in self.a.given.notes)
+        if not self.view.parameters:
+            yield "one side is a caffemodel alone: parameters of layers were not compared"
+        lonely = [side.given for side in (self.a, self.b) if side.given.weights]
+        if len(lonely) == 1 and not self.view.structure:
+            yield f"only {lonely[0].path} came with weights: no numbers were compared"
+
+    def rows(self) -> Iterator[Row]:
+        """All wanted layers of both nets in one order: that of B, with A's in their place."""
+        a, b, pairs = self.a.infos, self.b.infos, self.pairs
+        j = 0
+        for i in range(len(a) + 1):
+            anchor = pairs.ab.get(i) if i not in pairs.moved else None
+            if i < len(a) and i not in pairs.ab:
+                if self.wanted(a[i].name) and not self.hidden(self.reasons.a.get(i, "")):
+                    yield Removed(a[i], self.reasons.a.get(i, ""))
+                continue
+            if i < len(a) and anchor is None:
+                continue  # moved: it comes where B has it
+            stop = len(b) if anchor is None else anchor
+            for place in range(j, stop):
+                source = pairs.ba.get(place)
+                if source is not None:
+                    yield from self.pair(source, place)
+                elif self.wanted(b[place].name) and not self.hidden(self.reasons.b.get(place, "")):
+                    yield Added(b[place], self.reasons.b.get(place, ""))
+            j = stop
+            if anchor is not None:
+                yield from self.pair(i, anchor)
+                j = anchor + 1
+
+    def hidden(self, reason: str) -> bool:
+        """Whether layers of this kind are left out."""
+        return self.view.ignore_training and reason in _HIDDEN
+
+    def pair(self, i: int, j: int) -> Iterator[Row]:
+        """The row of one pair, if it is wanted."""
+        one, two = self.a.infos[i], self.b.infos[j]
+        if not self.wanted(one.name, two.name):
+            return
+        reason = self.pair_reason(one, two)
+        if self.hidden(reason):
+            yield Same(one, two, (), reason)
+            return
+        fields: tuple[FieldChange, ...] = ()
+        if one.settings != two.settings:
+            fields = tuple(changes(dict(one.settings), dict(two.settings)))
+        wiring = self.wiring(i, j)
+        blobs = self.blobs(i, j) if self.view.both_weights and reason != "fold" else ()
+        moved = i in self.pairs.moved
+        differ = any(not blob.equal for blob in blobs)
+        if differ and one.type == two.type == "BatchNorm" and self.same_statistics(i, j):
+            reason = "statistics"
+        row = Changed(one, two, fields, wiring, moved, blobs, reason)
+        plain = (one.name, one.type, one.bottoms, one.tops) == (
+            two.name,
+            two.type,
+            two.bottoms,
+            two.tops,
+        )
+        if plain and not fields and not moved and not row.reblobbed and wiring.kind != "rewired":
+            yield Same(one, two, blobs, reason)
+        else:
+            yield row
+
+    def pair_reason(self, one: LayerInfo, two: LayerInfo) -> str:
+        """What a pair has to do with folds and replacements."""
+        if one.name in self.inside_a or two.name in self.inside_b:
+            return "fold"
+        if one.type != two.type:
+            for item in self.reasons.replacements:
+                if one.name in item.removed and two.name in item.added:
+                    return item.kind
+        return ""
+
+    def wiring(self, i: int, j: int) -> Wiring:
+        """How the bottoms of a pair compare."""
+        wired_a, wired_b = self.a.wiring, self.b.wiring
+        one, two = self.a.infos[i], self.b.infos[j]
+        if i >= len(wired_a.reads) or j >= len(wired_b.reads):
+            return Wiring("same" if one.bottoms == two.bottoms else "rewired")
+        kind = "same" if one.bottoms == two.bottoms else "renamed"
+        sources = []
+        reads = max(len(wired_a.reads[i]), len(wired_b.reads[j]))
+        for n in range(reads):
+            u = wired_a.reads[i][n] if n < len(wired_a.reads[i]) else -1
+            v = wired_b.reads[j][n] if n < len(wired_b.reads[j]) else -1
+            if self.alike(u, v, past=False):
+                continue
+            if self.alike(u, v, past=True):
+                kind = "around" if kind != "rewired" else kind
+                continue
+            kind = "rewired"
+            sources.append((self.maker(self.a, u), self.maker(self.b, v)))
+        return Wiring(kind, tuple(sources))
+
+    def alike(self, u: int, v: int, *, past: bool) -> bool:
+        """Whether two versions come from one pair of layers."""
+        wired_a, wired_b = self.a.wiring, self.b.wiring
+        one = source_of(wired_a, u, self.pairs.ab, past=past)
+        two = source_of(wired_b, v, self.pairs.ba, past=past)
+        if one is None or two is None:
+            # Both come from nowhere: the same blob name is all there is to compare.
+            return one is two and u < 0 and v < 0
+        return (self.pairs.ab[one[0]], one[1]) == two
+
+    def maker(self, side: Side, version: int) -> str:
+        """The name of the layer that makes a version."""
+        if version < 0:
+            return ""
+        producer = side.wiring.versions[version].producer
+        return side.layers[producer].name if producer >= 0 else ""
+
+    def same_statistics(self, i: int, j: int) -> bool:
+        """Whether a pair of BatchNorm layers differs by its factors alone."""
+        return same_statistics(self.a.layers[i].blobs, self.b.layers[j].blobs)
+
+    def blobs(self, i: int, j: int) -> tuple[BlobDiff, ...]:
+        """The numbers of a pair."""
+        if self.view.structure:
+            return ()
+        one, two = self.a.layers[i].blobs, self.b.layers[j].blobs
+        pairs = itertools.zip_longest(one, two)
+        return tuple(compare(n, x, y, self.tolerance) for n, (x, y) in enumerate(pairs))
+
+
+def changes(before: Settings, after: Settings) -> Iterator[FieldChange]:
+    """Settings that differ, by path."""
+    for path in sorted(before.keys() | after.keys()):
+        one, two = before.get(path), after.get(path)
+        if one != two:
+            yield FieldChange(path, one, two)

@@ -1,0 +1,269 @@
+"""How the answer looks: the story of a real conversion, the other forms, hostile names."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import caffefold
+from caffefold.compare import render_html, render_json, render_markdown, render_side, render_text
+from caffefold.compare.entries import NetDiff
+from tests.compare.conftest import DATA, conv, layer
+from tests.support.nets import L, data
+
+if TYPE_CHECKING:
+    from tests.compare.conftest import Compare
+
+
+@pytest.fixture(scope="module")
+def converted(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    """The MobileNet-SSD train template with its snapshot, and the deploy pair made of them."""
+    folder = samples / "mobilenet_ssd_shapes"
+    given = (folder / "train_template.prototxt", folder / "shapes_iter_9000.caffemodel")
+    out = tmp_path_factory.mktemp("out") / "deploy"
+    caffefold.convert(*given, out)
+    return (*given, out.with_suffix(".prototxt"), out.with_suffix(".caffemodel"))
+
+
+STORY = """\
+A         train_template.prototxt: MobileNet-SSD, 187 layers
+B         deploy.prototxt: MobileNet-SSD, 120 layers
+replaced  ~ data       AnnotatedData -> Input 1x3x160x160; 'label' is gone
+          ~ mbox_loss  MultiBoxLoss -> Reshape, Softmax, Flatten, DetectionOutput
+                       mbox_conf_reshape, mbox_conf_softmax, mbox_conf_flatten, detection_out
+folded    - 70 layers into 35
+          - X/bn, X/scale folded into X (bias added), 35 times
+              X = conv0, conv1/dw, conv1, conv2/dw, conv2, conv3/dw, conv3, conv4/dw, conv4,
+                  conv5/dw, conv5, conv6/dw, conv6, conv7/dw, conv7, conv8/dw, conv8, conv9/dw,
+                  conv9, conv10/dw, conv10, conv11/dw, conv11, conv12/dw, conv12, conv13/dw, conv13,
+                  conv14_1, conv14_2, conv15_1, conv15_2, conv16_1, conv16_2, conv17_1, conv17_2
+template  ~ cls3x -> 12  in 1 layer
+          ~ cls6x -> 24  in 5 layers
+training  ~ weight_filler     dropped in 47 layers
+          ~ param decay_mult  dropped in 12 layers
+          ~ param lr_mult     dropped in 12 layers
+same      = 68 layers: 35 ReLU, 12 Flatten, 12 Permute, 6 PriorBox, 3 Concat
+total     - 71 removed   + 4 added   ~ 48 changed   = 68 same"""
+
+
+def _named(found: NetDiff, width: int = 100) -> str:
+    told = "\n".join(render_text.tell(found, width))
+    return re.sub(r"\S*/(?=train_template|deploy|shapes_iter)", "", told)
+
+
+def test_the_story_of_a_conversion(converted: tuple[Path, ...]) -> None:
+    assert _named(caffefold.diff(converted[0], converted[2])) == STORY
+
+
+def test_the_story_with_weights(converted: tuple[Path, ...]) -> None:
+    train, snapshot, deploy, merged = converted
+    told = _named(caffefold.diff(train, deploy, weights=(snapshot, merged)))
+    assert "weights are those that the fold of A gives, number for number" in told
+    assert "weights   = 24 other blobs: 24 identical" in told
+    filled = "a template, filled by the weights: cls3x = 12, cls6x = 24, cls1x = 4"
+    assert filled in " ".join(told.split())
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_the_story_fits_one_screen(converted: tuple[Path, ...], width: int) -> None:
+    train, snapshot, deploy, merged = converted
+    found = caffefold.diff(train, deploy, weights=(snapshot, merged))
+    lines = list(render_text.tell(found, width))
+    assert len(lines) <= 45
+    assert all(len(line) <= width for line in lines[2:])
+
+
+def test_the_story_backwards(converted: tuple[Path, ...]) -> None:
+    told = _named(caffefold.diff(converted[2], converted[0]))
+    assert "unfolded  + 70 layers out of 35" in told
+    assert "+ X/bn, X/scale taken out of X (bias removed), 35 times" in told
+    assert "total     - 4 removed   + 71 added   ~ 48 changed   = 68 same" in told
+
+
+def test_a_settings_change_in_many_layers_is_one_item(compare: Compare) -> None:
+    def net(body: str) -> str:
+        return DATA + "".join(conv(f"c{i}", "data", 8, body) for i in range(9))
+
+    told = list(render_text.tell(compare(net(""), net("pad: 1"))))
+    assert told[2:4] == [
+        "changed   ~ 9 layers  pad: 0 -> 1",
+        "              c0, c1, c2, c3, c4, c5, c6, c7, c8",
+    ]
+
+
+def test_a_prefix_on_every_name_is_one_item(compare: Compare) -> None:
+    one = DATA + conv("a", "data") + conv("b", "a")
+    two = DATA + conv("net/a", "data") + conv("net/b", "net/a")
+    told = list(render_text.tell(compare(one, two)))
+    assert told[2:4] == ["renamed   ~ X -> net/X  2 layers", "              a, b"]
+
+
+def test_weights_that_differ_are_a_table(compare: Compare) -> None:
+    def net(value: float) -> list[L]:
+        return [data(1, 3, 8, 8), L("fc", "InnerProduct", "data", "fc", "", [[[1.0, value]]])]
+
+    told = list(render_text.tell(compare(net(2.0), net(2.5))))
+    assert told[2:5] == [
+        "weights   ~ 1 blob: 1 different",
+        "            layer  blob  shape  max abs  max rel    cosine",
+        "            fc        0    1x2      0.5      0.2  0.996546",
+    ]
+
+
+def test_the_list_with_context(compare: Compare) -> None:
+    layers = [conv(f"c{i}", f"c{i - 1}" if i else "data") for i in range(7)]
+    changed = [*layers[:3], conv("c3", "c2", 9), *layers[4:]]
+    found = compare(DATA + "".join(layers), DATA + "".join(changed))
+    assert list(render_text.listed(found, 1))[2:] == [
+        "= 3 layers",
+        "= c2  Convolution",
+        "~ c3  Convolution  num_output: 8 -> 9",
+        "= c4  Convolution",
+        "= 2 layers",
+        "total     ~ 1 changed   = 7 same",
+    ]
+
+
+def test_side_by_side(compare: Compare) -> None:
+    one = DATA + conv("c1", "data") + layer("r", "ReLU", "c1", "c1") + conv("c2", "c1")
+    two = DATA + conv("c1", "data", 9) + conv("c2", "c1")
+    lines = list(render_side.side_by_side(compare(one, two), 61))
+    assert lines[1:] == [
+        "data  Input                   = data  Input",
+        "c1  Convolution               ~ c1  Convolution",
+        "  num_output: 8                   num_output: 9",
+        "r  ReLU                       -",
+        "c2  Convolution               = c2  Convolution",
+        "total     - 1 removed   ~ 1 changed   = 2 same",
+    ]
+
+
+def test_counts_by_type(compare: Compare) -> None:
+    one = DATA + conv("c1", "data") + layer("r", "ReLU", "c1", "c1")
+    two = DATA + conv("c1", "data", 9) + conv("c2", "c1")
+    assert list(render_text.stat(compare(one, two))) == [
+        "Convolution         +1     ~1",
+        "ReLU         -1",
+        "total     - 1 removed   + 1 added   ~ 1 changed   = 1 same",
+    ]
+
+
+def test_json_has_its_keys(converted: tuple[Path, ...]) -> None:
+    train, snapshot, deploy, merged = converted
+    found = caffefold.diff(train, deploy, weights=(snapshot, merged))
+    document = json.loads(render_json.to_json(found))
+    assert document["schema"] == 1
+    assert list(document) == [
+        "schema", "caffefold", "different", "level", "phase", "ignore_training", "a", "b",
+        "totals", "net", "entries", "folds", "replacements", "weights", "notes",
+    ]  # fmt: skip
+    assert document["totals"] == {"removed": 71, "added": 4, "changed": 48, "moved": 0, "same": 68}
+    assert document["weights"] == {
+        "compared": True, "blobs": 24, "identical": 24, "close": 0, "different": 0,
+    }  # fmt: skip
+    keys = {
+        "kind", "before", "after", "reason", "fields", "wiring", "moved", "blobs",
+    }  # fmt: skip
+    assert all(set(entry) == keys for entry in document["entries"])
+    fold = document["folds"][0]
+    assert fold["layers"] == ["conv0/bn", "conv0/scale"]
+    assert fold["checks"][0] == {
+        "layer": "conv0", "verdict": "equal", "max_abs": 0.0, "relative": 0.0, "message": "",
+    }  # fmt: skip
+    assert render_json.to_json(found) == render_json.to_json(
+        caffefold.diff(train, deploy, weights=(snapshot, merged))
+    )
+
+
+def test_json_holds_no_nan(compare: Compare) -> None:
+    def net(value: float) -> list[L]:
+        return [data(1, 3, 8, 8), L("fc", "InnerProduct", "data", "fc", "", [[[1.0, value]]])]
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    text = render_json.to_json(compare(net(2.0), net(float("nan"))))
+    (entry,) = json.loads(text, parse_constant=refuse)["entries"]
+    assert entry["blobs"][0]["max_abs"] is None
+
+
+HOSTILE = "<script>alert(1)</script>&amp;`x`|*a*_b_"
+
+
+def _hostile(compare: Compare) -> NetDiff:
+    one = DATA + layer(HOSTILE, "T<b>", "data", "x", f'odd_param {{ text: "{HOSTILE}" }}')
+    two = DATA + layer("plain", "T</b>", "data", "x") + conv(f"{HOSTILE}2", "data")
+    return compare(f'name: "{HOSTILE}"' + one, two)
+
+
+class _Tags(HTMLParser):
+    """All tags of a page; every one that opens must close in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+        self.open: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        for name, value in attrs:
+            assert not name.startswith("on")
+            assert name not in ("src", "href"), value
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_html_escapes_everything_and_loads_nothing(compare: Compare) -> None:
+    page = _Tags()
+    text = render_html.html(_hostile(compare))
+    page.feed(text)
+    page.close()
+    assert page.open == []
+    assert "script" not in page.seen
+    assert HOSTILE in page.text
+    assert "url(" not in text
+    assert "http" not in text.replace("http-equiv", "")
+
+
+def test_html_of_a_real_pair_is_well_formed(converted: tuple[Path, ...]) -> None:
+    page = _Tags()
+    page.feed(render_html.html(caffefold.diff(converted[0], converted[2])))
+    page.close()
+    assert page.open == []
+    assert "folded into conv13/dw" in page.text
+
+
+def test_markdown_escapes(compare: Compare) -> None:
+    text = render_markdown.markdown(_hostile(compare))
+    outside = re.sub(r"(`+).*?\1", "", text.split("<details><summary>All", maxsplit=1)[0])
+    assert "<script>" not in outside.replace("\\<", "")
+    assert "*a*" not in outside
+
+
+def test_markdown_is_a_table_and_bullets(converted: tuple[Path, ...]) -> None:
+    text = render_markdown.markdown(caffefold.diff(converted[0], converted[2]))
+    assert "**71** removed, **4** added, **48** changed, **68** same" in text
+    assert "| A | MobileNet-SSD | 187 |  | `mbox_loss` |" in text
+    assert "- `-` 70 layers into 35" in text
+    assert "- `~` `data`: AnnotatedData -> Input 1x3x160x160; 'label' is gone" in text
+    assert text.count("<details>") == text.count("</details>")
+    assert text.count("```") == 2
+
+
+def test_no_difference_is_said(compare: Compare) -> None:
+    found = compare(DATA, DATA)
+    assert list(render_text.tell(found))[-1] == "same      = 1 layer: no difference"
+    assert "**no difference**" in render_markdown.markdown(found)
+    assert "no difference" in render_html.html(found)
