@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from caffefold.check.proof import prove
+from caffefold.check.runnable import runnable
 from caffefold.errors import InputError, ModelError, OutputError, UsageError
 from caffefold.formats import recognise, text_parse
 from caffefold.formats.atomic import Staging, output_error
@@ -23,6 +24,7 @@ from caffefold.formats.snapshot import open_snapshot
 from caffefold.formats.text import Document, Field
 from caffefold.formats.weights_writer import NewLayer, write_weights
 from caffefold.model import fit, graph
+from caffefold.model.cost import totals
 from caffefold.model.net import Layer, Net
 from caffefold.model.stand_in import with_blobs_of, with_stand_ins
 from caffefold.report import ConvertReport, FileSize
@@ -155,6 +157,7 @@ def convert(
         if targets[0].exists() and targets[0].samefile(net.document.path):  # named by a solver
             raise OutputError(f"{targets[0]}: this is an input; choose another output prefix")
         deploy, known, steps = _to_deploy(net, options)
+        shapes, misfits = runnable(deploy, options.shapes.shapes)
         if net.weights is None:
             deploy = with_stand_ins(deploy)
         folded, fold_steps = base.run(pipeline.fold_passes(options), deploy)
@@ -180,10 +183,12 @@ def convert(
             proof=proof,
             dtype=precision.name,
             preprocessing=known,
+            costs=(totals(deploy, shapes), totals(folded)),
             weights=net.weights is not None,
             warnings=(
                 *net.notes,
                 *(w for step in steps for w in step.warnings),
+                *misfits,
                 *_strangers(net),
                 *_idle(net, options),
             ),

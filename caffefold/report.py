@@ -9,6 +9,7 @@ from typing import Any
 
 from caffefold._version import VERSION
 from caffefold.check.proof import Proof
+from caffefold.model.cost import Totals
 from caffefold.rewrite.base import Skip, Step
 
 SCHEMA = 1
@@ -37,6 +38,8 @@ class ConvertReport:
     """What the weights are stored as: ``fp32`` or ``fp16``."""
     preprocessing: tuple[dict[str, Any], ...]
     warnings: tuple[str, ...]
+    costs: tuple[Totals, Totals]
+    """What the deploy net costs, before folding and after."""
     weights: bool = True
     """Whether there were weights; without, only the structure was converted."""
 
@@ -60,6 +63,7 @@ class ConvertReport:
             "outputs": [asdict(item) for item in self.outputs],
             "weights": self.weights,
             "layers": {"before": self.layers_before, "after": self.layers_after},
+            "costs": {"before": asdict(self.costs[0]), "after": asdict(self.costs[1])},
             "dtype": self.dtype,
             "preprocessing": list(self.preprocessing),
             "passes": [asdict(step) for step in self.passes],

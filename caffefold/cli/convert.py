@@ -274,6 +274,7 @@ def _summary(console: Console, report: ConvertReport) -> None:
         console.row("", f"{', '.join(skip.layers)}: {skip.message} [{skip.code.value}]")
     if len(report.skips) > _SHOWN:
         console.row("", f"... and {len(report.skips) - _SHOWN} more, see the report")
+    console.row("cost", _cost(report))
     console.row("proof", _proof(report))
     for file in report.outputs:
         console.row("wrote", f"{file.path} ({size(file.bytes)})")
@@ -299,6 +300,21 @@ def _subject(names: list[str]) -> str:
         return ""
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more: " if more > 0 else ": ")
+
+
+def _cost(report: ConvertReport) -> str:
+    """What the deploy net costs, and what it did before folding where that is something else."""
+    told = []
+    before, after = report.costs
+    for what, old, new, unknown in (
+        ("parameters", before.parameters, after.parameters, after.unknown_parameters),
+        ("MACs", before.macs, after.macs, after.unknown_macs),
+        ("bytes of blobs", before.memory, after.memory, after.unknown_memory),
+    ):
+        more = " + ?" if unknown else ""
+        was = f" (before folding {old:,})" if old != new else ""
+        told.append(f"{new:,}{more} {what}{was}")
+    return ", ".join(told)
 
 
 def _proof(report: ConvertReport) -> str:

@@ -32,6 +32,8 @@ class Shapes:
     """What was given for blobs that are read and that nothing makes; unknown without."""
     problems: tuple[TextError, ...]
     """Where Caffe would stop: each layer's first one; its tops are unknown."""
+    failing: tuple[int, ...] = ()
+    """The position of the layer of each problem; -1 for the net itself."""
 
     def tops(self, position: int) -> tuple[Shape, ...]:
         """The shapes a layer makes."""
@@ -82,11 +84,13 @@ def infer(net: Net, inputs: Mapping[str, Sequence[int | None]] | None = None) ->
     found: list[Shape] = [None] * len(wiring.versions)
     reads: list[tuple[Shape, ...]] = []
     problems: list[TextError] = []
+    failing: list[int] = []
     try:
         legacy: dict[str, Known] = {name: dims(s) for name, s in legacy_shapes(net).items()}
     except TextError as problem:
         legacy = {}
         problems.append(problem)
+        failing.append(-1)
     for i, version in enumerate(wiring.versions):
         if version.producer == OUTSIDE:
             found[i] = given.get(version.blob, legacy.get(version.blob))
@@ -107,11 +111,12 @@ def infer(net: Net, inputs: Mapping[str, Sequence[int | None]] | None = None) ->
             _refuse_empty(layer, tops)
         except TextError as problem:
             problems.append(problem)
+            failing.append(position)
             tops = ()
         for j, version_made in enumerate(wiring.writes[position]):
             made = tops[j] if j < len(tops) else None
             found[version_made] = made if layer.bottoms else given.get(layer.tops[j], made)
-    return Shapes(wiring, tuple(found), tuple(reads), loose, tuple(problems))
+    return Shapes(wiring, tuple(found), tuple(reads), loose, tuple(problems), tuple(failing))
 
 
 def _refuse_empty(layer: Layer, tops: Sequence[Shape]) -> None:

@@ -1,0 +1,34 @@
+"""Would Caffe run the emitted net? The shape of every blob is inferred, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from caffefold.errors import UsageError
+from caffefold.model.net import Net
+from caffefold.model.shapes import Shapes, infer
+from caffefold.model.solve import contradiction
+
+
+def runnable(net: Net, given: Mapping[str, tuple[int, ...]]) -> tuple[Shapes, tuple[str, ...]]:
+    """The shapes of a deploy net, and a warning for each layer that Caffe would refuse.
+
+    ``given`` are the input shapes that the user asked for.
+
+    Raises:
+        UsageError: the net can not take these shapes.
+        TextError: a layer's weights do not take what it is fed with.
+    """
+    shapes = infer(net)
+    if not shapes.problems:
+        return shapes, ()
+    if given:
+        reason = contradiction(net, given)
+        if reason is not None:
+            names = ", ".join(given)
+            raise UsageError(f"--input-shape {names}=...: the net can not take it: {reason}")
+    for problem, position in zip(shapes.problems, shapes.failing, strict=True):
+        # What weights and shapes say together is certain; layers of forks may differ from ours.
+        if position >= 0 and net.weights is not None and net.layers[position].blobs:
+            raise problem
+    return shapes, tuple(f"{problem}; Caffe may refuse this net" for problem in shapes.problems)
