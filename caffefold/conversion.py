@@ -26,7 +26,6 @@ from caffefold.formats.weights_writer import NewLayer, write_weights
 from caffefold.model import fit, graph
 from caffefold.model.cost import totals
 from caffefold.model.net import Layer, Net
-from caffefold.model.stand_in import with_blobs_of, with_stand_ins
 from caffefold.report import ConvertReport, FileSize
 from caffefold.rewrite import base, pipeline, placeholders
 from caffefold.rewrite.base import Step
@@ -159,6 +158,8 @@ def convert(
         deploy, known, steps = _to_deploy(net, options)
         shapes, misfits = runnable(deploy, options.shapes.shapes)
         if net.weights is None:
+            from caffefold.model.stand_in import with_blobs_of, with_stand_ins  # seldom needed
+
             deploy = with_stand_ins(deploy)
         folded, fold_steps = base.run(pipeline.fold_passes(options), deploy)
         steps += fold_steps

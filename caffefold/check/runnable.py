@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from caffefold.errors import UsageError
 from caffefold.model.net import Net
 from caffefold.model.shapes import Shapes, infer
-from caffefold.model.solve import contradiction
 
 
 def runnable(net: Net, given: Mapping[str, tuple[int, ...]]) -> tuple[Shapes, tuple[str, ...]]:
@@ -23,6 +22,8 @@ def runnable(net: Net, given: Mapping[str, tuple[int, ...]]) -> tuple[Shapes, tu
     if not shapes.problems:
         return shapes, ()
     if given:
+        from caffefold.model.solve import contradiction  # seldom needed
+
         reason = contradiction(net, given)
         if reason is not None:
             names = ", ".join(given)

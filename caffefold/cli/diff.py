@@ -24,7 +24,7 @@ _WIDTH = 100  # of lines where there is no terminal
 _GIT = (7, 9)  # arguments with which git calls an external diff
 
 
-@click.command(short_help="What changed between two nets, folds explained.")
+@click.command(short_help="What changed between two nets: layers, folds, weights.")
 @click.argument("paths", nargs=-1, metavar="A B")
 @click.option(
     "--weights",

@@ -18,7 +18,7 @@ _SHOWN = 8
 _THRESHOLD = 1e-3  # health.THRESHOLD, which is not loaded for --help
 
 
-@click.command(short_help="Shapes, parameters, MACs, memory, BatchNorm statistics of a net.")
+@click.command(short_help="What is in a net: shapes, parameters, MACs, statistics.")
 @click.argument("net")
 @click.argument("weights", required=False)
 @click.option(

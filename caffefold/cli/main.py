@@ -6,27 +6,52 @@ Only click is imported here: ``--help`` and ``--version`` must not wait for nump
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import sys
+from importlib import import_module
 
 import click
 
 from caffefold._version import VERSION
 from caffefold.cli import console
-from caffefold.cli.convert import convert
-from caffefold.cli.diff import diff
-from caffefold.cli.inspect import inspect
-from caffefold.cli.upgrade import upgrade
 from caffefold.errors import CaffefoldError, OutputError, TextError
 
 BUG = 4
 INTERRUPTED = 130
 TERMINATED = 143
+_OBJECTS = 200_000  # new ones between two looks for garbage
 _LINE = 160  # characters of a source line that are shown
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+# Commands and what the overview says of them: a command's module is loaded when it is called.
+COMMANDS = {
+    "convert": "Training net + snapshot -> folded deploy pair, proven equal.",
+    "diff": "What changed between two nets: layers, folds, weights.",
+    "inspect": "What is in a net: shapes, parameters, MACs, statistics.",
+    "upgrade": "Old prototxt, solver or caffemodel -> today's format.",
+}
+
+
+class _Commands(click.Group):
+    """A group that imports only the command that runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = getattr(import_module(f"caffefold.cli.{cmd_name}"), cmd_name)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, "-V", "--version", message="caffefold %(version)s")
 @click.option("-v", "--verbose", count=True, help="Log what is done; twice for more.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
@@ -46,12 +71,6 @@ def cli(context: click.Context, verbose: int, quiet: bool) -> None:
         logging.basicConfig(stream=sys.stderr, level=level, format="%(name)s: %(message)s")
 
 
-cli.add_command(convert)
-cli.add_command(inspect)
-cli.add_command(diff)
-cli.add_command(upgrade)
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: run the command line and exit with its code.
 
@@ -60,7 +79,11 @@ def main(arguments: list[str] | None = None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # unwinds, so nothing is left
     # Read by numpy when it is imported: our products are small, threads cost more than they give.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    sys.exit(run(arguments))
+    # What a command makes lives until its end; looking for garbage all the time finds none.
+    gc.set_threshold(_OBJECTS)
+    code = run(arguments)
+    gc.freeze()  # the process ends: no last look either
+    sys.exit(code)
 
 
 def _pointed(line: str, at: int) -> str:

@@ -139,6 +139,11 @@ def open_side(source: Source, view: View) -> Side:
     """
     if source.prototxt is None:
         assert source.caffemodel is not None
+        if recognise.is_hdf5(source.caffemodel):
+            raise InputError(
+                f"{source.caffemodel}: an HDF5 snapshot names neither types nor order of its "
+                "layers; give the prototxt, and this file with --weights"
+            )
         file = open_current(source.caffemodel)
         try:
             document = weights_text.to_document(file, parameters=view.parameters)

@@ -6,6 +6,7 @@ new layer from edited text, so the printed file and what the passes see can not 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -84,6 +85,12 @@ class Net:
     weights: WeightsFile | None = None
     notes: tuple[str, ...] = ()
     """How the files were read when not as they are: found through a solver, upgraded."""
+    layers: tuple[Layer, ...] = dataclasses.field(init=False, repr=False)
+    """The layers in file order."""
+
+    def __post_init__(self) -> None:
+        layers = tuple(item for item in self.items if isinstance(item, Layer))
+        object.__setattr__(self, "layers", layers)
 
     @classmethod
     def of(cls, document: Document, weights: WeightsFile | None = None) -> Net:
@@ -123,11 +130,6 @@ class Net:
         return Params(
             self.document, Message(fields), self.document.schema.message("NetParameter"), "the net"
         )
-
-    @property
-    def layers(self) -> tuple[Layer, ...]:
-        """The layers in file order."""
-        return tuple(item for item in self.items if isinstance(item, Layer))
 
     @property
     def legacy_inputs(self) -> tuple[str, ...]:

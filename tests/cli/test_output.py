@@ -20,12 +20,16 @@ ESCAPE, RETURN = "\x1b", "\r"
 def test_summary(cli: Cli, pair: Pair) -> None:
     ran = cli("convert", pair.prototxt, pair.caffemodel, "-o", "out/net")
     rows = [line.split(maxsplit=1) for line in ran.out.splitlines()]
-    labels = ["net", "folded", "left", "proof", "wrote", "wrote", "wrote"]
+    labels = ["net", "folded", "left", "cost", "proof", "wrote", "wrote", "wrote"]
     assert [label for label, _ in rows] == labels
     said = dict(rows)
     assert said["net"] == "tiny: 6 layers -> 4"
     assert said["folded"] == "2 layers into 1"
     assert said["left"] == "nothing"
+
+    assert said["cost"].startswith(
+        "47 parameters (before folding 54), 96 MACs (before folding 112)"
+    )
     assert said["proof"].startswith("1 fold checked, largest error ")
     assert ran.err == ""
     written = sorted(path.name for path in (cli.folder / "out").iterdir())

@@ -9,7 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import pytest
+
+from caffefold.cli.main import COMMANDS
+from caffefold.cli.main import cli as cli_group
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cli, Pair
@@ -111,3 +115,17 @@ def test_the_console_script_is_the_module(cli: Cli, pair: Pair) -> None:
     first = script("convert", pair.prototxt, pair.caffemodel, "-o", "out")
     second = cli("convert", pair.prototxt, pair.caffemodel, "-o", "out", "--force")
     assert first == second
+
+
+def test_the_overview_says_what_the_commands_say() -> None:
+    """The overview does not load them, so it repeats their line."""
+    for name, line in COMMANDS.items():
+        command = cli_group.get_command(click.Context(cli_group), name)
+        assert command is not None
+        assert (command.name, command.short_help) == (name, line)
+    assert cli_group.get_command(click.Context(cli_group), "convrt") is None
+
+
+def test_an_unknown_command(cli: Cli) -> None:
+    ran = cli("convrt", expect=2)
+    assert "No such command 'convrt'" in ran.err

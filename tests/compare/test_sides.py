@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import caffefold
@@ -176,3 +177,17 @@ def test_only_some_layers(tmp_path: Path) -> None:
     two = _file(tmp_path / "b.prototxt", DATA + conv("x1", "data", 9) + conv("y1", "x1", 9))
     assert [r.before.name for r in caffefold.diff(one, two, only=["x*"]).changed] == ["x1"]
     assert not caffefold.diff(one, two, only=["data"])
+
+
+def test_an_hdf5_snapshot_needs_its_prototxt(tmp_path: Path) -> None:
+    """It holds no types and no order; with the prototxt it compares as the binary one does."""
+    h5py = pytest.importorskip("h5py")
+    random = Numbers()
+    prototxt, binary = write(tmp_path, [data(1, 3, 6, 6), random.conv("conv", "data", 3, 4)])
+    snapshot = tmp_path / "net.caffemodel.h5"
+    with caffefold.load(prototxt, binary) as net, h5py.File(snapshot, "w") as file:
+        for i, blob in enumerate(net.layers[1].blobs):
+            file[f"data/conv/{i}"] = np.asarray(blob)
+    with pytest.raises(caffefold.InputError, match="names neither types nor order"):
+        caffefold.diff(binary, snapshot)
+    assert not caffefold.diff(prototxt, prototxt, weights=(binary, snapshot))
