@@ -40,17 +40,14 @@ class Strip:
 
     def run(self, net: Net) -> PassResult:
         """Strip every layer; in a training net ``use_global_stats`` is a training switch too."""
-        warnings = []
+        switched: list[str] = []
         new: dict[int, tuple[Layer, ...]] = {}
         for position, layer in enumerate(net.layers):
             stripped = layer.edited(_layer_body(layer.body))
             if layer.type == "BatchNorm" and self.trained:
                 params = layer.params("batch_norm_param")
                 if params.has("use_global_stats") and not params.flag("use_global_stats"):
-                    warnings.append(
-                        f"layer '{layer.name}': use_global_stats: false is the training switch; "
-                        "the deploy net uses the stored statistics"
-                    )
+                    switched.append(layer.name)
                 stripped = stripped.edited(_without_switch(stripped.body))
             if stripped is not layer:
                 new[position] = (stripped,)
@@ -58,7 +55,16 @@ class Strip:
         kept = drop_net_fields(items)
         names = tuple(layers[0].name for layers in new.values())
         changes = [Change(RULE, (), names, "train-only parameters dropped")] if names else []
-        return PassResult(kept, tuple(changes), (), tuple(warnings))
+        return PassResult(kept, tuple(changes), (), _told(switched))
+
+
+def _told(switched: list[str]) -> tuple[str, ...]:
+    """One warning for all layers whose training switch went."""
+    if not switched:
+        return ()
+    more = f" and {len(switched) - 1} more" if len(switched) > 1 else ""
+    said = "use_global_stats: false is the training switch; the deploy net uses stored statistics"
+    return (f"layer '{switched[0]}'{more}: {said}",)
 
 
 def drop_net_fields(net: Net) -> Net:

@@ -134,7 +134,6 @@ SKIPS = [
         "SHARED_WEIGHTS",
         id="shared weights",
     ),
-    pytest.param("    pad: 1\n", "    pad: 1\n    axis: 2\n", "NOT_CHANNEL_AXIS", id="axis"),
 ]
 
 

@@ -130,11 +130,17 @@ LIES = {
         _edited("bn1", "use_global_stats: false", ""),
     ),
     "a Scale whose factor is another blob": Lie(
-        (('"Scale"\n  bottom: "conv1"', '"Scale"\n  bottom: "conv1" bottom: "data"'),),
-        _edited("scale1", 'bottom: "data"', ""),
+        (
+            ('"Scale"\n  bottom: "conv1"', '"Scale"\n  bottom: "conv1" bottom: "data"'),
+            ("    bias_term: true", "    bias_term: true\n    axis: 0"),
+        ),
+        lambda net: _edited("scale1", "axis: 0", "")(_edited("scale1", 'bottom: "data"', "")(net)),
     ),
     "a Scale along another axis": Lie(
-        (("    bias_term: true", "    bias_term: true\n    axis: 2"),),
+        (
+            ("dim: 6 dim: 6", "dim: 4 dim: 9"),
+            ("    bias_term: true", "    bias_term: true\n    axis: 2"),
+        ),
         _edited("scale1", "axis: 2", ""),
     ),
     "a power": Lie(

@@ -86,7 +86,7 @@ FORKS_SHAPES: dict[str, list[tuple[int, ...]]] = {
     "bias": [(3,)],
     "prelu": [(3,)],
     "scale1": [(1,)],
-    "fc": [(300, 2), (2,)],
+    "fc": [(240, 2), (2,)],
 }
 V0 = b"""\
 name: "V0"

@@ -76,7 +76,7 @@ CASES: list[tuple[SkipCode, list[L], str, dict[str, object]]] = [
     ),
     (
         SkipCode.NOT_CHANNEL_AXIS,
-        [conv(), L("bn", "Scale", "conv", "", "scale_param { axis: 2 }", [N.normal(4)])],
+        [conv(), L("bn", "Scale", "conv", "", "scale_param { axis: 2 }", [N.normal(6)])],
         "starts at axis 2, not along the channels alone",
         {},
     ),
