@@ -15,6 +15,7 @@ from caffefold._version import VERSION
 from caffefold.cli import console
 from caffefold.cli.convert import convert
 from caffefold.cli.upgrade import upgrade
+from caffefold.cli.zoo import zoo
 from caffefold.errors import CaffefoldError, TextError
 
 BUG = 4
@@ -45,6 +46,7 @@ def cli(context: click.Context, verbose: int, quiet: bool) -> None:
 
 cli.add_command(convert)
 cli.add_command(upgrade)
+cli.add_command(zoo)
 
 
 def main(arguments: list[str] | None = None) -> None:

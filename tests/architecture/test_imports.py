@@ -21,6 +21,7 @@ HOUSE = (
     {"check"},
     {"report"},
     {"conversion", "upgrading"},
+    {"zoo"},
     {"cli"},
     {"__main__"},
 )
@@ -32,6 +33,10 @@ OUTSIDE = {
     "h5py": {"formats"},
     "numpy": {"formats", "model", "rewrite", "check"},
     "google": {"formats", "model"},
+    "fsspec": {"zoo"},
+    "distributed": {"zoo"},
+    "tomli": {"zoo"},
+    "tomllib": {"zoo"},
 }
 
 
