@@ -148,6 +148,8 @@ def zoo(
     if plan_only:
         _print_plan(console, plan, as_json)
         return
+    if not plan.models:
+        console.warning(f"no models in {plan.source}; --plan says which files were seen")
     watcher = zoo_view.watcher(console, len(plan.models))
     try:
         with watcher:

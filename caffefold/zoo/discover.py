@@ -245,9 +245,13 @@ def _unused(
             weights = fit[net.path]
             other = "left out" if weights in gone or weights in taken else "converted with another"
             yield Orphan(net.path, "prototxt", f"fits {weights}, which is {other}")
+        elif not net.layers:
+            yield Orphan(net.path, "prototxt", "has no layers with weights")
         else:
-            without = "no weights in the zoo fit it" if net.layers else "has no layers with weights"
-            yield Orphan(net.path, "prototxt", without)
+            alike = (w.path for w in found.weights.values() if net.layers <= w.layers)
+            like = next(alike, "")
+            reason = f"names the layers of {like}, which has another" if like else "no weights"
+            yield Orphan(net.path, "prototxt", reason)
 
 
 def _named(models: Iterable[Model]) -> list[Model]:

@@ -81,7 +81,7 @@ class ProcessEngine:
                 for slot in crew.idle():
                     if todo:
                         slot.task = todo.pop()
-                        slot.future = slot.executor.submit(work, slot.task)
+                        slot.future = slot.executor.submit(processes.interruptible, work, slot.task)
                         slot.since = time.monotonic()
                         started(slot.task)
                 yield from crew.wait()

@@ -84,6 +84,13 @@ def recover(target: LocalStorage) -> list[Outcome]:
     return finished
 
 
+def landed(target: LocalStorage, token: str) -> Outcome | None:
+    """The outcome of a worker that died behind its work: recorded, then perhaps put in place."""
+    folder = Path(target.root, WORK, token)
+    outcome = _recorded(folder)
+    return None if outcome is None else _finish(folder, target, outcome)
+
+
 def _recorded(folder: Path) -> Outcome | None:
     with suppress(OSError, ValueError, KeyError, TypeError):
         return Outcome.of_json(json.loads((folder / _RECORD).read_bytes()))

@@ -15,6 +15,7 @@ input_shapes = { data = [1, 3, 300, 300] }
 from __future__ import annotations
 
 import json
+import os
 import posixpath
 import sys
 from collections.abc import Iterator, Mapping
@@ -94,7 +95,7 @@ def _model(entry: dict[str, Any], where: str) -> Model:
     convert_options.check(options, f"{where}: options")
     name = _string(entry, "name", where) or default_name(caffemodel)
     inside = posixpath.normpath(name)
-    if inside.startswith(("/", "..")) or inside in (".", "") or "\\" in name:
+    if inside.startswith(("/", "..")) or inside in (".", "") or (os.sep != "/" and os.sep in name):
         raise UsageError(f"{where}: name is '{name}', expected a path below the target")
     return Model(
         inside,

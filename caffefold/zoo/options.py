@@ -52,6 +52,8 @@ def restore(options: Mapping[str, Any], where: str = "options") -> dict[str, Any
     Raises:
         UsageError: as ``check``.
     """
+    if not options:
+        return {}
     known = _known()
     found = {}
     for name, value in options.items():

@@ -48,14 +48,13 @@ def cores() -> int:
 def prepare(memory: int = 0, guard: str = "") -> None:
     """Runs first in a worker process.
 
-    Ctrl-C reaches every process of a terminal; only the parent acts on it. SIGTERM ends the current
-    task as Ctrl-C would, so that nothing half-done stays. ``guard`` is a file that this process
-    holds a shared lock on while it lives, ``memory`` its limit in bytes.
+    Ctrl-C reaches every process of a terminal; only the parent acts on it. ``guard`` is a file that
+    this process holds a shared lock on while it lives, ``memory`` its limit in bytes.
     """
     from caffefold.zoo.lock import hold_shared
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if guard:
         hold_shared(Path(guard))
     if memory:
@@ -63,6 +62,16 @@ def prepare(memory: int = 0, guard: str = "") -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_die_with, args=(parent.join,), daemon=True).start()
+
+
+def interruptible(function: Callable[[T], R], item: T) -> R:
+    """Call ``function`` in a worker process; SIGTERM then ends it as Ctrl-C would, so that nothing
+    half-done stays. Between two calls SIGTERM ends the process."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return function(item)
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _die_with(wait: Callable[[], None]) -> None:

@@ -6,9 +6,10 @@ and, while a run lasts, folders in which results are made.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,17 +63,28 @@ def run(plan: Plan, options: RunOptions, on_event: Callable[[Event], None] | Non
         known = journal.read(target)
         with closing(journal.open_journal(target, known.values())) as book:
             if isinstance(target, LocalStorage):
-                for outcome in landing.recover(target):
-                    book.append(outcome)
-                    known[outcome.name] = outcome
-                landing.clear(target)
+                recover(target, book, known)
             work = _Run(plan, options, source, target, book, known, on_event or _nobody)
             try:
                 work.all()
             finally:
+                if isinstance(target, LocalStorage):
+                    work.late(recover(target, book, known))
                 result = work.result()
                 results.write(result, target, frozenset(work.worked))
     return result
+
+
+def recover(
+    target: LocalStorage, book: journal.Journal, known: dict[str, Outcome]
+) -> list[Outcome]:
+    """Journal what has landed and nobody was told of; clear away what will never land."""
+    found = landing.recover(target)
+    for outcome in found:
+        book.append(outcome)
+        known[outcome.name] = outcome
+    landing.clear(target)
+    return found
 
 
 def _nobody(event: Event) -> None:
@@ -188,7 +200,7 @@ class _Run:
             return False
         there = [p for p in landing.targets(model.name) if not p.endswith(".html")]
         there = [path for path in there if self.target.stat(path) is not None]
-        if not there:
+        if not there or self.ours(model):
             return False
         shown = self.target.shown(there[0])
         reason = f"{shown}: exists already, and is no result of an earlier run; use --force"
@@ -197,6 +209,13 @@ class _Run:
             Outcome(model.name, FAILED, reason, "OutputError", fingerprint=model.fingerprint()),
         )
         return True
+
+    def ours(self, model: Model) -> bool:
+        """Whether the report of a conversion lies there: its journal was lost."""
+        with suppress(ValueError):
+            report = json.loads(self.target.read(f"{model.name}.report.json") or b"")
+            return isinstance(report, dict) and {"schema", "caffefold", "proof"} <= report.keys()
+        return False
 
     def work(self, todo: list[Model]) -> None:
         """Convert; journal each as it ends."""
@@ -216,7 +235,10 @@ class _Run:
         engine = self.engine(len(tasks))
         outcomes = engine.run(tasks, started)
         try:
-            for task, outcome in outcomes:
+            for task, told in outcomes:
+                outcome = told
+                if isinstance(self.target, LocalStorage) and told.status == FAILED:
+                    outcome = landing.landed(self.target, task.token) or told
                 self.finished(models[task.token], outcome)
                 if isinstance(self.target, LocalStorage):
                     landing.clear(self.target, task.token)
@@ -263,6 +285,14 @@ class _Run:
         if outcome.status != CONVERTED and self.options.fail_fast:
             self.stopped = True
         self.told("finished", model, outcome)
+
+    def late(self, found: list[Outcome]) -> None:
+        """Models that were finished while the run was being ended."""
+        planned = {model.name for model in self.plan.models}
+        for outcome in found:
+            if outcome.name in planned:
+                self.outcomes[outcome.name] = outcome
+                self.worked.append(outcome.name)
 
     def told(self, kind: Kind, model: Model, outcome: Outcome | None) -> None:
         """Tell who watches."""
