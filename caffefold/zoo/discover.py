@@ -54,9 +54,11 @@ class _Found:
     weights: dict[str, WeightsFacts] = field(default_factory=dict)
     agreements: dict[str, list[Agreement]] = field(default_factory=dict)
 
-    def add(self, folder: FolderFacts) -> None:
-        self.nets.update((net.path, net) for net in folder.nets)
-        self.weights.update((each.path, each) for each in folder.weights)
+    def add(self, folder: FolderFacts, places: _Places) -> None:
+        for net in folder.nets:
+            self.nets[net.path] = replace(net, error=places.named(net.error, net.path))
+        for each in folder.weights:
+            self.weights[each.path] = replace(each, error=places.named(each.error, each.path))
         for agreement in folder.agreements:
             self.agreements.setdefault(agreement.weights, []).append(agreement)
 
@@ -79,7 +81,7 @@ def discover(
         with processes.mapper(settings.jobs if len(entries) > _FEW else 1) as mapper:
             work = [[(path, places.of(path)) for path in paths] for paths in folders.values()]
             for result in mapper(folder_facts.read_folder, work):
-                found.add(result)
+                found.add(result, places)
             gone = pairing.superseded(found.weights.values(), every=settings.snapshots == "all")
             live = [w for p, w in found.weights.items() if p not in gone and p not in taken]
             lonely = [w for w in live if not any(a.fits for a in found.agreements.get(w.path, ()))]
@@ -110,6 +112,10 @@ class _Places:
                 folder.mkdir()
             self.known[path] = str(self.storage.fetch(path, folder))
         return self.known[path]
+
+    def named(self, text: str, path: str) -> str:
+        """A message about a file, with its URL in place of that of its copy."""
+        return text.replace(self.of(path), self.storage.shown(path)) if text else text
 
 
 def _elsewhere(

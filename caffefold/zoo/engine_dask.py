@@ -42,7 +42,7 @@ class DaskEngine:
             # Twice as many as there are threads: workers stay busy, the large ones go first, and
             # a task's time does not pass in a queue for long.
             width = max(2, 2 * sum(client.nthreads().values()))
-            queue = completed()
+            queue = completed(loop=client.loop)
             todo = list(reversed(tasks))
             while todo or running:
                 while todo and len(running) < width:

@@ -3,24 +3,26 @@
 Everything is made in a folder of its own inside the target. Once complete, a record of it is
 written there, then each file is renamed to its place, the report last. A run that is killed in
 between leaves the record; the next run finishes what it finds with a record, and throws away what
-it finds without.
+it finds without. Behind a URL, files are uploaded instead: the record then tells the next run whose
+they are, and whether they are complete.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from caffefold.zoo.local import LocalStorage
+from caffefold.zoo import digest
+from caffefold.zoo.remote import RemoteStorage
 from caffefold.zoo.storage import STATE, Storage
-from caffefold.zoo.values import FileState, Outcome
+from caffefold.zoo.values import FAILED, FileState, Outcome
 
 WORK = f"{STATE}/work"
-_RECORD = "landing.json"
 # (file in the work folder, what is put behind the model's name), in the order they are put in place
 FILES = (
     ("out.prototxt", ".prototxt"),
@@ -35,7 +37,9 @@ def targets(name: str) -> tuple[str, ...]:
     return tuple(name + suffix for _, suffix in FILES)
 
 
-def land(folder: Path, target: Storage, outcome: Outcome, digests: Mapping[str, str]) -> Outcome:
+def land(
+    folder: Path, target: Storage, outcome: Outcome, digests: Mapping[str, str], token: str
+) -> Outcome:
     """Put the files of ``folder`` in place.
 
     Args:
@@ -43,17 +47,20 @@ def land(folder: Path, target: Storage, outcome: Outcome, digests: Mapping[str, 
         target: the zoo's target.
         outcome: what is known so far; its ``outputs`` are filled in.
         digests: SHA-256 by file in ``folder``.
+        token: names the record.
     """
     outputs = tuple(
         FileState(outcome.name + suffix, (folder / file).stat().st_size, "", digests[file])
         for file, suffix in FILES
     )
     outcome = replace(outcome, outputs=outputs)
-    if target.local:
-        part = folder / f"{_RECORD}.part"
-        part.write_text(json.dumps(outcome.to_json()))
-        part.replace(folder / _RECORD)
+    target.write(_record(target, token), json.dumps(outcome.to_json()).encode())
     return _finish(folder, target, outcome)
+
+
+def _record(target: Storage, token: str) -> str:
+    """Where the record is: beside the files when they are renamed, alone when they are uploaded."""
+    return f"{WORK}/{token}/landing.json" if target.local else f"{WORK}/{token}.json"
 
 
 def _finish(folder: Path, target: Storage, outcome: Outcome) -> Outcome:
@@ -69,34 +76,46 @@ def _stamped(target: Storage, known: FileState) -> FileState:
     return known if entry is None else replace(known, stamp=entry.stamp)
 
 
-def recover(target: LocalStorage) -> list[Outcome]:
-    """Finish what a killed run had recorded, throw away the rest; outcomes not yet journalled.
+def recover(target: Storage) -> list[Outcome]:
+    """Finish what a killed run had recorded; outcomes that are not journalled yet.
 
-    The folders of what was finished stay until ``clear``: only then is it in the journal.
+    What was uploaded only in part can not be finished: that is a failure, to be tried again. The
+    records stay until ``clear``: only then is all of it in the journal.
     """
-    finished = []
-    for folder in sorted(Path(target.root, WORK).glob("*")):
-        outcome = _recorded(folder)
-        if outcome is None:
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
-            finished.append(_finish(folder, target, outcome))
-    return finished
+    if isinstance(target, RemoteStorage):
+        tokens = [PurePosixPath(path).stem for path in target.names(WORK)]
+    else:
+        tokens = sorted(path.name for path in Path(target.root, WORK).glob("*"))
+    outcomes = (landed(target, token) for token in tokens)
+    return [outcome for outcome in outcomes if outcome is not None]
 
 
-def landed(target: LocalStorage, token: str) -> Outcome | None:
-    """The outcome of a worker that died behind its work: recorded, then perhaps put in place."""
-    folder = Path(target.root, WORK, token)
-    outcome = _recorded(folder)
-    return None if outcome is None else _finish(folder, target, outcome)
-
-
-def _recorded(folder: Path) -> Outcome | None:
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return Outcome.of_json(json.loads((folder / _RECORD).read_bytes()))
+def landed(target: Storage, token: str) -> Outcome | None:
+    """The outcome of a worker that ended behind its work: recorded, then perhaps put in place."""
+    with suppress(ValueError, KeyError, TypeError):
+        outcome = Outcome.of_json(json.loads(target.read(_record(target, token)) or b""))
+        if target.local:
+            return _finish(Path(target.root, WORK, token), target, outcome)
+        return _uploaded(target, outcome)
     return None
 
 
-def clear(target: LocalStorage, token: str = "") -> None:
-    """Remove a work folder whose outcome is journalled; without a token, all of them."""
-    shutil.rmtree(Path(target.root, WORK, token), ignore_errors=True)
+def _uploaded(target: Storage, outcome: Outcome) -> Outcome:
+    """``outcome`` if all of its files are there and are what was to be uploaded."""
+    with tempfile.TemporaryDirectory(prefix="caffefold-zoo-") as name:
+        for known in outcome.outputs:
+            entry = target.stat(known.path)
+            whole = entry is not None and entry.size == known.bytes
+            if not whole or digest.sha256(target.fetch(known.path, Path(name))) != known.sha256:
+                reason = "the run was ended while its results were uploaded"
+                return replace(outcome, status=FAILED, code="Crashed", reason=reason, facts=None)
+    return _finish(Path(name), target, outcome)
+
+
+def clear(target: Storage, token: str = "") -> None:
+    """Forget a task whose outcome is journalled; without a token, all of them."""
+    if isinstance(target, RemoteStorage):
+        for path in [_record(target, token)] if token else target.names(WORK):
+            target.remove(path)
+    else:
+        shutil.rmtree(Path(target.root, WORK, token), ignore_errors=True)

@@ -64,7 +64,11 @@ def document(title: str, style: str, body: Html, script: str = "") -> bytes:
 
 def link(path: str, shown: Child, **attributes: str) -> Html:
     """A link to a file beside the page; whatever its name is, it is a path and no scheme."""
-    return el("a", shown, href="./" + quote(path, errors="surrogateescape"), **attributes)
+    try:
+        name = path.encode("utf-8", "surrogateescape")  # the bytes that the file system has
+    except UnicodeEncodeError:
+        name = path.encode("utf-8", "surrogatepass")
+    return el("a", shown, href="./" + quote(name), **attributes)
 
 
 def _asset(name: str) -> str:

@@ -84,10 +84,10 @@ class RemoteStorage:
         system, base = self._open()
         target = posixpath.join(base, path)
         try:
-            system.makedirs(posixpath.dirname(target), exist_ok=True)
             if self.root.partition(":")[0] in _WHOLE:
                 system.put_file(str(source), target)
             else:
+                system.makedirs(posixpath.dirname(target), exist_ok=True)
                 part = posixpath.join(
                     posixpath.dirname(target), f".{posixpath.basename(target)}.{source.parent.name}"
                 )
@@ -113,7 +113,8 @@ class RemoteStorage:
         system, base = self._open()
         target = posixpath.join(base, path)
         try:
-            system.makedirs(posixpath.dirname(target), exist_ok=True)
+            if self.root.partition(":")[0] not in _WHOLE:
+                system.makedirs(posixpath.dirname(target), exist_ok=True)
             system.pipe_file(target, data)
         except OSError as error:
             raise OutputError(f"{self.shown(path)}: cannot write: {_said(error)}") from None

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from caffefold.errors import UsageError
 from caffefold.zoo import journal, kept, landing, lock, results
-from caffefold.zoo.local import LocalStorage
 from caffefold.zoo.places import open_storage
 from caffefold.zoo.storage import STATE, Storage
 from caffefold.zoo.values import (
@@ -62,22 +61,18 @@ def run(plan: Plan, options: RunOptions, on_event: Callable[[Event], None] | Non
         kept.keep(plan, target)
         known = journal.read(target)
         with closing(journal.open_journal(target, known.values())) as book:
-            if isinstance(target, LocalStorage):
-                recover(target, book, known)
+            recover(target, book, known)
             work = _Run(plan, options, source, target, book, known, on_event or _nobody)
             try:
                 work.all()
             finally:
-                if isinstance(target, LocalStorage):
-                    work.late(recover(target, book, known))
+                work.late(recover(target, book, known))
                 result = work.result()
                 results.write(result, target, frozenset(work.worked))
     return result
 
 
-def recover(
-    target: LocalStorage, book: journal.Journal, known: dict[str, Outcome]
-) -> list[Outcome]:
+def recover(target: Storage, book: journal.Journal, known: dict[str, Outcome]) -> list[Outcome]:
     """Journal what has landed and nobody was told of; clear away what will never land."""
     found = landing.recover(target)
     for outcome in found:
@@ -237,11 +232,10 @@ class _Run:
         try:
             for task, told in outcomes:
                 outcome = told
-                if isinstance(self.target, LocalStorage) and told.status == FAILED:
+                if told.status == FAILED:
                     outcome = landing.landed(self.target, task.token) or told
                 self.finished(models[task.token], outcome)
-                if isinstance(self.target, LocalStorage):
-                    landing.clear(self.target, task.token)
+                landing.clear(self.target, task.token)
                 if self.options.fail_fast and outcome.status != CONVERTED:
                     self.stopped = True
                     return

@@ -159,7 +159,7 @@ def _land(
     digests = {file: digest.sha256(folder / file) for file, _ in landing.FILES}
     if task.deadline and time.time() > task.deadline:
         return _ended(task, FAILED, "TimedOut", "took longer than --timeout allows")
-    return landing.land(folder, target, outcome, digests)
+    return landing.land(folder, target, outcome, digests, task.token)
 
 
 def _facts(report: ConvertReport) -> Facts:

@@ -1,4 +1,4 @@
-"""Beyond one machine, for real: a Dask scheduler with two workers, an S3 server (tox -e cluster)."""
+"""Beyond one machine, for real: a Dask scheduler and two workers, an S3 server."""
 
 from __future__ import annotations
 

@@ -134,5 +134,7 @@ def test_work_without_a_record_is_thrown_away(tmp_path: Path) -> None:
     work.mkdir(parents=True)
     (work / "out.caffemodel").write_bytes(b"half")
     (work / "landing.json").write_text('{"name": "a", "status"')
-    assert landing.recover(LocalStorage(str(tmp_path))) == []
+    storage = LocalStorage(str(tmp_path))
+    assert landing.recover(storage) == []
+    landing.clear(storage)
     assert not work.exists()

@@ -85,6 +85,15 @@ def test_errors_name_the_url_and_not_the_copy(source: Path, memory: str) -> None
     assert outcome.reason.startswith(f"{memory}/net.caffemodel: does not belong to {memory}/net.")
 
 
+def test_errors_of_planning_name_the_url_too(source: Path, memory: str) -> None:
+    put(source / "net.caffemodel", b"PK\x03\x04")
+    put(source / "net.prototxt", "layer {")
+    upload(source, memory)
+    plan = zoo.plan(memory, jobs=1)
+    assert plan.models[0].problem.startswith(f"{memory}/net.caffemodel: this is a ZIP archive")
+    assert plan.orphans[0].reason.startswith(f"{memory}/net.prototxt:1:7: ")
+
+
 def test_the_journal_of_a_killed_run_is_put_together(source: Path, memory: str) -> None:
     """Entries are objects of their own until the next run."""
     model(source / "a", seed=1)
@@ -103,6 +112,26 @@ def test_the_journal_of_a_killed_run_is_put_together(source: Path, memory: str) 
     assert result.ok
     assert result.worked <= 1
     assert [name for name in content(memory) if name.startswith(".caffefold-zoo/journal/")] == []
+
+
+@pytest.mark.parametrize("lost", ["", "net.prototxt", "net.report.json", "changed"])
+def test_an_upload_that_was_cut_short(source: Path, memory: str, lost: str) -> None:
+    """Complete: it is taken as it is. In part, or an older version: it is converted again."""
+    model(source)
+    assert zoo.run(zoo.plan(source, memory, jobs=1)).ok
+    storage = open_storage(memory)
+    whole = content(memory)
+    line = whole[".caffefold-zoo/journal.jsonl"]
+    storage.remove(".caffefold-zoo/journal.jsonl")
+    storage.write(".caffefold-zoo/work/1-2.json", line)
+    if lost == "changed":
+        storage.write("net.caffemodel", whole["net.caffemodel"][:-1] + b"x")
+    elif lost:
+        storage.remove(lost)
+    result = zoo.run(zoo.plan(source, memory, jobs=1))
+    assert (result.ok, result.worked) == (True, int(bool(lost)))
+    assert content(memory)["net.caffemodel"] == whole["net.caffemodel"]
+    assert not [path for path in content(memory) if "/work/" in path]
 
 
 def test_one_run_at_a_time(memory: str) -> None:
