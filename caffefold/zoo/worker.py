@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import shutil
 import tempfile
 import time
 import traceback
@@ -110,7 +109,7 @@ def _work(task: Task) -> Outcome:
             prototxt = source.fetch(path, _made(folder / "prototxt", source))
             inputs.append(_input(source, path, prototxt))
             try:
-                report = convert(prototxt, weights, folder / "out", **keywords)
+                report = convert(prototxt, weights, folder / task.token, **keywords)
             except (InputError, UsageError) as error:
                 said = _as_seen(str(error), source, path, prototxt, model.caffemodel, weights)
                 notes.append(f"{path} was refused: {said}")
@@ -143,7 +142,8 @@ def _land(
     shown = (source.shown(path), source.shown(model.caffemodel), *places)
     files = tuple(FileSize(*each) for each in zip(shown, sizes, strict=True))
     report = replace(report, inputs=files[:2], outputs=files[2:])
-    (folder / "out.report.json").write_bytes(report.to_json().encode("utf-8", "backslashreplace"))
+    made = {suffix: folder / f"{task.token}{suffix}" for suffix in landing.SUFFIXES}
+    made[".report.json"].write_bytes(report.to_json().encode("utf-8", "backslashreplace"))
     outcome = Outcome(
         model.name,
         CONVERTED,
@@ -153,10 +153,10 @@ def _land(
         inputs=tuple(inputs),
         fingerprint=model.fingerprint(),
     )
-    with load(prototxt) as before, load(folder / "out.prototxt") as after:
+    with load(prototxt) as before, load(made[".prototxt"]) as after:
         html = page.model_page(model, outcome, report, before, after)
-    (folder / "out.html").write_bytes(html)
-    digests = {file: digest.sha256(folder / file) for file, _ in landing.FILES}
+    made[".html"].write_bytes(html)
+    digests = {suffix: digest.sha256(path) for suffix, path in made.items()}
     if task.deadline and time.time() > task.deadline:
         return _ended(task, FAILED, "TimedOut", "took longer than --timeout allows")
     return landing.land(folder, target, outcome, digests, task.token)
@@ -182,21 +182,19 @@ def _facts(report: ConvertReport) -> Facts:
 
 @contextmanager
 def _folder(task: Task, target: Storage) -> Iterator[Path]:
-    """Where the results are made. In a local target it stays when they are landing: until the
-    outcome is journalled, its record is what tells the next run of them."""
+    """Where the results are made; what will not land is gone afterwards."""
     if not target.local:
         with tempfile.TemporaryDirectory(prefix="caffefold-zoo-") as name:
             yield Path(name)
         return
-    folder = Path(target.shown(landing.WORK), task.token)
+    folder = Path(target.shown(landing.WORK))
     folder.mkdir(parents=True, exist_ok=True)
-    done = False
     try:
         yield folder
-        done = True
     finally:
-        if not done:
-            shutil.rmtree(folder, ignore_errors=True)
+        if not landing.is_recorded(target, task.token):
+            for suffix in landing.SUFFIXES:
+                (folder / f"{task.token}{suffix}").unlink(missing_ok=True)
 
 
 def _made(folder: Path, source: Storage) -> Path:

@@ -115,25 +115,39 @@ def test_a_landing_that_was_cut_short_is_finished(tmp_path: Path, renamed: int) 
     state = target / ".caffefold-zoo"
     wanted = results(target)
     outcome = json.loads((state / "journal.jsonl").read_text())
-    work = state / "work/1-2-3"
+    work = state / "work"
     work.mkdir(parents=True)
-    for file, suffix in landing.FILES[renamed:]:
-        (target / f"m000/net{suffix}").rename(work / file)
-    (work / "landing.json").write_text(json.dumps(outcome))
+    for suffix in landing.SUFFIXES[renamed:]:
+        (target / f"m000/net{suffix}").rename(work / f"1-2-3{suffix}")
+    (work / "1-2-3.json").write_text(json.dumps(outcome))
     (state / "journal.jsonl").unlink()
-    (state / "work/torn").mkdir()
-    (state / "work/torn/out.prototxt").write_text("half")
+    (work / "torn.prototxt").write_text("half")
     result = zoo.run(zoo.plan(source, target, jobs=1), engine="threads")
     assert (result.ok, result.worked) == (True, 0)
     assert results(target) == wanted
     assert not list(state.glob("work/*"))
 
 
+def test_a_landing_that_lost_a_file_is_done_again(tmp_path: Path) -> None:
+    source, target = tmp_path / "zoo", tmp_path / "out"
+    many(source, 1)
+    zoo.run(zoo.plan(source, target, jobs=1), engine="threads")
+    wanted = results(target)
+    work = target / ".caffefold-zoo/work"
+    work.mkdir()
+    (target / ".caffefold-zoo/journal.jsonl").rename(work / "1.json")
+    (target / "m000/net.caffemodel").unlink()
+    result = zoo.run(zoo.plan(source, target, jobs=1), engine="threads")
+    assert (result.ok, result.worked) == (True, 1)
+    assert results(target) == wanted
+
+
 def test_work_without_a_record_is_thrown_away(tmp_path: Path) -> None:
-    work = tmp_path / ".caffefold-zoo/work/1"
+    work = tmp_path / ".caffefold-zoo/work"
     work.mkdir(parents=True)
-    (work / "out.caffemodel").write_bytes(b"half")
-    (work / "landing.json").write_text('{"name": "a", "status"')
+    (work / "1.caffemodel").write_bytes(b"half")
+    (work / "1.report.json").write_text('{"schema": 1}')
+    (work / "1.json").write_text('{"name": "a", "status"')
     storage = LocalStorage(str(tmp_path))
     assert landing.recover(storage) == []
     landing.clear(storage)
