@@ -179,17 +179,17 @@ class _Crew:
             slot.told = now
 
     def end(self) -> None:
-        """End every worker: those at work are asked first, so that they clear up."""
-        running = [slot.future for slot in self.slots if slot.future is not None]
-        for slot in self.slots:
-            if slot.future is not None:
-                slot.future.cancel()
-                slot.signal(signal.SIGTERM)
-        if running:
-            wait(running, _GRACE)
-        for slot in self.slots:
-            if slot.future is not None and not slot.future.done():
+        """End every worker: those at work are asked first, so that they clear up.
+
+        When this returns, no worker is alive. A task may be without a future: the run can be
+        interrupted between handing it over and noting that.
+        """
+        working = [slot for slot in self.slots if slot.task is not None]
+        for slot in working:
+            slot.signal(signal.SIGTERM)
+        wait([slot.future for slot in working if slot.future is not None], _GRACE)
+        for slot in working:
+            if slot.future is None or not slot.future.done():
                 slot.signal(_KILL)
-            slot.executor.shutdown(wait=False, cancel_futures=True)
         for slot in self.slots:
-            slot.executor.shutdown(wait=True)
+            slot.executor.shutdown(wait=True, cancel_futures=True)

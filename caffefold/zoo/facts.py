@@ -10,7 +10,7 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from caffefold import conversion
@@ -79,6 +79,8 @@ class Agreement:
     """Layers with numbers that the net does not know."""
     feeding: tuple[str, ...] = ()
     """Those among them through which layers of the net were fed when the snapshot was taken."""
+    unlike: int = 0
+    """Differences that do not keep them from fitting: other wires, types, name of the net."""
 
     @property
     def fits(self) -> bool:
@@ -266,9 +268,14 @@ def _agreements(
     if not listed:
         return
     with _opened(place) as file:
-        for candidate in listed:
-            net = Net.of(nets[candidate.path].document, file)
-            yield _agreement(facts.path, candidate.path, net, file)
+        found = [
+            (_agreement(facts.path, each.path, net, file), net)
+            for each in listed
+            for net in (Net.of(nets[each.path].document, file),)
+        ]
+        several = sum(agreement.fits for agreement, _ in found) > 1
+        for agreement, net in found:
+            yield replace(agreement, unlike=_unlike(net, file)) if several else agreement
 
 
 def _agreement(weights: str, path: str, net: Net, file: WeightsFile) -> Agreement:
@@ -283,6 +290,19 @@ def _agreement(weights: str, path: str, net: Net, file: WeightsFile) -> Agreemen
     feeding = _feeding(file, known) if strangers else ()
     names = tuple(record.name for record in strangers)
     return Agreement(weights, path, shared, missing, wrong, names, feeding)
+
+
+def _unlike(net: Net, file: WeightsFile) -> int:
+    """How much the net differs from the one that the snapshot was taken of."""
+    stored = {record.name: (record.type, _wires(file, record)[1]) for record in file.layers}
+    unlike = int(bool(file.name) and file.name != net.name)
+    for layer in net.layers:
+        if layer.name in stored:
+            kind, tops = stored[layer.name]
+            unlike += bool(tops) and (kind, tops) != (layer.type, list(layer.tops))
+        else:
+            unlike += 1
+    return unlike
 
 
 def _feeding(file: WeightsFile, known: set[str]) -> tuple[str, ...]:

@@ -87,8 +87,9 @@ def _rank(
         # A deploy net lacks the heads that only training has: no fault when it is asked for.
         len(agreement.strangers) if prefer == "train" or net.role != "deploy" else 0,
         roles.index(net.role) if net.role in roles else len(roles),
-        net.template,
         not named,
+        net.template,
+        agreement.unlike,
         ("test" in own or "val" in own) and "train" not in own,
         -_common(stem.lower(), own),
         len(agreement.strangers),

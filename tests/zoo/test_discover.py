@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,27 @@ def test_the_solver_decides_between_equals(source: Path) -> None:
         source / "solver.prototxt", 'net: "b_train.prototxt" snapshot_prefix: "snap/run" base_lr: 1'
     )
     assert only(planned(source)).prototxts == ("b_train.prototxt",)
+
+
+def test_wires_decide_between_equal_shapes(source: Path) -> None:
+    """Two nets of the same layers, one of them with other tops."""
+    make = Numbers()
+    first = [make.conv("c1", "data", 3, 3), make.conv("c2", "c1", 3, 3)]
+    second = [replace(first[0], tops="x"), replace(first[1], bottoms="x")]
+    put(source / "a.prototxt", deploy(second))
+    put(source / "b.prototxt", deploy(first))
+    put(source / "net.caffemodel", weights(first))
+    assert only(planned(source)).prototxts == ("b.prototxt",)
+    put(source / "net.caffemodel", weights(second))
+    assert only(planned(source)).prototxts == ("a.prototxt",)
+
+
+def test_the_name_of_the_net_decides_between_the_same(source: Path) -> None:
+    layers = body()
+    put(source / "a.prototxt", deploy(layers).replace('name: "net"', 'name: "other"'))
+    put(source / "b.prototxt", deploy(layers))
+    put(source / "weights.caffemodel", weights(layers))
+    assert only(planned(source)).prototxts == ("b.prototxt",)
 
 
 def test_a_net_inside_a_solver(source: Path) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from caffefold import zoo
 from caffefold.errors import UsageError
-from caffefold.zoo import processes
+from caffefold.zoo import engine_processes, processes
 from caffefold.zoo.engine import Engine, ThreadEngine, Work
 from caffefold.zoo.engine_processes import ProcessEngine
 from caffefold.zoo.values import Outcome
@@ -108,6 +110,30 @@ def test_stopping_ends_the_workers_and_leaves_nothing(tasks: Tasks, target: Path
     assert "c" not in landed
     left = {path.name.partition(".")[2] for path in (target / ".caffefold-zoo/work").iterdir()}
     assert left <= {"json"}
+
+
+def test_interrupted_while_a_task_is_handed_over(
+    tasks: Tasks, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker has the task, nobody noted that: it is ended all the same before run() is."""
+
+    class Interrupted(ProcessPoolExecutor):
+        def submit(self, *args: Any, **keywords: Any) -> Any:
+            future = super().submit(*args, **keywords)
+            if args[0] is processes.interruptible:
+                deadline = time.monotonic() + 30
+                while not list(target.glob("*.pid")) and time.monotonic() < deadline:
+                    time.sleep(0.005)
+                raise KeyboardInterrupt
+            return future
+
+    monkeypatch.setattr(engine_processes, "ProcessPoolExecutor", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(ProcessEngine(1).run(tasks("a"), lambda task: None, faults.hesitating))
+    (path,) = target.glob("*.pid")
+    assert not _alive(int(path.read_text()))
+    time.sleep(0.1)
+    assert not list(target.rglob("net.caffemodel"))
 
 
 def _alive(pid: int) -> bool:
