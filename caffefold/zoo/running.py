@@ -76,10 +76,21 @@ def recover(target: Storage, book: journal.Journal, known: dict[str, Outcome]) -
     """Journal what has landed and nobody was told of; clear away what will never land."""
     found = landing.recover(target)
     for outcome in found:
-        book.append(outcome)
-        known[outcome.name] = outcome
+        if not _is_known(outcome, known.get(outcome.name)):
+            book.append(outcome)
+            known[outcome.name] = outcome
     landing.clear(target)
     return found
+
+
+def _is_known(outcome: Outcome, old: Outcome | None) -> bool:
+    """Whether the journal has it already: the run was killed between journal and clearing away."""
+    return old is not None and (old.status, old.fingerprint, old.inputs, old.outputs) == (
+        outcome.status,
+        outcome.fingerprint,
+        outcome.inputs,
+        outcome.outputs,
+    )
 
 
 def _nobody(event: Event) -> None:

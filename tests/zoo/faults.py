@@ -29,15 +29,23 @@ def by_name(task: Task) -> Outcome:
     return work(task)
 
 
+def _sign(task: Task) -> None:
+    """Name the process in a file, which is there with its content or not at all."""
+    path = Path(task.target, f"{task.model.name.replace('/', '_')}.pid")
+    part = path.with_suffix(".part")
+    part.write_text(str(os.getpid()))
+    part.replace(path)
+
+
 def slowly(task: Task) -> Outcome:
     """Convert, a moment later; the process is named in a file first."""
-    Path(task.target, f"{task.model.name.replace('/', '_')}.pid").write_text(str(os.getpid()))
+    _sign(task)
     time.sleep(0.3)
     return work(task)
 
 
 def hesitating(task: Task) -> Outcome:
     """Convert, two seconds later."""
-    Path(task.target, f"{task.model.name.replace('/', '_')}.pid").write_text(str(os.getpid()))
+    _sign(task)
     time.sleep(2)
     return work(task)

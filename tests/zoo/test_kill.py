@@ -128,6 +128,18 @@ def test_a_landing_that_was_cut_short_is_finished(tmp_path: Path, renamed: int) 
     assert not list(state.glob("work/*"))
 
 
+def test_what_is_journalled_is_not_journalled_again(tmp_path: Path) -> None:
+    """Killed between the journal's line and the end of the record."""
+    source, target = tmp_path / "zoo", tmp_path / "out"
+    many(source, 1)
+    zoo.run(zoo.plan(source, target, jobs=1), engine="threads")
+    line = (target / ".caffefold-zoo/journal.jsonl").read_bytes()
+    (target / ".caffefold-zoo/work").mkdir()
+    (target / ".caffefold-zoo/work/1.json").write_bytes(line)
+    assert zoo.run(zoo.plan(source, target, jobs=1), engine="threads").worked == 0
+    assert (target / ".caffefold-zoo/journal.jsonl").read_bytes() == line
+
+
 def test_a_landing_that_lost_a_file_is_done_again(tmp_path: Path) -> None:
     source, target = tmp_path / "zoo", tmp_path / "out"
     many(source, 1)
