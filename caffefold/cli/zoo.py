@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -174,6 +173,8 @@ def zoo(
 
 def _given(context: click.Context, values: dict[str, Any]) -> dict[str, Any]:
     """What was said on the command line, as keyword options of ``caffefold.convert``."""
+    from dataclasses import fields
+
     from caffefold.rewrite.detection import DetectionOptions
 
     default = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)

@@ -18,7 +18,7 @@ from caffefold.zoo import frontmatter, pairing, processes
 from caffefold.zoo.facts import Agreement, FolderFacts, NetFacts, WeightsFacts, folder_of
 from caffefold.zoo.frontmatter import FrontMatter
 from caffefold.zoo.manifest import default_name
-from caffefold.zoo.storage import Entry, Storage
+from caffefold.zoo.storage import UNREADABLE, Entry, Storage
 from caffefold.zoo.values import Model, Orphan
 
 _README = "readme.md"
@@ -71,6 +71,8 @@ def discover(
     ``taken`` are caffemodels that a manifest speaks for already.
     """
     entries = list(listing)
+    unreadable = [Orphan(e.path, "folder", e.stamp) for e in entries if e.size == UNREADABLE]
+    entries = [entry for entry in entries if entry.size != UNREADABLE]
     found = _Found()
     with tempfile.TemporaryDirectory(prefix="caffefold-zoo-") as scratch:
         places = _Places(storage, Path(scratch))
@@ -91,6 +93,7 @@ def discover(
     readmes, orphans = _readmes(storage, entries)
     solvers = _solvers(found.nets)
     models = [_model(w, found, solvers, settings.prefer, readmes) for w in live]
+    orphans += unreadable
     orphans += [Orphan(path, "snapshot", reason) for path, reason in sorted(gone.items())]
     orphans += _unused(models, found, gone, taken)
     return _named(models), sorted(orphans, key=lambda orphan: orphan.path)

@@ -323,12 +323,14 @@ def _feeding(file: WeightsFile, known: set[str]) -> tuple[str, ...]:
 
 def _wires(file: WeightsFile, record: LayerRecord) -> tuple[list[str], list[str]]:
     """Bottoms and tops as the caffemodel has them; none in files that hold no wiring."""
-    found: dict[int, list[str]] = {record.layout.bottom: [], record.layout.top: []}
+    bottoms: list[str] = []
+    tops: list[str] = []
     for part in record.fields:
-        if part.number in found and part.wire_type == LEN:
+        if part.wire_type == LEN and part.number in (record.layout.bottom, record.layout.top):
             raw = file.source.read(part.start, part.end)
-            found[part.number].append(raw.decode("utf-8", "surrogateescape"))
-    return found[record.layout.bottom], found[record.layout.top]
+            side = bottoms if part.number == record.layout.bottom else tops
+            side.append(raw.decode("utf-8", "surrogateescape"))
+    return bottoms, tops
 
 
 def folder_of(path: str) -> str:

@@ -76,9 +76,10 @@ class _Lines:
             path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
             self._handle = os.open(path, flags, 0o666)
-            size = os.fstat(self._handle).st_size
-            if size and os.pread(self._handle, 1, size - 1) != b"\n":
-                self._write(b"\n")
+            if os.fstat(self._handle).st_size:
+                os.lseek(self._handle, -1, os.SEEK_END)
+                if os.read(self._handle, 1) != b"\n":
+                    self._write(b"\n")
         except OSError as error:
             raise OutputError(f"{path}: cannot write: {error.strerror}") from None
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from caffefold.errors import InputError, OutputError
-from caffefold.zoo.storage import STATE, Entry
+from caffefold.zoo.storage import STATE, UNREADABLE, Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,15 @@ class LocalStorage:
             with os.scandir(folder) as listing:
                 found = sorted(listing, key=lambda entry: entry.name)
         except OSError as error:
-            raise InputError(f"{folder}: cannot read this folder: {error.strerror}") from None
-        if (status.st_dev, status.st_ino) in seen or any(e.name == STATE for e in found):
+            reason = f"cannot read this folder: {error.strerror}"
+            if not prefix:
+                raise InputError(f"{folder}: {reason}") from None
+            yield Entry(prefix, UNREADABLE, reason)
             return
-        seen.add((status.st_dev, status.st_ino))
+        here = (status.st_dev, status.st_ino)
+        if here in seen or (prefix and any(entry.name == STATE for entry in found)):
+            return
+        seen.add(here)
         for entry in found:
             name = prefix + entry.name
             with suppress(OSError):  # gone meanwhile, or a link to nowhere

@@ -53,7 +53,8 @@ def held(storage: Storage) -> Iterator[None]:
             raise OutputError(_refusal(storage.root, _read(path)))
         _await_workers(Path(storage.root, GUARD))
         os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(holder()).encode(), 0)
+        os.lseek(handle, 0, os.SEEK_SET)
+        os.write(handle, json.dumps(holder()).encode())
         yield
         os.ftruncate(handle, 0)
     finally:

@@ -79,4 +79,9 @@ def _printable(value: str) -> str:
     """Control characters, also those that turn the direction of text, made visible."""
     if value.isprintable():
         return value
-    return "".join(c if c.isprintable() or c == " " else f"\\x{ord(c):02x}" for c in value)
+    return "".join(c if c.isprintable() else f"\\x{_byte(c):02x}" for c in value)
+
+
+def _byte(char: str) -> int:
+    """The number of a character; of a byte that was no UTF-8, the byte."""
+    return ord(char) - 0xDC00 if 0xDC80 <= ord(char) <= 0xDCFF else ord(char)

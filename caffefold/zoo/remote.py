@@ -44,10 +44,10 @@ class RemoteStorage:
             raise InputError(f"{self.root}: cannot list this: {_said(error)}") from None
         start = base.rstrip("/") + "/"
         paths = {str(path).removeprefix(start): info for path, info in found.items()}
-        zoos = tuple(p.split(STATE)[0] for p in paths if STATE in p.split("/"))
+        zoos = {p.split(STATE)[0] for p in paths if STATE in p.split("/")} - {""}
         below = skip.removeprefix(self.root).strip("/") + "/" if skip else "\0"
         for path in sorted(paths):
-            if not path.startswith((*zoos, below)):
+            if not path.startswith((*zoos, below, f"{STATE}/")):
                 yield _entry(path, paths[path])
 
     def stat(self, path: str) -> Entry | None:

@@ -13,6 +13,7 @@ from typing import Protocol
 from caffefold.errors import UsageError
 
 STATE = ".caffefold-zoo"
+UNREADABLE = -1  # size of a folder that can not be read; its stamp then says why
 
 
 @dataclass(frozen=True, slots=True)

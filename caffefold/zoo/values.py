@@ -54,7 +54,7 @@ class Orphan:
 
     path: str
     kind: str
-    """``prototxt``, ``solver``, ``snapshot``, ``readme`` or ``skipped``."""
+    """``prototxt``, ``solver``, ``snapshot``, ``readme``, ``skipped`` or ``folder``."""
     reason: str
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -285,6 +286,33 @@ def test_links_in_circles_end(source: Path) -> None:
     (source / "a/again").symlink_to(source)
     (source / "nowhere.caffemodel").symlink_to(source / "gone")
     assert pairs(planned(source)) == {"a/net.caffemodel": "a/net.prototxt"}
+
+
+def test_a_folder_that_can_not_be_read(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told; the rest goes on."""
+    model(source / "a")
+    model(source / "b", prefix="b_")
+    scandir = os.scandir
+
+    def refusing(path: str | int = ".") -> object:
+        if Path(str(path)).name == "b" or str(path).endswith("/b/"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    plan = planned(source)
+    assert pairs(plan) == {"a/net.caffemodel": "a/net.prototxt"}
+    assert orphans(plan) == {"b/": ("folder", "cannot read this folder: Permission denied")}
+
+
+def test_names_that_are_no_text(source: Path, target: Path) -> None:
+    """Bytes that are no UTF-8, as old file systems have them."""
+    model(source, os.fsdecode(b"n\xe9t"))
+    result = zoo.run(zoo.plan(source, target, jobs=1), jobs=1)
+    assert result.ok
+    assert (target / os.fsdecode(b"n\xe9t.caffemodel")).exists()
+    assert r"n\xe9t" in (target / "index.html").read_text()
+    assert zoo.run(zoo.plan(source, target, jobs=1)).worked == 0
 
 
 def test_results_inside_the_source_are_no_models(source: Path) -> None:
