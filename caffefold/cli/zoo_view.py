@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections import Counter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from caffefold.zoo import Event, Outcome, Result
 
 _COLOURS = {"converted": "green", "refused": "yellow", "failed": "red"}
-_CURRENT = 4
+_CURRENT = 8
 
 
 class Watcher(Protocol):
@@ -80,60 +81,67 @@ class _Lines(_Silent):
 
 
 class _Bar(_Silent):
-    """rich: a bar, the rate, the time left, and the models in work."""
+    """rich: a bar, the rate, the time left; below it the models in work, each with its time."""
 
     def __init__(self, total: int) -> None:
         super().__init__(total)
         from rich.console import Console as Screen
+        from rich.console import Group
+        from rich.live import Live
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
             Progress,
             TextColumn,
+            TimeElapsedColumn,
             TimeRemainingColumn,
         )
 
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
+        self._screen = Screen(stderr=True, no_color=None if colour(sys.stderr) else True)
+        self._bar = Progress(
+            TextColumn("models"),
+            BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=Screen(stderr=True, no_color=None if colour(sys.stderr) else True),
-            transient=True,
+            expand=True,
         )
-        self._all = self._progress.add_task("models", total=total, rate="")
+        self._names = Progress(TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+        self._live = Live(
+            Group(self._bar, self._names),
+            console=self._screen,
+            transient=True,
+            refresh_per_second=8,
+        )
+        self._all = self._bar.add_task("", total=total, rate="")
         self._current: dict[str, Any] = {}
         self._worked = 0
 
     def event(self, event: Event) -> None:
         """Move the bar; failures stay on the screen as lines."""
         super().event(event)
-        progress = self._progress
         if event.kind == "started":
             if len(self._current) < _CURRENT:
-                from rich.markup import escape
-
-                shown = "  " + escape(printable(event.model.name))
-                self._current[event.model.name] = progress.add_task(shown, total=None, rate="")
+                shown = printable(event.model.name)
+                self._current[event.model.name] = self._names.add_task(shown, total=None)
             return
         task = self._current.pop(event.model.name, None)
         if task is not None:
-            progress.remove_task(task)
+            self._names.remove_task(task)
         self._worked += event.kind == "finished"
-        elapsed = progress.tasks[0].elapsed or 0.0
+        elapsed = self._bar.tasks[0].elapsed or 0.0
         rate = f"{self._worked / elapsed:.1f}/s" if elapsed > 0.5 and self._worked else ""
-        progress.update(self._all, completed=event.done, rate=rate)
+        self._bar.update(self._all, completed=event.done, rate=rate)
         if event.outcome is not None and event.kind == "finished" and event.outcome.reason:
-            progress.console.print(line(event.outcome), markup=False, highlight=False)
+            self._screen.print(line(event.outcome), markup=False, highlight=False)
 
     def __enter__(self) -> _Bar:
-        self._progress.start()
+        self._live.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._progress.stop()
+        self._live.stop()
 
 
 def line(outcome: Outcome) -> str:
@@ -175,9 +183,10 @@ def table(console: Console, result: Result) -> None:
     if not same:
         del parts[-1]
     console.row("zoo", ", ".join(parts))
-    for kind in dict.fromkeys(orphan.kind for orphan in result.plan.orphans):
-        count = sum(orphan.kind == kind for orphan in result.plan.orphans)
-        console.row("", f"{count} other files: {kind}, see zoo.json")
+    kinds = Counter(orphan.kind for orphan in result.plan.orphans)
+    if kinds:
+        others = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        console.row("others", f"{others}: converted with no model, zoo.json says why")
     for outcome in result.outcomes:
         for told in outcome.notes:
             if "converted again" in told:
