@@ -10,6 +10,7 @@ from __future__ import annotations
 import posixpath
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -74,7 +75,7 @@ def discover(
     unreadable = [Orphan(e.path, "folder", e.stamp) for e in entries if e.size == UNREADABLE]
     entries = [entry for entry in entries if entry.size != UNREADABLE]
     found = _Found()
-    with tempfile.TemporaryDirectory(prefix="caffefold-zoo-") as scratch:
+    with _scratch(storage) as scratch:
         places = _Places(storage, Path(scratch))
         folders: dict[str, list[str]] = {}
         for entry in entries:
@@ -97,6 +98,13 @@ def discover(
     orphans += [Orphan(path, "snapshot", reason) for path, reason in sorted(gone.items())]
     orphans += _unused(models, found, gone, taken)
     return _named(models), sorted(orphans, key=lambda orphan: orphan.path)
+
+
+def _scratch(storage: Storage) -> AbstractContextManager[str]:
+    """A folder for copies, where files have no paths of their own."""
+    if storage.local:
+        return nullcontext("")
+    return tempfile.TemporaryDirectory(prefix="caffefold-zoo-")
 
 
 class _Places:

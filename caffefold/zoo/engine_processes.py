@@ -2,6 +2,9 @@
 
 An executor of concurrent.futures breaks as a whole when a process of it dies. With one process
 each, a crash, an OOM kill or a timeout costs the model that was running there, and nothing else.
+
+A worker that has to end is killed outright. That is safe at any moment (zoo/landing.py), and it
+always works: an exception raised by a signal may be swallowed wherever Python happens to be.
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
-    CancelledError,
     Future,
     ProcessPoolExecutor,
     wait,
@@ -22,12 +24,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from caffefold.errors import UsageError
 from caffefold.zoo import processes
 from caffefold.zoo.engine import Outcomes, Started, Work, failed, outcome_of
 from caffefold.zoo.values import Outcome
 from caffefold.zoo.worker import Task, work
 
-_GRACE = 2.0  # seconds between asking a worker to end and ending it
 _MAX_DEAD_STARTS = 3
 _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 _DIED = (
@@ -46,18 +48,35 @@ class _Slot:
     task: Task | None = None
     future: Future[Outcome] | None = None
     since: float = 0.0
-    told: float = 0.0
-    """When it was asked to end, for taking too long."""
+    late: bool = False
+    """Whether it was killed for taking too long."""
 
     def waits_for(self) -> Future[Any]:
         """What will happen next here."""
         return self.hello if self.future is None else self.future
 
-    def signal(self, number: int) -> None:
-        """Send a signal to the process, if it lives."""
-        if self.hello.done() and not self.hello.cancelled() and self.hello.exception() is None:
+    def is_ready(self) -> bool:
+        """Whether the process said hello."""
+        hello = self.hello
+        return hello.done() and not hello.cancelled() and hello.exception() is None
+
+    def take(self, task: Task, work: Work) -> bool:
+        """Hand over a task; False when the process has died while it had nothing to do."""
+        self.task, self.since = task, time.monotonic()
+        try:
+            self.future = self.executor.submit(work, task)
+        except BrokenExecutor as error:
+            self.task = None
+            self.hello = Future()
+            self.hello.set_exception(error)
+            return False
+        return True
+
+    def kill(self) -> None:
+        """End the process, if it lives."""
+        if self.is_ready():
             with suppress(OSError):
-                os.kill(self.hello.result(), number)
+                os.kill(self.hello.result(), _KILL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +98,8 @@ class ProcessEngine:
         try:
             while todo or crew.busy():
                 for slot in crew.idle():
-                    if todo:
-                        slot.task = todo.pop()
-                        slot.future = slot.executor.submit(processes.interruptible, work, slot.task)
-                        slot.since = time.monotonic()
-                        started(slot.task)
+                    if todo and slot.take(todo[-1], work):
+                        started(todo.pop())
                 yield from crew.wait()
         finally:
             crew.end()
@@ -110,11 +126,11 @@ class _Crew:
         return any(slot.task is not None for slot in self.slots)
 
     def idle(self) -> list[_Slot]:
-        return [slot for slot in self.slots if slot.task is None and slot.hello.done()]
+        return [slot for slot in self.slots if slot.task is None and slot.is_ready()]
 
     def wait(self) -> Iterator[tuple[Task, Outcome]]:
         """Wait until something happens; the outcomes it brings."""
-        futures = [s.waits_for() for s in self.slots if s.task is not None or not s.hello.done()]
+        futures = [s.waits_for() for s in self.slots if s.task is not None or not s.is_ready()]
         wait(futures, self._patience(), FIRST_COMPLETED)
         for number, slot in enumerate(self.slots):
             if slot.task is None:
@@ -129,7 +145,8 @@ class _Crew:
         """A process that died before it did anything: the system has no room for it."""
         self.dead_starts += 1
         if self.dead_starts > _MAX_DEAD_STARTS:
-            raise MemoryError("worker processes die while they start; is there memory for --jobs?")
+            asked = f"--memory {self.engine.memory}" if self.engine.memory else "--jobs"
+            raise UsageError(f"{asked}: worker processes die while they start; too little memory?")
         self.slots[number] = self._new(self.slots[number])
 
     def _new(self, old: _Slot) -> _Slot:
@@ -143,14 +160,14 @@ class _Crew:
         assert future is not None
         slot.task = slot.future = None
         error = future.exception()
-        ended = isinstance(error, (BrokenExecutor, CancelledError, KeyboardInterrupt))
-        if ended or slot.told:
+        died = isinstance(error, BrokenExecutor)
+        if died or slot.late:
             self.slots[number] = self._new(slot)
-        if slot.told and error is not None:
+        if died and slot.late:
             return task, failed(
                 task, "TimedOut", f"took longer than --timeout {self.engine.timeout:g} seconds"
             )
-        if ended:
+        if died:
             return task, failed(task, "Crashed", _DIED)
         return task, outcome_of(task, future)
 
@@ -159,37 +176,23 @@ class _Crew:
         if not self.engine.timeout:
             return None
         now = time.monotonic()
-        ends = [
-            slot.told + _GRACE if slot.told else slot.since + self.engine.timeout
-            for slot in self.slots
-            if slot.task is not None
-        ]
+        ends = [s.since + self.engine.timeout for s in self.slots if s.task is not None]
         return max(0.0, min(ends) - now) + 0.001 if ends else None
 
     def _hurry(self, slot: _Slot) -> None:
-        """Ask a task that takes too long to end; then end it."""
-        now = time.monotonic()
-        if not self.engine.timeout or now < slot.since + self.engine.timeout:
-            return
-        if not slot.told:
-            slot.told = now
-            slot.signal(signal.SIGTERM)
-        elif now >= slot.told + _GRACE:
-            slot.signal(_KILL)
-            slot.told = now
+        """End a task that takes too long."""
+        if self.engine.timeout and time.monotonic() >= slot.since + self.engine.timeout:
+            slot.late = True
+            slot.kill()
 
     def end(self) -> None:
-        """End every worker: those at work are asked first, so that they clear up.
+        """End every worker. When this returns, none is alive.
 
-        When this returns, no worker is alive. A task may be without a future: the run can be
-        interrupted between handing it over and noting that.
+        A task may be without a future: the run can be interrupted between handing it over and
+        noting that.
         """
-        working = [slot for slot in self.slots if slot.task is not None]
-        for slot in working:
-            slot.signal(signal.SIGTERM)
-        wait([slot.future for slot in working if slot.future is not None], _GRACE)
-        for slot in working:
-            if slot.future is None or not slot.future.done():
-                slot.signal(_KILL)
+        for slot in self.slots:
+            if slot.task is not None:
+                slot.kill()
         for slot in self.slots:
             slot.executor.shutdown(wait=True, cancel_futures=True)

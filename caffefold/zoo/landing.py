@@ -97,6 +97,11 @@ def landed(target: Storage, token: str) -> Outcome | None:
     return None
 
 
+def scratch(token: str) -> Path:
+    """Where a worker makes what it then uploads. Whoever ends a worker removes it."""
+    return Path(tempfile.gettempdir(), f"caffefold-zoo-{token}")
+
+
 def is_recorded(target: Storage, token: str) -> bool:
     """Whether the results of a task are complete: from then on they land, come what may."""
     return target.stat(_record(token)) is not None

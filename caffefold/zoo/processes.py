@@ -18,6 +18,7 @@ from caffefold.errors import UsageError
 
 T = TypeVar("T")
 R = TypeVar("R")
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
 
 class Mapper(Protocol):
@@ -57,27 +58,17 @@ def prepare(memory: int = 0, guard: str = "") -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if guard:
         hold_shared(Path(guard))
-    if memory:
-        limit_memory(memory)
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_die_with, args=(parent.join,), daemon=True).start()
-
-
-def interruptible(function: Callable[[T], R], item: T) -> R:
-    """Call ``function`` in a worker process; SIGTERM then ends it as Ctrl-C would, so that nothing
-    half-done stays. Between two calls SIGTERM ends the process."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return function(item)
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if memory:
+        limit_memory(memory)
 
 
 def _die_with(wait: Callable[[], None]) -> None:
     """A worker whose parent was killed would wait for work forever."""
     wait()
-    os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
+    os.kill(os.getpid(), _KILL)
 
 
 def limit_memory(limit: int) -> None:

