@@ -35,7 +35,6 @@ _IGNORED: tuple[str, ...] = (
     ".bmp",
 )
 _IGNORED += (".json", ".csv", ".html", ".py", ".sh", ".log", ".zip", ".gz", ".mdb", ".toml")
-_FEW = 24  # files; more are worth starting processes for
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,7 @@ def discover(
         for entry in entries:
             if not entry.path.lower().endswith((*_IGNORED, _README)):
                 folders.setdefault(folder_of(entry.path), []).append(entry.path)
-        with processes.mapper(settings.jobs if len(entries) > _FEW else 1) as mapper:
+        with processes.mapper(settings.jobs) as mapper:
             work = [[(path, places.of(path)) for path in paths] for paths in folders.values()]
             for result in mapper(folder_facts.read_folder, work):
                 found.add(result, places)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -107,36 +107,34 @@ class _Read:
 def read_folder(files: Iterable[tuple[str, str]]) -> FolderFacts:
     """Read the files of a folder: pairs of the path in the zoo and the path on the disk."""
     nets: list[NetFacts] = []
-    weights: list[tuple[WeightsFacts, str]] = []
+    given: list[tuple[str, str, bool]] = []
+    weights: list[WeightsFacts] = []
+    agreements: list[Agreement] = []
     read = _Read()
     for path, place in files:
+        named = path.endswith(_WEIGHTS_SUFFIXES)
         try:
             head = recognise.head_of(place, "file")
         except InputError as error:
-            head = b""
-            if not path.endswith((*_TEXT_SUFFIXES, *_WEIGHTS_SUFFIXES)):
-                continue
-            problem = str(error)
-        else:
-            problem = ""
-        if path.endswith(_WEIGHTS_SUFFIXES):
-            facts = WeightsFacts(path, error=problem) if problem else _weights(path, place)
-            weights.append((facts, place))
+            if named:
+                weights.append(WeightsFacts(path, error=str(error)))
+            elif path.endswith(_TEXT_SUFFIXES):
+                nets.append(NetFacts(path, error=str(error)))
+            continue
+        if named:
+            given.append((path, place, True))
         elif path.endswith(_TEXT_SUFFIXES) or (recognise.is_text(head) and _may_be_net(place)):
-            found = NetFacts(path, error=problem) if problem else _net(path, place, read)
+            found = _net(path, place, read)
             if not found.error or path.endswith(_TEXT_SUFFIXES):
                 nets.append(found)
         elif head.startswith(_NET_STARTS) and not recognise.is_text(head):
-            facts = _weights(path, place)
-            if not facts.error and facts.layers:
-                weights.append((facts, place))
-    agreements = [
-        agreement
-        for facts, place in weights
-        if facts.layers
-        for agreement in _agreements(facts, place, related(facts, nets), read.nets)
-    ]
-    return FolderFacts(tuple(nets), tuple(w for w, _ in weights), tuple(agreements))
+            given.append((path, place, False))
+    for path, place, named in given:
+        facts, agreed = _weights(path, place, nets, read.nets)
+        if named or (facts.layers and not facts.error):
+            weights.append(facts)
+            agreements += agreed
+    return FolderFacts(tuple(nets), tuple(weights), tuple(agreements))
 
 
 def related(weights: WeightsFacts, nets: Iterable[NetFacts]) -> list[NetFacts]:
@@ -154,7 +152,8 @@ def compare(
     """Agreements of weights with nets of other folders."""
     listed = list(nets)
     read = {facts.path: _load(place) for facts, place in listed}
-    return list(_agreements(*weights, [facts for facts, _ in listed], read))
+    with _opened(weights[1]) as file:
+        return _agreements(weights[0], file, [facts for facts, _ in listed], read)
 
 
 # ----------------------------------------------------------------------------------- prototxts
@@ -233,17 +232,21 @@ def _is_template(source: str) -> bool:
 # ------------------------------------------------------------------------------------- weights
 
 
-def _weights(path: str, place: str) -> WeightsFacts:
+def _weights(
+    path: str, place: str, nets: Iterable[NetFacts], read: Mapping[str, Net]
+) -> tuple[WeightsFacts, list[Agreement]]:
+    """What a caffemodel holds, and how it fits the nets beside it."""
     try:
         with _opened(place) as file:
             learned = [record for record in file.layers if record.blobs]
             shapes = sorted((r.name, [tuple(b.shape) for b in r.blobs]) for r in learned)
             digest = hashlib.sha256(repr(shapes).encode("utf-8", "surrogateescape")).hexdigest()
             names = frozenset(record.name for record in learned)
-            return WeightsFacts(path, Path(place).stat().st_size, names, digest)
+            facts = WeightsFacts(path, Path(place).stat().st_size, names, digest)
+            return facts, _agreements(facts, file, related(facts, nets), read)
     except CaffefoldError as error:
         size = Path(place).stat().st_size if Path(place).exists() else 0
-        return WeightsFacts(path, size, error=str(error))
+        return WeightsFacts(path, size, error=str(error)), []
 
 
 @contextmanager
@@ -262,20 +265,17 @@ def _opened(place: str) -> Iterator[WeightsFile]:
 
 
 def _agreements(
-    facts: WeightsFacts, place: str, candidates: Iterable[NetFacts], nets: Mapping[str, Net]
-) -> Iterator[Agreement]:
-    listed = [facts for facts in candidates if facts.path in nets]
-    if not listed:
-        return
-    with _opened(place) as file:
-        found = [
-            (_agreement(facts.path, each.path, net, file), net)
-            for each in listed
-            for net in (Net.of(nets[each.path].document, file),)
-        ]
-        several = sum(agreement.fits for agreement, _ in found) > 1
-        for agreement, net in found:
-            yield replace(agreement, unlike=_unlike(net, file)) if several else agreement
+    facts: WeightsFacts, file: WeightsFile, candidates: Sequence[NetFacts], nets: Mapping[str, Net]
+) -> list[Agreement]:
+    paired = [Net.of(nets[each.path].document, file) for each in candidates if each.path in nets]
+    paths = [each.path for each in candidates if each.path in nets]
+    found = [_agreement(facts.path, *each, file) for each in zip(paths, paired, strict=True)]
+    if sum(agreement.fits for agreement in found) < 2:
+        return found
+    return [
+        replace(agreement, unlike=_unlike(net, file))
+        for agreement, net in zip(found, paired, strict=True)
+    ]
 
 
 def _agreement(weights: str, path: str, net: Net, file: WeightsFile) -> Agreement:

@@ -81,13 +81,17 @@ def _planned(
     if not named.discover and not wanting:
         return models, []
     from caffefold.zoo import processes
-    from caffefold.zoo.discover import Settings, discover
+
+    jobs = jobs or processes.cores()
+    if jobs > 1 and len(entries) > processes.FEW:
+        processes.warm_up()
+    else:
+        jobs = 1
+    from caffefold.zoo.discover import Settings, discover  # loads much, meanwhile
 
     # What the manifest names without a prototxt is paired like the rest.
     open_ = frozenset(m.caffemodel for m in models if not m.prototxts and not m.problem)
-    found, orphans = discover(
-        storage, entries, Settings(prefer, snapshots, jobs or processes.cores()), taken - open_
-    )
+    found, orphans = discover(storage, entries, Settings(prefer, snapshots, jobs), taken - open_)
     by_weights = {model.caffemodel: model for model in found}
     for position, model in enumerate(models):
         if model.caffemodel in open_ and model.caffemodel in by_weights:

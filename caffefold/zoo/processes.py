@@ -18,6 +18,7 @@ from caffefold.errors import UsageError
 
 T = TypeVar("T")
 R = TypeVar("R")
+FEW = 24  # files; more are worth starting processes for
 _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 
 
@@ -44,6 +45,14 @@ def cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:
         return os.cpu_count() or 1
+
+
+def warm_up() -> None:
+    """Let the fork server load what workers need while this process does something else."""
+    if context().get_start_method() == "forkserver":
+        from multiprocessing import forkserver
+
+        forkserver.ensure_running()
 
 
 def prepare(memory: int = 0, guard: str = "") -> None:
@@ -109,7 +118,8 @@ def mapper(jobs: int) -> Iterator[Mapper]:
             listed = list(items)
             done = 0
             try:
-                for result in pool.map(function, listed, chunksize=1):
+                chunk = max(1, len(listed) // (jobs * 8))
+                for result in pool.map(function, listed, chunksize=chunk):
                     done += 1
                     yield result
             except BrokenExecutor:  # a process was killed; go on without them
