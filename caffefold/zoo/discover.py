@@ -266,8 +266,8 @@ def _unused(
         else:
             alike = (w.path for w in found.weights.values() if net.layers <= w.layers)
             like = next(alike, "")
-            reason = f"names the layers of {like}, which has another" if like else "no weights"
-            yield Orphan(net.path, "prototxt", reason)
+            alike_too = f"; {like} has layers of the same names, and another net" if like else ""
+            yield Orphan(net.path, "prototxt", f"no weights in the zoo{alike_too}")
 
 
 def _named(models: Iterable[Model]) -> list[Model]:

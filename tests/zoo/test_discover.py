@@ -91,7 +91,7 @@ def test_the_nearest_folder(source: Path) -> None:
     assert pairs(plan) == {"a/net.caffemodel": "a/deploy.prototxt"}
     assert orphans(plan)["b/train.prototxt"] == (
         "prototxt",
-        "names the layers of a/net.caffemodel, which has another",
+        "no weights in the zoo; a/net.caffemodel has layers of the same names, and another net",
     )
 
 
@@ -226,7 +226,7 @@ def test_weights_that_nothing_fits(source: Path) -> None:
     put(source / "net.prototxt", deploy(body(prefix="b_")))
     plan = planned(source)
     assert only(plan).problem.endswith("of the 4 layers with weights in net.prototxt it knows none")
-    assert orphans(plan) == {"net.prototxt": ("prototxt", "no weights")}
+    assert orphans(plan) == {"net.prototxt": ("prototxt", "no weights in the zoo")}
 
 
 def test_the_nearest_miss_is_left_to_convert(source: Path) -> None:

@@ -68,7 +68,7 @@ def test_zoo_json_is_as_documented(done: Result, target: Path) -> None:
         {
             "path": "c.prototxt",
             "kind": "prototxt",
-            "reason": "no weights",
+            "reason": "no weights in the zoo",
         }
     ]
     assert done.ok is False
