@@ -15,7 +15,7 @@ from caffefold.cli.convert import convert
 if TYPE_CHECKING:
     from caffefold.zoo import Plan
 
-_OWN = frozenset({"prototxt", "caffemodel", "output", "force", "as_json"})
+_OWN = frozenset({"prototxt", "caffemodel", "output", "no_weights", "force", "as_json"})
 _CONVERT_OPTIONS = tuple(option for option in convert.params if option.name not in _OWN)
 _NAMES = frozenset(str(option.name) for option in _CONVERT_OPTIONS)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}

@@ -62,14 +62,14 @@ def _facts(model: Model, outcome: Outcome, report: ConvertReport) -> Html:
     files = [
         join(link(stem + suffix, stem + suffix), el("span", f" {size(count)}", class_="soft"))
         for suffix, count in zip(
-            (".prototxt", ".caffemodel"), (file.bytes for file in report.outputs), strict=True
+            (".prototxt", ".caffemodel"), (file.bytes for file in report.outputs), strict=False
         )
     ]
     files.append(link(f"{stem}.report.json", f"{stem}.report.json"))
     given = (outcome.prototxt, model.caffemodel)
     inputs = [
         el("div", el("code", path), el("span", f" {size(file.bytes)}", class_="soft"))
-        for path, file in zip(given, report.inputs, strict=True)
+        for path, file in zip(given, report.inputs, strict=False)
     ]
     folds = report.proof.folds
     took = sum(len(fold.folded) for fold in folds)

@@ -137,11 +137,12 @@ def _land(
     notes: list[str],
 ) -> Outcome:
     model = task.model
-    sizes = (s.bytes for s in (*report.inputs, *report.outputs))
+    sizes = (s.bytes for s in (*report.inputs[:2], *report.outputs[:2]))
     places = [target.shown(each) for each in landing.targets(model.name)[:2]]
     shown = (source.shown(path), source.shown(model.caffemodel), *places)
     files = tuple(FileSize(*each) for each in zip(shown, sizes, strict=True))
-    report = replace(report, inputs=files[:2], outputs=files[2:])
+    inside, outside = (*files[:2], *report.inputs[2:]), (*files[2:], *report.outputs[2:])
+    report = replace(report, inputs=inside, outputs=outside)
     made = {suffix: folder / f"{task.token}{suffix}" for suffix in landing.SUFFIXES}
     made[".report.json"].write_bytes(report.to_json().encode("utf-8", "backslashreplace"))
     outcome = Outcome(
