@@ -325,11 +325,14 @@ def _wires(file: WeightsFile, record: LayerRecord) -> tuple[list[str], list[str]
     """Bottoms and tops as the caffemodel has them; none in files that hold no wiring."""
     bottoms: list[str] = []
     tops: list[str] = []
-    for part in record.fields:
-        if part.wire_type == LEN and part.number in (record.layout.bottom, record.layout.top):
-            raw = file.source.read(part.start, part.end)
-            side = bottoms if part.number == record.layout.bottom else tops
-            side.append(raw.decode("utf-8", "surrogateescape"))
+    sides = {record.layout.bottom: bottoms, record.layout.top: tops}
+    for outer in file.source.fields(record.start, record.end):
+        if outer.number != record.layout.layer or outer.wire_type != LEN:
+            continue
+        for part in file.source.fields(outer.start, outer.end):
+            if part.wire_type == LEN and part.number in sides:
+                raw = file.source.read(part.start, part.end)
+                sides[part.number].append(raw.decode("utf-8", "surrogateescape"))
     return bottoms, tops
 
 
