@@ -2,7 +2,8 @@
 
     report = caffefold.convert("train.prototxt", "snapshot.caffemodel", "out/net")
 
-The names below are loaded when they are first used, so that importing the package costs nothing.
+``caffefold.zoo`` converts whole folders. It and the names below are loaded when they are first
+used, so that importing the package costs nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from caffefold import _version
 
 if TYPE_CHECKING:
+    from caffefold import zoo as zoo
     from caffefold.compare.entries import NetDiff
     from caffefold.compare.run import diff
     from caffefold.conversion import convert, load
@@ -71,6 +73,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "zoo":  # a package of its own, loaded like the names below
+        return import_module("caffefold.zoo")
     if name not in __all__:
         raise AttributeError(f"module 'caffefold' has no attribute {name!r}")
     value = getattr(import_module(_HOMES.get(name, "caffefold.errors")), name)

@@ -31,6 +31,7 @@ COMMANDS = {
     "diff": "What changed between two nets: layers, folds, weights.",
     "inspect": "What is in a net: shapes, parameters, MACs, statistics.",
     "upgrade": "Old prototxt, solver or caffemodel -> today's format.",
+    "zoo": "Convert a whole model zoo: parallel, resumable, with a report.",
 }
 
 

@@ -86,11 +86,11 @@ def check_related(net: Net) -> None:
     wanting = [layer for layer in net.layers if wants_blobs(layer)]
     missing = [layer for layer in wanting if layer.record is None]
     if 2 * len(missing) > len(wanting):
-        _refuse(net, missing, [text for layer in wanting for text in _known_differences(layer)])
+        _refuse(net, missing, [text for layer in wanting for text in known_differences(layer)])
 
 
-def _known_differences(layer: Layer) -> list[str]:
-    """The differences of a layer that may still hold placeholders."""
+def known_differences(layer: Layer) -> list[str]:
+    """Where a layer's blobs contradict its text, in sentences; what still is a placeholder fits."""
     try:
         return list(_differences(layer))
     except TextError:

@@ -22,6 +22,7 @@ HOUSE = (
     {"report"},
     {"conversion", "upgrading"},
     {"inspection", "compare"},
+    {"zoo"},
     {"cli"},
     {"__main__"},
 )
@@ -33,6 +34,10 @@ OUTSIDE = {
     "h5py": {"formats"},
     "numpy": {"formats", "model", "rewrite", "check", "compare"},
     "google": {"formats", "model", "compare"},
+    "fsspec": {"zoo"},
+    "distributed": {"zoo"},
+    "tomli": {"zoo"},
+    "tomllib": {"zoo"},
 }
 
 

@@ -47,8 +47,9 @@ def floor() -> dict[str, Version]:
     return {name: Version(version) for name, version in pins}
 
 
-def test_the_run_time_needs_three_packages() -> None:
-    assert set(requirements()) == {"numpy", "protobuf", "click"}
+def test_the_run_time_needs_four_packages() -> None:
+    """And tomli where Python has no tomllib."""
+    assert set(requirements()) == {"numpy", "protobuf", "click", "rich"}
 
 
 def test_the_floor_environment_tests_the_lower_bounds() -> None:
@@ -56,6 +57,9 @@ def test_the_floor_environment_tests_the_lower_bounds() -> None:
     for name in requirements():
         assert pinned[name] == promised[name] or pinned[name].release[:2] == promised[name].release
     assert pinned["opencv-python-headless"].release[:2] == (4, 8)
+    assert pinned["tomli"].release[:2] == (2, 0)
+    for name in ("fsspec", "jsonschema"):
+        assert pinned[name].release[:2] == promised[name].release[:2]
 
 
 @pytest.mark.skipif("CAFFEFOLD_FLOOR" not in os.environ, reason="only in `tox -e floor`")

@@ -1,0 +1,202 @@
+"""``caffefold zoo``: convert a whole folder of models, in parallel and resumably."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from caffefold.cli.console import Console
+from caffefold.cli.convert import convert
+
+if TYPE_CHECKING:
+    from caffefold.zoo import Plan
+
+_OWN = frozenset({"prototxt", "caffemodel", "output", "no_weights", "force", "as_json"})
+_CONVERT_OPTIONS = tuple(option for option in convert.params if option.name not in _OWN)
+_NAMES = frozenset(str(option.name) for option in _CONVERT_OPTIONS)
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+INTERRUPTED = 130
+
+
+class _Bytes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
+    """``2G``, ``512MB``, ``1e9`` or a plain number of bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of bytes."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", str(value).strip().lower())
+        if match is None:
+            self.fail(f"'{value}' is no size; write 2G, 512M or a number of bytes", param, ctx)
+        return int(float(match[1]) * _UNITS[match[2]])
+
+
+def _with_convert_options(command: click.Command) -> click.Command:
+    """Add the options of ``convert``, whatever they are by now."""
+    known = {option.name for option in command.params}
+    command.params += [option for option in _CONVERT_OPTIONS if option.name not in known]
+    return command
+
+
+@_with_convert_options
+@click.command(short_help="Convert a whole model zoo: parallel, resumable, with a report.")
+@click.argument("source", metavar="SRC")
+@click.argument("target", metavar="DST", required=False, default="")
+@click.option("--plan", "plan_only", is_flag=True, help="Print the plan as a zoo.toml; do nothing.")
+@click.option(
+    "--manifest",
+    metavar="FILE",
+    default="",
+    help="Pairs and options of single models; by default SRC/zoo.toml, if it is there.",
+)
+@click.option(
+    "--prefer",
+    type=click.Choice(["train", "deploy"]),
+    default="train",
+    show_default=True,
+    help="Which prototxt to take when several fit the weights.",
+)
+@click.option(
+    "--snapshots",
+    type=click.Choice(["last", "all"]),
+    default="last",
+    show_default=True,
+    help="Convert the last snapshot of each net, or all of them.",
+)
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Models at a time.  [default: one for each core]",
+)
+@click.option(
+    "--timeout", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="... per model."
+)
+@click.option(
+    "--memory", type=_Bytes(), default=0, metavar="SIZE", help="... per worker process, such as 2G."
+)
+@click.option("--fail-fast", is_flag=True, help="Stop at the first model that is not converted.")
+@click.option(
+    "--retry-failed", is_flag=True, help="Try what was refused, although nothing changed."
+)
+@click.option("--force", is_flag=True, help="Convert everything again, over whatever is in DST.")
+@click.option(
+    "--engine",
+    type=click.Choice(["processes", "dask"]),
+    default="processes",
+    show_default=True,
+    help="Worker processes of this machine, or a Dask cluster that runs already.",
+)
+@click.option("--scheduler", metavar="URL", default="", help="... its address, tcp://HOST:8786.")
+@click.option("--json", "as_json", is_flag=True, help="Print zoo.json (or the plan) as JSON.")
+@click.pass_context
+def zoo(
+    context: click.Context,
+    /,
+    source: str,
+    target: str,
+    plan_only: bool,
+    manifest: str,
+    prefer: str,
+    snapshots: str,
+    jobs: int | None,
+    fail_fast: bool,
+    retry_failed: bool,
+    force: bool,
+    as_json: bool,
+    **others: Any,
+) -> None:
+    """Find the models below SRC and convert each of them into DST.
+
+    Prototxts and caffemodels are paired by the names and shapes of their layers. Results land
+    complete or not at all; running again does what is new, changed or failed. DST gets the
+    results in SRC's folders, and zoo.json, zoo.csv and index.html. SRC and DST may be URLs such as
+    s3://bucket/zoo. All options of 'caffefold convert' apply to every model.
+
+    \b
+    Example:
+      caffefold zoo models/ out/ --jobs 8
+      caffefold zoo models/ --plan > models/zoo.toml
+    """
+    from caffefold import zoo as api
+    from caffefold.cli import zoo_view
+    from caffefold.errors import UsageError
+    from caffefold.zoo import results
+
+    console: Console = context.obj
+    given = {name: others.pop(name) for name in list(others) if name in _NAMES}
+    if not target and not plan_only:
+        raise UsageError("DST is missing: where do the results go? Or look with --plan")
+    plan = api.plan(
+        source,
+        target,
+        options=_given(context, given),
+        prefer=prefer,
+        snapshots=snapshots,
+        manifest=manifest,
+        jobs=jobs or 0,
+        fresh=force or retry_failed,
+    )
+    if plan_only:
+        _print_plan(console, plan, as_json)
+        return
+    if not plan.models:
+        console.warning(f"no models in {plan.source}; --plan says which files were seen")
+    watcher = zoo_view.watcher(console, len(plan.models))
+    try:
+        with watcher:
+            result = api.run(
+                plan,
+                watcher.event,
+                jobs=jobs or 0,
+                fail_fast=fail_fast,
+                retry_failed=retry_failed,
+                force=force,
+                **others,
+            )
+    except KeyboardInterrupt:
+        zoo_view.interrupted(watcher)
+        context.exit(INTERRUPTED)
+    if as_json:
+        console.result(results.as_json(result).rstrip("\n"))
+    else:
+        zoo_view.table(console, result)
+    context.exit(0 if result.ok else 1)
+
+
+def _given(context: click.Context, values: dict[str, Any]) -> dict[str, Any]:
+    """What was said on the command line, as keyword options of ``caffefold.convert``."""
+    from dataclasses import fields
+
+    from caffefold.rewrite.detection import DetectionOptions
+
+    default = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
+    said = {k: v for k, v in values.items() if context.get_parameter_source(k) not in default}
+    detection = {field.name for field in fields(DetectionOptions)}
+    nested = {name: said.pop(name) for name in list(said) if name in detection}
+    return {**said, **({"detection": nested} if nested else {})}
+
+
+def _print_plan(console: Console, plan: Plan, as_json: bool) -> None:
+    import json
+
+    from caffefold.zoo import manifest
+
+    if as_json:
+        document = {"schema": 1, **plan.to_json()}
+        del document["key"]
+        console.result(json.dumps(document, indent=1, ensure_ascii=False))
+        return
+    _lines(console, manifest.to_toml(plan).splitlines())
+
+
+def _lines(console: Console, lines: Iterable[str]) -> None:
+    for line in lines:
+        console.result(line)

@@ -1,0 +1,133 @@
+"""Worker processes: how they start, what they ignore, and that they end with whom they work for."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from caffefold.errors import UsageError
+
+T = TypeVar("T")
+R = TypeVar("R")
+FEW = 24  # files; more are worth starting processes for
+_KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
+
+
+class Mapper(Protocol):
+    """``map`` over several processes, results in order."""
+
+    def __call__(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """Apply ``function`` to each item."""
+        ...
+
+
+def context() -> BaseContext:
+    """How processes start: from a fork server that has everything loaded, where there is one."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    made = multiprocessing.get_context("forkserver")
+    made.set_forkserver_preload(["caffefold.zoo.warm"])
+    return made
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def warm_up() -> None:
+    """Let the fork server load what workers need while this process does something else."""
+    if context().get_start_method() == "forkserver":
+        from multiprocessing import forkserver
+
+        forkserver.ensure_running()
+
+
+def prepare(memory: int = 0, guard: str = "") -> None:
+    """Runs first in a worker process.
+
+    Ctrl-C reaches every process of a terminal; only the parent acts on it. ``guard`` is a file that
+    this process holds a shared lock on while it lives, ``memory`` its limit in bytes.
+    """
+    from caffefold.zoo.lock import hold_shared
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if guard:
+        hold_shared(Path(guard))
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_die_with, args=(parent.join,), daemon=True).start()
+    if memory:
+        limit_memory(memory)
+
+
+def _die_with(wait: Callable[[], None]) -> None:
+    """A worker whose parent was killed would wait for work forever."""
+    wait()
+    os.kill(os.getpid(), _KILL)
+
+
+def limit_memory(limit: int) -> None:
+    """Let this process have no more than ``limit`` bytes of data, where the system can do that."""
+    import resource
+
+    # RLIMIT_DATA counts private writable memory (Linux >= 4.7): libraries and files do not count.
+    kind = resource.RLIMIT_DATA if sys.platform == "linux" else resource.RLIMIT_AS
+    hard = resource.getrlimit(kind)[1]
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(kind, (limit, hard))
+
+
+def check_memory(limit: int) -> None:
+    """Refuse a limit that this system can not set, or that no conversion can keep.
+
+    Raises:
+        UsageError: one of the two.
+    """
+    try:
+        import resource  # noqa: F401
+    except ImportError:
+        raise UsageError("--memory: this system has no limits for processes") from None
+    if limit < 64_000_000:
+        raise UsageError(f"--memory {limit}: a conversion needs about 64 MB itself; give more")
+
+
+@contextmanager
+def mapper(jobs: int) -> Iterator[Mapper]:
+    """A ``Mapper``: over ``jobs`` processes, or plainly here for one."""
+    if jobs <= 1:
+        yield _here
+        return
+    with ProcessPoolExecutor(jobs, mp_context=context(), initializer=prepare) as pool:
+
+        def spread(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+            listed = list(items)
+            done = 0
+            try:
+                chunk = max(1, len(listed) // (jobs * 8))
+                for result in pool.map(function, listed, chunksize=chunk):
+                    done += 1
+                    yield result
+            except BrokenExecutor:  # a process was killed; go on without them
+                yield from _here(function, listed[done:])
+
+        yield spread
+
+
+def _here(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    for item in items:
+        yield function(item)

@@ -1,0 +1,134 @@
+"""What a run leaves beside the models: zoo.json, zoo.csv, index.html, pages of what was refused."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from typing import Any
+
+from caffefold._version import VERSION
+from caffefold.zoo import landing
+from caffefold.zoo.storage import Storage
+from caffefold.zoo.values import CONVERTED, FAILED, REFUSED, Facts, Model, Outcome, Result
+
+SCHEMA = 1
+COLUMNS = (
+    "model", "status", "reason", "caffemodel", "prototxt", "net", "layers_before", "layers_after",
+    "bytes_before", "bytes_after", "folds", "folded", "largest_error", "left",
+)  # fmt: skip
+
+
+def write(result: Result, target: Storage, worked: frozenset[str]) -> None:
+    """Write all of it; what is the same already is not touched."""
+    from caffefold.zoo import index, page
+
+    models = {model.name: model for model in result.plan.models}
+    for outcome in result.outcomes:
+        place = f"{outcome.name}.html"
+        stays = outcome.name not in worked and target.stat(place) is not None
+        if outcome.status != CONVERTED and not stays:
+            target.write(place, page.plain_page(models[outcome.name], outcome))
+    for path, data in (
+        ("zoo.json", as_json(result).encode("utf-8", "backslashreplace")),
+        ("zoo.csv", as_csv(result).encode("utf-8", "backslashreplace")),
+        ("index.html", index.index_page(result)),
+    ):
+        if target.read(path) != data:
+            target.write(path, data)
+
+
+def summary(result: Result) -> dict[str, int]:
+    """How many models there are of each status."""
+    counts = Counter(outcome.status for outcome in result.outcomes)
+    return {
+        "models": len(result.plan.models),
+        "converted": counts[CONVERTED],
+        "refused": counts[REFUSED],
+        "failed": counts[FAILED],
+        "waiting": len(result.plan.models) - len(result.outcomes),
+    }
+
+
+def as_json(result: Result) -> str:
+    """zoo.json, as ``zoo.schema.json`` describes it; the same zoo gives the same text."""
+    models = {model.name: model for model in result.plan.models}
+    document = {
+        "schema": SCHEMA,
+        "caffefold": VERSION,
+        "source": result.plan.source,
+        "target": result.plan.target,
+        "summary": summary(result),
+        "models": [_model(models[outcome.name], outcome) for outcome in result.outcomes],
+        "orphans": [
+            {"path": orphan.path, "kind": orphan.kind, "reason": orphan.reason}
+            for orphan in result.plan.orphans
+        ],
+        "stale": list(result.stale),
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def _model(model: Model, outcome: Outcome) -> dict[str, Any]:
+    facts = outcome.facts
+    return {
+        "model": outcome.name,
+        "title": model.title,
+        "status": outcome.status,
+        "code": outcome.code,
+        "reason": outcome.reason,
+        "caffemodel": model.caffemodel,
+        "prototxt": outcome.prototxt or None,
+        "options": dict(model.options),
+        "result": None if facts is None else _result(facts),
+        "notes": list(outcome.notes),
+        "inputs": [_file(each.path, each.bytes, each.sha256) for each in outcome.inputs],
+        "outputs": [_file(each.path, each.bytes, each.sha256) for each in outcome.outputs],
+        "page": landing.targets(outcome.name)[2],
+    }
+
+
+def _result(facts: Facts) -> dict[str, Any]:
+    return {
+        "net": facts.net,
+        "layers": {"before": facts.layers_before, "after": facts.layers_after},
+        "bytes": {"before": facts.bytes_before, "after": facts.bytes_after},
+        "folds": facts.folds,
+        "folded": facts.folded,
+        "largest_error": facts.largest_error,
+        "left": dict(facts.left),
+        "warnings": list(facts.warnings),
+    }
+
+
+def _file(path: str, size: int, digest: str) -> dict[str, Any]:
+    return {"path": path, "bytes": size, "sha256": digest or None}
+
+
+def as_csv(result: Result) -> str:
+    """zoo.csv: a line for each model. Text that a spreadsheet would take for a formula gets a ``'``
+    in front."""
+    models = {model.name: model for model in result.plan.models}
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for outcome in result.outcomes:
+        facts = outcome.facts
+        numbers: list[Any] = [""] * 9
+        if facts is not None:
+            left = " ".join(f"{code}:{count}" for code, count in facts.left.items())
+            numbers = [
+                facts.net, facts.layers_before, facts.layers_after, facts.bytes_before,
+                facts.bytes_after, facts.folds, facts.folded, f"{facts.largest_error:.3e}", left,
+            ]  # fmt: skip
+        weights = models[outcome.name].caffemodel
+        row = [outcome.name, outcome.status, outcome.reason, weights, outcome.prototxt, *numbers]
+        writer.writerow([_cell(value) for value in row])
+    return out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
+        return "'" + value
+    return value
