@@ -26,6 +26,7 @@ from caffefold.formats.weights_writer import NewLayer, write_weights
 from caffefold.model import fit, graph
 from caffefold.model.cost import totals
 from caffefold.model.net import Layer, Net
+from caffefold.model.shapes import carried
 from caffefold.report import ConvertReport, FileSize
 from caffefold.rewrite import base, pipeline, placeholders
 from caffefold.rewrite.base import Step
@@ -184,7 +185,7 @@ def convert(
             proof=proof,
             dtype=precision.name,
             preprocessing=known,
-            costs=(totals(deploy, shapes), totals(folded)),
+            costs=(totals(deploy, shapes), totals(folded, carried(shapes, deploy, folded))),
             weights=net.weights is not None,
             warnings=(
                 *net.notes,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Precision:
+class Precision(NamedTuple):
     """A type of stored number.
 
     A finite ``x`` that fits is stored as ``x'`` with ``|x' - x| <= max(unit * |x|, tiny)``.

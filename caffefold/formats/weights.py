@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 from caffefold.errors import WeightsError
 from caffefold.formats import recognise
@@ -20,8 +21,7 @@ from caffefold.formats.wire import FIXED32, FIXED64, LEN, VARINT, ByteSource, Wi
 MAX_DIMS = 32  # Caffe's kMaxBlobAxes
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """Field numbers of a layer record; ``layer`` is its number in NetParameter."""
 
     layer: int

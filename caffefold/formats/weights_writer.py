@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO, Union
+from typing import BinaryIO, NamedTuple, Union
 
 import numpy as np
 
@@ -26,8 +26,7 @@ _FIRST_PARAMETER = 100  # LayerParameter: messages of layer types; below are fie
 _SCALE_WITH_BIAS = len_field(142, varint_field(4, 1))  # scale_param { bias_term: true }
 
 
-@dataclass(frozen=True, slots=True)
-class NewLayer:
+class NewLayer(NamedTuple):
     """What becomes of one record: its wiring, its blobs, and what these are stored as.
 
     ``as_scale`` makes it the record of a Scale layer with bias, whatever it was.

@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from caffefold.errors import TextError
 from caffefold.formats.blob import size
@@ -41,8 +42,7 @@ from caffefold.model.window import convolution_windows, named_axes
 FLOAT = 4  # bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """What one layer costs; None where its shapes are not known."""
 
     parameters: Dim

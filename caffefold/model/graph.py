@@ -6,7 +6,7 @@ here, so "the same blob" always means the same numbers (Caffe's own rule: net.cp
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from caffefold.errors import TextError
 from caffefold.model.net import Layer, Net
@@ -14,8 +14,7 @@ from caffefold.model.net import Layer, Net
 OUTSIDE = -1  # producer of a net input declared by a legacy ``input:`` field
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(NamedTuple):
     """One value a blob name takes: written once, by ``producer`` (a layer position or OUTSIDE)."""
 
     blob: str
@@ -24,8 +23,7 @@ class Version:
     """Positions of the layers that read it, once for each bottom."""
 
 
-@dataclass(frozen=True, slots=True)
-class Graph:
+class Graph(NamedTuple):
     """The wiring of a net. Versions are referred to by their position in ``versions``."""
 
     versions: tuple[Version, ...]

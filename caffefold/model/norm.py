@@ -6,7 +6,7 @@ bn_layer.cpp of the yjxiong fork.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from caffefold.formats.blob import size
 from caffefold.model.net import Layer
@@ -15,8 +15,7 @@ _NVIDIA_SMALLEST_EPS = 1e-5  # NVCaffe: eps = max(eps, CUDNN_BN_MIN_EPSILON)
 _NVIDIA_FIELDS = ("scale_bias", "scale_filler", "bias_filler")
 
 
-@dataclass(frozen=True, slots=True)
-class Roles:
+class Roles(NamedTuple):
     """Positions of a layer's blobs; None where the dialect has none such, or does not use it."""
 
     mean: int

@@ -7,7 +7,7 @@ place in the prototxt.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from caffefold.errors import TextError
 from caffefold.model import graph
@@ -19,8 +19,7 @@ from caffefold.model.shape_rules import prepare
 from caffefold.model.shape_sources import dims
 
 
-@dataclass(frozen=True, slots=True)
-class Shapes:
+class Shapes(NamedTuple):
     """The shapes of a net's blobs; None is an unknown shape, or an unknown extent in one."""
 
     graph: Graph
@@ -136,3 +135,24 @@ def check(net: Net, inputs: Mapping[str, Sequence[int | None]] | None = None) ->
     for problem in (*found.graph.problems, *found.problems):
         raise problem
     return found
+
+
+def carried(known: Shapes, before: Net, after: Net) -> Shapes:
+    """The shapes of ``after``, which is ``before`` with layers gone that keep shapes.
+
+    ``known`` are those of ``before``. What folding leaves has the shapes it had, under its name.
+    """
+    places = {layer.name: position for position, layer in enumerate(before.layers)}
+    if len(places) < len(before.layers) or any(x.name not in places for x in after.layers):
+        return infer(after)
+    wiring = graph.build(after)
+    found: list[Shape] = [None] * len(wiring.versions)
+    for i, version in enumerate(wiring.versions):
+        if version.producer == OUTSIDE:
+            found[i] = known.of_input(version.blob)
+    for position, layer in enumerate(after.layers):
+        shapes = known.tops(places[layer.name])
+        for version_made, shape in zip(wiring.writes[position], shapes, strict=True):
+            found[version_made] = shape
+    bottoms = tuple(known.bottoms[places[layer.name]] for layer in after.layers)
+    return known._replace(graph=wiring, versions=tuple(found), bottoms=bottoms)

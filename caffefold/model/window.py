@@ -6,15 +6,14 @@ Sources: base_conv_layer.cpp (LayerSetUp), conv_layer.cpp and deconv_layer.cpp
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from caffefold.model.net import Layer
 from caffefold.model.params import Params
 from caffefold.model.shape import Dim
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """A window along one axis, in elements."""
 
     kernel: int

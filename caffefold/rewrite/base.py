@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from caffefold import log
 from caffefold.model.net import Net
@@ -66,8 +66,7 @@ class Skip:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class PassResult:
+class PassResult(NamedTuple):
     """The new net and the account of how it came about."""
 
     net: Net
@@ -76,8 +75,7 @@ class PassResult:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(NamedTuple):
     """Why one layer can not be part of a fold."""
 
     code: SkipCode

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 import numpy as np
 
@@ -49,8 +50,7 @@ class Fold:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(NamedTuple):
     """Affine layers in a row, each the only reader of the one before: one map."""
 
     positions: tuple[int, ...]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from caffefold.errors import UsageError
 from caffefold.formats.text import Field, block, quote, scalar
@@ -29,8 +30,7 @@ _ENLARGING = frozenset({"Deconvolution", "Interp", "Upsample", "Resample", "Crop
 _POINTWISE = frozenset({"BatchNorm", "BN", "Scale", "Bias", "Dropout", "Split"})
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """What takes a loss's place."""
 
     layers: tuple[Layer, ...]

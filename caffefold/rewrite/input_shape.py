@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from caffefold.errors import UsageError
 from caffefold.formats.blob import size
@@ -37,8 +38,7 @@ class ShapeOptions:
     """Size of the first axis of the inputs that are made; None: 1."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(NamedTuple):
     """The shape, a warning when a part of it is a guess, and what the weights told of it."""
 
     dims: tuple[int, ...]
@@ -47,8 +47,7 @@ class Decided:
     """What a size was solved from."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """Where an input comes from: a top of a data layer, or a part cut from it.
 
     ``blob`` is how the deploy net calls it, ``version`` its value in the training net.

@@ -13,8 +13,9 @@ wrong: output channel c lies in group c // (Cout/g), column c % (Cout/g).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,8 +35,7 @@ PARAMETERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Linear:
+class Linear(NamedTuple):
     """Where outputs and inputs of a linear layer lie in its weights."""
 
     view: tuple[int, int, int, int]

@@ -10,7 +10,7 @@ compares with (or is called so). A layer that reads a label needs an answer nobo
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from caffefold.model.graph import OUTSIDE, Graph
 from caffefold.model.net import Net
@@ -26,8 +26,7 @@ from caffefold.rewrite.kinds import (
 _LABEL_NAME = re.compile(r"(^|.*[_\-/.])(labels?|gt|truth|targets?)([_\-/.\d].*)?$", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Roles:
+class Roles(NamedTuple):
     """The roles of the versions (model/graph.py) and layers of one training net."""
 
     net: Net

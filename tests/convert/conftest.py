@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -207,7 +207,7 @@ class _Spoiled:
 
     def run(self, net: Net) -> PassResult:
         result = self.inner.run(self.hide(net) if self.hide else net)
-        return replace(result, net=self.spoil(result.net))
+        return result._replace(net=self.spoil(result.net))
 
 
 @pytest.fixture

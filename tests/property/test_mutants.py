@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +98,7 @@ def mean_added(result: Affine, *_: Any) -> Affine:
 
 
 def rows_for_columns(result: Linear, *_: Any) -> Linear:
-    return replace(result, outputs_are_rows=not result.outputs_are_rows)
+    return result._replace(outputs_are_rows=not result.outputs_are_rows)
 
 
 def interleaved(original: Any) -> Any:
