@@ -223,6 +223,8 @@ def _respond(
 
 
 def _equal(old: Blob, new: Blob, precision: Precision) -> bool:
+    if old is new:  # made-up numbers, which no file holds
+        return True
     return old.shape == new.shape and all(
         np.array_equal(a.astype(precision.dtype, copy=False), b)
         for a, b in zip(chunks(old), chunks(new), strict=True)

@@ -186,7 +186,7 @@ def test_lost_layers_are_found(monkeypatch: pytest.MonkeyPatch, weights_target: 
     parts = weights_writer._record_parts
 
     def all_but_biases(source: Any, record: Any, new: Any) -> Any:
-        return parts(source, record, replace(new, blobs=new.blobs[:1]))
+        return parts(source, record, new._replace(blobs=new.blobs[:1]))
 
     monkeypatch.setattr(weights_writer, "_record_parts", all_but_biases)
     found = examine(weights_target, tiny_weights())
