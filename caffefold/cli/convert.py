@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caffefold.cli.console import Console, counted, size
-from caffefold.cli.options import assignments, shapes
+from caffefold.cli.options import assignments, view_of_the_net, what_the_net_leaves_open
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,31 +46,10 @@ def _heads(
 @click.option(
     "--no-weights",
     is_flag=True,
-    help="Convert the structure alone: no CAFFEMODEL is read or written, nothing is folded.",
+    help="Convert and fold the structure alone: no CAFFEMODEL is read or written.",
 )
 @click.option("--force", is_flag=True, help="Replace existing results.")
-@click.option(
-    "--classes",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Number of classes for cls1x, cls3x ... placeholders; must agree with the weights.",
-)
-@click.option(
-    "--set",
-    "values",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=assignments,
-    help="Value of a ${NAME}, @NAME@ or {{NAME}} placeholder. Repeatable.",
-)
-@click.option(
-    "--input-shape",
-    "input_shapes",
-    multiple=True,
-    metavar="BLOB=N,C,H,W",
-    callback=shapes,
-    help="Shape of an input, instead of what the data layer says. Repeatable.",
-)
+@what_the_net_leaves_open
 @click.option(
     "--batch",
     type=click.IntRange(min=1),
@@ -129,15 +108,7 @@ def _heads(
     show_default=True,
     help="... confidence below which a box is dropped.",
 )
-@click.option(
-    "--phase",
-    type=click.Choice(["TEST", "TRAIN"], case_sensitive=False),
-    default="TEST",
-    show_default=True,
-    help="Phase that include and exclude rules are matched against.",
-)
-@click.option("--level", type=int, default=0, show_default=True, help="... their level.")
-@click.option("--stage", "stages", multiple=True, help="... a stage that is on. Repeatable.")
+@view_of_the_net
 @click.option(
     "--fold",
     type=click.Choice(["all", "output", "none"]),

@@ -8,7 +8,7 @@ import click
 
 from caffefold.cli import table
 from caffefold.cli.console import Console, size
-from caffefold.cli.options import assignments, shapes
+from caffefold.cli.options import view_of_the_net, what_the_net_leaves_open
 from caffefold.cli.table import Column
 
 if TYPE_CHECKING:
@@ -21,37 +21,8 @@ _THRESHOLD = 1e-3  # health.THRESHOLD, which is not loaded for --help
 @click.command(short_help="What is in a net: shapes, parameters, MACs, statistics.")
 @click.argument("net")
 @click.argument("weights", required=False)
-@click.option(
-    "--classes",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="Number of classes for cls1x, cls3x ... placeholders.",
-)
-@click.option(
-    "--set",
-    "values",
-    multiple=True,
-    metavar="NAME=VALUE",
-    callback=assignments,
-    help="Value of a ${NAME}, @NAME@ or {{NAME}} placeholder. Repeatable.",
-)
-@click.option(
-    "--input-shape",
-    "input_shapes",
-    multiple=True,
-    metavar="BLOB=N,C,H,W",
-    callback=shapes,
-    help="Shape of an input, instead of what the net says. Repeatable.",
-)
-@click.option(
-    "--phase",
-    type=click.Choice(["TEST", "TRAIN"], case_sensitive=False),
-    default="TEST",
-    show_default=True,
-    help="Phase that include and exclude rules are matched against.",
-)
-@click.option("--level", type=int, default=0, show_default=True, help="... their level.")
-@click.option("--stage", "stages", multiple=True, help="... a stage that is on. Repeatable.")
+@what_the_net_leaves_open
+@view_of_the_net
 @click.option(
     "--threshold",
     type=click.FloatRange(min=0),

@@ -1,6 +1,9 @@
-"""Options that several commands have: how their values are read."""
+"""Options that several commands have, and how their values are read."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -32,3 +35,58 @@ def shapes(
             raise click.BadParameter(f"'{content}' is no shape; write {name}=1,3,300,300")
         found[name] = tuple(int(dim) for dim in dims)
     return found
+
+
+Decorator = Callable[[Any], Any]
+
+_GAPS: tuple[Decorator, ...] = (
+    click.option(
+        "--classes",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Number of classes for cls1x, cls3x ... placeholders; must agree with the weights.",
+    ),
+    click.option(
+        "--set",
+        "values",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=assignments,
+        help="Value of a ${NAME}, @NAME@ or {{NAME}} placeholder. Repeatable.",
+    ),
+    click.option(
+        "--input-shape",
+        "input_shapes",
+        multiple=True,
+        metavar="BLOB=N,C,H,W",
+        callback=shapes,
+        help="Shape of an input, instead of what the net says. Repeatable.",
+    ),
+)
+_VIEW: tuple[Decorator, ...] = (
+    click.option(
+        "--phase",
+        type=click.Choice(["TEST", "TRAIN"], case_sensitive=False),
+        default="TEST",
+        show_default=True,
+        help="Phase that include and exclude rules are matched against.",
+    ),
+    click.option("--level", type=int, default=0, show_default=True, help="... their level."),
+    click.option("--stage", "stages", multiple=True, help="... a stage that is on. Repeatable."),
+)
+
+
+def what_the_net_leaves_open(command: Any) -> Any:
+    """Decorator: options for placeholders and input shapes."""
+    return _with(_GAPS, command)
+
+
+def view_of_the_net(command: Any) -> Any:
+    """Decorator: options for the phase, level and stages that rules are matched against."""
+    return _with(_VIEW, command)
+
+
+def _with(options: tuple[Decorator, ...], command: Any) -> Any:
+    for option in reversed(options):
+        command = option(command)
+    return command
