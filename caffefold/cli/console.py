@@ -26,11 +26,11 @@ class Console:
             return
         try:
             click.echo(printable(text), color=colour(sys.stdout))
-        except BrokenPipeError:
-            # Whoever read this has seen enough; the flush at exit must not fail a second time.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:  # whoever read this has seen enough
+            discard_output()
             raise SystemExit(PIPE_CLOSED) from None
         except OSError as error:
+            discard_output()
             raise OutputError(f"standard output: {error.strerror}") from None
 
     def row(self, label: str, value: str) -> None:
@@ -42,6 +42,11 @@ class Console:
         if not self.quiet:
             label = click.style("warning:", fg="yellow", bold=True)
             click.echo(f"{label} {printable(text)}", err=True, color=colour(sys.stderr))
+
+
+def discard_output() -> None:
+    """Send what standard output still holds nowhere: its flush at exit would fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def error(text: str) -> None:

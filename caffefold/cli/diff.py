@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from caffefold.cli.console import Console
+from caffefold.cli.console import Console, discard_output
 
 if TYPE_CHECKING:
     from caffefold.compare.entries import NetDiff
@@ -106,7 +106,7 @@ def diff(
         try:
             _from_git(console, paths)
         except BrokenPipeError:  # the pager was left; what is still buffered goes nowhere
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            discard_output()
         except SystemExit:  # the console has noticed it first
             pass
         return 0

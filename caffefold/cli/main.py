@@ -118,7 +118,8 @@ def run(arguments: list[str] | None = None) -> int:
     except OSError as error:
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
             return _bug(error, arguments)
-        console.error(f"standard output: {error.strerror}")  # of --help
+        console.discard_output()  # of --help
+        console.error(f"standard output: {error.strerror}")
         return OutputError.exit_code
     except Exception as error:
         return _bug(error, arguments)
