@@ -68,6 +68,9 @@ def input_size(
         blob: a legacy input, a top of a layer without bottoms, or a blob nothing makes.
         channels: of the blob, where known (``channels_of``).
         others: shapes of other inputs, which count as fixed.
+
+    Raises:
+        TextError: a number of a layer on the way is none, or out of range.
     """
     path = Path.of(net, blob, channels, others or {})
     if path is None:

