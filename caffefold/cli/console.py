@@ -72,19 +72,3 @@ def colour(stream: IO[str]) -> bool:
     if os.environ.get("FORCE_COLOR"):
         return True
     return stream.isatty()
-
-
-def size(count: int) -> str:
-    """A number of bytes for people, in powers of 1000."""
-    if count < 1000:
-        return f"{count} B"
-    number, units = float(count), iter(("kB", "MB", "GB", "TB"))
-    unit = "B"
-    while number >= 1000:
-        number, unit = number / 1000, next(units)
-    return f"{number:.1f} {unit}"
-
-
-def counted(count: int, noun: str) -> str:
-    """``1 layer``, ``2 layers``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from caffefold.cli.console import Console, counted, size
+from caffefold.cli.console import Console
 from caffefold.cli.options import assignments, view_of_the_net, what_the_net_leaves_open
+from caffefold.wording import counted, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from caffefold.cli.console import Console, size
+from caffefold.cli.console import Console
+from caffefold.wording import size
 
 if TYPE_CHECKING:
     from caffefold.upgrading import UpgradeReport

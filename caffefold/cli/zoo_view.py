@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
-from caffefold.cli.console import Console, colour, note, printable, size
+from caffefold.cli.console import Console, colour, note, printable
+from caffefold.wording import size
 
 if TYPE_CHECKING:
     from caffefold.zoo import Event, Outcome, Result

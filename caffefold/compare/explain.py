@@ -36,8 +36,8 @@ class Reasons:
 def explain(a: Side, b: Side, ab: dict[int, int], ba: dict[int, int]) -> Reasons:
     """Codes for all layers without a partner that folding does not explain."""
     reasons_a, reasons_b = _going(a, ab), _going(b, ba)
-    found = [*_replaced(a, b, ab, ba, reasons_a, reasons_b)]
-    found += [r.mirrored() for r in _replaced(b, a, ba, ab, reasons_b, reasons_a)]
+    found = [*_replaced(a, b, ab, ba, reasons_b)]
+    found += [r.mirrored() for r in _replaced(b, a, ba, ab, reasons_a)]
     return Reasons(reasons_a, reasons_b, tuple(found))
 
 
@@ -72,7 +72,6 @@ def _replaced(
     new: Side,
     partner: dict[int, int],
     back: dict[int, int],
-    old_codes: dict[int, str],
     new_codes: dict[int, str],
 ) -> list[Replacement]:
     """Data layers and losses of ``old``, and what stands for them in ``new``."""

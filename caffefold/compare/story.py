@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from caffefold.compare import naming
 from caffefold.compare.canonical import Value, is_training, shown
 from caffefold.compare.entries import Changed, FieldChange, Fold, LayerInfo, NetDiff
-from caffefold.compare.wording import change_text, counted, row_changes, rule
+from caffefold.compare.wording import change_text, row_changes, rule
 from caffefold.model import placeholder
 from caffefold.rewrite.kinds import measures
+from caffefold.wording import counted
 
 
 @dataclass(frozen=True, slots=True)

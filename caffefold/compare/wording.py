@@ -8,11 +8,7 @@ from collections.abc import Iterator
 from caffefold.compare import naming
 from caffefold.compare.canonical import default_of, shown
 from caffefold.compare.entries import Added, Changed, FieldChange, NetDiff, Removed
-
-
-def counted(number: int, what: str) -> str:
-    """``1 layer``, ``2 layers``."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+from caffefold.wording import counted
 
 
 def change_text(change: FieldChange) -> str:

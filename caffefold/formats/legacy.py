@@ -153,11 +153,6 @@ def v0_target(field: str, kind: str) -> tuple[str, str] | None:
     return targets.get(ANY) or targets.get(kind)
 
 
-def counted(number: int, what: str) -> str:
-    """``1 layer``, ``2 layers``: how the sentences about an upgrade count."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 class Connection(NamedTuple):
     """What the merging of padding layers needs to know of a V0 layer."""
 

@@ -61,13 +61,17 @@ def is_hdf5(path: str | Path) -> bool:
 
 def expect_snapshot(path: str | Path) -> None:
     """Refuse what is clearly neither a caffemodel nor an HDF5 file, naming what it is."""
-    if not is_hdf5(path):
-        expect_caffemodel(path)
+    head = head_of(path, "caffemodel")
+    if not head.startswith(HDF5):
+        _refuse_no_caffemodel(path, head)
 
 
 def expect_caffemodel(path: str | Path) -> None:
     """Refuse what is clearly no caffemodel, naming what it is."""
-    head = head_of(path, "caffemodel")
+    _refuse_no_caffemodel(path, head_of(path, "caffemodel"))
+
+
+def _refuse_no_caffemodel(path: str | Path, head: bytes) -> None:
     for signature, what, advice in _SIGNATURES:
         if head.startswith(signature):
             raise InputError(f"{path}: this is {what}, not a caffemodel; {advice}")

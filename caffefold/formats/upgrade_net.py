@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from caffefold.formats.legacy import counted
 from caffefold.formats.legacy_layout import (
     INLINE,
     block,
@@ -26,6 +25,7 @@ from caffefold.formats.text import (
     quote,
     set_scalar,
 )
+from caffefold.wording import counted
 
 _INPUTS = ("input", "input_dim", "input_shape")
 

@@ -20,7 +20,6 @@ from caffefold.formats.legacy import (
     V0_NET_KEPT,
     V0_TYPES,
     Connection,
-    counted,
     merge_padding,
     v0_target,
     v1_of_v0,
@@ -37,6 +36,7 @@ from caffefold.formats.text import (
     set_scalar,
     set_strings,
 )
+from caffefold.wording import counted
 
 
 def is_v0(field: Field) -> bool:

@@ -13,7 +13,6 @@ from caffefold.formats.legacy import (
     TRANSFORMATIONS,
     V1_NAMES,
     V1_TYPES,
-    counted,
 )
 from caffefold.formats.legacy_layout import (
     INLINE,
@@ -25,6 +24,7 @@ from caffefold.formats.legacy_layout import (
     taken_apart,
 )
 from caffefold.formats.text import Document, Field, Lines, Message, Scalar, quote, unquote
+from caffefold.wording import counted
 
 # V1 fields that became fields of ParamSpec, by blob.
 _SPEC = {

@@ -22,7 +22,6 @@ from caffefold.formats.legacy import (
     V1_TYPES,
     Connection,
     Padded,
-    counted,
     merge_padding,
 )
 from caffefold.formats.limits import check_layers
@@ -48,6 +47,7 @@ from caffefold.formats.wire import (
     len_field,
     varint,
 )
+from caffefold.wording import counted
 
 _INPUT, _INPUT_DIM, _INPUT_SHAPE = 3, 4, 8
 _LAYERS, _LAYER = 2, 100

@@ -14,11 +14,10 @@ from typing import NamedTuple
 from caffefold.errors import UsageError
 from caffefold.formats.blob import size
 from caffefold.model import image
-from caffefold.model.extent import along_channels
+from caffefold.model.extent import along_channels, weight_channels
 from caffefold.model.graph import Graph
 from caffefold.model.net import Layer, Net
 from caffefold.rewrite.kinds import is_recurrent
-from caffefold.rewrite.linear import PARAMETERS
 
 _SAME_CHANNELS = frozenset(
     {"Power", "ReLU", "PReLU", "Pooling", "Dropout", "LRN", "Split", "Normalize", "Scale"}
@@ -203,12 +202,9 @@ def _channels(net: Net, wiring: Graph, version: int) -> int:
         seen.add(current)
         for reader in wiring.versions[current].readers:
             layer = net.layers[reader]
-            if layer.blobs and layer.type == "BatchNorm":
-                return size(layer.blobs[0])
-            if layer.blobs and layer.type in PARAMETERS and layer.type != "InnerProduct":
-                shape = layer.blobs[0].shape
-                groups = layer.params("convolution_param").integer("group")
-                return shape[0] if layer.type == "Deconvolution" else shape[1] * groups
+            wanted = weight_channels(layer)
+            if wanted is not None:
+                return wanted
             if layer.type in _SAME_CHANNELS and len(layer.bottoms) == 1:
                 queue += wiring.writes[reader]
     return 0

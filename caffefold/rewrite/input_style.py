@@ -15,7 +15,6 @@ from caffefold.model.net import Layer, Net
 from caffefold.rewrite.input_shape import ShapeOptions
 
 _LEGACY = frozenset({"input", "input_dim", "input_shape"})
-STYLES = ("layer", "legacy")
 
 
 def shape_field(name: str, shape: tuple[int, ...], indent: str) -> Field:

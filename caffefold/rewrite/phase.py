@@ -124,7 +124,8 @@ def _lent(
 
     A layer of the same phase comes first (only its stage is off), then one of the other phase.
     """
-    spare = [i for i in range(len(layers)) if i not in set(kept)]
+    taking_part = set(kept)
+    spare = [i for i in range(len(layers)) if i not in taking_part]
     spare.sort(key=lambda i: (_distance(layers[i], state), i))
     lent: list[int] = []
     while True:

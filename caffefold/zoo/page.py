@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from caffefold._version import VERSION
+from caffefold.wording import size
 from caffefold.zoo.markup import Child, Html, document, el, join, link
 from caffefold.zoo.values import Model, Outcome
 
@@ -221,13 +222,3 @@ def _preprocessing(report: ConvertReport) -> Html:
 
 def _lines(text: str) -> list[str]:
     return text.split("\n")
-
-
-def size(count: int) -> str:
-    """A number of bytes for people, in powers of 1000."""
-    number, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if number < 1000:
-            break
-        number, unit = number / 1000, larger
-    return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
