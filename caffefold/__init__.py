@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     )
     from caffefold.inspection.inspecting import inspect
     from caffefold.inspection.result import Inspection
-    from caffefold.model.net import Layer, Net
+    from caffefold.ir.net import Layer, Net
+    from caffefold.passes.deploy.detection import DetectionOptions
     from caffefold.report import ConvertReport
-    from caffefold.rewrite.detection import DetectionOptions
 
 __version__ = _version.VERSION
 
@@ -60,10 +60,10 @@ __all__ = [
 
 _HOMES = {
     "ConvertReport": "caffefold.report",
-    "DetectionOptions": "caffefold.rewrite.detection",
+    "DetectionOptions": "caffefold.passes.deploy.detection",
     "Inspection": "caffefold.inspection.result",
-    "Layer": "caffefold.model.net",
-    "Net": "caffefold.model.net",
+    "Layer": "caffefold.ir.net",
+    "Net": "caffefold.ir.net",
     "NetDiff": "caffefold.compare.entries",
     "convert": "caffefold.conversion",
     "diff": "caffefold.compare.run",

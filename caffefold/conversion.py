@@ -12,30 +12,33 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from caffefold.analysis import fit
+from caffefold.analysis.cost import totals
+from caffefold.analysis.shapes import carried
 from caffefold.check.proof import prove
 from caffefold.check.runnable import runnable
 from caffefold.errors import InputError, ModelError, OutputError, UsageError
-from caffefold.formats import recognise, text_parse
+from caffefold.formats import detect
 from caffefold.formats.atomic import Staging, output_error
-from caffefold.formats.blob import quiet
-from caffefold.formats.precision import PRECISIONS, Precision, of_layer
+from caffefold.formats.caffemodel.blob import quiet
+from caffefold.formats.caffemodel.open import open_snapshot
+from caffefold.formats.caffemodel.precision import PRECISIONS, Precision, of_layer
+from caffefold.formats.caffemodel.write import NewLayer, write_weights
+from caffefold.formats.prototxt import parse as text_parse
+from caffefold.formats.prototxt.tree import Document, Field
 from caffefold.formats.schema import OURS, Schema
-from caffefold.formats.snapshot import open_snapshot
-from caffefold.formats.text import Document, Field
-from caffefold.formats.weights_writer import NewLayer, write_weights
-from caffefold.model import fit, graph
-from caffefold.model.cost import totals
-from caffefold.model.net import Layer, Net
-from caffefold.model.shapes import carried
+from caffefold.ir import graph
+from caffefold.ir.net import Layer, Net
+from caffefold.passes import infra, pipeline
+from caffefold.passes.deploy.detection import DetectionOptions
+from caffefold.passes.deploy.headoptions import HeadOptions
+from caffefold.passes.deploy.input_shape import ShapeOptions
+from caffefold.passes.deploy.preprocessing import comment, preprocessing
+from caffefold.passes.infra import Step
+from caffefold.passes.pipeline import Options
+from caffefold.passes.view import placeholders
+from caffefold.passes.view.phase import State
 from caffefold.report import ConvertReport, FileSize
-from caffefold.rewrite import base, pipeline, placeholders
-from caffefold.rewrite.base import Step
-from caffefold.rewrite.detection import DetectionOptions
-from caffefold.rewrite.headoptions import HeadOptions
-from caffefold.rewrite.input_shape import ShapeOptions
-from caffefold.rewrite.phase import State
-from caffefold.rewrite.pipeline import Options
-from caffefold.rewrite.preprocessing import comment, preprocessing
 
 PathLike = str | os.PathLike[str]
 SUFFIXES = (".prototxt", ".caffemodel", ".report.json")
@@ -147,9 +150,9 @@ def convert(
         unshare=unshare,
         heads=HeadOptions(detection, prob_name, dict(heads or {}), tuple(outputs)),
     )
-    recognise.expect_prototxt(sources[0])
+    detect.expect_prototxt(sources[0])
     if caffemodel is not None:
-        recognise.expect_snapshot(sources[1])
+        detect.expect_snapshot(sources[1])
     targets = _targets(Path(output), sources, force)
     schema = OURS if proto is None else _compiled(proto)
     with _load(prototxt, caffemodel, schema) as net, Staging() as staging, quiet():
@@ -159,10 +162,10 @@ def convert(
         deploy, known, steps = _to_deploy(net, options)
         shapes, misfits = runnable(deploy, options.shapes.shapes)
         if net.weights is None:
-            from caffefold.model.stand_in import with_blobs_of, with_stand_ins  # seldom needed
+            from caffefold.analysis.stand_in import with_blobs_of, with_stand_ins  # seldom needed
 
             deploy = with_stand_ins(deploy)
-        folded, fold_steps = base.run(pipeline.fold_passes(options), deploy)
+        folded, fold_steps = infra.run(pipeline.fold_passes(options), deploy)
         steps += fold_steps
         result = _with_comment(folded, comment(known))
         text = staging.write(targets[0], result.to_document().encode())
@@ -204,10 +207,10 @@ def _to_deploy(
     net: Net, options: Options
 ) -> tuple[Net, tuple[dict[str, Any], ...], tuple[Step, ...]]:
     """The deploy net, not yet folded; what the data layers knew; what the passes did."""
-    net, steps = base.run(pipeline.view_passes(options), net)
+    net, steps = infra.run(pipeline.view_passes(options), net)
     if net.weights is not None:
         fit.check_related(net)
-    deploy, more = base.run(pipeline.deploy_passes(net, options), net)
+    deploy, more = infra.run(pipeline.deploy_passes(net, options), net)
     known = preprocessing(net, deploy)
     if not any(layer.bottoms for layer in deploy.layers):
         raise ModelError(f"{net.document.path}: nothing is left of this net once training is gone")
@@ -258,7 +261,7 @@ def _idle(net: Net, options: Options) -> tuple[str, ...]:
 
 def _read_prototxt(path: PathLike) -> tuple[Document, tuple[str, ...]]:
     """The net, found through a solver and upgraded from V0 or V1; sentences that say so."""
-    recognise.expect_prototxt(os.fspath(path))
+    detect.expect_prototxt(os.fspath(path))
     document = text_parse.read(os.fspath(path))
     if "[" in document.source:
         document = _apart(document)
@@ -274,8 +277,8 @@ def _read_prototxt(path: PathLike) -> tuple[Document, tuple[str, ...]]:
 def _modernised(document: Document, path: str) -> tuple[Document, tuple[str, ...]]:
     """The net a solver names, or a net of an older format, as today's net."""
     # Imported only here: most files need none of it, and converting should start at once.
-    from caffefold.formats.upgrade import upgrade_document
-    from caffefold.formats.upgrade_solver import is_solver, net_of_solver
+    from caffefold.formats.upgrade.document import upgrade_document
+    from caffefold.formats.upgrade.solver import is_solver, net_of_solver
 
     found: tuple[str, ...] = ()
     if is_solver(document):
@@ -287,7 +290,7 @@ def _modernised(document: Document, path: str) -> tuple[Document, tuple[str, ...
 
 def _apart(document: Document) -> Document:
     """``layer: [{...}, {...}]`` and lists of messages in layers, one field each."""
-    from caffefold.formats.legacy_layout import messages_apart
+    from caffefold.formats.prototxt.layout import messages_apart
 
     return replace(document, fields=messages_apart(document.fields))
 

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from caffefold._version import VERSION
+from caffefold.analysis.cost import Totals
 from caffefold.check.proof import Proof
-from caffefold.model.cost import Totals
-from caffefold.rewrite.base import Skip, Step
+from caffefold.passes.infra import Skip, Step
 
 SCHEMA = 1
 

@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from caffefold.errors import InputError, OutputError
-from caffefold.formats import recognise, text_parse
+from caffefold.formats import detect
 from caffefold.formats.atomic import Staging
-from caffefold.formats.upgrade import upgrade_document
-from caffefold.formats.upgrade_parts import Range, write_parts
-from caffefold.formats.upgrade_solver import is_solver
-from caffefold.formats.upgrade_weights import WeightsUpgrade
-from caffefold.formats.wire import ByteSource
+from caffefold.formats.caffemodel.wire import ByteSource
+from caffefold.formats.prototxt import parse as text_parse
+from caffefold.formats.upgrade.binary import WeightsUpgrade
+from caffefold.formats.upgrade.document import upgrade_document
+from caffefold.formats.upgrade.parts import Range, write_parts
+from caffefold.formats.upgrade.solver import is_solver
 
 PathLike = str | os.PathLike[str]
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -62,17 +63,17 @@ def upgrade(source: PathLike, target: PathLike, *, force: bool = False) -> Upgra
         OutputError: ``target`` exists (without ``force``), is ``source``, or can not be written.
     """
     given, wanted = Path(source), Path(target)
-    head = recognise.head_of(given, "file")
+    head = detect.head_of(given, "file")
     _check_target(given, wanted, force)
     if head.startswith(_HDF5):
         raise InputError(f"{given}: HDF5 weights have no layer format; nothing can be upgraded")
-    if recognise.is_text(head):
+    if detect.is_text(head):
         return _text(given, wanted)
     return _weights(given, wanted)
 
 
 def _text(source: Path, target: Path) -> UpgradeReport:
-    recognise.expect_prototxt(source)
+    detect.expect_prototxt(source)
     document = text_parse.read(source)
     solver = is_solver(document)
     if not solver and not {field.name for field in document.fields} & {"layer", "layers", "input"}:
@@ -87,7 +88,7 @@ def _text(source: Path, target: Path) -> UpgradeReport:
 
 
 def _weights(source: Path, target: Path) -> UpgradeReport:
-    recognise.expect_caffemodel(source)
+    detect.expect_caffemodel(source)
     with ByteSource(source) as file, Staging() as staging:
         work = WeightsUpgrade(file)
         parts = work.parts() if work.needed else [Range(0, file.size)]

@@ -18,6 +18,10 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
+from tests.support.loaded import loaded  # noqa: E402
+
+__all__ = ["loaded"]
+
 
 @pytest.fixture(scope="session")
 def samples() -> Path:

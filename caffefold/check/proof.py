@@ -18,13 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffefold.check import reference
-from caffefold.check.equal import SUFFIX, Comparison, Value, rounding, same
 from caffefold.check.reference import Doubles, Map, Result
+from caffefold.check.walk import SUFFIX, Comparison, Value, rounding, same
 from caffefold.errors import ProofError
-from caffefold.formats.blob import Blob, chunks, size
-from caffefold.formats.precision import FLOAT32, Precision, of_layer
-from caffefold.model.net import Layer, Net
-from caffefold.rewrite.base import Absorbed, Change
+from caffefold.formats.caffemodel.blob import Blob, chunks, size
+from caffefold.formats.caffemodel.precision import FLOAT32, Precision, of_layer
+from caffefold.ir.net import Layer, Net
+from caffefold.passes.infra import Absorbed, Change
 
 FLOAT64_NOISE = 2.0**-46  # long sums and cancellation in the float64 reference itself
 SEED = 20_261_121

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from caffefold.formats.blob import CHUNK, array, size
-from caffefold.formats.text import Scalar
-from caffefold.model.net import Layer
+from caffefold.formats.caffemodel.blob import CHUNK, array, size
+from caffefold.formats.prototxt.tree import Scalar
+from caffefold.ir.net import Layer
 
 Doubles = NDArray[np.float64]
 PATCH_LARGEST = 1.5

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from caffefold.analysis.shapes import Shapes, infer
 from caffefold.errors import UsageError
-from caffefold.model.net import Net
-from caffefold.model.shapes import Shapes, infer
+from caffefold.ir.net import Net
 
 
 def runnable(net: Net, given: Mapping[str, tuple[int, ...]]) -> tuple[Shapes, tuple[str, ...]]:
@@ -22,7 +22,7 @@ def runnable(net: Net, given: Mapping[str, tuple[int, ...]]) -> tuple[Shapes, tu
     if not shapes.problems:
         return shapes, ()
     if given:
-        from caffefold.model.solve import contradiction  # seldom needed
+        from caffefold.analysis.input_size import contradiction  # seldom needed
 
         reason = contradiction(net, given)
         if reason is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from caffefold.formats.text import Field, ListValue, Message, Scalar, unquote
-from caffefold.model.net import Layer
+from caffefold.formats.prototxt.tree import Field, ListValue, Message, Scalar, unquote
+from caffefold.ir.net import Layer
 
 # Wiring is compared on its own; folding may create a bias, and un-share weights.
 _IGNORED = frozenset({"name", "bottom", "top", "param"})

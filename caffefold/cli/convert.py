@@ -8,7 +8,7 @@ import click
 
 from caffefold.cli.console import Console
 from caffefold.cli.options import assignments, view_of_the_net, what_the_net_leaves_open
-from caffefold.wording import counted, size
+from caffefold.humanize import counted, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -189,7 +189,7 @@ def convert(
           -o out/mobilenet_ssd
     """
     from caffefold.conversion import convert as run
-    from caffefold.rewrite.detection import DetectionOptions
+    from caffefold.passes.deploy.detection import DetectionOptions
 
     console: Console = context.obj
     if no_weights and caffemodel is not None:

@@ -10,7 +10,7 @@ from caffefold.cli import table
 from caffefold.cli.console import Console
 from caffefold.cli.options import view_of_the_net, what_the_net_leaves_open
 from caffefold.cli.table import Column
-from caffefold.wording import size
+from caffefold.humanize import size
 
 if TYPE_CHECKING:
     from caffefold.inspection.result import BlobShape, Inspection, LayerRow

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from caffefold.cli.console import Console
-from caffefold.wording import size
+from caffefold.humanize import size
 
 if TYPE_CHECKING:
     from caffefold.upgrading import UpgradeReport

@@ -175,7 +175,7 @@ def _given(context: click.Context, values: dict[str, Any]) -> dict[str, Any]:
     """What was said on the command line, as keyword options of ``caffefold.convert``."""
     from dataclasses import fields
 
-    from caffefold.rewrite.detection import DetectionOptions
+    from caffefold.passes.deploy.detection import DetectionOptions
 
     default = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
     said = {k: v for k, v in values.items() if context.get_parameter_source(k) not in default}

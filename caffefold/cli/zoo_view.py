@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import click
 
 from caffefold.cli.console import Console, colour, note, printable
-from caffefold.wording import size
+from caffefold.humanize import size
 
 if TYPE_CHECKING:
     from caffefold.zoo import Event, Outcome, Result

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from caffefold.formats import schema
-from caffefold.formats.text import ListValue, Message, Scalar, unquote
-from caffefold.model.params import FALSE, TRUE, parse_float, parse_int
-from caffefold.rewrite.strip import LAYER_FIELDS
+from caffefold.formats.prototxt.tree import ListValue, Message, Scalar, unquote
+from caffefold.ir.params import FALSE, TRUE, parse_float, parse_int
+from caffefold.passes.deploy.strip import LAYER_FIELDS
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor

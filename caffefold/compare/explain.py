@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from caffefold.compare.entries import Replacement
 from caffefold.compare.match import source_of
 from caffefold.compare.sides import Side
-from caffefold.rewrite.kinds import is_data, is_identity, is_loss, measures
+from caffefold.ops.kinds import is_data, is_identity, is_loss, measures
 
 _HEADS = frozenset(
     {"Softmax", "Sigmoid", "TanH", "ArgMax", "DetectionOutput", "Reshape", "Flatten", "Permute"}

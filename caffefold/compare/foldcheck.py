@@ -12,22 +12,22 @@ from dataclasses import replace
 
 import numpy as np
 
+from caffefold.analysis import fit
 from caffefold.compare import foldguess
 from caffefold.compare.entries import Fold, FoldCheck
 from caffefold.compare.folds import is_affine
 from caffefold.compare.sides import Side
 from caffefold.compare.weights import Figures, Tolerance
 from caffefold.errors import InputError
-from caffefold.formats.blob import Blob, size
-from caffefold.model import fit
-from caffefold.model.net import Layer
-from caffefold.rewrite import base
-from caffefold.rewrite.collapse import Collapse
-from caffefold.rewrite.fold import Fold as FoldPass
-from caffefold.rewrite.heads import ConvertHeads
-from caffefold.rewrite.pipeline import is_training_net
-from caffefold.rewrite.strip import Strip
-from caffefold.rewrite.tidy import Tidy
+from caffefold.formats.caffemodel.blob import Blob, size
+from caffefold.ir.net import Layer
+from caffefold.passes import infra
+from caffefold.passes.deploy.heads import ConvertHeads
+from caffefold.passes.deploy.strip import Strip
+from caffefold.passes.fold.collapse import Collapse
+from caffefold.passes.fold.fold import Fold as FoldPass
+from caffefold.passes.fold.tidy import Tidy
+from caffefold.passes.pipeline import is_training_net
 
 CLOSE = 1e-5
 """Difference, relative to the largest number of a blob, that arithmetic in float32 explains."""
@@ -106,12 +106,12 @@ def _folded(
     kept = tuple(glob.escape(name) for name in stay if name not in beside)
     idle = tuple(glob.escape(plain.layers[i].name) for i in partner)
     # As in a conversion: a loss may read labels that this phase does not have.
-    ready, _ = base.run((ConvertHeads(), Strip(is_training_net(plain.net))), plain.net)
+    ready, _ = infra.run((ConvertHeads(), Strip(is_training_net(plain.net))), plain.net)
     fit.check(ready)  # the arithmetic below relies on shapes
     for layer in ready.layers:
         if any(size(blob) == 0 for blob in layer.blobs):
             raise layer.error("one of its blobs is empty; its numbers can not be folded")
-    net, steps = base.run(
+    net, steps = infra.run(
         (
             Tidy(idle),
             FoldPass("all", (*keep, *apart), unshare=True),

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from caffefold.errors import TextError
-from caffefold.formats.text import drop
-from caffefold.model import graph
-from caffefold.model.net import Layer, Net
-from caffefold.rewrite import linear
-from caffefold.rewrite.affine import Affine
-from caffefold.rewrite.base import Refusal
-from caffefold.rewrite.kinds import is_data
+from caffefold.formats.prototxt.tree import drop
+from caffefold.ir import graph
+from caffefold.ir.affine import Affine
+from caffefold.ir.net import Layer, Net
+from caffefold.ops.kinds import is_data
+from caffefold.passes.fold import absorb as linear
+from caffefold.passes.infra import Refusal
 
 USUAL_EPS = "it is what eps 1e-05 gives, but the net says another"
 TRANSFORM = "it is the fold with the data layer's mean and scale taken in as well"

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from caffefold.compare.entries import Fold
 from caffefold.compare.sides import Side
 from caffefold.errors import TextError
-from caffefold.formats.text import Message, Scalar
-from caffefold.model.net import Layer
-from caffefold.model.params import FALSE, TRUE
-from caffefold.rewrite.kinds import is_identity
-from caffefold.rewrite.linear import PARAMETERS
-from caffefold.rewrite.sources import is_source
+from caffefold.formats.prototxt.tree import Message, Scalar
+from caffefold.ir.net import Layer
+from caffefold.ir.params import FALSE, TRUE
+from caffefold.ops.kinds import is_identity
+from caffefold.passes.fold.absorb import PARAMETERS
+from caffefold.passes.fold.affine import is_source
 
 _BETWEEN = frozenset({"Concat", "Slice", "Split"})
 

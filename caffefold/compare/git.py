@@ -16,7 +16,7 @@ from pathlib import Path
 from caffefold.compare.entries import NetDiff
 from caffefold.compare.run import diff
 from caffefold.errors import InputError
-from caffefold.formats import recognise
+from caffefold.formats import detect
 
 _NOTHING = ("/dev/null", "nul")
 
@@ -86,6 +86,6 @@ def _text(file: str) -> list[str] | None:
         data = Path(file).read_bytes()
     except OSError as error:
         raise InputError(f"{file}: cannot read this file: {error.strerror}") from None
-    if data and (b"\0" in data[:4096] or not recognise.is_text(data[:4096])):
+    if data and (b"\0" in data[:4096] or not detect.is_text(data[:4096])):
         return None
     return data.decode("utf-8", "surrogateescape").splitlines()

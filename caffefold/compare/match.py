@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from caffefold.compare.canonical import is_training
 from caffefold.compare.entries import LayerInfo, Shape
-from caffefold.model.graph import Graph
+from caffefold.ir.graph import Graph
 
 _ALIKE = 0.5
 """Share of settings that must agree for two layers without a name in common."""

@@ -11,7 +11,7 @@ from caffefold.compare.entries import Added, Given, NetDiff, Removed, Row, Same
 from caffefold.compare.page_style import STYLE
 from caffefold.compare.render_side import CONTEXT, Line, lines
 from caffefold.compare.story import Item
-from caffefold.wording import counted
+from caffefold.humanize import counted
 
 _KINDS = {"-": "removed", "+": "added", "~": "changed", ">": "moved", "=": "same"}
 _SIGNS = {"-": "\u2212", "+": "+", "~": "~", ">": "\u2192", "=": "="}

@@ -10,7 +10,7 @@ from caffefold.compare import story, wording
 from caffefold.compare.entries import Given, NetDiff
 from caffefold.compare.render_text import listed
 from caffefold.compare.story import Item
-from caffefold.wording import counted
+from caffefold.humanize import counted
 
 _NAMES = {"-": "removed", "+": "added", "~": "changed", ">": "moved", "=": "same"}
 _FEW = 8

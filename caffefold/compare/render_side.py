@@ -9,7 +9,7 @@ from caffefold.compare import naming, wording
 from caffefold.compare.canonical import shown
 from caffefold.compare.entries import Added, LayerInfo, NetDiff, Removed, Row, Same
 from caffefold.compare.render_text import Paint, describe, plain, runs, totals
-from caffefold.wording import counted
+from caffefold.humanize import counted
 
 CONTEXT = 1
 """Unchanged layers around a change, when nothing else is asked for."""

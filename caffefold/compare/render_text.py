@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from caffefold.compare import naming, story, wording
 from caffefold.compare.entries import Added, Given, NetDiff, Removed, Row, Same
 from caffefold.compare.story import Item, Section
-from caffefold.wording import counted
+from caffefold.humanize import counted
 
 Paint = Callable[[str, str], str]
 """(symbol, text) -> text, coloured as the symbol asks."""

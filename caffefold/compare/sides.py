@@ -13,21 +13,23 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from caffefold.analysis.channels import legacy_shapes
 from caffefold.compare.canonical import Settings, is_training, net_settings, settings
 from caffefold.compare.entries import Given, LayerInfo
 from caffefold.conversion import load
 from caffefold.errors import InputError
-from caffefold.formats import recognise, text_parse, weights_text
-from caffefold.formats.text import Field, Message, block, quote, scalar
-from caffefold.formats.upgrade_solver import is_solver
-from caffefold.formats.weights import open_current
-from caffefold.model import graph
-from caffefold.model.extent import legacy_shapes
-from caffefold.model.graph import Graph
-from caffefold.model.net import Layer, Net
-from caffefold.rewrite.kinds import is_data, is_loss, measures
-from caffefold.rewrite.phase import SelectPhase, State, included
-from caffefold.rewrite.placeholders import FillPlaceholders
+from caffefold.formats import detect
+from caffefold.formats.caffemodel import describe as weights_text
+from caffefold.formats.caffemodel.index import open_current
+from caffefold.formats.prototxt import parse as text_parse
+from caffefold.formats.prototxt.tree import Field, Message, block, quote, scalar
+from caffefold.formats.upgrade.solver import is_solver
+from caffefold.ir import graph
+from caffefold.ir.graph import Graph
+from caffefold.ir.net import Layer, Net
+from caffefold.ops.kinds import is_data, is_loss, measures
+from caffefold.passes.view.phase import SelectPhase, State, included
+from caffefold.passes.view.placeholders import FillPlaceholders
 
 PathLike = str | os.PathLike[str]
 _LEGACY = frozenset({"input", "input_dim", "input_shape"})
@@ -91,9 +93,9 @@ def find(path: PathLike, weights: PathLike | None) -> Source:
     given = None if weights is None else os.fspath(weights)
     if Path(name).is_dir():
         return _folder(name, given)
-    head = recognise.head_of(name, "file")
-    if recognise.is_text(head):
-        recognise.expect_prototxt(name)
+    head = detect.head_of(name, "file")
+    if detect.is_text(head):
+        detect.expect_prototxt(name)
         return Source(name, "prototxt", name, given)
     if given is not None:
         raise InputError(f"{name}: this is a caffemodel itself; give a prototxt with --weights")
@@ -124,7 +126,7 @@ def _folder(name: str, weights: str | None) -> Source:
 def _is_net(path: Path) -> bool:
     """Whether a prototxt holds layers: a solver or a label map beside a net does not count."""
     try:
-        recognise.expect_prototxt(path)
+        detect.expect_prototxt(path)
         fields = {field.name for field in text_parse.read(path).fields}
     except InputError:
         return True  # it is refused with its own message when it is read
@@ -139,7 +141,7 @@ def open_side(source: Source, view: View) -> Side:
     """
     if source.prototxt is None:
         assert source.caffemodel is not None
-        if recognise.is_hdf5(source.caffemodel):
+        if detect.is_hdf5(source.caffemodel):
             raise InputError(
                 f"{source.caffemodel}: an HDF5 snapshot names neither types nor order of its "
                 "layers; give the prototxt, and this file with --weights"

@@ -14,9 +14,9 @@ from caffefold.compare import naming
 from caffefold.compare.canonical import Value, is_training, shown
 from caffefold.compare.entries import Changed, FieldChange, Fold, LayerInfo, NetDiff
 from caffefold.compare.wording import change_text, row_changes, rule
-from caffefold.model import placeholder
-from caffefold.rewrite.kinds import measures
-from caffefold.wording import counted
+from caffefold.humanize import counted
+from caffefold.ir import placeholder
+from caffefold.ops.kinds import measures
 
 
 @dataclass(frozen=True, slots=True)

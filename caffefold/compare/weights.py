@@ -15,7 +15,7 @@ import numpy as np
 
 from caffefold.compare.entries import BlobDiff
 from caffefold.compare.match import same_shape
-from caffefold.formats.blob import Blob, Floats, Piece, StoredBlob, array, size
+from caffefold.formats.caffemodel.blob import Blob, Floats, Piece, StoredBlob, array, size
 
 _BYTES = 1 << 16  # a read: small enough for malloc to use the same memory again
 _STEP = 1 << 15  # numbers of one step of arithmetic

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from caffefold.compare import naming
 from caffefold.compare.canonical import default_of, shown
 from caffefold.compare.entries import Added, Changed, FieldChange, NetDiff, Removed
-from caffefold.wording import counted
+from caffefold.humanize import counted
 
 
 def change_text(change: FieldChange) -> str:

@@ -7,21 +7,21 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 
+from caffefold.analysis import fit, health
+from caffefold.analysis.cost import Totals, layer_costs, totals
+from caffefold.analysis.input_channels import channels_of
+from caffefold.analysis.input_size import input_size
+from caffefold.analysis.shapes import Shapes, infer
 from caffefold.conversion import load
 from caffefold.errors import InputError, UsageError
-from caffefold.formats import recognise
-from caffefold.formats.snapshot import open_snapshot
-from caffefold.formats.weights import LayerRecord, WeightsFile
+from caffefold.formats import detect
+from caffefold.formats.caffemodel.index import LayerRecord, WeightsFile
+from caffefold.formats.caffemodel.open import open_snapshot
 from caffefold.inspection.result import BlobShape, Inspection, LayerRow
-from caffefold.model import fit, health
-from caffefold.model.cost import Totals, layer_costs, totals
-from caffefold.model.net import Net
-from caffefold.model.shape import Known, Shape, show
-from caffefold.model.shapes import Shapes, infer
-from caffefold.model.solve import input_size
-from caffefold.model.solve_channels import channels_of
-from caffefold.rewrite.phase import SelectPhase, State
-from caffefold.rewrite.placeholders import FillPlaceholders
+from caffefold.ir.net import Net
+from caffefold.ops.shape import Known, Shape, show
+from caffefold.passes.view.phase import SelectPhase, State
+from caffefold.passes.view.placeholders import FillPlaceholders
 
 PathLike = str | os.PathLike[str]
 
@@ -62,7 +62,7 @@ def inspect(
         UsageError: an option contradicts the files.
     """
     path = os.fspath(net)
-    if weights is None and not recognise.is_text(recognise.head_of(path, "net")):
+    if weights is None and not detect.is_text(detect.head_of(path, "net")):
         with open_snapshot(path) as file:
             return _weights_alone(file, threshold)
     with load(path, weights) as given:

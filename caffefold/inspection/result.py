@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from caffefold._version import VERSION
-from caffefold.model.cost import Totals
-from caffefold.model.health import DEAD, Health
-from caffefold.model.shape import Shape
+from caffefold.analysis.cost import Totals
+from caffefold.analysis.health import DEAD, Health
+from caffefold.ops.shape import Shape
 
 SCHEMA = 1
 

@@ -17,11 +17,12 @@ import os
 from collections.abc import Iterator
 from math import prod
 
-from caffefold.formats import recognise, text_parse
-from caffefold.formats.blob import Blob, StoredBlob, chunks
-from caffefold.formats.snapshot import open_snapshot
-from caffefold.formats.text import Field, ListValue, Message, quote, unquote
-from caffefold.formats.weights import WeightsFile
+from caffefold.formats import detect
+from caffefold.formats.caffemodel.blob import Blob, StoredBlob, chunks
+from caffefold.formats.caffemodel.index import WeightsFile
+from caffefold.formats.caffemodel.open import open_snapshot
+from caffefold.formats.prototxt import parse as text_parse
+from caffefold.formats.prototxt.tree import Field, ListValue, Message, quote, unquote
 
 PathLike = str | os.PathLike[str]
 _TYPES = {"<f2": "float16", "<f4": "float32", "<f8": "float64"}
@@ -35,8 +36,8 @@ def textconv(path: PathLike) -> Iterator[str]:
         InputError: the file is missing, broken, or neither a prototxt nor a caffemodel.
     """
     name = os.fspath(path)
-    if recognise.is_text(recognise.head_of(name, "file")):
-        recognise.expect_prototxt(name)
+    if detect.is_text(detect.head_of(name, "file")):
+        detect.expect_prototxt(name)
         yield from _fields(text_parse.read(name).fields, "")
     else:
         with open_snapshot(name) as weights:

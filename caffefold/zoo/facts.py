@@ -11,18 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from caffefold.analysis import fit
 from caffefold.errors import CaffefoldError, InputError
-from caffefold.formats import recognise, text_parse
-from caffefold.formats.snapshot import open_snapshot
-from caffefold.formats.text import Document
-from caffefold.formats.upgrade import upgrade_document
-from caffefold.formats.upgrade_solver import is_solver, net_of_solver
-from caffefold.formats.weights import LayerRecord, WeightsFile
-from caffefold.formats.wire import LEN
-from caffefold.model import fit, placeholder
-from caffefold.model.net import Net
-from caffefold.rewrite.kinds import is_data, is_loss
-from caffefold.rewrite.phase import State, included
+from caffefold.formats import detect
+from caffefold.formats.caffemodel.index import LayerRecord, WeightsFile
+from caffefold.formats.caffemodel.open import open_snapshot
+from caffefold.formats.caffemodel.wire import LEN
+from caffefold.formats.prototxt import parse as text_parse
+from caffefold.formats.prototxt.tree import Document
+from caffefold.formats.upgrade.document import upgrade_document
+from caffefold.formats.upgrade.solver import is_solver, net_of_solver
+from caffefold.ir import placeholder
+from caffefold.ir.net import Net
+from caffefold.ops.kinds import is_data, is_loss
+from caffefold.passes.view.phase import State, included
 
 _TEXT_SUFFIXES = (".prototxt", ".pbtxt", ".prototxt.txt", ".prototext")
 _WEIGHTS_SUFFIXES = (".caffemodel", ".caffemodel.h5")
@@ -110,7 +112,7 @@ def read_folder(files: Iterable[tuple[str, str]]) -> FolderFacts:
     for path, place in files:
         named = path.endswith(_WEIGHTS_SUFFIXES)
         try:
-            head = recognise.head_of(place, "file")
+            head = detect.head_of(place, "file")
         except InputError as error:
             if named:
                 weights.append(WeightsFacts(path, error=str(error)))
@@ -119,11 +121,11 @@ def read_folder(files: Iterable[tuple[str, str]]) -> FolderFacts:
             continue
         if named:
             given.append((path, place, True))
-        elif path.endswith(_TEXT_SUFFIXES) or (recognise.is_text(head) and _may_be_net(place)):
+        elif path.endswith(_TEXT_SUFFIXES) or (detect.is_text(head) and _may_be_net(place)):
             found = _net(path, place, read)
             if not found.error or path.endswith(_TEXT_SUFFIXES):
                 nets.append(found)
-        elif head.startswith(_NET_STARTS) and not recognise.is_text(head):
+        elif head.startswith(_NET_STARTS) and not detect.is_text(head):
             given.append((path, place, False))
     for path, place, named in given:
         facts, agreed = _weights(path, place, nets, read.nets)
@@ -163,7 +165,7 @@ def _may_be_net(place: str) -> bool:
 
 def _net(path: str, place: str, read: _Read) -> NetFacts:
     try:
-        recognise.expect_prototxt(place)
+        detect.expect_prototxt(place)
         document = text_parse.read(place)
         if is_solver(document):
             return _solver(path, place, document, read)

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from caffefold._version import VERSION
-from caffefold.wording import size
+from caffefold.humanize import size
 from caffefold.zoo.markup import Child, Html, document, el, join, link, text
 from caffefold.zoo.values import Facts, Model, Outcome, Result
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from caffefold._version import VERSION
-from caffefold.wording import size
+from caffefold.humanize import size
 from caffefold.zoo.markup import Child, Html, document, el, join, link
 from caffefold.zoo.values import Model, Outcome
 
 if TYPE_CHECKING:
-    from caffefold.model.net import Layer, Net
+    from caffefold.ir.net import Layer, Net
     from caffefold.report import ConvertReport
 
 _STYLE = "zoo.css"

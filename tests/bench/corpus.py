@@ -22,7 +22,7 @@ from google.protobuf import text_format
 
 from caffefold._proto import caffe_pb2
 from caffefold.errors import TextError
-from caffefold.formats import text_parse
+from caffefold.formats.prototxt import parse as text_parse
 
 
 def attempt(action: Callable[[], Any], errors: tuple[type[Exception], ...]) -> tuple[bool, float]:

@@ -88,7 +88,7 @@ for path in sys.argv[1:]:
 DISTURB = """\
 import sys
 import numpy as np
-from caffefold.formats.weights import open_weights
+from caffefold.formats.caffemodel.index import open_weights
 with open_weights(sys.argv[1]) as weights, open(sys.argv[2], "r+b") as out:
     for blob in (blob for layer in weights.layers for blob in layer.blobs):
         start = blob.packed.start

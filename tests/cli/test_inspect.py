@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import caffefold
-from caffefold.model.health import THRESHOLD
+from caffefold.analysis.health import THRESHOLD
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cli, Pair

@@ -14,7 +14,7 @@ from caffefold._proto import caffe_pb2 as pb
 from caffefold.compare import render_text
 from caffefold.compare.entries import BlobDiff
 from caffefold.compare.weights import Tolerance, compare
-from caffefold.model.blob import ArrayBlob
+from caffefold.ir.blob import ArrayBlob
 from tests.support.nets import L, data
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 import caffefold
 from caffefold._proto import caffe_pb2
-from caffefold.model.net import Net
-from caffefold.rewrite import pipeline
-from caffefold.rewrite.base import Pass, PassResult
+from caffefold.ir.net import Net
+from caffefold.passes import pipeline
+from caffefold.passes.infra import Pass, PassResult
 
 Array = NDArray[np.float64]
 Blobs = Mapping[str, Sequence[Array]]

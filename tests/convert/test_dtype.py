@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 import caffefold
 from caffefold._proto import caffe_pb2
 from caffefold.errors import ModelError, ProofError, UsageError
-from caffefold.formats import weights_writer
-from caffefold.formats.blob import chunks
-from caffefold.formats.precision import FLOAT16, FLOAT32, Precision
+from caffefold.formats.caffemodel import write as weights_writer
+from caffefold.formats.caffemodel.blob import chunks
+from caffefold.formats.caffemodel.precision import FLOAT16, FLOAT32, Precision
 from tests.support.nets import L, Numbers, data, relu, write
 
 FLOAT16_TYPE = 2  # of NVCaffe's enum Type, in BlobProto.raw_data_type

@@ -14,8 +14,8 @@ import pytest
 from numpy.typing import NDArray
 
 import caffefold
-from caffefold.model.blob import ArrayBlob
-from caffefold.model.net import Net
+from caffefold.ir.blob import ArrayBlob
+from caffefold.ir.net import Net
 
 if TYPE_CHECKING:
     from tests.convert.conftest import Tamper, Workshop

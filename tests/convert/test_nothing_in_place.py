@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import caffefold
-from caffefold.model.blob import ScaledBlob
-from caffefold.rewrite.affine import Affine
+from caffefold.ir.affine import Affine
+from caffefold.ir.blob import ScaledBlob
 
 if TYPE_CHECKING:
     from tests.convert.conftest import Workshop

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 import caffefold
 from caffefold.check import proof
-from caffefold.formats import text_parse
-from caffefold.model.blob import ArrayBlob
-from caffefold.model.net import Layer, Net
-from caffefold.rewrite.base import Change
+from caffefold.formats.prototxt import parse as text_parse
+from caffefold.ir.blob import ArrayBlob
+from caffefold.ir.net import Layer, Net
+from caffefold.passes.infra import Change
 
 if TYPE_CHECKING:
     from tests.convert.conftest import Tamper, Workshop

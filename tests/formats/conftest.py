@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from google.protobuf.message import Message
 
-from caffefold.formats.weights import WeightsFile, open_weights
+from caffefold.formats.caffemodel.index import WeightsFile, open_weights
 from tests.support.formats_weights import Opened
 
 

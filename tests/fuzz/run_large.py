@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import caffefold
-from caffefold.formats import weights
+from caffefold.formats.caffemodel import index as weights
 from caffefold.upgrading import upgrade
 
 

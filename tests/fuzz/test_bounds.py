@@ -14,8 +14,8 @@ import pytest
 
 import caffefold
 from caffefold._proto import caffe_pb2
-from caffefold.formats.weights import open_weights
-from caffefold.formats.wire import len_field, len_header, varint_field
+from caffefold.formats.caffemodel.index import open_weights
+from caffefold.formats.caffemodel.wire import len_field, len_header, varint_field
 from tests.fuzz.seeds import TINY, Pair, pairs, tiny_weights
 
 

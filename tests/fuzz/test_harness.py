@@ -16,8 +16,12 @@ from typing import Any
 import pytest
 
 from caffefold.errors import CaffefoldError, TextError
-from caffefold.formats import blob, text, text_parse, weights, weights_writer
-from caffefold.formats.upgrade import upgrade_document
+from caffefold.formats.caffemodel import blob
+from caffefold.formats.caffemodel import index as weights
+from caffefold.formats.caffemodel import write as weights_writer
+from caffefold.formats.prototxt import parse as text_parse
+from caffefold.formats.prototxt import tree as text
+from caffefold.formats.upgrade.document import upgrade_document
 from tests.fuzz import harness
 from tests.fuzz.cases import SHARES, make, target
 from tests.fuzz.harness import TRIES, Finding, Target, examine, shrunk

@@ -17,11 +17,11 @@ from typing import Any
 
 import caffefold
 from caffefold._proto import caffe_pb2
-from caffefold.formats.text import Field, ListValue, Message, Scalar, unquote
-from caffefold.model.net import Layer, Net
-from caffefold.rewrite.input_style import input_shapes
-from caffefold.rewrite.phase import SelectPhase
-from caffefold.rewrite.placeholders import FillPlaceholders
+from caffefold.formats.prototxt.tree import Field, ListValue, Message, Scalar, unquote
+from caffefold.ir.net import Layer, Net
+from caffefold.passes.deploy.input_style import input_shapes
+from caffefold.passes.view.phase import SelectPhase
+from caffefold.passes.view.placeholders import FillPlaceholders
 
 CLASSES = 21  # for templates
 _TRAINING = frozenset(

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import caffefold
-from caffefold.model import graph
-from caffefold.rewrite.kinds import is_data, is_loss
+from caffefold.ir import graph
+from caffefold.ops.kinds import is_data, is_loss
 
 SHARED = Path(os.environ.get("CAFFEFOLD_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 FOLDER = SHARED / "corpus/prototxts"

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import caffefold
-from caffefold.model.shape import Known
-from caffefold.model.shapes import Shapes, infer
-from caffefold.rewrite.phase import SelectPhase
+from caffefold.analysis.shapes import Shapes, infer
+from caffefold.ops.shape import Known
+from caffefold.passes.view.phase import SelectPhase
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("CAFFEFOLD_SHARED") or ROOT.parent / "shared")

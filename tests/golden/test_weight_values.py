@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from caffefold._proto import caffe_pb2
-from caffefold.formats.snapshot import open_snapshot
+from caffefold.formats.caffemodel.open import open_snapshot
 
 SHARED = Path(os.environ.get("CAFFEFOLD_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 FILES = sorted([*SHARED.rglob("*.caffemodel"), *SHARED.rglob("*.caffemodel.h5")])

@@ -16,9 +16,9 @@ import pytest
 
 import caffefold
 from caffefold.errors import ProofError
-from caffefold.model.blob import ArrayBlob, ScaledBlob
-from caffefold.rewrite.affine import Affine
-from caffefold.rewrite.linear import Linear
+from caffefold.ir.affine import Affine
+from caffefold.ir.blob import ArrayBlob, ScaledBlob
+from caffefold.passes.fold.absorb import Linear
 from tests.support.nets import L, Numbers, data, relu, write
 
 N = Numbers(3)
@@ -118,75 +118,75 @@ def reversed_factors(original: Any) -> Any:
 
 
 MUTANTS: list[tuple[str, str, str, Callable[[Any], Any], Callable[[], list[L]]]] = [
-    ("eps is 1e-5 whatever the net says", "sources", "_normalise", wrap(eps_forgotten), net_conv),
-    ("no root of the variance", "sources", "_normalise", wrap(deviation_without_root), net_conv),
-    ("the mean is added", "sources", "_normalise", wrap(mean_added), net_conv),
+    ("eps is 1e-5 whatever the net says", "passes.fold.affine", "_normalise", wrap(eps_forgotten), net_conv),
+    ("no root of the variance", "passes.fold.affine", "_normalise", wrap(deviation_without_root), net_conv),
+    ("the mean is added", "passes.fold.affine", "_normalise", wrap(mean_added), net_conv),
     (
-        "the scale factor is forgotten", "sources", "_batch_norm",
+        "the scale factor is forgotten", "passes.fold.affine", "_batch_norm",
         lambda original: lambda layer, rank: original(_unit_factor(layer), rank), net_conv,
     ),
     (
-        "gamma is forgotten", "sources", "_scale",
+        "gamma is forgotten", "passes.fold.affine", "_scale",
         wrap(lambda r, *_: Affine(np.ones(4), r.shift)), net_conv,
     ),
     (
-        "beta is forgotten", "sources", "_scale",
+        "beta is forgotten", "passes.fold.affine", "_scale",
         wrap(lambda r, *_: Affine(r.scale, np.zeros(4))), net_conv,
     ),
     (
-        "the layer's own bias is forgotten", "linear", "_bias",
+        "the layer's own bias is forgotten", "passes.fold.absorb", "_bias",
         wrap(lambda r, *_: np.zeros_like(r)), net_conv,
     ),
     (
-        "the bias is not scaled", "linear", "absorb_output",
+        "the bias is not scaled", "passes.fold.absorb", "absorb_output",
         lambda original: lambda *args: _bias_not_scaled(original, *args),
         net_conv,
     ),
     (
-        "maps compose the wrong way round", "affine.Affine", "then",
+        "maps compose the wrong way round", "ir.affine.Affine", "then",
         lambda original: lambda self, after: original(after, self), net_conv,
     ),
-    ("channels are reversed", "model.blob.ScaledBlob", "times", reversed_factors, net_nobias),
-    ("deconvolution read as convolution", "linear", "of_layer", wrap(rows_for_columns), net_deconv),
-    ("groups of a deconvolution interleaved", "linear", "absorb_output", interleaved, net_deconv),
+    ("channels are reversed", "ir.blob.ScaledBlob", "times", reversed_factors, net_nobias),
+    ("deconvolution read as convolution", "passes.fold.absorb", "of_layer", wrap(rows_for_columns), net_deconv),
+    ("groups of a deconvolution interleaved", "passes.fold.absorb", "absorb_output", interleaved, net_deconv),
     (
-        "groups of the inputs shifted", "linear", "_response",
+        "groups of the inputs shifted", "passes.fold.absorb", "_response",
         wrap(lambda r, *_: np.roll(r, 2)), net_group,
     ),
     (
-        "the shift of an input map is lost", "linear", "_response",
+        "the shift of an input map is lost", "passes.fold.absorb", "_response",
         wrap(lambda r, *_: np.zeros_like(r)), net_input,
     ),
     (
-        "padding does not stop an input map", "linear", "refuse_input",
+        "padding does not stop an input map", "passes.fold.absorb", "refuse_input",
         lambda original: lambda *args: None, net_padded,
     ),
     (
-        "pixels and channels of a product mixed up", "linear", "absorb_input",
+        "pixels and channels of a product mixed up", "passes.fold.absorb", "absorb_input",
         lambda original: lambda layer, layout, affine: original(
             layer, layout, Affine(np.tile(affine.scale, 36), np.tile(affine.shift, 36))
         ), net_product,
     ),
     (
-        "every branch of a Concat gets the first part", "affine.Affine", "part",
+        "every branch of a Concat gets the first part", "ir.affine.Affine", "part",
         lambda original: lambda self, start, stop: original(self, 0, stop - start), net_concat,
     ),
     (
-        "a ReLU is taken for an identity", "travel", "is_identity",
+        "a ReLU is taken for an identity", "passes.fold.propagate", "is_identity",
         lambda original: lambda layer: layer.type == "ReLU" or original(layer), net_relu,
     ),
     (
-        "other readers do not matter", "travel", "_Upward.go",
+        "other readers do not matter", "passes.fold.propagate", "_Upward.go",
         lambda original: lambda self, version, affine, asking, window: original(
             self, version, affine, set(self.wires.readers[version]), window
         ), net_readers,
     ),
     (
-        "maximum pooling is taken for an average", "travel", "_averages",
+        "maximum pooling is taken for an average", "passes.fold.propagate", "_averages",
         lambda original: lambda layer: layer.type == "Pooling", net_pool,
     ),
     (
-        "a collapsed Scale loses its bias", "collapse", "as_scale",
+        "a collapsed Scale loses its bias", "passes.fold.collapse", "as_scale",
         lambda original: lambda layer, affine: original(
             layer, Affine(affine.scale, np.zeros_like(affine.shift))
         ), net_collapse,
@@ -208,12 +208,11 @@ def _bias_not_scaled(original: Any, layer: Any, layout: Any, affine: Affine) -> 
 
 def target_of(module: str, name: str) -> tuple[Any, str]:
     """The object that holds what a mutant replaces, and the attribute's name."""
-    path, _, owner = module.partition(".") if module[0].islower() else (module, "", "")
-    full = f"caffefold.rewrite.{path}" if path != "model" else "caffefold.model.blob"
-    holder = importlib.import_module(full)
-    for part in [*owner.replace("blob.", "").split("."), *name.split(".")[:-1]]:
-        if part:
-            holder = getattr(holder, part)
+    head, _, last = module.rpartition(".")
+    owned = last[0].isupper()
+    holder = importlib.import_module(f"caffefold.{head if owned else module}")
+    for part in [*([last] if owned else []), *name.split(".")[:-1]]:
+        holder = getattr(holder, part)
     return holder, name.split(".")[-1]
 
 
@@ -224,7 +223,7 @@ def test_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mutant: Any) ->
     caffefold.convert(*pair, tmp_path / "sound")
 
     holder, attribute = target_of(module, name)
-    if module == "sources" and name in ("_scale", "_batch_norm"):
+    if module == "passes.fold.affine" and name in ("_scale", "_batch_norm"):
         kind = {"_scale": "Scale", "_batch_norm": "BatchNorm"}[name]
         monkeypatch.setitem(holder._SOURCES, kind, mutate(getattr(holder, attribute)))
     else:

@@ -7,13 +7,13 @@ import contextlib
 from hypothesis import given
 from hypothesis import strategies as st
 
+from caffefold.analysis.cost import totals
+from caffefold.analysis.input_size import input_size
+from caffefold.analysis.shapes import infer
 from caffefold.errors import TextError
 from caffefold.formats import schema
-from caffefold.model.cost import totals
-from caffefold.model.shape import Shape
-from caffefold.model.shape_rules import CONVOLUTIONS, ELEMENTWISE, TYPES
-from caffefold.model.shapes import infer
-from caffefold.model.solve import input_size
+from caffefold.ops.shape import Shape
+from caffefold.ops.shape_rules import CONVOLUTIONS, ELEMENTWISE, TYPES
 from tests.support.shapes import ShapeOnly, layer, net
 
 MESSAGES = {

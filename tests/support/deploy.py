@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from caffefold.formats.text_parse import parse
-from caffefold.model import graph
-from caffefold.model.net import Net
-from caffefold.rewrite import base, pipeline
-from caffefold.rewrite.base import Step
-from caffefold.rewrite.headoptions import HeadOptions
-from caffefold.rewrite.input_shape import ShapeOptions
-from caffefold.rewrite.phase import State
-from caffefold.rewrite.pipeline import Options
+from caffefold.formats.prototxt.parse import parse
+from caffefold.ir import graph
+from caffefold.ir.net import Net
+from caffefold.passes import infra as base
+from caffefold.passes import pipeline
+from caffefold.passes.deploy.headoptions import HeadOptions
+from caffefold.passes.deploy.input_shape import ShapeOptions
+from caffefold.passes.infra import Step
+from caffefold.passes.pipeline import Options
+from caffefold.passes.view.phase import State
 
 
 def layer(line: str) -> str:

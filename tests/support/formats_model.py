@@ -7,8 +7,8 @@ from typing import TypeAlias
 
 from numpy.typing import ArrayLike
 
-from caffefold.formats.text_parse import parse
-from caffefold.model.net import Net
+from caffefold.formats.prototxt.parse import parse
+from caffefold.ir.net import Net
 
 Loaded: TypeAlias = Callable[[str, Mapping[str, Sequence[ArrayLike]]], Net]
 

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from hypothesis import strategies as st
 
-from caffefold.formats.text import Field, ListValue, Message, Scalar, unquote
+from caffefold.formats.prototxt.tree import Field, ListValue, Message, Scalar, unquote
 
 Said: TypeAlias = list[tuple[str, Any]]
 

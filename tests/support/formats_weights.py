@@ -7,8 +7,8 @@ from typing import TypeAlias
 
 from google.protobuf.message import Message
 
-from caffefold.formats.weights import WeightsFile
-from caffefold.formats.wire import len_field, varint, varint_field
+from caffefold.formats.caffemodel.index import WeightsFile
+from caffefold.formats.caffemodel.wire import len_field, varint, varint_field
 
 Opened: TypeAlias = Callable[[bytes | Message], WeightsFile]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from caffefold.formats.blob import Floats
-from caffefold.formats.text_parse import parse
-from caffefold.model.net import Net
-from caffefold.model.shape import Known, Shape
-from caffefold.model.shapes import infer
+from caffefold.analysis.shapes import infer
+from caffefold.formats.caffemodel.blob import Floats
+from caffefold.formats.prototxt.parse import parse
+from caffefold.ir.net import Net
+from caffefold.ops.shape import Known, Shape
 
 
 def net(text: str) -> Net:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from caffefold.errors import TextError
-from caffefold.formats.legacy import V0_MOVES, V0_TYPES
+from caffefold.formats.upgrade.tables import V0_MOVES, V0_TYPES
 from tests.upgrade.by_message import upgrade
 from tests.upgrade.helpers import message, strictly, upgraded
 

@@ -6,7 +6,7 @@ import pytest
 
 from caffefold._proto import caffe_pb2 as pb
 from caffefold.errors import TextError
-from caffefold.formats.legacy import V1_TYPES
+from caffefold.formats.upgrade.tables import V1_TYPES
 from tests.upgrade.by_message import upgrade, v2_type
 from tests.upgrade.helpers import message, strictly, upgraded
 
@@ -203,8 +203,8 @@ def test_layers_in_a_list_and_layers_that_are_none() -> None:
 
 
 def test_offsets_still_point_into_the_source() -> None:
-    from caffefold.formats import text_parse
-    from caffefold.formats.upgrade import upgrade_document
+    from caffefold.formats.prototxt import parse as text_parse
+    from caffefold.formats.upgrade.document import upgrade_document
 
     document, _ = upgrade_document(text_parse.parse(LAYOUT))
     for layer in document.fields:

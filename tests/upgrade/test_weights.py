@@ -11,11 +11,11 @@ from google.protobuf import text_format
 
 from caffefold._proto import caffe_pb2 as pb
 from caffefold.errors import CaffefoldError, WeightsError
-from caffefold.formats.legacy import V0_MOVES, V0_TYPES, V1_TYPES
-from caffefold.formats.upgrade_parts import SplicedSource
-from caffefold.formats.upgrade_weights import WeightsUpgrade, upgraded_source
-from caffefold.formats.weights import open_weights
-from caffefold.formats.wire import FIXED32, ByteSource, len_field, tag, varint_field
+from caffefold.formats.caffemodel.index import open_weights
+from caffefold.formats.caffemodel.wire import FIXED32, ByteSource, len_field, tag, varint_field
+from caffefold.formats.upgrade.binary import WeightsUpgrade, upgraded_source
+from caffefold.formats.upgrade.parts import SplicedSource
+from caffefold.formats.upgrade.tables import V0_MOVES, V0_TYPES, V1_TYPES
 from tests.upgrade.by_message import upgrade
 from tests.upgrade.helpers import SHARED, corpus, message, real, upgraded_bytes
 from tests.upgrade.test_v0 import PADDED, VALUES

@@ -12,7 +12,7 @@ import pytest
 import caffefold
 from caffefold._proto import caffe_pb2
 from caffefold.errors import InputError
-from caffefold.formats.weights import open_weights
+from caffefold.formats.caffemodel.index import open_weights
 
 pytest.importorskip("grpc_tools")
 

@@ -13,8 +13,8 @@ import pytest
 from caffefold.errors import InputError
 from caffefold.formats import fork_schema, schema
 from caffefold.formats.fork_schema import ForkSchema, compile_schema
-from caffefold.formats.text_parse import parse
-from caffefold.model.params import Params
+from caffefold.formats.prototxt.parse import parse
+from caffefold.ir.params import Params
 
 Compile: TypeAlias = Callable[..., ForkSchema]
 

@@ -1,0 +1,158 @@
+"""The shape of every version of every blob, layer by layer, without running the net.
+
+What is not known stays unknown downstream; what Caffe would stop at is a problem with the layer's
+place in the prototxt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from caffefold.analysis.channels import legacy_shapes
+from caffefold.errors import TextError
+from caffefold.ir import graph
+from caffefold.ir.graph import OUTSIDE, Graph, Version
+from caffefold.ir.net import Layer, Net
+from caffefold.ops.shape import Known, Shape, show
+from caffefold.ops.shape_rules import prepare
+from caffefold.ops.shape_sources import dims
+
+
+class Shapes(NamedTuple):
+    """The shapes of a net's blobs; None is an unknown shape, or an unknown extent in one."""
+
+    graph: Graph
+    versions: tuple[Shape, ...]
+    """By version of ``graph``."""
+    bottoms: tuple[tuple[Shape, ...], ...]
+    """By layer position, what each bottom looks like."""
+    loose: Mapping[str, Shape]
+    """What was given for blobs that are read and that nothing makes; unknown without."""
+    problems: tuple[TextError, ...]
+    """Where Caffe would stop: each layer's first one; its tops are unknown."""
+    failing: tuple[int, ...] = ()
+    """The position of the layer of each problem; -1 for the net itself."""
+
+    def tops(self, position: int) -> tuple[Shape, ...]:
+        """The shapes a layer makes."""
+        return tuple(self.versions[v] for v in self.graph.writes[position])
+
+    def of(self, blob: str) -> Shape:
+        """The shape of a blob when the net has run; unknown when there is no such blob."""
+        for version, shape in zip(
+            reversed(self.graph.versions), reversed(self.versions), strict=True
+        ):
+            if version.blob == blob:
+                return shape
+        return None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Blobs that come from outside and are read: legacy inputs, tops of layers without
+        bottoms, and what nothing in the net makes."""
+        made = {
+            version.blob: None
+            for version in self.graph.versions
+            if version.readers and self._is_input(version)
+        }
+        return (*made, *sorted(self.loose))
+
+    def of_input(self, blob: str) -> Shape:
+        """The shape of a blob as it comes from outside, before anything is written in place."""
+        for version, shape in zip(self.graph.versions, self.versions, strict=True):
+            if version.blob == blob:
+                return shape
+        return self.loose.get(blob)
+
+    def _is_input(self, version: Version) -> bool:
+        return version.producer == OUTSIDE or not self.graph.reads[version.producer]
+
+
+def infer(net: Net, inputs: Mapping[str, Sequence[int | None]] | None = None) -> Shapes:
+    """The shapes of all blobs; problems are collected, not raised (see ``check``).
+
+    Args:
+        net: any net, with or without weights; a template's numbers count as missing.
+        inputs: shapes of blobs from outside, by name, instead of what the net says of them: legacy
+            inputs, tops of layers without bottoms, blobs that no layer makes. None is an extent
+            that is not known.
+    """
+    wiring = graph.build(net)
+    given: dict[str, Shape] = {name: tuple(shape) for name, shape in (inputs or {}).items()}
+    found: list[Shape] = [None] * len(wiring.versions)
+    reads: list[tuple[Shape, ...]] = []
+    problems: list[TextError] = []
+    failing: list[int] = []
+    try:
+        legacy: dict[str, Known] = {name: dims(s) for name, s in legacy_shapes(net).items()}
+    except TextError as problem:
+        legacy = {}
+        problems.append(problem)
+        failing.append(-1)
+    for i, version in enumerate(wiring.versions):
+        if version.producer == OUTSIDE:
+            found[i] = given.get(version.blob, legacy.get(version.blob))
+    loose: dict[str, Shape] = {}
+    for position, layer in enumerate(net.layers):
+        loose.update(
+            (name, given.get(name))
+            for v, name in zip(wiring.reads[position], layer.bottoms, strict=True)
+            if v < 0
+        )
+        bottoms = tuple(
+            found[v] if v >= 0 else given.get(name)
+            for v, name in zip(wiring.reads[position], layer.bottoms, strict=True)
+        )
+        reads.append(bottoms)
+        try:
+            tops: Sequence[Shape] = prepare(layer)(bottoms) if layer.tops else ()
+            _refuse_empty(layer, tops)
+        except TextError as problem:
+            problems.append(problem)
+            failing.append(position)
+            tops = ()
+        for j, version_made in enumerate(wiring.writes[position]):
+            made = tops[j] if j < len(tops) else None
+            found[version_made] = made if layer.bottoms else given.get(layer.tops[j], made)
+    return Shapes(wiring, tuple(found), tuple(reads), loose, tuple(problems), tuple(failing))
+
+
+def _refuse_empty(layer: Layer, tops: Sequence[Shape]) -> None:
+    for top in tops:
+        if top is not None and any(dim is not None and dim < 1 for dim in top):
+            raise layer.error(f"its output would be empty: {show(top)}")
+
+
+def check(net: Net, inputs: Mapping[str, Sequence[int | None]] | None = None) -> Shapes:
+    """The shapes of a net that Caffe would accept, as far as shapes are known.
+
+    Raises:
+        TextError: a dangling bottom, a top made twice, or the first layer whose input does not fit
+            its parameters or weights; naming the layer and both numbers.
+    """
+    found = infer(net, inputs)
+    for problem in (*found.graph.problems, *found.problems):
+        raise problem
+    return found
+
+
+def carried(known: Shapes, before: Net, after: Net) -> Shapes:
+    """The shapes of ``after``, which is ``before`` with layers gone that keep shapes.
+
+    ``known`` are those of ``before``. What folding leaves has the shapes it had, under its name.
+    """
+    places = {layer.name: position for position, layer in enumerate(before.layers)}
+    if len(places) < len(before.layers) or any(x.name not in places for x in after.layers):
+        return infer(after)
+    wiring = graph.build(after)
+    found: list[Shape] = [None] * len(wiring.versions)
+    for i, version in enumerate(wiring.versions):
+        if version.producer == OUTSIDE:
+            found[i] = known.of_input(version.blob)
+    for position, layer in enumerate(after.layers):
+        shapes = known.tops(places[layer.name])
+        for version_made, shape in zip(wiring.writes[position], shapes, strict=True):
+            found[version_made] = shape
+    bottoms = tuple(known.bottoms[places[layer.name]] for layer in after.layers)
+    return known._replace(graph=wiring, versions=tuple(found), bottoms=bottoms)

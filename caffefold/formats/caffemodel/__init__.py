@@ -1,0 +1,1 @@
+"""Snapshots of weights: indexed by byte ranges, written in one pass."""

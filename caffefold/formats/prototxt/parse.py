@@ -1,0 +1,230 @@
+"""Prototxt text -> Document. Takes every dialect Caffe users write; refuses with line and column.
+
+Accepted beyond plain protobuf text: a UTF-8 byte order mark, CRLF, ``field: {``, ``< >`` messages,
+``;`` and ``,`` separators, ``[a, b]`` lists, single quotes, adjacent strings, and the placeholders
+of templates (``cls6x``, ``${n}``, ``@N@``, ``{{n}}``) wherever a value may stand.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from caffefold.errors import TextError
+from caffefold.formats.prototxt.tree import (
+    Document,
+    Field,
+    ListValue,
+    Message,
+    Scalar,
+    Value,
+    text_error,
+)
+
+MAX_DEPTH = 100  # protobuf's own default limit for nested messages
+NOT_OPENED = -1  # the top level has no opening brace
+MAX_VALUES = 200_000  # in one file; the largest of 247 real ones has 21,074. Each takes memory
+MAX_ESCAPES = 1_000  # in one string
+
+# A pattern that repeats a group remembers each round (some 250 bytes): repeated groups are bounded,
+# and single characters are repeated without one.
+_SPACE = r"[ \t\r\n\f\v]*"
+_COMMENT = rf"#[^\n]*(?:\n{_SPACE}|\Z)"
+_TRIVIA = rf"{_SPACE}(?:{_COMMENT}){{0,1000}}"
+_PLACEHOLDER = r"\$\{[^{}\n]*\}|\$\w+|@\w+@|\{\{[^{}\n]*\}\}"
+_WORD = r"[-+.\w]"
+_BARE = rf"(?:-{_SPACE})?(?:{_WORD}|{_PLACEHOLDER}){_WORD}*(?:(?:{_PLACEHOLDER}){_WORD}*){{0,1000}}"
+_QUOTED = "|".join(rf"{q}[^{q}\\\n]*(?:\\[^\n][^{q}\\\n]*){{0,{MAX_ESCAPES}}}{q}" for q in "\"'")
+_STRINGS = rf"(?:{_QUOTED})(?:{_SPACE}(?:{_COMMENT}){{0,500}}(?:{_QUOTED})){{0,400}}"
+_REMARK = r"(?:[ \t]*#[^\n]*(?:(?<!\r)|(?!\n)))?"  # the \r of \r\n is no part of it
+_TRAIL = rf"(?:[ \t\r\n]*[;,])?{_REMARK}"
+_NAME = r"[A-Za-z_]\w*|\[[\w./\- ]*\]"
+
+# One match reads the trivia, the name, the separator and, for nearly every field, the value.
+_FIELD = re.compile(
+    rf"({_TRIVIA})({_NAME})({_TRIVIA}:?{_TRIVIA})"
+    rf"(?:({_STRINGS}|{_BARE})({_TRAIL})|([{{<](?!\{{)){_REMARK}|(\[))?"
+)
+_SKIP = re.compile(_TRIVIA)
+_END = re.compile(_TRAIL)
+_ITEM = re.compile(rf"{_STRINGS}|{_BARE}")
+_FOLLOWS_A_NAME = (":", "{", "<")
+_CLOSER = {"{": "}", "<": ">"}
+_CONFLICT = re.compile(r"^(<{7}|={7}|>{7}|\|{7})(?: |\r?$)", re.MULTILINE)
+
+
+def read(path: str | Path) -> Document:
+    """Read and parse a prototxt file.
+
+    Raises:
+        TextError: the text is not a prototxt; line, column and the line itself are given.
+        OSError: the file cannot be read.
+    """
+    return parse(Path(path).read_bytes(), str(path))
+
+
+def parse(data: bytes | str, path: str = "<text>") -> Document:
+    """Parse prototxt text; ``str(parse(t)) == t`` for every text that parses.
+
+    Raises:
+        TextError: the text is not a prototxt.
+    """
+    source = data if isinstance(data, str) else data.decode("utf-8", "surrogateescape")
+    bom = "\ufeff" if source.startswith("\ufeff") else ""
+    fields, end = _Parser(path, source).fields(len(bom), NOT_OPENED, 0)
+    return Document(path, source, fields, tail=source[end:], bom=bom)
+
+
+class _Parser:
+    """Recursive descent over one text; every method takes and returns offsets."""
+
+    def __init__(self, path: str, source: str) -> None:
+        self.path = path
+        self.source = source
+        self._left = MAX_VALUES
+        # Names, layout and values come again and again: one object for each that differs.
+        self._words: dict[str, str] = {}
+        self._scalars: dict[str, Scalar] = {}
+
+    def fields(self, at: int, opened: int, depth: int) -> tuple[tuple[Field, ...], int]:
+        """Fields from ``at`` to what closes the brace at ``opened``, and where they end."""
+        match_field = _FIELD.match
+        source = self.source
+        one = self._words.setdefault
+        found: list[Field] = []
+        while match := match_field(source, at) or self.behind_comments(at):
+            lead, name, sep, raw, trail, brace, bracket = match.groups()
+            if match.start() > at:
+                lead = source[at : match.start(2)]
+            value: Value
+            if raw is not None:
+                if ":" not in sep:
+                    raise self.error(match.start(4), f"':' is missing between '{name}' and {raw}")
+                value, at = self.scalar(raw), match.end()
+                if "\n" in sep and self.after(at) in _FOLLOWS_A_NAME:
+                    raise self.error(match.start(2), f"'{name}' has no value")
+            elif brace is not None or bracket is not None:
+                if brace is not None:
+                    value, at = self.message(match.start(6), match.end(), depth + 1)
+                else:
+                    value, at = self.list(match.start(7), depth + 1)
+                ending = _END.match(source, at)
+                assert ending is not None  # every part of the pattern is optional
+                trail, at = ending[0], ending.end()
+            else:
+                raise self.no_value(match, name)
+            offset = match.start(2)
+            found.append(
+                Field(one(name, name), value, one(lead, lead), one(sep, sep), trail, offset)
+            )
+            self._left -= 1
+            if self._left < 0:
+                raise self.too_many(offset)
+        stop = self.skip(at)
+        closer = _CLOSER[source[opened]] if opened >= 0 else ""
+        if source[stop : stop + 1] != closer:
+            raise self.stray(stop, closer, opened)
+        return tuple(found), at
+
+    def message(self, opened: int, inside: int, depth: int) -> tuple[Message, int]:
+        """The message whose brace stands at ``opened``; the offset behind its closing brace."""
+        if depth > MAX_DEPTH:
+            raise self.error(opened, f"messages are nested deeper than {MAX_DEPTH} levels")
+        fields, trivia = self.fields(inside, opened, depth)
+        end = self.skip(trivia) + 1
+        start, close = self.source[opened:inside], self.source[trivia:end]
+        one = self._words.setdefault
+        return Message(fields, one(start, start), one(close, close)), end
+
+    def scalar(self, raw: str) -> Scalar:
+        """The value that is written as ``raw``."""
+        found = self._scalars.get(raw)
+        if found is None:
+            found = self._scalars[raw] = Scalar(raw)
+        return found
+
+    def too_many(self, offset: int) -> TextError:
+        return self.error(offset, f"more than {MAX_VALUES} values in one file; no net has so many")
+
+    def skip(self, at: int) -> int:
+        """Where the white space and comments from ``at`` end."""
+        end = _end_of(_SKIP, self.source, at)
+        while self.source.startswith("#", end):  # the pattern takes a bounded number of them
+            end = _end_of(_SKIP, self.source, end)
+        return end
+
+    def behind_comments(self, at: int) -> re.Match[str] | None:
+        """The field from ``at`` when there are more comments before it than the pattern takes."""
+        end = _end_of(_SKIP, self.source, at)
+        return (
+            _FIELD.match(self.source, self.skip(end)) if self.source.startswith("#", end) else None
+        )
+
+    def after(self, at: int) -> str:
+        """The next character that is no trivia."""
+        stop = self.skip(at)
+        return self.source[stop : stop + 1]
+
+    def list(self, opened: int, depth: int) -> tuple[ListValue, int]:
+        """The ``[...]`` at ``opened``; the offset behind it."""
+        source = self.source
+        items: list[Scalar | Message] = []
+        at = self.skip(opened + 1)
+        while source[at : at + 1] != "]":
+            if items:
+                if source[at : at + 1] != ",":
+                    raise self.error(at, "expected ',' or ']' in this list")
+                at = self.skip(at + 1)
+            if source[at : at + 1] in _CLOSER and not source.startswith("{{", at):
+                message, at = self.message(at, at + 1, depth)
+                items.append(message)
+            elif item := _ITEM.match(source, at):
+                items.append(self.scalar(item[0]))
+                at = item.end()
+            else:
+                raise self.error(at, "expected a value in this list")
+            self._left -= 1
+            if self._left < 0:
+                raise self.too_many(at)
+            at = self.skip(at)
+        return ListValue(source[opened : at + 1], tuple(items)), at + 1
+
+    # ------------------------------------------------------------------------------ errors
+
+    def error(self, offset: int, message: str) -> TextError:
+        return text_error(self.path, self.source, offset, message)
+
+    def no_value(self, match: re.Match[str], name: str) -> TextError:
+        at = match.end()
+        char = self.source[at : at + 1]
+        if char in ("'", '"') and char:
+            line = self.source[at:].split("\n", 1)[0]
+            if line.count("\\") > MAX_ESCAPES:
+                return self.error(
+                    at, f"the string of '{name}' holds more than {MAX_ESCAPES} escapes"
+                )
+            return self.error(at, f"the string of '{name}' is not closed on its line")
+        if not char:
+            return self.error(
+                match.start(2), f"the file ends behind '{name}'; its value is missing"
+            )
+        if char in "}>" or "\n" in match[3]:
+            return self.error(match.start(2), f"'{name}' has no value")
+        return self.error(at, f"'{name}' has no readable value: unexpected {char!r}")
+
+    def stray(self, at: int, closer: str, opened: int) -> TextError:
+        char = self.source[at : at + 1]
+        if _CONFLICT.match(self.source, at):
+            return self.error(at, "git conflict marker; resolve the conflict, then try again")
+        if not char:
+            return self.error(opened, f"{self.source[opened]!r} opened here is never closed")
+        if char in "}>":
+            wanted = f"expected {closer!r}" if closer else "it closes nothing"
+            return self.error(at, f"stray {char!r}; {wanted}")
+        word = re.split(r"[ \t\r\n]", self.source[at : at + 20])[0]
+        return self.error(at, f"expected a field name, found {word!r}")
+
+
+def _end_of(pattern: re.Pattern[str], source: str, at: int) -> int:
+    match = pattern.match(source, at)
+    return at if match is None else match.end()

@@ -1,0 +1,158 @@
+"""Solver prototxts: the net they train, and their type in today's form.
+
+What Caffe's Solver::InitTrainNet and UpgradeSolverType do (src/caffe/solver.cpp,
+src/caffe/util/upgrade_proto.cpp): exactly one of ``net``, ``net_param``, ``train_net`` and
+``train_net_param`` names the net; ``solver_type: ADAM`` became ``type: "Adam"``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from caffefold.errors import InputError
+from caffefold.formats import detect
+from caffefold.formats.prototxt import parse as text_parse
+from caffefold.formats.prototxt.layout import before, indent_of, moved
+from caffefold.formats.prototxt.tree import Document, Field, Message, Scalar, quote, unquote
+
+NETS = ("net_param", "train_net_param", "test_net_param")
+_FILES = ("net", "train_net", "test_net")
+_TRAIN = ("net", "net_param", "train_net", "train_net_param")
+_TEST = ("test_net", "test_net_param")
+_SOLVER = frozenset(
+    {*NETS, *_FILES, "base_lr", "lr_policy", "max_iter", "test_iter", "test_interval"}
+    | {"snapshot_prefix", "solver_mode", "solver_type", "stepsize", "momentum"}
+)
+_NET = frozenset({"layer", "layers", "input"})
+
+# SolverParameter.SolverType, by number -> the string that ``type`` has for it.
+_TYPES = {
+    "SGD": "SGD",
+    "NESTEROV": "Nesterov",
+    "ADAGRAD": "AdaGrad",
+    "RMSPROP": "RMSProp",
+    "ADADELTA": "AdaDelta",
+    "ADAM": "Adam",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SolverNet:
+    """The net a solver trains. ``found`` says, in one sentence, where it was."""
+
+    document: Document
+    found: str
+    path: Path
+    """The file that holds the net: the solver itself when it is inline."""
+    inline: bool = False
+
+
+def is_solver(document: Document) -> bool:
+    """Whether this prototxt is a solver: it has a solver's fields and no layers of its own."""
+    names = {field.name for field in document.fields}
+    return bool(names & _SOLVER) and not names & _NET
+
+
+def net_of_solver(document: Document, path: str | Path) -> SolverNet:
+    """The net that the solver at ``path`` trains; the test net when it names only that.
+
+    A relative file name is looked for beside the solver, then from the current directory (where
+    Caffe itself looks). The document of an inline net points into the solver file.
+
+    Raises:
+        TextError: no net, or several, as Caffe refuses it too.
+        InputError: the file it names is not there.
+    """
+    places = [field for field in document.fields if field.name in _TRAIN]
+    if not places:
+        places = [field for field in document.fields if field.name in _TEST][:1]
+    if not places:
+        first = document.fields[0].offset if document.fields else -1
+        raise document.error(first, "this solver names no net; give the net itself")
+    if len(places) > 1:
+        names = ", ".join(field.name for field in places)
+        raise document.error(places[1].offset, f"a solver has one net to train, this has {names}")
+    place = places[0]
+    if isinstance(place.value, Message):
+        line, _ = document.position(place.offset)
+        found = f"{path}: a solver; its net is inside it, {place.name} in line {line}"
+        return SolverNet(_inline(place, document), found, Path(path), inline=True)
+    name = Message((place,)).string(place.name)
+    target = _located(name, place, document, Path(path))
+    detect.expect_prototxt(target)
+    found = f"{path}: a solver; its {place.name} is {target}"
+    return SolverNet(text_parse.read(target), found, target)
+
+
+def _located(name: str, place: Field, document: Document, solver: Path) -> Path:
+    if not name:
+        raise document.error(place.offset, f"'{place.name}' is empty; give the net itself")
+    tried = list(dict.fromkeys((solver.parent / name, Path(name))))
+    for candidate in tried:
+        if _is_file(candidate):
+            return candidate
+    beside = solver.parent / Path(name).name
+    advice = f"{beside} has that name; give it" if _is_file(beside) else "give the net itself"
+    where = " and ".join(str(candidate) for candidate in tried)
+    line, _ = document.position(place.offset)
+    raise InputError(
+        f"{solver}:{line}: this is a solver, and its {place.name} is not there "
+        f"(tried {where}); {advice}"
+    )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # too long, or with a zero: a name that no file can have
+        return False
+
+
+def _inline(place: Field, document: Document) -> Document:
+    """The fields of an inline net, indented as a file of their own."""
+    body = place.body
+    indent = next((i for f in body.fields if (i := indent_of(f.lead)) is not None), None)
+    fields = [moved(field, indent, "") for field in body.fields]
+    if fields:
+        fields[0] = replace(fields[0], lead=before(body.open[1:], fields[0].lead).lstrip())
+    tail = moved(Field("", Scalar(""), lead=body.close[:-1]), indent, "").lead.rstrip(" \t\r\n")
+    tail += "\r\n" if body.close.startswith("\r\n") else "\n"
+    return Document(document.path, document.source, tuple(fields), tail=tail)
+
+
+def upgrade_solver_type(
+    fields: tuple[Field, ...], document: Document, notes: list[str]
+) -> tuple[Field, ...]:
+    """The solver's fields with ``type: "Adam"`` for ``solver_type: ADAM``.
+
+    Raises:
+        TextError: both are there, or the type is none that Caffe had.
+    """
+    old = [field for field in fields if field.name == "solver_type"]
+    if not old:
+        return fields
+    if any(field.name == "type" for field in fields):
+        raise document.error(
+            old[0].offset, "a solver has 'type' or the old 'solver_type', not both"
+        )
+    kind = _type(old[-1], document)
+    notes.append(f"solver_type to type: {quote(kind)}")
+    return tuple(
+        replace(field, name="type", value=Scalar(quote(kind)))
+        if field.name == "solver_type"
+        else field
+        for field in fields
+    )
+
+
+def _type(field: Field, document: Document) -> str:
+    word = unquote(field.value.raw) if isinstance(field.value, Scalar) else ""
+    if word in _TYPES:
+        return _TYPES[word]
+    by_number = {str(number): kind for number, kind in enumerate(_TYPES.values())}
+    if word in by_number:
+        return by_number[word]
+    raise document.error(
+        field.offset, f"solver_type is {word}, expected one of {', '.join(_TYPES)}"
+    )

@@ -1,0 +1,104 @@
+"""Blobs that are computed: numbers in memory, and stored weights with factors not yet applied.
+
+Nothing is rounded here. A fold keeps float64 until the writer rounds once to the stored type.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffefold.formats.caffemodel.blob import CHUNK, AsArray, Blob, Floats
+
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayBlob(AsArray):
+    """Numbers in memory, such as a folded bias; float64 until they are written."""
+
+    numbers: Doubles
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The array's shape."""
+        return self.numbers.shape
+
+    @property
+    def step(self) -> int:
+        """Elements to read at a time."""
+        return CHUNK
+
+    def read(self, start: int, stop: int) -> Floats:
+        """The elements ``start:stop``."""
+        return self.numbers.reshape(-1)[start:stop]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScaledBlob(AsArray):
+    """``source`` seen as ``view = (groups, rows, columns, inner)``, each entry times two factors.
+
+    ``w'[g, r, c, i] = w[g, r, c, i] * row[g, r] * column[g, c]``: every fold into every linear
+    layer has this form; which axis is output and which is input is the layer's business. Folding
+    again multiplies the float64 factors, so there is still one rounding at the end.
+    """
+
+    source: Blob
+    view: tuple[int, int, int, int]
+    row: Doubles | None = None
+    column: Doubles | None = None
+
+    @classmethod
+    def of(cls, blob: Blob, view: tuple[int, int, int, int]) -> ScaledBlob:
+        """``blob`` with factors 1; an already scaled blob keeps its factors."""
+        if isinstance(blob, ScaledBlob) and blob.view == view:
+            return blob
+        return cls(blob, view)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The source's shape."""
+        return self.source.shape
+
+    @property
+    def step(self) -> int:
+        """Elements to read at a time: whole rows where they fit into the cache."""
+        width = max(1, self.view[2] * self.view[3])
+        return max(CHUNK // width * width, min(width, CHUNK))
+
+    def times(self, *, row: Doubles | None = None, column: Doubles | None = None) -> ScaledBlob:
+        """The same blob with further factors, shaped (groups, rows) and (groups, columns)."""
+        return replace(self, row=_product(self.row, row), column=_product(self.column, column))
+
+    def read(self, start: int, stop: int) -> Floats:
+        """The scaled elements ``start:stop`` as float64."""
+        if stop <= start:
+            return np.empty(0)
+        width = self.view[2] * self.view[3]
+        first_whole, last_whole = -(-start // width) * width, stop // width * width
+        if first_whole > last_whole:
+            return self._rows(start, stop)  # a part of one row
+        parts = ((start, first_whole), (first_whole, last_whole), (last_whole, stop))
+        found = [self._rows(a, b) for a, b in parts if a < b]
+        return found[0] if len(found) == 1 else np.concatenate(found)
+
+    def _rows(self, start: int, stop: int) -> Floats:
+        """Whole rows, or a part of one row."""
+        _, rows, columns, inner = self.view
+        width = columns * inner
+        first, last = start // width, -(-stop // width)
+        scaled = self.source.read(start, stop).reshape(last - first, -1).astype(np.float64)
+        if self.row is not None:
+            scaled *= self.row.reshape(-1)[first:last, None]
+        if self.column is not None:
+            factors = np.repeat(self.column[np.arange(first, last) // rows], inner, axis=1)
+            begin = start - first * width
+            scaled *= factors[:, begin : begin + scaled.shape[1]]
+        flat: Floats = scaled.reshape(-1)
+        return flat
+
+
+def _product(old: Doubles | None, new: Doubles | None) -> Doubles | None:
+    return new if old is None else old if new is None else old * new

@@ -1,0 +1,116 @@
+"""Who writes and reads which version of which blob.
+
+Caffe nets reuse names: an in-place layer writes the blob it read. Every write makes a new version
+here, so "the same blob" always means the same numbers (Caffe's own rule: net.cpp, AppendTop).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from caffefold.errors import TextError
+from caffefold.ir.net import Layer, Net
+
+OUTSIDE = -1  # producer of a net input declared by a legacy ``input:`` field
+
+
+class Version(NamedTuple):
+    """One value a blob name takes: written once, by ``producer`` (a layer position or OUTSIDE)."""
+
+    blob: str
+    producer: int
+    readers: tuple[int, ...]
+    """Positions of the layers that read it, once for each bottom."""
+
+
+class Graph(NamedTuple):
+    """The wiring of a net. Versions are referred to by their position in ``versions``."""
+
+    versions: tuple[Version, ...]
+    reads: tuple[tuple[int, ...], ...]
+    """Per layer, the version behind each bottom; -1 where nothing produces it."""
+    writes: tuple[tuple[int, ...], ...]
+    """Per layer, the version each top makes."""
+    problems: tuple[TextError, ...]
+    """What Caffe would refuse: unknown bottoms, tops written twice."""
+
+    @property
+    def sinks(self) -> tuple[int, ...]:
+        """Versions nobody reads: the outputs of the net, as Caffe sees them."""
+        return tuple(i for i, version in enumerate(self.versions) if not version.readers)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the net's outputs."""
+        return tuple(self.versions[i].blob for i in self.sinks)
+
+    def sole_reader(self, version: int) -> int | None:
+        """The one layer that reads this version, once; None when none or several do."""
+        readers = self.versions[version].readers
+        return readers[0] if len(readers) == 1 else None
+
+
+def build(net: Net) -> Graph:
+    """The wiring of ``net``; problems are collected, not raised (see ``validate``)."""
+    layers = net.layers
+    names: list[str] = []
+    producers: list[int] = []
+    readers: list[list[int]] = []
+    current: dict[str, int] = {}
+    problems: list[TextError] = []
+    reads: list[tuple[int, ...]] = []
+    writes: list[tuple[int, ...]] = []
+
+    def write(name: str, producer: int) -> int:
+        names.append(name)
+        producers.append(producer)
+        readers.append([])
+        current[name] = len(names) - 1
+        return current[name]
+
+    for name in net.legacy_inputs:
+        if name in current:
+            problems.append(net.document.error(0, f"input '{name}' is declared twice"))
+        write(name, OUTSIDE)
+    for position, layer in enumerate(layers):
+        found = []
+        for name in layer.bottoms:
+            version = current.get(name, -1)
+            if version < 0:
+                problems.append(_unknown_bottom(layer, name))
+            else:
+                readers[version].append(position)
+            found.append(version)
+        reads.append(tuple(found))
+        made = []
+        for j, name in enumerate(layer.tops):
+            in_place = j < len(layer.bottoms) and layer.bottoms[j] == name
+            if name in current and not in_place:
+                problems.append(_written_twice(layer, name, layers, producers[current[name]]))
+            made.append(write(name, position))
+        writes.append(tuple(made))
+    versions = tuple(
+        Version(n, p, tuple(r)) for n, p, r in zip(names, producers, readers, strict=True)
+    )
+    return Graph(versions, tuple(reads), tuple(writes), tuple(problems))
+
+
+def validate(net: Net) -> Graph:
+    """The wiring of a net that Caffe would accept.
+
+    Raises:
+        TextError: a bottom nothing produces, or a top written twice; naming the layer.
+    """
+    graph = build(net)
+    if graph.problems:
+        raise graph.problems[0]
+    return graph
+
+
+def _unknown_bottom(layer: Layer, name: str) -> TextError:
+    return layer.error(f"bottom '{name}' is made by no layer before it; check the name")
+
+
+def _written_twice(layer: Layer, name: str, layers: tuple[Layer, ...], first: int) -> TextError:
+    owner = "a net input" if first == OUTSIDE else f"layer '{layers[first].name}'"
+    return layer.error(f"top '{name}' is already made by {owner}; rename one of them")

@@ -1,1 +1,0 @@
-"""What a net is: layers, versioned blobs, lazy weights."""

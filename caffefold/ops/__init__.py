@@ -1,0 +1,1 @@
+"""What a layer type is: one definition for each. The only place that compares ``layer.type``."""

@@ -1,0 +1,1 @@
+"""Training net -> deploy net, not yet folded."""

@@ -1,0 +1,265 @@
+"""One loss -> the layers that take its place, and the outputs it leaves."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import NamedTuple
+
+from caffefold.errors import UsageError
+from caffefold.formats.prototxt.tree import Field, block, quote, scalar
+from caffefold.ir.graph import OUTSIDE
+from caffefold.ir.net import Layer, Net
+from caffefold.ops.kinds import probability_of
+from caffefold.passes.deploy import yolo
+from caffefold.passes.deploy.detection import DetectionOptions, multibox
+from caffefold.passes.deploy.headoptions import ALL, KINDS, NONE, HeadOptions
+from caffefold.passes.deploy.newlayer import free_name, new_layer
+from caffefold.passes.deploy.training import Roles
+from caffefold.passes.deploy.twins import same_function, without_twins
+
+_SCORE = re.compile(r"(.+)_score(_reshape)?$")  # cls_score -> cls_prob, as the R-CNN family has it
+# Losses without a head whose bottom is a result as it stands; for others a note says so.
+_PLAIN = re.compile(
+    r"Euclidean.*|L1Loss|L2Loss|SmoothL1.*|HuberLoss|HingeLoss|MultinomialLogisticLoss"
+    r"|.*Contrastive.*|.*Triplet.*|.*CenterLoss|.*Dice.*|.*IO[Uu]Loss|WingLoss"
+)
+
+
+_ENLARGING = frozenset({"Deconvolution", "Interp", "Upsample", "Resample", "Crop"})
+_POINTWISE = frozenset({"BatchNorm", "BN", "Scale", "Bias", "Dropout", "Split"})
+
+
+class Head(NamedTuple):
+    """What takes a loss's place."""
+
+    layers: tuple[Layer, ...]
+    outputs: tuple[str, ...]
+    dropped: tuple[str, ...] = ()
+    """Predictions that are no outputs: other images of a siamese net."""
+    notes: tuple[str, ...] = ()
+    there: bool = False
+    """Whether the net has the head already."""
+    twin: bool = False
+    """Whether another loss predicts with the same function."""
+
+
+class HeadMaker:
+    """Makes the heads of one net; names given to new layers are not given again."""
+
+    def __init__(self, roles: Roles, options: HeadOptions, auxiliary: frozenset[int]) -> None:
+        self.roles = roles
+        self.options = options
+        self.detection = options.detection or DetectionOptions()
+        self.going = roles.training
+        self.taken: list[Layer] = []
+        self.predicted: list[int] = []
+        self.made: dict[tuple[int, str], tuple[str, ...]] = {}
+        self.used: set[str] = set()
+        layers = roles.net.layers
+        self.losses = [i for i in sorted(roles.training) if roles.judges(i) and i not in auxiliary]
+        for name, kind in options.heads.items():
+            if kind not in KINDS:
+                raise UsageError(
+                    f"--head {_given(name, kind)}: '{kind}' is no head; known are "
+                    + ", ".join(KINDS)
+                )
+            if name != ALL and name not in {layers[i].name for i in self.losses}:
+                known = ", ".join(layers[i].name for i in self.losses) or "none"
+                raise UsageError(
+                    f"--head {_given(name, kind)}: '{name}' is no loss of this net; "
+                    f"its losses are {known}"
+                )
+
+    def head(self, position: int) -> Head:
+        """What takes the place of the loss at ``position``."""
+        layer = self.roles.net.layers[position]
+        kind = self.options.heads.get(layer.name) or self.options.heads.get(ALL, "")
+        if layer.type == "MultiBoxLoss" and kind in ("", "DetectionOutput"):
+            self.used.update(("detection", layer.name, ALL) if kind else ("detection",))
+            return self._detection(position)
+        if kind in yolo.LOSSES and layer.type in yolo.LOSSES[kind]:
+            self.used.update((layer.name, ALL))
+            return self._yolo(position, kind)
+        if kind in ("DetectionOutput", *yolo.LOSSES):
+            if layer.name in self.options.heads:
+                raise UsageError(f"--head {layer.name}={kind}: it does not stand for {layer.type}")
+            kind = ""  # meant for other losses
+        elif kind:
+            self.used.update((layer.name, ALL))
+        versions = self.roles.predictions(position)
+        blobs = [self.roles.wiring.versions[v].blob for v in versions]
+        if (
+            not blobs
+            and layer.bottoms
+            and not self.roles.trained_only(self.roles.wiring.reads[position][0])
+        ):
+            versions = (self.roles.wiring.reads[position][0],)
+            blobs = [layer.bottoms[0]]
+        if not blobs:
+            return Head((), ())
+        for earlier in self.predicted:
+            if same_function(self.roles, earlier, versions[0]):
+                return Head((), (), tuple(blobs), twin=True)
+        self.predicted.append(versions[0])
+        reads_it = versions[0] == self.roles.wiring.reads[position][0] or self.roles.filtered(
+            position
+        )
+        own = probability_of(layer)
+        kind = kind or (own if reads_it else "")
+        if self._dense(layer, own, kind, versions[0]):
+            return Head((), (blobs[0],), (), (_dense_note(layer, blobs[0]),))
+        if not kind or kind == NONE:
+            kept = without_twins(self.roles, versions)
+            outputs = tuple(self.roles.wiring.versions[v].blob for v in kept)
+            dropped = tuple(b for b in blobs if b not in outputs)
+            return Head((), outputs, dropped, self._notes(layer, outputs, kind, own, reads_it))
+        there = self._there(versions[0], kind) or self.made.get((versions[0], kind), ())
+        if not there:
+            head = self._new(layer, kind, blobs[0])
+            self.made[versions[0], kind] = head.outputs
+            return head
+        return Head((), there, there=True)
+
+    def unused(self) -> tuple[str, ...]:
+        """A warning for each option that had nothing to act on."""
+        found = []
+        if self.options.detection is not None and "detection" not in self.used:
+            found.append(
+                "thresholds for a DetectionOutput: no effect; this net has no loss that becomes one"
+            )
+        if self.options.prob_name and "prob" not in self.used:
+            found.append(
+                f"--prob-name {self.options.prob_name}: no effect; no probability layer is made"
+            )
+        for name, kind in self.options.heads.items():
+            if name not in self.used:
+                found.append(f"--head {_given(name, kind)}: no effect; no loss becomes that")
+        return tuple(found)
+
+    # -------------------------------------------------------------------------------- heads
+
+    def _detection(self, position: int) -> Head:
+        layer = self.roles.net.layers[position]
+        for reader in self._readers(self.roles.wiring.reads[position][0]):
+            if self.roles.net.layers[reader].type == "DetectionOutput":
+                return Head((), self.roles.net.layers[reader].tops, there=True)
+        made = multibox(self._holder(), layer, self.detection, self.going)
+        self.taken += made
+        return Head(made, made[-1].tops)
+
+    def _yolo(self, position: int, kind: str) -> Head:
+        """One detection layer for all losses of its kind, in the place of the last."""
+        layers = self.roles.net.layers
+        same = [
+            i
+            for i in self.losses
+            if layers[i].type in yolo.LOSSES[kind]
+            and self.options.heads.get(layers[i].name, self.options.heads.get(ALL)) == kind
+        ]
+        if position != same[-1]:
+            return Head((), (), (), ())
+        self.used.add("detection")
+        name = free_name(self._holder(), "detection_out", self.going)
+        made = yolo.detection(
+            self.roles.net.document, kind, name, [layers[i] for i in same], self.detection
+        )
+        self.taken.append(made)
+        return Head((made,), made.tops)
+
+    def _dense(self, layer: Layer, own: str, kind: str, version: int) -> bool:
+        """Whether this is the loss of a map of classes that was enlarged for it.
+
+        Segmentation nets are published with class scores there (FCN, ENet, ERFNet, PSPNet): which
+        class is largest, a Softmax does not change, and it costs time on every pixel.
+        """
+        asked = self.options.prob_name or {layer.name, ALL} & set(self.options.heads)
+        if asked or own != "Softmax" or kind != own or self._there(version, kind):
+            return False
+        layers, wiring = self.roles.net.layers, self.roles.wiring
+        producer = wiring.versions[version].producer
+        while producer != OUTSIDE and layers[producer].type in _POINTWISE:
+            before = wiring.reads[producer][0]
+            producer = wiring.versions[before].producer if before >= 0 else OUTSIDE
+        return producer != OUTSIDE and layers[producer].type in _ENLARGING
+
+    def _there(self, version: int, kind: str) -> tuple[str, ...]:
+        """The blob of a layer of that kind that the net has already, on or as the prediction."""
+        net, wiring = self.roles.net, self.roles.wiring
+        producer = wiring.versions[version].producer
+        if producer != OUTSIDE and net.layers[producer].type == kind:
+            return (wiring.versions[version].blob,)
+        for reader in self._readers(version):
+            if net.layers[reader].type == kind:
+                return net.layers[reader].tops
+        return ()
+
+    def _readers(self, version: int) -> tuple[int, ...]:
+        if version < 0:
+            return ()
+        return tuple(
+            r for r in self.roles.wiring.versions[version].readers if r not in self.roles.training
+        )
+
+    def _new(self, layer: Layer, kind: str, bottom: str) -> Head:
+        net = self.roles.net
+        wish = "argmax" if kind == "ArgMax" else self._wish(bottom)
+        self.used.add("prob" if kind != "ArgMax" else "argmax")
+        name = free_name(self._holder(), wish, self.going)
+        fields = [scalar("bottom", quote(bottom), "  "), scalar("top", quote(name), "  ")]
+        if kind == "Softmax":
+            fields += _softmax_params(layer)
+        elif kind == "ArgMax":
+            axis = layer.params("softmax_param").integer("axis")
+            fields.append(block("argmax_param", [scalar("axis", str(axis), "    ")], "  "))
+        made = new_layer(net.document, name, kind, fields, layer.field.lead)
+        self.taken.append(made)
+        return Head((made,), (name,))
+
+    def _holder(self) -> Net:
+        """The net with the layers made so far, so that no name is given twice."""
+        return replace(self.roles.net, items=(*self.roles.net.items, *self.taken))
+
+    def _wish(self, bottom: str) -> str:
+        if self.options.prob_name:
+            return self.options.prob_name
+        score = _SCORE.match(bottom)
+        return f"{score[1]}_prob" if score else "prob"
+
+    def _notes(
+        self, layer: Layer, outputs: tuple[str, ...], kind: str, own: str, reads_it: bool
+    ) -> tuple[str, ...]:
+        if kind == NONE:
+            return ()
+        shown = ", ".join(f"'{name}'" for name in outputs)
+        if own and not reads_it:
+            why = "its prediction needs labels; what goes into it is the output"
+            return (f"layer '{layer.name}': {why}: {shown}",)
+        if not own and _PLAIN.fullmatch(layer.type) is None:
+            why = f"no inference layer is known for {layer.type}; its prediction is the output"
+            return (f"layer '{layer.name}': {why}: {shown} (--head {layer.name}=TYPE adds one)",)
+        return ()
+
+
+def _dense_note(layer: Layer, blob: str) -> str:
+    why = f"class scores of a map are the output: '{blob}'"
+    return f"layer '{layer.name}': {why} (--head {layer.name}=Softmax gives probabilities)"
+
+
+def _given(name: str, kind: str) -> str:
+    return kind if name == ALL else f"{name}={kind}"
+
+
+def _softmax_params(loss: Layer) -> list[Field]:
+    """The axis and engine the loss's own Softmax has; defaults are not written out."""
+    found = []
+    known = loss.body.message("softmax_param")
+    if known is not None:
+        for name in ("axis", "engine"):
+            value = known.last(name)
+            if value is not None:
+                found.append(scalar(name, str(value), "    "))
+    elif loss.type == "InfogainLoss" and loss.params("infogain_loss_param").has("axis"):
+        axis = loss.params("infogain_loss_param").integer("axis")
+        found.append(scalar("axis", str(axis), "    "))
+    return [block("softmax_param", found, "  ")] if found else []

@@ -1,0 +1,210 @@
+"""The shape of one net input: the one place where it is decided.
+
+In this order: what the user gives; crop, resize and declared sizes of the data layer, channels from
+the weights that read it; height and width for which the fully connected layers fit
+(model/solve.py). Batch 1, unless asked for. What nothing tells is asked for, with its line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from caffefold.analysis.channels import along_channels, weight_channels
+from caffefold.errors import UsageError
+from caffefold.formats.caffemodel.blob import size
+from caffefold.ir.graph import Graph
+from caffefold.ir.net import Layer, Net
+from caffefold.ops import image
+from caffefold.ops.kinds import is_recurrent
+
+_SAME_CHANNELS = frozenset(
+    {"Power", "ReLU", "PReLU", "Pooling", "Dropout", "LRN", "Split", "Normalize", "Scale"}
+)
+# Blobs whose shape is the same in every net of the family (py-faster-rcnn, proposal_layer.py).
+_KNOWN = {"im_info": (1, 3), "rois": (1, 5)}
+_COLOUR = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeOptions:
+    """What the user says about input shapes."""
+
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """By blob; they override everything."""
+    batch: int | None = None
+    """Size of the first axis of the inputs that are made; None: 1."""
+
+
+class Decided(NamedTuple):
+    """The shape, a warning when a part of it is a guess, and what the weights told of it."""
+
+    dims: tuple[int, ...]
+    warning: str = ""
+    why: str = ""
+    """What a size was solved from."""
+
+
+class Source(NamedTuple):
+    """Where an input comes from: a top of a data layer, or a part cut from it.
+
+    ``blob`` is how the deploy net calls it, ``version`` its value in the training net.
+    """
+
+    layer: Layer
+    top: int
+    blob: str
+    version: int
+    channels: int = 0
+    """Of the part that was cut; 0: the whole."""
+
+
+def decide(net: Net, wiring: Graph, source: Source, options: ShapeOptions) -> Decided:
+    """The shape of the input ``source``.
+
+    Raises:
+        UsageError: neither the net nor the options tell it; says where and what to give.
+    """
+    given = options.shapes.get(source.blob)
+    if given is not None:
+        return Decided(given)
+    layer = source.layer
+    batch = options.batch or 1
+    if layer.type == "DummyData":
+        dims = dummy_shape(layer, source.top)
+        keeps = options.batch is None and any(is_recurrent(x) for x in net.layers)
+        if dims:  # in sequences the first axis is time, not images
+            return Decided(dims if keeps else (batch, *dims[1:]))
+    if source.blob in _KNOWN:
+        known = _KNOWN[source.blob]
+        return Decided((batch, *known[1:]) if source.blob == "im_info" else known)
+    height = width = channels = 0
+    warning = ""
+    if image.is_image_layer(layer) and source.top == 0:
+        height, width = image.image_size(layer)
+        channels = source.channels or _weight_channels(net, wiring, source)
+        channels = channels or image.declared_channels(layer)
+        if not channels and height and net.weights is None:
+            channels = max(_COLOUR, _cut_channels(net, wiring, source.version))
+            warning = (
+                f"layer '{layer.name}': nothing tells how many channels '{source.blob}' has; "
+                f"{channels} are assumed (--input-shape {source.blob}=... sets them)"
+            )
+    if channels and height and width:
+        frames = image.clip_length(layer)
+        clip = (frames,) if frames > 1 else ()
+        return Decided((batch, channels, *clip, height, width), warning)
+    solved, why = _solved(net, wiring, source, batch, channels, options)
+    if solved is not None:
+        return solved
+    raise _unknown(source, batch, channels, height, width, why)
+
+
+def _solved(
+    net: Net, wiring: Graph, source: Source, batch: int, channels: int, options: ShapeOptions
+) -> tuple[Decided | None, str]:
+    """The shape for which the InnerProducts behind the input fit; else what speaks against one."""
+    if net.weights is None:
+        return None, ""
+    flat = _flat(net, wiring, source)
+    if flat:
+        return Decided((batch, flat), "", f"the weights take {flat} numbers"), ""
+    from caffefold.analysis.input_size import input_size  # seldom needed
+
+    layer = source.layer
+    channels = channels or source.channels or _weight_channels(net, wiring, source)
+    found = input_size(net, layer.tops[source.top], channels or None, dict(options.shapes))
+    if found.size is None or not (channels or found.channels):
+        return None, found.why
+    dims = (batch, channels or found.channels or 0, *found.size)
+    shown = "x".join(map(str, dims))
+    warning = (
+        f"layer '{layer.name}': '{source.blob}' is taken as {shown}: {found.why} "
+        f"(--input-shape {source.blob}=... sets another shape)"
+    )
+    if not found.certain:
+        return Decided(dims, warning), ""
+    return Decided(dims, "", found.why), ""
+
+
+def _flat(net: Net, wiring: Graph, source: Source) -> int:
+    """How many numbers InnerProducts read of an input that holds no images; 0 for images."""
+    if image.is_image_layer(source.layer) and source.top == 0:
+        return 0
+    found = 0
+    for reader in wiring.versions[source.version].readers:
+        layer = net.layers[reader]
+        if layer.type != "InnerProduct" or not layer.blobs:
+            return 0
+        if layer.params("inner_product_param").integer("axis") != 1:
+            return 0
+        found = size(layer.blobs[0]) // layer.params("inner_product_param").integer("num_output")
+    return found
+
+
+def _unknown(
+    source: Source, batch: int, channels: int, height: int, width: int, why: str
+) -> UsageError:
+    if not (channels or height):
+        what = "shape"
+    else:
+        missing = [n for n, v in (("channels", channels), ("height and width", height)) if not v]
+        what = " and ".join(missing)
+    reason = f" ({why})" if why else ""
+    advice = f"{source.blob}={batch},{channels or 'C'},{height or 'H'},{width or 'W'}"
+    told = source.layer.error(
+        f"it does not tell the {what} of '{source.blob}'{reason}; give --input-shape {advice}"
+    )
+    return UsageError(str(told))
+
+
+def dummy_shape(layer: Layer, top: int) -> tuple[int, ...]:
+    """The shape of a top of a DummyData layer (dummy_data_layer.cpp: one for all, or one each)."""
+    params = layer.params("dummy_data_param")
+    shapes = [params.nested("shape", m).integers("dim") for m in params.messages("shape")]
+    if shapes:
+        return shapes[min(top, len(shapes) - 1)]
+    axes = [params.integers(name) for name in ("num", "channels", "height", "width")]
+    return tuple(axis[min(top, len(axis) - 1)] for axis in axes) if all(axes) else ()
+
+
+def _cut_channels(net: Net, wiring: Graph, version: int) -> int:
+    """The fewest channels a blob can have that is cut along them; 0 when it is not."""
+    found = 0
+    for reader in wiring.versions[version].readers:
+        layer = net.layers[reader]
+        if layer.type == "Slice" and along_channels(layer, None):
+            found = max(
+                found, *(p + 1 for p in layer.params("slice_param").integers("slice_point")), 0
+            )
+    return found
+
+
+def _weight_channels(net: Net, wiring: Graph, source: Source) -> int:
+    """Channels as the weights fix them: of the first layers, else of any further behind; else 0."""
+    near = _channels(net, wiring, source.version)
+    if near or net.weights is None:
+        return near
+    from caffefold.analysis.input_channels import channels_of  # seldom needed
+
+    return channels_of(net, source.blob) or 0
+
+
+def _channels(net: Net, wiring: Graph, version: int) -> int:
+    """Channels of a blob, from the weights of the first layers that read it; 0 when unknown."""
+    seen: set[int] = set()
+    queue = [version]
+    while queue:
+        current = queue.pop(0)
+        if current in seen:
+            continue
+        seen.add(current)
+        for reader in wiring.versions[current].readers:
+            layer = net.layers[reader]
+            wanted = weight_channels(layer)
+            if wanted is not None:
+                return wanted
+            if layer.type in _SAME_CHANNELS and len(layer.bottoms) == 1:
+                queue += wiring.writes[reader]
+    return 0

@@ -1,0 +1,101 @@
+"""What data layers did to their images, in plain values and as comment lines: nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from caffefold.ir.net import Layer, Net
+from caffefold.ops import image
+from caffefold.ops.image import is_image_layer
+from caffefold.ops.kinds import is_data
+from caffefold.passes.deploy.input_style import input_shapes
+from caffefold.passes.deploy.meanfile import channel_means, find
+
+
+def preprocessing(net: Net, deploy: Net) -> tuple[dict[str, Any], ...]:
+    """What every data layer of ``net`` that became an input of ``deploy`` does to its images.
+
+    ``deploy`` tells how many channels the images have, and whether they are read at all.
+    """
+    shapes = input_shapes(deploy)
+    found = []
+    for layer in net.layers:
+        if is_data(layer) and is_image_layer(layer):
+            for blob in _inputs_of(net, layer, shapes):
+                found.append(_preprocessing(net, layer, blob, shapes[blob]))
+    return tuple(found)
+
+
+def _inputs_of(net: Net, layer: Layer, shapes: dict[str, tuple[int, ...]]) -> list[str]:
+    """The inputs of the deploy net that hold this layer's images, or parts of them."""
+    first = layer.tops[0]
+    if first in shapes:
+        return [first]
+    cut = (x for x in net.layers if x.type == "Slice" and x.bottoms == (first,))
+    return [top for slicer in cut for top in slicer.tops if top in shapes]
+
+
+def _preprocessing(net: Net, layer: Layer, blob: str, dims: tuple[int, ...]) -> dict[str, Any]:
+    height, width = image.image_size(layer)
+    channels = dims[1] if len(dims) > 1 else 0
+    # Caffe reads colour images as BGR; stacks of other things have no order of colours.
+    order = {0: "BGR", 1: "GRAY", 3: "BGR"}.get(channels)
+    found: dict[str, Any] = {"blob": blob, **({"color_order": order} if order else {})}
+    if height and width:
+        found["height"], found["width"] = height, width
+    transform = layer.params("transform_param")
+    if transform.has("resize_param"):
+        found["resize_mode"] = transform.sub("resize_param").enum("resize_mode")
+    crop = image.crop(layer)
+    if crop[0]:
+        found["crop_size"] = crop[0] if crop[0] == crop[1] else list(crop)
+        resize = image.resize(layer)
+        if resize[0] and resize != crop:
+            found["resize_height"], found["resize_width"] = resize
+    means = image.numbers(layer, "mean_value")
+    if means:
+        found["mean_value"] = [_short(v) for v in means]
+    mean_file = image.raw(layer, "mean_file")
+    if mean_file:
+        found["mean_file"] = mean_file
+        path = find(mean_file, Path(net.document.path))
+        values = channel_means(path) if path is not None else None
+        if values:
+            found["mean_file_channels"] = [_short(v) for v in values]
+    scale = image.numbers(layer, "scale")
+    if scale and scale[-1] != 1:
+        found["scale"] = _short(scale[-1])
+    return found
+
+
+def _short(value: float) -> float:
+    """A float32 value with the digits a person would write."""
+    return float(f"{value:.7g}")
+
+
+def comment(items: Sequence[dict[str, Any]]) -> str:
+    """What the training net did to its images, as comment lines for the deploy prototxt."""
+    lines = []
+    for known in items:
+        steps = []
+        if "resize_height" in known:
+            steps.append(f"resize to {known['resize_height']}x{known['resize_width']}")
+        if "height" in known:
+            how = "crop" if "crop_size" in known else "resize"
+            steps.append(f"{how} to {known['height']}x{known['width']} (height x width)")
+        if "mean_file" in known:
+            told = ""
+            if "mean_file_channels" in known:
+                values = ", ".join(f"{v:g}" for v in known["mean_file_channels"])
+                told = f" (channel means {values})"
+            steps.append(f"subtract the mean of {known['mean_file']}{told}")
+        if "mean_value" in known:
+            steps.append("subtract mean " + ", ".join(f"{v:g}" for v in known["mean_value"]))
+        if "scale" in known:
+            steps.append(f"multiply by {known['scale']:g}")
+        if steps:
+            order = f"{known['color_order']} pixels" if "color_order" in known else "as read"
+            lines.append(f"# Input '{known['blob']}': {order}, {', then '.join(steps)}.\n")
+    return "".join(lines)

@@ -1,0 +1,110 @@
+"""Recurrent nets: the Reshape into time steps and streams follows the batch of the inputs.
+
+Given   data of 160 images; Reshape(fc6) to 16 x 3 x 4096, as the training net's batch of 48 was cut
+Result  Reshape(fc6) to 16 x 10 x 4096
+
+The first axis is time, the second the streams (recurrent_layer.hpp); the length of time stays where
+the batch is a multiple of it, else there is one stream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+
+from caffefold.formats.prototxt.tree import Field, ListValue, Message, Scalar
+from caffefold.ir import graph
+from caffefold.ir.graph import OUTSIDE, Graph
+from caffefold.ir.net import Layer, Net
+from caffefold.ops.kinds import is_recurrent
+from caffefold.passes.deploy.input_style import input_shapes
+from caffefold.passes.infra import Change, PassResult
+
+RULE = "sequences"
+_SAME = frozenset({"ReLU", "PReLU", "Sigmoid", "TanH", "Dropout", "BatchNorm", "Scale", "Split"})
+
+
+@dataclass(frozen=True, slots=True)
+class FitSequences:
+    """Make each Reshape into time x streams fit what comes in."""
+
+    name: str = RULE
+
+    def run(self, net: Net) -> PassResult:
+        """Change the second number (and where need be the first) of such shapes."""
+        if not any(is_recurrent(layer) for layer in net.layers):
+            return PassResult(net)
+        wiring = graph.build(net)
+        shapes = input_shapes(net)
+        new: dict[int, tuple[Layer, ...]] = {}
+        changes = []
+        for position, layer in enumerate(net.layers):
+            if layer.type != "Reshape":
+                continue
+            batch = _batch(net, wiring, shapes, wiring.reads[position][0])
+            dims = layer.params("reshape_param").sub("shape").integers("dim")
+            if not batch or len(dims) < 2 or min(dims) < 1 or dims[0] * dims[1] == batch:
+                continue
+            if _each(net, wiring, shapes, wiring.reads[position][0]) != prod(dims[2:]):
+                continue  # it cuts something else than the batch
+            time = dims[0] if batch % dims[0] == 0 else batch
+            new[position] = (_reshaped(layer, (time, batch // time)),)
+            detail = f"{dims[0]} x {dims[1]} -> {time} x {batch // time}, for {batch} inputs"
+            changes.append(Change(RULE, (), (layer.name,), detail))
+        return PassResult(net.substitute(new) if new else net, tuple(changes))
+
+
+def _batch(net: Net, wiring: Graph, shapes: dict[str, tuple[int, ...]], version: int) -> int:
+    """First axis of the net input a value comes from, when nothing in between cuts it anew."""
+    while version >= 0:
+        producer = wiring.versions[version].producer
+        if producer == OUTSIDE or net.layers[producer].type == "Input":
+            dims = shapes.get(wiring.versions[version].blob, ())
+            return dims[0] if dims else 0
+        layer = net.layers[producer]
+        if layer.type in ("Reshape", "Slice", "Permute") or is_recurrent(layer):
+            return 0
+        version = wiring.reads[producer][0] if wiring.reads[producer] else -1
+    return 0
+
+
+def _each(net: Net, wiring: Graph, shapes: dict[str, tuple[int, ...]], version: int) -> int:
+    """How many numbers a value has for each item of the batch; 0 when it is not plain to see."""
+    while version >= 0:
+        producer = wiring.versions[version].producer
+        if producer == OUTSIDE or net.layers[producer].type == "Input":
+            return prod(shapes.get(wiring.versions[version].blob, (0,))[1:])
+        layer = net.layers[producer]
+        if layer.type == "InnerProduct":
+            params = layer.params("inner_product_param")
+            return params.integer("num_output") if params.integer("axis") == 1 else 0
+        if layer.type not in _SAME or len(wiring.reads[producer]) != 1:
+            return 0
+        version = wiring.reads[producer][0]
+    return 0
+
+
+def _reshaped(layer: Layer, first: tuple[int, int]) -> Layer:
+    """``layer`` with other first two numbers in ``reshape_param { shape { dim ... } }``."""
+    left = list(first)
+
+    def dim(field: Field) -> Field:
+        if field.name != "dim" or not left:
+            return field
+        if isinstance(field.value, ListValue):
+            items = [str(left.pop(0)) if left else str(item) for item in field.value.items]
+            listed = ListValue(f"[{', '.join(items)}]", tuple(map(Scalar, items)))
+            return replace(field, value=listed)
+        return replace(field, value=Scalar(str(left.pop(0))))
+
+    def inside(field: Field, names: tuple[str, ...]) -> Field:
+        if not names:
+            return dim(field)
+        if field.name != names[0] or not isinstance(field.value, Message):
+            return field
+        fields = tuple(inside(f, names[1:]) for f in field.body.fields)
+        return field.with_body(replace(field.body, fields=fields))
+
+    path = ("reshape_param", "shape")
+    body = replace(layer.body, fields=tuple(inside(f, path) for f in layer.body.fields))
+    return layer.edited(body)

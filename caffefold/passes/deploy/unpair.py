@@ -1,0 +1,81 @@
+"""Layers that treat predictions and labels together, and hand on what a deploy net needs as it is.
+
+Given   proposal -> rpn_rois; ProposalTargetLayer(rpn_rois, gt_boxes) -> rois, labels, ...
+Result  proposal -> rois
+
+R-CNN samples its proposals against the labels; at test time all are used (py-faster-rcnn,
+models/*/faster_rcnn_end2end/{train,test}.prototxt). Gather (yjxiong's fork, gather_layer.cpp)
+collects batches of several processes; DetectNetTransformation (NVIDIA) augments images with labels.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from caffefold.ir import graph
+from caffefold.ir.graph import OUTSIDE, Graph
+from caffefold.ir.net import Layer, Net
+from caffefold.ops.kinds import python_class
+from caffefold.passes.infra import Change, PassResult
+
+RULE = "unpair"
+_FIRST = re.compile(r".*ProposalTarget(Layer)?.*")
+_EACH = frozenset({"Gather", "DetectNetTransformation"})
+
+
+@dataclass(frozen=True, slots=True)
+class Unpair:
+    """Take such layers out; what they read takes the names of what they wrote."""
+
+    name: str = RULE
+
+    def run(self, net: Net) -> PassResult:
+        """Rename what the layers read, where it is made and read."""
+        wiring = graph.build(net)
+        layers = list(net.layers)
+        gone: list[int] = []
+        changes = []
+        for position, layer in enumerate(layers):
+            pairs = min(_pairs(layer), len(layer.bottoms), len(layer.tops))
+            versions = wiring.reads[position][:pairs]
+            makers = [wiring.versions[v].producer if v >= 0 else OUTSIDE for v in versions]
+            if not pairs or OUTSIDE in makers:
+                continue
+            for version, name in zip(versions, layer.tops, strict=False):
+                _rename(layers, wiring, version, name)
+            gone.append(position)
+            shown = ", ".join(f"'{a}'" for a in layer.bottoms[:pairs])
+            after = ", ".join(f"'{a}'" for a in layer.tops[:pairs])
+            changes.append(
+                Change(RULE, (layer.name,), (), f"{layer.type} -> nothing, {shown} is {after}")
+            )
+        new: dict[int, tuple[Layer, ...]] = {
+            i: (layer,) for i, layer in enumerate(layers) if layer is not net.layers[i]
+        }
+        new.update(dict.fromkeys(gone, ()))
+        return PassResult(net.substitute(new) if new else net, tuple(changes))
+
+
+def _pairs(layer: Layer) -> int:
+    """How many of its inputs the layer hands on, input j as output j."""
+    if _FIRST.fullmatch(layer.type) or _FIRST.fullmatch(python_class(layer)):
+        return 1
+    count = len(layer.bottoms)
+    return count if layer.type in _EACH and 1 < count == len(layer.tops) else 0
+
+
+def _rename(layers: list[Layer], wiring: Graph, version: int, name: str) -> None:
+    """Call one value ``name`` in the layer that makes it and in those that read it."""
+    value = wiring.versions[version]
+    for position in dict.fromkeys((value.producer, *value.readers)):
+        layer = layers[position]
+        bottoms = tuple(
+            name if read == version else b
+            for read, b in zip(wiring.reads[position], layer.bottoms, strict=True)
+        )
+        tops = tuple(
+            name if made == version else t
+            for made, t in zip(wiring.writes[position], layer.tops, strict=True)
+        )
+        layers[position] = layer.with_wiring(bottoms, tops)

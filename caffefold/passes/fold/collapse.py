@@ -1,0 +1,110 @@
+"""What no linear layer may take becomes one Scale layer; what changes nothing goes.
+
+Given   Concat -> BatchNorm -> Scale -> ReLU      (a branch of the Concat is read elsewhere too)
+Result  Concat -> Scale -> ReLU                   the same numbers, half the layers
+
+A single Scale, Bias or Power stays as it is. The new layer takes the place and the name of the
+chain's last Scale, or else of its last layer with numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from caffefold.formats.prototxt.tree import Field, block, quote, scalar, set_scalar
+from caffefold.ir.affine import Affine
+from caffefold.ir.blob import ArrayBlob
+from caffefold.ir.net import Layer, Net
+from caffefold.passes.fold import affine as sources
+from caffefold.passes.fold.edit import Wires
+from caffefold.passes.fold.shared import unshared
+from caffefold.passes.infra import Change, PassResult, Refusal
+
+RULE = "collapse"
+_PARAMETERS = frozenset({"batch_norm_param", "bn_param", "scale_param"})
+
+
+@dataclass(frozen=True, slots=True)
+class Collapse:
+    """One Scale layer for every chain of affine layers that is still there."""
+
+    keep: tuple[str, ...] = ()
+    name: str = RULE
+
+    def run(self, net: Net) -> PassResult:
+        """Collapse each chain."""
+        worker = _Collapser(net, self.keep)
+        for first in sorted(worker.maps):
+            worker.collapse(first)
+        return PassResult(worker.wires.to_net(), tuple(worker.changes))
+
+
+class _Collapser:
+    def __init__(self, net: Net, keep: tuple[str, ...]) -> None:
+        self.wires = Wires(net)
+        self.changes: list[Change] = []
+        self.maps: dict[int, Affine] = {}
+        self.done: set[int] = set()
+        for position, layer in enumerate(net.layers):
+            if not sources.is_source(layer) or any(fnmatchcase(layer.name, p) for p in keep):
+                continue
+            rank = self.wires.extent[self.wires.reads[position][0]].rank if layer.bottoms else None
+            found = sources.of_layer(layer, rank)
+            if not isinstance(found, Refusal):
+                self.maps[position] = found
+
+    def collapse(self, first: int) -> None:
+        """Handle the chain that begins at ``first``, unless an earlier one holds it."""
+        if first in self.done:
+            return
+        chain = [first]
+        while (following := self.wires.follower(chain[-1])) in self.maps:
+            chain.append(following)
+        self.done.update(chain)
+        affine = self.maps[first]
+        for position in chain[1:]:
+            affine = affine.then(self.maps[position])
+        layers = [self.wires.layers[position] for position in chain]
+        names = tuple(layer.name for layer in layers)
+        if affine.is_identity and self.wires.bypass(chain):
+            self.changes.append(Change(RULE, names, (), f"{', '.join(names)} changes nothing"))
+            return
+        if len(chain) == 1 and layers[0].type not in ("BatchNorm", "BN"):
+            return
+        channels = self.wires.extent[self.wires.reads[first][0]].channels
+        channels = affine.channels if affine.channels > 1 else channels
+        home = _home(layers)
+        if channels is None or home is None:
+            return
+        others = [position for position in chain if position != chain[home]]
+        if not self.wires.bypass(others):
+            return
+        stays = layers[home]
+        self.wires.layers[chain[home]] = as_scale(stays, affine.over(channels))
+        going = tuple(name for name in names if name != stays.name)
+        detail = f"{', '.join(names)} -> one Scale layer '{stays.name}'"
+        self.changes.append(Change(RULE, going, (stays.name,), detail))
+
+
+def _home(layers: list[Layer]) -> int | None:
+    """The place in a chain whose layer becomes the Scale: it must have blobs to replace."""
+    scales = [i for i, layer in enumerate(layers) if layer.type == "Scale" and layer.blobs]
+    others = [i for i, layer in enumerate(layers) if layer.blobs]
+    return scales[-1] if scales else others[-1] if others else None
+
+
+def as_scale(layer: Layer, affine: Affine) -> Layer:
+    """``layer`` as a Scale layer with bias along the channels, computing ``affine``."""
+    fields: list[Field] = [f for f in layer.body.fields if f.name not in _PARAMETERS]
+    indent = "  "
+    if fields and "\n" in fields[0].lead:
+        indent = fields[0].lead.rpartition("\n")[2]
+    inner = scalar("bias_term", "true", indent * 2)
+    fields.append(block("scale_param", [inner], indent))
+    body = set_scalar(replace(layer.body, fields=tuple(fields)), "type", quote("Scale"))
+    numbers = (np.array(affine.scale), np.array(affine.shift))
+    # Its numbers are its own now, whatever layer it shared the old ones with.
+    return unshared(layer.edited(body)).with_blobs(tuple(ArrayBlob(n) for n in numbers))

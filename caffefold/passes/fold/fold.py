@@ -1,0 +1,220 @@
+"""Folds affine layers into linear layers, wherever that is exact.
+
+Given   conv1 -> BatchNorm -> Scale -> ReLU
+Result  conv1 -> ReLU, with other weights and a bias
+
+Neighbouring affine layers form a chain: one map. A chain goes up to the linear layers whose output
+it maps, else down to those whose input it maps; as a whole, or not at all. Versions of blobs
+(rewrite/wires.py) make in-place layers in between visible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+import numpy as np
+
+from caffefold.ir.affine import Affine
+from caffefold.ir.net import Layer, Net
+from caffefold.passes.fold import absorb as linear
+from caffefold.passes.fold import affine as sources
+from caffefold.passes.fold import propagate as travel
+from caffefold.passes.fold.edit import Wires
+from caffefold.passes.fold.propagate import Plan
+from caffefold.passes.fold.shared import shared_weights, unshared
+from caffefold.passes.infra import Absorbed, Change, PassResult, Refusal, Skip, SkipCode
+
+RULE = "fold"
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """Every chain of affine layers goes into linear layers, or stays with a reason."""
+
+    directions: str = "all"
+    """``all``; or ``output``: only into the layer a chain follows."""
+    keep: tuple[str, ...] = ()
+    """Glob patterns of layer names that are left as they are."""
+    unshare: bool = False
+    """Give a layer that shares weights its own copy, so that it can absorb."""
+    name: str = RULE
+
+    def run(self, net: Net) -> PassResult:
+        """Fold until nothing more goes; one Skip for each affine layer that stays."""
+        folder = _Folder(net, self)
+        while folder.sweep():
+            pass
+        result = folder.wires.to_net()
+        return PassResult(
+            result, tuple(folder.changes), tuple(folder.skips()), tuple(folder.warnings)
+        )
+
+
+class Chain(NamedTuple):
+    """Affine layers in a row, each the only reader of the one before: one map."""
+
+    positions: tuple[int, ...]
+    affine: Affine
+
+
+class _Folder:
+    """The work of one run; positions are those of the given net."""
+
+    def __init__(self, net: Net, options: Fold) -> None:
+        self.wires = Wires(net)
+        self.options = options
+        self.shared = shared_weights(net.layers)
+        self.changes: list[Change] = []
+        self.warnings: list[str] = []
+        self.refused: dict[int, Refusal] = {}
+        self.maps: dict[int, Affine] = {}
+        for position, layer in enumerate(net.layers):
+            if sources.is_source(layer):
+                self.classify(position, layer)
+
+    def classify(self, position: int, layer: Layer) -> None:
+        """The map of an affine layer, or the reason why it takes no part."""
+        if self.kept(layer):
+            found: Affine | Refusal = Refusal(SkipCode.KEPT, "it was asked to be kept")
+        else:
+            rank = self.wires.extent[self.wires.reads[position][0]].rank if layer.bottoms else None
+            found = sources.of_layer(layer, rank)
+        if isinstance(found, Refusal):
+            self.refused[position] = found
+            return
+        self.maps[position] = found
+        if sources.zero_factor(layer):
+            self.warnings.append(
+                f"layer '{layer.name}': the scale factor of its statistics is 0, so Caffe takes "
+                "mean and variance as 0; folded as Caffe computes it"
+            )
+
+    def kept(self, layer: Layer) -> bool:
+        return any(fnmatchcase(layer.name, pattern) for pattern in self.options.keep)
+
+    # ------------------------------------------------------------------------------- sweeps
+
+    def sweep(self) -> bool:
+        """Try every chain once; whether anything was folded."""
+        folded = False
+        for chain in self.chains():
+            if self.wires.alive[chain.positions[0]]:
+                folded |= self.fold(chain)
+        return folded
+
+    def chains(self) -> list[Chain]:
+        """The maximal chains among the affine layers that are still there."""
+        found: list[Chain] = []
+        taken: set[int] = set()
+        for first in sorted(self.maps):
+            if first in taken or not self.wires.alive[first]:
+                continue
+            positions, affine = [first], self.maps[first]
+            while (following := self.wires.follower(positions[-1])) in self.maps:
+                affine = self.compose(affine, following)
+                positions.append(following)
+            taken.update(positions)
+            found.append(Chain(tuple(positions), affine))
+        return found
+
+    def compose(self, affine: Affine, following: int) -> Affine:
+        after = self.maps[following]
+        if 1 not in (affine.channels, after.channels) and affine.channels != after.channels:
+            raise self.wires.layers[following].error(
+                f"it has {after.channels} channels, its input {affine.channels}; "
+                "the caffemodel belongs to another net"
+            )
+        return affine.then(after)
+
+    def fold(self, chain: Chain) -> bool:
+        """Put one chain into linear layers, if some may take it."""
+        wires = self.wires
+        before = wires.reads[chain.positions[0]][0]
+        twins = self.twins(chain, before)
+        asking = {twin.positions[0] for twin in twins}
+        above = travel.up(wires, before, chain.affine, asking, self.guard)
+        if not isinstance(above, Refusal) and self.apply(twins, above, upward=True):
+            return True
+        below = travel.down(wires, wires.writes[chain.positions[-1]][0], chain.affine, self.guard)
+        if not isinstance(below, Refusal):
+            if self.options.directions == "output":
+                below = Refusal(SkipCode.NOT_ASKED, "folding into an input was not asked for")
+            elif self.apply([chain], below, upward=False):
+                return True
+        reason = _reason(above, below)
+        for position in chain.positions:
+            self.refused[position] = reason
+        return False
+
+    def twins(self, chain: Chain, before: int) -> list[Chain]:
+        """All readers of the chain's input, if every one is a chain that computes the same map."""
+        readers = self.wires.readers[before]
+        if len(readers) == 1:
+            return [chain]
+        by_first = {c.positions[0]: c for c in self.chains()}
+        group = [by_first.get(reader) for reader in readers]
+        same = [c for c in group if c is not None and c.affine.equals(chain.affine)]
+        return same if len(same) == len(readers) else [chain]
+
+    def guard(self, layer: Layer) -> Refusal | None:
+        """Why this linear layer must not be changed, if so."""
+        if self.kept(layer):
+            return Refusal(SkipCode.KEPT, f"'{layer.name}' was asked to be kept")
+        if layer.name in self.shared and not self.options.unshare:
+            return Refusal(SkipCode.SHARED_WEIGHTS, self.shared[layer.name])
+        return None
+
+    def apply(self, chains: list[Chain], plan: Plan, *, upward: bool) -> bool:
+        """Absorb as planned and take the chains out; False when a name stands against it."""
+        wires = self.wires
+        going = [position for chain in chains for position in chain.positions]
+        if not wires.bypass(going):
+            return False
+        absorb = linear.absorb_output if upward else linear.absorb_input
+        names = tuple(wires.layers[p].name for p in chains[0].positions)
+        claims = []
+        for item in plan:
+            layer = wires.layers[item.position]
+            if layer.name in self.shared:
+                layer = unshared(layer)
+            with np.errstate(over="ignore"):
+                wires.layers[item.position] = absorb(layer, item.layout, item.affine)
+            if upward:
+                claims.append(_claim(layer.name, names, item))
+        removed = tuple(wires.layers[position].name for position in going)
+        for position in going:
+            self.refused.pop(position, None)
+        modified = tuple(dict.fromkeys(wires.layers[item.position].name for item in plan))
+        way = "into" if upward else "into the input of"
+        detail = f"{', '.join(removed)} folded {way} {', '.join(modified)}"
+        self.changes.append(Change(RULE, removed, modified, detail, tuple(claims)))
+        return True
+
+    def skips(self) -> list[Skip]:
+        """One Skip for each affine layer that is still there."""
+        layers, alive = self.wires.layers, self.wires.alive
+        return [
+            Skip(RULE, (layers[p].name,), self.refused[p].code, self.refused[p].message)
+            for p in sorted(self.refused)
+            if alive[p]
+        ]
+
+
+def _claim(layer: str, chain: tuple[str, ...], item: travel.Absorption) -> Absorbed:
+    """Which channels of the chain's map ``layer`` took, and at which of its outputs."""
+    delta, start, stop = item.window
+    start, stop = max(start, delta), min(stop, delta + item.layout.outputs)
+    return Absorbed(layer, chain, start, stop, start - delta)
+
+
+def _reason(above: Plan | Refusal, below: Plan | Refusal) -> Refusal:
+    """Of the reasons against both directions, the one that tells more."""
+    if not isinstance(above, Refusal):
+        return Refusal(SkipCode.NET_OUTPUT, "without it a net input or output would lose its name")
+    if not isinstance(below, Refusal) or above.code != SkipCode.NOT_LINEAR:
+        return above
+    if below.code in (SkipCode.NOT_LINEAR, SkipCode.NET_OUTPUT):
+        return Refusal(above.code, f"{above.message}, and {below.message}")
+    return below

@@ -1,0 +1,53 @@
+"""Takes out what does nothing at test time.
+
+Given   fc6 -> ReLU -> Dropout -> fc7
+Result  fc6 -> ReLU -> fc7
+
+Dropout (not SegNet's, which samples in TEST too) and written-out Split layers with one top. A layer
+stays when a net input or output would lose its name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from caffefold.ir.net import Net
+from caffefold.ops.kinds import is_identity
+from caffefold.passes.fold.edit import Wires
+from caffefold.passes.infra import Change, PassResult, Skip, SkipCode
+
+RULE = "tidy"
+
+
+@dataclass(frozen=True, slots=True)
+class Tidy:
+    """Drop layers that hand their input on unchanged."""
+
+    keep: tuple[str, ...] = ()
+    name: str = RULE
+
+    def run(self, net: Net) -> PassResult:
+        """Drop every identity layer whose going costs no name."""
+        positions = [
+            i
+            for i, layer in enumerate(net.layers)
+            if is_identity(layer) and not any(fnmatchcase(layer.name, p) for p in self.keep)
+        ]
+        if not positions:
+            return PassResult(net)
+        wires = Wires(net)
+        gone = [position for position in positions if wires.bypass([position])]
+        skips = tuple(
+            Skip(
+                RULE,
+                (net.layers[position].name,),
+                SkipCode.NET_OUTPUT,
+                "without it a net input or output would lose its name",
+            )
+            for position in positions
+            if position not in set(gone)
+        )
+        names = tuple(net.layers[position].name for position in gone)
+        changes = (Change(RULE, names, (), "does nothing at test time"),) if names else ()
+        return PassResult(wires.to_net(), changes, skips)

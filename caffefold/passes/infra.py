@@ -1,0 +1,132 @@
+"""What a pass is: a pure step from one net to the next, with a list of what it did and why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple, Protocol
+
+from caffefold import log
+from caffefold.ir.net import Net
+
+
+class SkipCode(str, Enum):
+    """Why a layer was left alone. Each code has a line in the README."""
+
+    SEVERAL_READERS = "SEVERAL_READERS"
+    PADDED_INPUT = "PADDED_INPUT"
+    NET_OUTPUT = "NET_OUTPUT"
+    NOT_LINEAR = "NOT_LINEAR"
+    NO_WEIGHTS = "NO_WEIGHTS"
+    SHARED_WEIGHTS = "SHARED_WEIGHTS"
+    TWO_BOTTOMS = "TWO_BOTTOMS"
+    NOT_CHANNEL_AXIS = "NOT_CHANNEL_AXIS"
+    BATCH_STATISTICS = "BATCH_STATISTICS"
+    NO_STATISTICS = "NO_STATISTICS"
+    LEARNING_MODE = "LEARNING_MODE"
+    KEPT = "KEPT"
+    NOT_ASKED = "NOT_ASKED"
+    UNKNOWN_LAYOUT = "UNKNOWN_LAYOUT"
+    NOT_FINITE = "NOT_FINITE"
+
+
+@dataclass(frozen=True, slots=True)
+class Absorbed:
+    """A claim for the proof: on its output, ``layer`` now also computes a part of a map.
+
+    The map is that of the affine layers ``chain`` of the net before the fold, one after another;
+    its channels ``start:stop`` go to the outputs of ``layer`` from ``at`` on.
+    """
+
+    layer: str
+    chain: tuple[str, ...]
+    start: int
+    stop: int
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing a pass did. ``removed`` and ``modified`` are layer names."""
+
+    rule: str
+    removed: tuple[str, ...] = ()
+    modified: tuple[str, ...] = ()
+    detail: str = ""
+    absorbed: tuple[Absorbed, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """One thing a pass did not do, with the reason in one sentence."""
+
+    rule: str
+    layers: tuple[str, ...]
+    code: SkipCode
+    message: str
+
+
+class PassResult(NamedTuple):
+    """The new net and the account of how it came about."""
+
+    net: Net
+    changes: tuple[Change, ...] = ()
+    skips: tuple[Skip, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class Refusal(NamedTuple):
+    """Why one layer can not be part of a fold."""
+
+    code: SkipCode
+    message: str
+
+
+class Pass(Protocol):
+    """A named step. ``run`` returns a new net and leaves its input as it was."""
+
+    @property
+    def name(self) -> str:
+        """The name reports use."""
+        ...
+
+    def run(self, net: Net) -> PassResult:
+        """Rewrite ``net``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one pass of a pipeline did, for the report."""
+
+    name: str
+    layers_before: int
+    layers_after: int
+    changes: tuple[Change, ...] = ()
+    skips: tuple[Skip, ...] = ()
+    warnings: tuple[str, ...] = field(default=())
+
+
+def run(passes: tuple[Pass, ...], net: Net) -> tuple[Net, tuple[Step, ...]]:
+    """Run ``passes`` in order; the final net and one Step each."""
+    steps = []
+    for step in passes:
+        result = step.run(net)
+        before, after = len(net.layers), len(result.net.layers)
+        steps.append(Step(step.name, before, after, result.changes, result.skips, result.warnings))
+        _tell(steps[-1])
+        net = result.net
+    return net, tuple(steps)
+
+
+def _tell(step: Step) -> None:
+    log.info(
+        __name__,
+        "%s: %d layers -> %d; %d changes, %d left alone",
+        *(step.name, step.layers_before, step.layers_after, len(step.changes), len(step.skips)),
+    )
+    for change in step.changes:
+        subject = ", ".join(change.removed or change.modified)
+        log.debug(__name__, "%s: %s: %s", step.name, subject, change.detail or change.rule)
+    for skip in step.skips:
+        log.debug(__name__, "%s: left %s: %s", step.name, ", ".join(skip.layers), skip.message)

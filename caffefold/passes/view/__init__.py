@@ -1,0 +1,1 @@
+"""Template -> one concrete net of one phase."""

@@ -1,0 +1,160 @@
+"""Which layers take part: Caffe's include / exclude rules, and the view a deploy net starts from.
+
+Given   data (TRAIN), data (TEST), conv, accuracy (TEST), loss (TRAIN)
+Result  the TEST layers; plus layers the TEST view can not do without: a data layer when TEST has
+        none for a blob that is read, a loss on what no loss of TEST reads
+
+Source: net.cpp, FilterNet and StateMeetsRule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from caffefold.errors import UsageError
+from caffefold.ir.net import Layer, Net
+from caffefold.ir.params import Params
+from caffefold.ops.kinds import is_loss
+from caffefold.passes.infra import Change, PassResult
+
+RULE = "phase"
+_HEADS = frozenset({"Softmax", "Sigmoid", "DetectionOutput"})
+_DEPLOY = "deploy"  # the stage that all-in-one nets (DIGITS) keep for the deploy net
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What rules are matched against (NetState)."""
+
+    phase: str = "TEST"
+    level: int = 0
+    stages: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class SelectPhase:
+    """Keep the layers a deploy net is made from; drop the rules' other layers."""
+
+    state: State = field(default_factory=State)
+    name: str = RULE
+
+    def run(self, net: Net) -> PassResult:
+        """Filter; the rules themselves are left to the strip pass.
+
+        Raises:
+            UsageError: a stage was asked for that no rule of the net names.
+        """
+        layers = net.layers
+        named = {stage for layer in layers for stage in _stages(layer)}
+        for stage in sorted(self.state.stages - named):
+            raise UsageError(
+                f"--stage {stage}: no rule of this net names it; "
+                f"its stages are {', '.join(sorted(named)) or 'none'}"
+            )
+        state = _with_own(net, self.state)
+        changes = []
+        if _DEPLOY in named and not state.stages:
+            state = replace(state, stages=frozenset({_DEPLOY}))
+            changes.append(Change(RULE, (), (), f"the net has rules for stage '{_DEPLOY}': on"))
+        kept = [i for i, layer in enumerate(layers) if included(layer, state)]
+        lent = _lent(layers, kept, state, net.inputs)
+        gone = sorted(set(range(len(layers))) - set(kept) - set(lent))
+        if gone:
+            names = tuple(layers[i].name for i in gone)
+            changes.append(Change(RULE, names, (), f"not part of {state.phase}"))
+        return PassResult(net.without(gone), tuple(changes))
+
+
+def _stages(layer: Layer) -> Iterator[str]:
+    for name in ("include", "exclude"):
+        for rule in _rules(layer, name):
+            yield from rule.message.strings("stage")
+            yield from rule.message.strings("not_stage")
+
+
+def _with_own(net: Net, state: State) -> State:
+    """``state`` with the level and stages that the net itself names (NetParameter.state)."""
+    if not net.params().has("state"):
+        return state
+    own = net.params().sub("state")
+    level = state.level or own.integer("level")
+    return replace(state, level=level, stages=state.stages | {*own.message.strings("stage")})
+
+
+def included(layer: Layer, state: State) -> bool:
+    """Whether Caffe would build ``layer`` in ``state``.
+
+    Raises:
+        TextError: the layer has both include and exclude rules, which Caffe refuses.
+    """
+    include = list(_rules(layer, "include"))
+    exclude = list(_rules(layer, "exclude"))
+    if include and exclude:
+        raise layer.error("include and exclude together; Caffe takes one kind of rule only")
+    if include:
+        return any(_meets(rule, state) for rule in include)
+    return not any(_meets(rule, state) for rule in exclude)
+
+
+def _rules(layer: Layer, name: str) -> Iterator[Params]:
+    descriptor = layer.document.schema.message("NetStateRule")
+    for rule in layer.body.fields:
+        if rule.name == name:
+            yield Params(layer.document, rule.body, descriptor, f"layer '{layer.name}'")
+
+
+def _meets(rule: Params, state: State) -> bool:
+    if rule.has("phase") and rule.enum("phase") != state.phase:
+        return False
+    if rule.has("min_level") and state.level < rule.integer("min_level"):
+        return False
+    if rule.has("max_level") and state.level > rule.integer("max_level"):
+        return False
+    if not all(stage in state.stages for stage in rule.message.strings("stage")):
+        return False
+    return not any(stage in state.stages for stage in rule.message.strings("not_stage"))
+
+
+def _lent(
+    layers: tuple[Layer, ...], kept: list[int], state: State, inputs: tuple[str, ...]
+) -> list[int]:
+    """Layers the rules leave out that the kept ones need: makers of what is read but not made,
+    and losses on what no kept loss reads.
+
+    A layer of the same phase comes first (only its stage is off), then one of the other phase.
+    """
+    taking_part = set(kept)
+    spare = [i for i in range(len(layers)) if i not in taking_part]
+    spare.sort(key=lambda i: (_distance(layers[i], state), i))
+    lent: list[int] = []
+    while True:
+        view = [layers[i] for i in (*kept, *lent)]
+        made = {top for layer in view for top in layer.tops} | set(inputs)
+        missing = {bottom for layer in view for bottom in layer.bottoms} - made
+        maker = next(
+            (i for i in spare if i not in lent and missing.intersection(layers[i].tops)), None
+        )
+        if maker is None:
+            break
+        lent.append(maker)
+    names = {layer.name for layer in view}
+    judged = {x.bottoms[0] for x in view if x.bottoms and (is_loss(x) or x.type in _HEADS)}
+    for i in spare:
+        layer = layers[i]
+        prediction = layer.bottoms[0] if is_loss(layer) and layer.bottoms else ""
+        if prediction in made - judged and layer.name not in names:
+            lent.append(i)
+            judged.add(prediction)
+    return lent
+
+
+def _distance(layer: Layer, state: State) -> int:
+    """How far a layer is from taking part: 0 its stage is off, 1 the other phase, 2 both."""
+    other = "TRAIN" if state.phase == "TEST" else "TEST"
+    stages = replace(state, stages=state.stages | {*_stages(layer)})
+    if included(layer, stages):
+        return 0
+    if included(layer, replace(state, phase=other)):
+        return 1
+    return 2

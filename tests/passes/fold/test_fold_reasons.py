@@ -1,0 +1,168 @@
+"""Every SkipCode: a net that produces it, with the reason a user reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import caffefold
+from caffefold.passes.fold.fold import Fold
+from caffefold.passes.infra import Skip, SkipCode
+from tests.support.nets import L, Numbers, data, relu, write
+
+N = Numbers(7)
+ZERO = [np.zeros(4), np.zeros(4), np.zeros(1)]
+
+
+def conv(name: str = "conv", bottom: str = "data", **options: object) -> L:
+    return N.conv(name, bottom, 4, 4, **options)  # type: ignore[arg-type]
+
+
+def shared_convs() -> list[L]:
+    named = 'param { name: "w" }'
+    one, two = conv("one"), conv("two")
+    return [
+        L(one.name, one.type, "data", "", one.text + named, one.blobs),
+        L(two.name, two.type, "data", "", two.text + named, one.blobs),
+        N.norm("bn", "one", 4),
+    ]
+
+
+CASES: list[tuple[SkipCode, list[L], str, dict[str, object]]] = [
+    (
+        SkipCode.SEVERAL_READERS,
+        [conv(), N.norm("bn", "conv", 4), relu("side", "conv", "side")],
+        "what 'conv' computes is also read by 'side'",
+        {},
+    ),
+    (
+        SkipCode.PADDED_INPUT,
+        [N.norm("bn", "data", 4), conv(bottom="bn", text="pad: 1")],
+        "'conv' pads its input with zeros",
+        {},
+    ),
+    (
+        SkipCode.PADDED_INPUT,
+        [N.norm("bn", "data", 4), conv(bottom="bn", kind="Deconvolution")],
+        "only part of the kernel meets the input",
+        {},
+    ),
+    (
+        SkipCode.NET_OUTPUT,
+        [L("bn", "Dropout", "data", "out")],
+        "a net input or output would lose its name",
+        {},
+    ),
+    (
+        SkipCode.NOT_LINEAR,
+        [relu("relu", "data", "relu"), N.norm("bn", "relu", 4), relu("end", "bn")],
+        "its input comes from 'relu' (ReLU), and its result is read by 'end' (ReLU)",
+        {},
+    ),
+    (
+        SkipCode.NOT_LINEAR,
+        [conv(), L("bn", "Power", "conv", "", "power_param { power: 2 }")],
+        "its power is 2, not 1",
+        {},
+    ),
+    (SkipCode.SHARED_WEIGHTS, shared_convs(), "shared as param 'w'", {}),
+    (
+        SkipCode.TWO_BOTTOMS,
+        [conv(), L("bn", "Scale", "conv data")],
+        "it has 2 inputs, so its factor is not stored",
+        {},
+    ),
+    (
+        SkipCode.NOT_CHANNEL_AXIS,
+        [conv(), L("bn", "Scale", "conv", "", "scale_param { axis: 2 }", [N.normal(6)])],
+        "starts at axis 2, not along the channels alone",
+        {},
+    ),
+    (
+        SkipCode.BATCH_STATISTICS,
+        [conv(), N.norm("bn", "conv", 4, text="use_global_stats: false")],
+        "use_global_stats: false makes it use the statistics of each batch",
+        {},
+    ),
+    (
+        SkipCode.NO_STATISTICS,
+        [conv(), L("bn", "BatchNorm", "conv", "", "", ZERO)],
+        "its statistics were never collected",
+        {},
+    ),
+    (
+        SkipCode.LEARNING_MODE,
+        [conv(), L("bn", "BN", "conv", "", "", [N.normal(4), N.normal(4)])],
+        "SegNet's BN in LEARN mode",
+        {},
+    ),
+    (
+        SkipCode.UNKNOWN_LAYOUT,
+        [conv(), L("bn", "BatchNorm", "conv", "", "", [N.normal(4)] * 4)],
+        "it has 4 blobs where BatchNorm has 3 or 5",
+        {},
+    ),
+    (
+        SkipCode.NOT_FINITE,
+        [
+            conv(),
+            L("bn", "BatchNorm", "conv", "", "", [N.normal(4), -N.positive(4), np.ones(1)]),
+        ],
+        "it computes no finite number in channel 0",
+        {},
+    ),
+    (
+        SkipCode.KEPT,
+        [conv(), N.norm("bn", "conv", 4)],
+        "it was asked to be kept",
+        {"keep": ["b*"]},
+    ),
+    (
+        SkipCode.KEPT,
+        [conv(), N.norm("bn", "conv", 4)],
+        "'conv' was asked to be kept",
+        {"keep": ["conv"]},
+    ),
+    (
+        SkipCode.NOT_LINEAR,
+        [N.norm("bn", "data", 4), relu("end", "bn")],
+        "its input is an input of the net, and its result is read by 'end' (ReLU)",
+        {},
+    ),
+    (
+        SkipCode.NOT_ASKED,
+        [N.norm("bn", "data", 4), conv(bottom="bn")],
+        "folding into an input was not asked for",
+        {"fold": "output"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("code", "layers", "words", "options"), CASES)
+def test_reason(
+    tmp_path: Path, code: SkipCode, layers: list[L], words: str, options: dict[str, object]
+) -> None:
+    skip = skip_of("bn", tmp_path, layers, options)
+    assert skip.code == code
+    assert words in skip.message
+    assert "\n" not in skip.message
+
+
+def skip_of(name: str, folder: Path, layers: list[L], options: dict[str, object]) -> Skip:
+    pair = write(folder, [data(1, 4, 8, 8), *layers])
+    report = caffefold.convert(*pair, folder / "out", **options)  # type: ignore[arg-type]
+    found = [skip for skip in report.skips if name in skip.layers]
+    assert len(found) == 1, report.skips
+    return found[0]
+
+
+def test_no_weights(tmp_path: Path) -> None:
+    prototxt, _ = write(tmp_path, [data(1, 4, 8, 8), conv(), N.norm("bn", "conv", 4)])
+    result = Fold().run(caffefold.load(prototxt))
+    assert [skip.code for skip in result.skips] == [SkipCode.NO_WEIGHTS]
+
+
+def test_every_code_has_a_case() -> None:
+    assert {case[0] for case in CASES} | {SkipCode.NO_WEIGHTS} == set(SkipCode)

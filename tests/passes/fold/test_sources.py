@@ -1,0 +1,153 @@
+"""Each dialect of BatchNorm and its relatives as the map its own Caffe computes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import caffefold
+from caffefold.check import reference
+from caffefold.ir.affine import Affine
+from caffefold.ir.net import Layer
+from caffefold.passes.fold import affine as sources
+from caffefold.passes.infra import Refusal, SkipCode
+from tests.support.nets import L, Numbers, data, write
+
+N = Numbers(11)
+M, V, G, B = N.normal(4), N.positive(4), N.normal(4), N.normal(4)
+ONE = np.ones(1, np.float32)
+X = np.array([0.5, -1.0, 2.0, 3.0])
+
+
+def norm(mean: object, variance: object, eps: float) -> NDArray[Any]:
+    wide = np.float64
+    deviation = np.sqrt(np.asarray(variance, wide) + np.float32(eps))
+    found: NDArray[Any] = (X - np.asarray(mean, wide)) / deviation
+    return found
+
+
+CASES: dict[str, tuple[L, NDArray[Any]]] = {
+    "BatchNorm": (
+        L("s", "BatchNorm", "data", "", "", [M * 8, V * 8, ONE * 8]),
+        norm(M, V, 1e-5),
+    ),
+    "BatchNorm, eps of the net": (
+        L("s", "BatchNorm", "data", "", "batch_norm_param { eps: 0.01 }", [M, V, ONE]),
+        norm(M, V, 0.01),
+    ),
+    "BatchNorm, factor 0": (
+        L("s", "BatchNorm", "data", "", "", [M, V, ONE * 0]),
+        norm(np.zeros(4), np.zeros(4), 1e-5),
+    ),
+    "BatchNorm, use_global_stats": (
+        L("s", "BatchNorm", "data", "", "batch_norm_param { use_global_stats: true }", [M, V, ONE]),
+        norm(M, V, 1e-5),
+    ),
+    "BatchNorm, variance a little below 0": (
+        L("s", "BatchNorm", "data", "", "", [M, np.array([0, -7e-44, 1e-40, 1]), ONE]),
+        norm(M, [0, np.float32(-7e-44), np.float32(1e-40), 1], 1e-5),
+    ),
+    "Intel": (
+        L("s", "BatchNorm", "data", "", "", [M * 8, V * 8, ONE * 8, G, B]),
+        norm(M, V, 1e-5) * G + B,
+    ),
+    "Intel without use of gamma": (
+        L(
+            "s", "BatchNorm", "data", "", "batch_norm_param { use_weight_bias: false }",
+            [M, V, ONE, G, B],
+        ),
+        norm(M, V, 1e-5),
+    ),
+    "NVCaffe, factor applied already": (
+        L("s", "BatchNorm", "data", "", "batch_norm_param { scale_bias: true }",
+          [M, V, ONE * 8, G, B]),
+        norm(M, V, 1e-5) * G + B,
+    ),
+    "NVCaffe, eps at least 1e-5": (
+        L(
+            "s", "BatchNorm", "data", "", "batch_norm_param { scale_bias: true eps: 1e-9 }",
+            [M, V * 1e-5, ONE, G, B],
+        ),
+        norm(M, np.float32(1e-5) * V, 1e-5) * G + B,
+    ),
+    "NVCaffe 0.15": (
+        L("s", "BatchNorm", "data", "", "", [G, B, M, V, ONE]),
+        norm(M, V, 1e-5) * G + B,
+    ),
+    "PSPNet": (
+        L("s", "BN", "data", "", "bn_param { eps: 0.01 frozen: true }", [G, B, M, V]),
+        norm(M, V, 0.01) * G + B,
+    ),
+    "SegNet": (L("s", "BN", "data", "", "bn_param { bn_mode: INFERENCE }", [G, B]), X * G + B),
+    "Scale": (L("s", "Scale", "data", "", "", [G]), X * G),
+    "Scale with bias": (
+        L("s", "Scale", "data", "", "scale_param { bias_term: true }", [G, B]),
+        X * G + B,
+    ),
+    "Scale, axis from the end": (
+        L("s", "Scale", "data", "", "scale_param { axis: -3 }", [G]),
+        X * G,
+    ),
+    "Scale of one number": (
+        L("s", "Scale", "data", "", "scale_param { num_axes: 0 }", [np.array(3.0)]),
+        X * 3,
+    ),
+    "Bias": (L("s", "Bias", "data", "", "", [B]), X + B),
+    "Power": (
+        L("s", "Power", "data", "", "power_param { scale: 0.5 shift: -2 }"),
+        X * 0.5 - 2,
+    ),
+}  # fmt: skip
+
+
+def only(folder: Path, layer: L) -> Layer:
+    pair = write(folder, [data(1, 4, 2, 2), layer])
+    return caffefold.load(*pair).layers[1]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_map(tmp_path: Path, case: str) -> None:
+    made, wanted = CASES[case]
+    layer = only(tmp_path, made)
+    found = sources.of_layer(layer, 4)
+    assert isinstance(found, Affine)
+    np.testing.assert_allclose(found.scale * X + found.shift, wanted, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_proof_knows_it_too(tmp_path: Path, case: str) -> None:
+    """check/reference.py repeats the formulas on purpose; both must say the same."""
+    made, wanted = CASES[case]
+    found = reference.affine(only(tmp_path, made), 4)
+    assert found is not None
+    np.testing.assert_allclose(found.scale * X + found.shift, wanted, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_folds(tmp_path: Path, case: str) -> None:
+    made, _ = CASES[case]
+    conv = N.conv("c", "data", 4, 4)
+    folded = L(made.name, made.type, "c", "s", made.text, made.blobs)
+    report = caffefold.convert(*write(tmp_path, [data(1, 4, 6, 6), conv, folded]), tmp_path / "out")
+    assert [fold.layer for fold in report.proof.folds] == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        ("axis: 0", (1,)),
+        ("axis: 2", (2,)),
+        ("axis: 1 num_axes: 3", (4, 2, 2)),
+        ("num_axes: -1", (4, 2, 2)),
+        ("axis: -1", (2,)),
+    ],
+)
+def test_other_axes_are_no_map(tmp_path: Path, text: str, shape: tuple[int, ...]) -> None:
+    made = L("s", "Scale", "data", "", f"scale_param {{ {text} }}", [N.normal(*shape)])
+    found = sources.of_layer(only(tmp_path, made), 4)
+    assert isinstance(found, Refusal)
+    assert found.code == SkipCode.NOT_CHANNEL_AXIS
