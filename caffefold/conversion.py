@@ -29,6 +29,9 @@ from caffefold.formats.prototxt.tree import Document, Field
 from caffefold.formats.schema import OURS, Schema
 from caffefold.ir import graph
 from caffefold.ir.net import Layer, Net
+from caffefold.ops.activation import SPLIT
+from caffefold.ops.affine import SCALE
+from caffefold.ops.table import op, op_of
 from caffefold.passes import infra, pipeline
 from caffefold.passes.deploy.detection import DetectionOptions
 from caffefold.passes.deploy.headoptions import HeadOptions
@@ -225,10 +228,10 @@ def _new_layers(net: Net, result: Net, precision: Precision) -> dict[str, NewLay
     """What becomes of each record: by name, for every layer the given prototxt knows."""
     new: dict[str, NewLayer | None] = {layer.name: None for layer in net.layers}
     assert net.weights is not None
-    new.update((r.name, None) for r in net.weights.layers if r.type == "Split")
+    new.update((r.name, None) for r in net.weights.layers if op_of(r.type) is SPLIT)
     for layer in reversed(result.layers):
         record = layer.record
-        as_scale = layer.type == "Scale" and record is not None and layer.blobs != record.blobs
+        as_scale = op(layer) is SCALE and record is not None and layer.blobs != record.blobs
         stored = of_layer(layer.type, precision)
         new[layer.name] = NewLayer(layer.bottoms, layer.tops, layer.blobs, as_scale, stored)
     return new

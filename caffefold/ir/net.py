@@ -16,6 +16,8 @@ from caffefold.formats.caffemodel.index import LayerRecord, WeightsFile
 from caffefold.formats.prototxt.tree import Document, Field, Gap, Message, set_strings
 from caffefold.ir.params import Params
 
+INPUT = "Input"  # what upgrading makes of ``input:`` fields (upgrade_proto.cpp, UpgradeNetInput)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
@@ -42,6 +44,11 @@ class Layer:
             field,
             document,
         )
+
+    @property
+    def is_input(self) -> bool:
+        """Whether this is the layer that stands for a net-level ``input:`` field."""
+        return self.type == INPUT
 
     @property
     def body(self) -> Message:
@@ -139,7 +146,7 @@ class Net:
     @property
     def inputs(self) -> tuple[str, ...]:
         """Blobs given from outside: legacy ``input:`` fields, then the tops of Input layers."""
-        declared = (top for layer in self.layers if layer.type == "Input" for top in layer.tops)
+        declared = (top for layer in self.layers if layer.is_input for top in layer.tops)
         return (*self.legacy_inputs, *declared)
 
     def substitute(self, new: Mapping[int, Iterable[Layer]]) -> Net:

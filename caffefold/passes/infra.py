@@ -3,31 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import NamedTuple, Protocol
 
 from caffefold import log
 from caffefold.ir.net import Net
-
-
-class SkipCode(str, Enum):
-    """Why a layer was left alone. Each code has a line in the README."""
-
-    SEVERAL_READERS = "SEVERAL_READERS"
-    PADDED_INPUT = "PADDED_INPUT"
-    NET_OUTPUT = "NET_OUTPUT"
-    NOT_LINEAR = "NOT_LINEAR"
-    NO_WEIGHTS = "NO_WEIGHTS"
-    SHARED_WEIGHTS = "SHARED_WEIGHTS"
-    TWO_BOTTOMS = "TWO_BOTTOMS"
-    NOT_CHANNEL_AXIS = "NOT_CHANNEL_AXIS"
-    BATCH_STATISTICS = "BATCH_STATISTICS"
-    NO_STATISTICS = "NO_STATISTICS"
-    LEARNING_MODE = "LEARNING_MODE"
-    KEPT = "KEPT"
-    NOT_ASKED = "NOT_ASKED"
-    UNKNOWN_LAYOUT = "UNKNOWN_LAYOUT"
-    NOT_FINITE = "NOT_FINITE"
+from caffefold.ops.base import SkipCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +53,6 @@ class PassResult(NamedTuple):
     changes: tuple[Change, ...] = ()
     skips: tuple[Skip, ...] = ()
     warnings: tuple[str, ...] = ()
-
-
-class Refusal(NamedTuple):
-    """Why one layer can not be part of a fold."""
-
-    code: SkipCode
-    message: str
 
 
 class Pass(Protocol):

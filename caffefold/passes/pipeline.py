@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from caffefold.ir.net import Net
-from caffefold.ops.kinds import is_data, is_loss, is_measure
+from caffefold.ops.loss import SILENCE
+from caffefold.ops.table import op
 from caffefold.passes.deploy.headoptions import HeadOptions
 from caffefold.passes.deploy.heads import ConvertHeads
 from caffefold.passes.deploy.input_shape import ShapeOptions
@@ -85,9 +86,9 @@ def fold_passes(options: Options) -> tuple[Pass, ...]:
 
 def _measures(net: Net) -> bool:
     """Whether the net reports on itself, so that some of its inputs are answers."""
-    return any(is_measure(layer) and layer.type != "Silence" for layer in net.layers)
+    return any(op(layer).is_measure(layer) and op(layer) is not SILENCE for layer in net.layers)
 
 
 def is_training_net(net: Net) -> bool:
     """Whether there is anything of training in it: data layers or losses."""
-    return any(is_data(layer) or is_loss(layer) for layer in net.layers)
+    return any(op(layer).is_data(layer) or op(layer).is_loss(layer) for layer in net.layers)

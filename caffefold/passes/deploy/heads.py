@@ -16,7 +16,8 @@ from caffefold.errors import UsageError
 from caffefold.ir import graph
 from caffefold.ir.graph import OUTSIDE, Graph
 from caffefold.ir.net import Layer, Net
-from caffefold.ops.kinds import is_measure
+from caffefold.ops.loss import SILENCE
+from caffefold.ops.table import op
 from caffefold.passes.deploy.auxiliary import auxiliary
 from caffefold.passes.deploy.head import Head, HeadMaker
 from caffefold.passes.deploy.headoptions import HeadOptions
@@ -58,7 +59,7 @@ class ConvertHeads:
         dropped: set[str] = set()  # what a loss that leaves nothing predicts
         for position in sorted(found.training):
             layer = net.layers[position]
-            if layer.type == "Silence":
+            if op(layer) is SILENCE:
                 dropped.update(layer.bottoms)
                 continue
             new[position] = ()
@@ -77,7 +78,9 @@ class ConvertHeads:
                 detail = f"{layer.type} -> {_shown(head)}"
                 changes.append(Change(RULE, (layer.name,), names, detail))
             else:
-                why = "it only measures" if is_measure(layer) else "only training needs it"
+                why = (
+                    "it only measures" if op(layer).is_measure(layer) else "only training needs it"
+                )
                 detail = f"{layer.type} -> nothing, {why}"
                 changes.append(Change(RULE, (layer.name,), (), detail))
         made = net.substitute(new)

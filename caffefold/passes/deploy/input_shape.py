@@ -11,17 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from caffefold.analysis.channels import along_channels, weight_channels
 from caffefold.errors import UsageError
-from caffefold.formats.caffemodel.blob import size
 from caffefold.ir.graph import Graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops import image
-from caffefold.ops.kinds import is_recurrent
+from caffefold.ops.base import Same, Split
+from caffefold.ops.linear import INNER_PRODUCT
+from caffefold.ops.source import DUMMY_DATA
+from caffefold.ops.table import op
 
-_SAME_CHANNELS = frozenset(
-    {"Power", "ReLU", "PReLU", "Pooling", "Dropout", "LRN", "Split", "Normalize", "Scale"}
-)
 # Blobs whose shape is the same in every net of the family (py-faster-rcnn, proposal_layer.py).
 _KNOWN = {"im_info": (1, 3), "rois": (1, 5)}
 _COLOUR = 3
@@ -71,9 +69,9 @@ def decide(net: Net, wiring: Graph, source: Source, options: ShapeOptions) -> De
         return Decided(given)
     layer = source.layer
     batch = options.batch or 1
-    if layer.type == "DummyData":
-        dims = dummy_shape(layer, source.top)
-        keeps = options.batch is None and any(is_recurrent(x) for x in net.layers)
+    if op(layer) is DUMMY_DATA:
+        dims = DUMMY_DATA.dims(layer)[source.top]
+        keeps = options.batch is None and any(op(x).recurrent for x in net.layers)
         if dims:  # in sequences the first axis is time, not images
             return Decided(dims if keeps else (batch, *dims[1:]))
     if source.blob in _KNOWN:
@@ -135,11 +133,11 @@ def _flat(net: Net, wiring: Graph, source: Source) -> int:
     found = 0
     for reader in wiring.versions[source.version].readers:
         layer = net.layers[reader]
-        if layer.type != "InnerProduct" or not layer.blobs:
+        if op(layer) is not INNER_PRODUCT or INNER_PRODUCT.params(layer).integer("axis") != 1:
             return 0
-        if layer.params("inner_product_param").integer("axis") != 1:
+        found = INNER_PRODUCT.inputs(layer) or 0
+        if not found:
             return 0
-        found = size(layer.blobs[0]) // layer.params("inner_product_param").integer("num_output")
     return found
 
 
@@ -159,25 +157,14 @@ def _unknown(
     return UsageError(str(told))
 
 
-def dummy_shape(layer: Layer, top: int) -> tuple[int, ...]:
-    """The shape of a top of a DummyData layer (dummy_data_layer.cpp: one for all, or one each)."""
-    params = layer.params("dummy_data_param")
-    shapes = [params.nested("shape", m).integers("dim") for m in params.messages("shape")]
-    if shapes:
-        return shapes[min(top, len(shapes) - 1)]
-    axes = [params.integers(name) for name in ("num", "channels", "height", "width")]
-    return tuple(axis[min(top, len(axis) - 1)] for axis in axes) if all(axes) else ()
-
-
 def _cut_channels(net: Net, wiring: Graph, version: int) -> int:
     """The fewest channels a blob can have that is cut along them; 0 when it is not."""
     found = 0
     for reader in wiring.versions[version].readers:
         layer = net.layers[reader]
-        if layer.type == "Slice" and along_channels(layer, None):
-            found = max(
-                found, *(p + 1 for p in layer.params("slice_param").integers("slice_point")), 0
-            )
+        flow = op(layer).channels(layer, [None])
+        if isinstance(flow, Split):
+            found = max(found, *(point + 1 for point in flow.points), 0)
     return found
 
 
@@ -186,7 +173,7 @@ def _weight_channels(net: Net, wiring: Graph, source: Source) -> int:
     near = _channels(net, wiring, source.version)
     if near or net.weights is None:
         return near
-    from caffefold.analysis.input_channels import channels_of  # seldom needed
+    from caffefold.analysis.channels import channels_of  # seldom needed
 
     return channels_of(net, source.blob) or 0
 
@@ -202,9 +189,9 @@ def _channels(net: Net, wiring: Graph, version: int) -> int:
         seen.add(current)
         for reader in wiring.versions[current].readers:
             layer = net.layers[reader]
-            wanted = weight_channels(layer)
+            wanted = op(layer).input_channels(layer)
             if wanted is not None:
                 return wanted
-            if layer.type in _SAME_CHANNELS and len(layer.bottoms) == 1:
+            if len(layer.bottoms) == 1 and isinstance(op(layer).channels(layer, [None]), Same):
                 queue += wiring.writes[reader]
     return 0

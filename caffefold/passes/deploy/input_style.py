@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from caffefold.analysis.channels import legacy_shapes
+from caffefold.analysis.inputs import legacy_shapes
 from caffefold.formats.prototxt.tree import Field, block, quote, scalar, set_strings
 from caffefold.ir.net import Layer, Net
+from caffefold.ops.source import INPUT
 from caffefold.passes.deploy.input_shape import ShapeOptions
 
 _LEGACY = frozenset({"input", "input_dim", "input_shape"})
@@ -20,15 +21,6 @@ _LEGACY = frozenset({"input", "input_dim", "input_shape"})
 def shape_field(name: str, shape: tuple[int, ...], indent: str) -> Field:
     """``name { dim: ... }`` on lines of its own."""
     return block(name, [scalar("dim", str(d), indent + "  ") for d in shape], indent)
-
-
-def input_shapes(net: Net) -> dict[str, tuple[int, ...]]:
-    """The shapes of all inputs by blob, however they are written; () where there is none."""
-    shapes = {name: legacy_shapes(net).get(name, ()) for name in net.legacy_inputs}
-    for layer in net.layers:
-        if layer.type == "Input":
-            shapes.update(_shapes(layer))
-    return shapes
 
 
 def with_inputs(
@@ -41,7 +33,7 @@ def with_inputs(
     told = []
     new: dict[int, tuple[Layer, ...]] = {}
     for position, layer in enumerate(net.layers):
-        if layer.type != "Input" or set(layer.tops) <= made:
+        if not layer.is_input or set(layer.tops) <= made:
             continue
         changed = _changed_layer(layer, options, unread)
         if changed != (layer,):
@@ -84,10 +76,8 @@ def _changed_layer(
 
 
 def _shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
-    """The shape of each top of an Input layer (input_layer.cpp: one for all, or one each)."""
-    params = layer.params("input_param")
-    old = [params.nested("shape", m).integers("dim") for m in params.messages("shape")] or [()]
-    return {top: old[min(j, len(old) - 1)] for j, top in enumerate(layer.tops)}
+    """The shape of each top of an Input layer."""
+    return dict(zip(layer.tops, INPUT.dims(layer), strict=True))
 
 
 def _with_legacy(net: Net, shapes: Mapping[str, tuple[int, ...]]) -> Net:
@@ -114,7 +104,7 @@ def _is_legacy(item: Field | Layer) -> bool:
 def restyle(net: Net, style: str) -> Net:
     """All inputs written in one style; "" leaves them as they are."""
     if style == "legacy":
-        inputs = [(i, x) for i, x in enumerate(net.layers) if x.type == "Input"]
+        inputs = [(i, x) for i, x in enumerate(net.layers) if x.is_input]
         if not inputs:
             return net
         shapes = legacy_shapes(net)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 
 from caffefold.formats.prototxt.tree import Field, Message, drop
 from caffefold.ir.net import Layer, Net
+from caffefold.ops.affine import BATCH_NORM
+from caffefold.ops.table import op
 from caffefold.passes.infra import Change, PassResult
 
 RULE = "strip"
@@ -44,8 +46,8 @@ class Strip:
         new: dict[int, tuple[Layer, ...]] = {}
         for position, layer in enumerate(net.layers):
             stripped = layer.edited(_layer_body(layer.body))
-            if layer.type == "BatchNorm" and self.trained:
-                params = layer.params("batch_norm_param")
+            if op(layer) is BATCH_NORM and self.trained:
+                params = BATCH_NORM.params(layer)
                 if params.has("use_global_stats") and not params.flag("use_global_stats"):
                     switched.append(layer.name)
                 stripped = stripped.edited(_without_switch(stripped.body))

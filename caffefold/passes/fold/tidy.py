@@ -12,10 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+from caffefold.ir.edit import Editor
 from caffefold.ir.net import Net
-from caffefold.ops.kinds import is_identity
-from caffefold.passes.fold.edit import Wires
-from caffefold.passes.infra import Change, PassResult, Skip, SkipCode
+from caffefold.ops.base import SkipCode
+from caffefold.ops.table import op
+from caffefold.passes.infra import Change, PassResult, Skip
 
 RULE = "tidy"
 
@@ -32,12 +33,13 @@ class Tidy:
         positions = [
             i
             for i, layer in enumerate(net.layers)
-            if is_identity(layer) and not any(fnmatchcase(layer.name, p) for p in self.keep)
+            if op(layer).is_identity(layer)
+            and not any(fnmatchcase(layer.name, p) for p in self.keep)
         ]
         if not positions:
             return PassResult(net)
-        wires = Wires(net)
-        gone = [position for position in positions if wires.bypass([position])]
+        editor = Editor(net)
+        gone = [position for position in positions if editor.bypass([position])]
         skips = tuple(
             Skip(
                 RULE,
@@ -50,4 +52,4 @@ class Tidy:
         )
         names = tuple(net.layers[position].name for position in gone)
         changes = (Change(RULE, names, (), "does nothing at test time"),) if names else ()
-        return PassResult(wires.to_net(), changes, skips)
+        return PassResult(editor.to_net(), changes, skips)

@@ -15,11 +15,13 @@ from dataclasses import dataclass, field, replace
 from caffefold.errors import UsageError
 from caffefold.ir.net import Layer, Net
 from caffefold.ir.params import Params
-from caffefold.ops.kinds import is_loss
+from caffefold.ops.activation import SIGMOID, SOFTMAX
+from caffefold.ops.detection import DETECTION_OUTPUT
+from caffefold.ops.table import op
 from caffefold.passes.infra import Change, PassResult
 
 RULE = "phase"
-_HEADS = frozenset({"Softmax", "Sigmoid", "DetectionOutput"})
+_HEADS = (SOFTMAX, SIGMOID, DETECTION_OUTPUT)
 _DEPLOY = "deploy"  # the stage that all-in-one nets (DIGITS) keep for the deploy net
 
 
@@ -139,10 +141,10 @@ def _lent(
             break
         lent.append(maker)
     names = {layer.name for layer in view}
-    judged = {x.bottoms[0] for x in view if x.bottoms and (is_loss(x) or x.type in _HEADS)}
+    judged = {x.bottoms[0] for x in view if x.bottoms and (op(x).is_loss(x) or op(x) in _HEADS)}
     for i in spare:
         layer = layers[i]
-        prediction = layer.bottoms[0] if is_loss(layer) and layer.bottoms else ""
+        prediction = layer.bottoms[0] if op(layer).is_loss(layer) and layer.bottoms else ""
         if prediction in made - judged and layer.name not in names:
             lent.append(i)
             judged.add(prediction)

@@ -16,15 +16,13 @@ from caffefold.formats.prototxt.tree import Field, ListValue, Message, Scalar
 from caffefold.ir import placeholder
 from caffefold.ir.net import Layer, Net
 from caffefold.ir.params import parse_int
-from caffefold.passes.fold.absorb import PARAMETERS
+from caffefold.ops.detection import DETECTION_OUTPUT
+from caffefold.ops.loss import MULTIBOX_LOSS
+from caffefold.ops.table import op
 from caffefold.passes.infra import Change, PassResult
 from caffefold.passes.view.classes import detector_classes
 
 RULE = "placeholders"
-_DETECTORS = {
-    "MultiBoxLoss": "multibox_loss_param",
-    "DetectionOutput": "detection_output_param",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +128,12 @@ class _Observed:
 def _observations(net: Net) -> Iterator[tuple[Layer, str, int]]:
     """(layer, placeholder, number of outputs its weights have) for each templated num_output."""
     for layer in net.layers:
-        message = layer.body.message(PARAMETERS.get(layer.type, ""))
+        message = layer.body.message(op(layer).param)
         if message is None or not layer.blobs:
             continue
         value = message.last("num_output")
         if isinstance(value, Scalar) and parse_int(value.raw) is None:
-            number = _outputs(layer, message)
+            number = op(layer).output_channels(layer)
             if number:
                 yield layer, value.raw, number
 
@@ -143,7 +141,9 @@ def _observations(net: Net) -> Iterator[tuple[Layer, str, int]]:
 def _detectors(net: Net) -> Iterator[tuple[Layer, str]]:
     """(layer, num_classes as written) of each detection layer."""
     for layer in net.layers:
-        message = layer.body.message(_DETECTORS.get(layer.type, ""))
+        if op(layer) not in (MULTIBOX_LOSS, DETECTION_OUTPUT):
+            continue
+        message = layer.body.message(op(layer).param)
         value = message.last("num_classes") if message is not None else None
         if isinstance(value, Scalar):
             yield layer, value.raw
@@ -162,19 +162,6 @@ def _check_classes(net: Net, classes: int) -> None:
     for layer, raw in _detectors(net):
         if parse_int(raw) not in (None, classes):
             raise UsageError(f"--classes {classes}: layer '{layer.name}' says num_classes: {raw}")
-
-
-def _outputs(layer: Layer, message: Message) -> int:
-    """num_output as the blobs of a linear layer tell it; 0 when they do not."""
-    shape = layer.blobs[0].shape
-    if len(shape) < 2:
-        return 0
-    if layer.type == "Deconvolution":
-        return shape[1] * layer.params("convolution_param").integer("group")
-    transposed = message.last("transpose")
-    if isinstance(transposed, Scalar) and transposed.raw in ("true", "1", "True"):
-        return shape[-1]
-    return shape[-2] if layer.type == "InnerProduct" else shape[0]
 
 
 def _scalars(field: Field) -> Iterator[tuple[Field, str]]:

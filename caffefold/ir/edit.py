@@ -1,6 +1,6 @@
 """A net being rewired: layers go, and what read their result reads what they read.
 
-Works on versions (model/graph.py), not on names; names are given out again at the end, so that
+Works on versions (ir/graph.py), not on names; names are given out again at the end, so that
 net inputs and outputs keep theirs and no layer reads another value than it is meant to.
 """
 
@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from caffefold.analysis.channels import Extent, extents
 from caffefold.ir import graph
 from caffefold.ir.net import Layer, Net
 
 OUTSIDE = graph.OUTSIDE
 
 
-class Wires:
+class Editor:
     """The layers of one net and the versions between them; the given net stays as it is."""
 
     def __init__(self, net: Net) -> None:
         wiring = graph.validate(net)
+        self.graph = wiring
         self._net = net
         self.layers: list[Layer] = list(net.layers)
         self.alive = [True] * len(self.layers)
@@ -32,7 +32,6 @@ class Wires:
         self._named: dict[str, list[int]] = {}
         for version, name in enumerate(self.name):
             self._named.setdefault(name, []).append(version)
-        self.extent: list[Extent] = extents(net, wiring)
         self._outputs = {i for i in wiring.sinks if self.producer[i] != OUTSIDE}
 
     def is_output(self, version: int) -> bool:
@@ -47,7 +46,7 @@ class Wires:
     def is_input(self, version: int) -> bool:
         """Whether the version comes from outside, so that its name is not ours to change."""
         source = self.source(version)
-        return source is None or source.type == "Input"
+        return source is None or source.is_input
 
     def follower(self, position: int) -> int:
         """The one layer that reads what a one-output layer writes; -1 when others, or the outside
