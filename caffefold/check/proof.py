@@ -91,7 +91,7 @@ class _Prover:
         self.removed: dict[str, list[str]] = {}
         for change in changes:
             for claim in change.absorbed:
-                self.claims.setdefault(claim.layer, []).append(claim)
+                self.claims.setdefault(claim.layer.name, []).append(claim)
             for name in change.modified:
                 self.removed.setdefault(name, []).extend(change.removed)
         self.folds: list[FoldProof] = []
@@ -136,7 +136,7 @@ class _Prover:
         """All claimed maps, one after another, for all outputs of a layer."""
         scale, shift = np.ones(outputs), np.zeros(outputs)
         for claim in claims:
-            for name in claim.chain:
+            for name, *_ in claim.chain:
                 own = self.maps.get(name)
                 if own is None:
                     raise ProofError(f"layer '{name}': is no affine map, but was folded" + SUFFIX)

@@ -24,7 +24,16 @@ from caffefold.passes.fold import propagate as travel
 from caffefold.passes.fold.edit import Wires
 from caffefold.passes.fold.propagate import Plan
 from caffefold.passes.fold.shared import shared_weights, unshared
-from caffefold.passes.infra import Absorbed, Change, PassResult, Refusal, Skip, SkipCode
+from caffefold.passes.infra import (
+    Absorbed,
+    Change,
+    LayerRef,
+    PassResult,
+    Refusal,
+    Skip,
+    SkipCode,
+    references,
+)
 
 RULE = "fold"
 
@@ -66,6 +75,7 @@ class _Folder:
         self.wires = Wires(net)
         self.options = options
         self.shared = shared_weights(net.layers)
+        self.references = references(net.layers)
         self.changes: list[Change] = []
         self.warnings: list[str] = []
         self.refused: dict[int, Refusal] = {}
@@ -173,7 +183,7 @@ class _Folder:
         if not wires.bypass(going):
             return False
         absorb = linear.absorb_output if upward else linear.absorb_input
-        names = tuple(wires.layers[p].name for p in chains[0].positions)
+        folded = tuple(self.references[p] for p in chains[0].positions)
         claims = []
         for item in plan:
             layer = wires.layers[item.position]
@@ -182,7 +192,7 @@ class _Folder:
             with np.errstate(over="ignore"):
                 wires.layers[item.position] = absorb(layer, item.layout, item.affine)
             if upward:
-                claims.append(_claim(layer.name, names, item))
+                claims.append(_claim(self.references[item.position], folded, item))
         removed = tuple(wires.layers[position].name for position in going)
         for position in going:
             self.refused.pop(position, None)
@@ -202,7 +212,7 @@ class _Folder:
         ]
 
 
-def _claim(layer: str, chain: tuple[str, ...], item: travel.Absorption) -> Absorbed:
+def _claim(layer: LayerRef, chain: tuple[LayerRef, ...], item: travel.Absorption) -> Absorbed:
     """Which channels of the chain's map ``layer`` took, and at which of its outputs."""
     delta, start, stop = item.window
     start, stop = max(start, delta), min(stop, delta + item.layout.outputs)
