@@ -17,7 +17,7 @@ from caffefold.analysis.cost import totals
 from caffefold.analysis.shapes import carried
 from caffefold.check.proof import prove
 from caffefold.check.runnable import runnable
-from caffefold.errors import InputError, ModelError, OutputError, UsageError
+from caffefold.errors import InputError, ModelError, OutputError, ProofError, UsageError
 from caffefold.formats import detect
 from caffefold.formats.atomic import Staging, output_error
 from caffefold.formats.caffemodel.blob import quiet
@@ -180,7 +180,10 @@ def convert(
         with _load(text, weights, schema) as reread:
             written = with_blobs_of(reread, folded) if weights is None else reread
             folds = [change for step in fold_steps for change in step.changes]
-            proof = prove(deploy, written, folds, precision)
+            try:
+                proof = prove(deploy, written, folds, precision)
+            except ProofError as error:
+                raise ProofError(f"{error}; nothing was put in place") from None
         report = ConvertReport(
             net=net.name,
             inputs=tuple(FileSize(str(p), p.stat().st_size) for p in sources),

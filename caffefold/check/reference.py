@@ -1,12 +1,14 @@
 """Caffe's test-time arithmetic in float64: affine layers as maps, linear layers on random patches.
 
-Written from Caffe's sources and apart from ``rewrite``: the proof would be worth nothing if it
+Written from Caffe's sources and apart from ``passes.fold``: the proof would be worth nothing if it
 took weight layouts or formulas from the code it checks. A patch is one column of what im2col
 gathers: all inputs that meet in one output pixel, so no picture is needed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -18,20 +20,40 @@ from caffefold.ir.net import Layer
 
 Doubles = NDArray[np.float64]
 PATCH_LARGEST = 1.5
-_AFFINE = frozenset({"BatchNorm", "BN", "Scale", "Bias", "Power"})
-LINEAR = frozenset(
-    {"Convolution", "ConvolutionDepthwise", "DepthwiseConvolution", "Deconvolution", "InnerProduct"}
-)
+_CONVOLUTIONS_OF_FORKS = frozenset({"ConvolutionDepthwise", "DepthwiseConvolution"})
 
 
-class Map(NamedTuple):
+def kind(layer: Layer) -> str:
+    """Caffe's name of the layer's type."""
+    return "Convolution" if layer.type in _CONVOLUTIONS_OF_FORKS else layer.type
+
+
+def axis_of(layer: Layer, message: str, rank: int | None, *, old: str = "") -> int:
+    """The ``axis`` of a layer's parameters, counted from the front (blob.hpp, CanonicalAxisIndex).
+
+    A negative one needs the ``rank`` of the input and stays as it is without. ``old`` is an older
+    field, which wins.
+    """
+    params = layer.params(message)
+    if old and params.has(old):
+        return params.integer(old)
+    axis = params.integer("axis")
+    return axis + rank if axis < 0 and rank is not None else axis
+
+
+class AffineMap(NamedTuple):
     """``y = scale * x + shift`` per channel; length 1 for all channels alike."""
 
     scale: Doubles
     shift: Doubles
 
+    @property
+    def channels(self) -> int:
+        """How many channels it speaks of; 1 fits any number."""
+        return max(self.scale.size, self.shift.size)
 
-class Result(NamedTuple):
+
+class Response(NamedTuple):
     """Outputs (C, patches), and for each the sum of the magnitudes that went into it."""
 
     values: Doubles
@@ -41,35 +63,23 @@ class Result(NamedTuple):
 # ------------------------------------------------------------------------------ affine maps
 
 
-def affine(layer: Layer, rank: int | None) -> Map | None:
+def affine(layer: Layer, rank: int | None) -> AffineMap | None:
     """The map of an affine layer in TEST; None for layers that compute something else, or NaN.
 
     ``rank`` is the number of axes of its input, where known; a negative ``axis`` needs it.
     """
-    if layer.type not in _AFFINE or len(layer.bottoms) != 1 or len(layer.tops) != 1:
+    formula = _AFFINE.get(kind(layer))
+    if formula is None or len(layer.bottoms) != 1 or len(layer.tops) != 1:
         return None
-    found = _affine(layer, rank)
+    numbers = [array(blob).reshape(-1).astype(np.float64) for blob in layer.blobs]
+    with np.errstate(all="ignore"):
+        found = formula(layer, numbers, rank)
     if found is None or not (np.isfinite(found.scale).all() and np.isfinite(found.shift).all()):
         return None
     return found
 
 
-def _affine(layer: Layer, rank: int | None) -> Map | None:
-    numbers = [array(blob).reshape(-1).astype(np.float64) for blob in layer.blobs]
-    with np.errstate(all="ignore"):
-        if layer.type == "BatchNorm":
-            return _batch_norm(layer, numbers)
-        if layer.type == "BN":
-            return _bn(layer, numbers)
-        if layer.type in ("Scale", "Bias"):
-            return _scale_or_bias(layer, numbers, rank)
-    if layer.type == "Power" and layer.params("power_param").number("power") == 1:
-        params = layer.params("power_param")
-        return Map(np.array([params.number("scale")]), np.array([params.number("shift")]))
-    return None
-
-
-def _batch_norm(layer: Layer, numbers: list[Doubles]) -> Map | None:
+def _batch_norm(layer: Layer, numbers: list[Doubles], _rank: int | None) -> AffineMap | None:
     params = layer.params("batch_norm_param")
     batch_statistics = params.has("use_global_stats") and not params.flag("use_global_stats")
     if batch_statistics or len(numbers) not in (3, 5):
@@ -79,7 +89,8 @@ def _batch_norm(layer: Layer, numbers: list[Doubles]) -> Map | None:
         gamma, beta, mean, variance = numbers[:4]
         return _fused(mean, variance, max(eps, 1e-5), gamma, beta)
     mean, variance, factor = numbers[:3]
-    if any(params.has(name) for name in ("scale_bias", "scale_filler", "bias_filler")):
+    nvidia = any(params.has(name) for name in ("scale_bias", "scale_filler", "bias_filler"))
+    if nvidia and len(numbers) == 5:
         return _fused(mean, variance, max(eps, 1e-5), numbers[3], numbers[4])
     if factor[0] == 0:
         mean, variance = np.zeros_like(mean), np.zeros_like(variance)
@@ -91,41 +102,134 @@ def _batch_norm(layer: Layer, numbers: list[Doubles]) -> Map | None:
     return _fused(mean, variance, eps, numbers[3], numbers[4])
 
 
-def _fused(mean: Doubles, variance: Doubles, eps: float, gamma: Doubles, beta: Doubles) -> Map:
+def _fused(
+    mean: Doubles, variance: Doubles, eps: float, gamma: Doubles, beta: Doubles
+) -> AffineMap:
     """``gamma * (x - mean) / sqrt(variance + eps) + beta``."""
     deviation = np.sqrt(variance + eps)
-    return Map(gamma / deviation, beta - gamma * mean / deviation)
+    return AffineMap(gamma / deviation, beta - gamma * mean / deviation)
 
 
-def _bn(layer: Layer, numbers: list[Doubles]) -> Map | None:
+def _bn(layer: Layer, numbers: list[Doubles], _rank: int | None) -> AffineMap | None:
     params = layer.params("bn_param")
     if len(numbers) == 4:
         slope, bias, mean, variance = numbers
         return _fused(mean, variance, params.number("eps"), slope, bias)
     mode = params.message.last("bn_mode")
     inference = isinstance(mode, Scalar) and mode.raw.strip("'\"") in ("INFERENCE", "1")
-    return Map(numbers[0], numbers[1]) if inference and len(numbers) == 2 else None
+    return AffineMap(numbers[0], numbers[1]) if inference and len(numbers) == 2 else None
 
 
-def _scale_or_bias(layer: Layer, numbers: list[Doubles], rank: int | None) -> Map | None:
-    params = layer.params("scale_param" if layer.type == "Scale" else "bias_param")
-    shape = layer.blobs[0].shape if layer.blobs else ()
-    if not numbers:
+def _scale(layer: Layer, numbers: list[Doubles], rank: int | None) -> AffineMap | None:
+    if not _along_channels(layer, "scale_param", rank):
         return None
-    scalar = params.integer("num_axes") == 0
+    biased = layer.params("scale_param").flag("bias_term") and len(numbers) > 1
+    return AffineMap(numbers[0], numbers[1] if biased else np.zeros(1))
+
+
+def _bias(layer: Layer, numbers: list[Doubles], rank: int | None) -> AffineMap | None:
+    if not _along_channels(layer, "bias_param", rank):
+        return None
+    return AffineMap(np.ones(1), numbers[0])
+
+
+def _along_channels(layer: Layer, message: str, rank: int | None) -> bool:
+    """Whether the layer has a number of its own for each channel, or one for all."""
+    if not layer.blobs:
+        return False
+    if layer.params(message).integer("num_axes") == 0:
+        return True
+    shape = layer.blobs[0].shape
     legacy = len(shape) == 4 and shape[:3] == (1, 1, 1)
-    one_axis = legacy or not shape or shape[0] == numbers[0].size
-    axis = params.integer("axis")
-    axis += rank if axis < 0 and rank is not None else 0
-    if not scalar and not (one_axis and axis == 1):
+    one_axis = legacy or not shape or shape[0] == size(layer.blobs[0])
+    return one_axis and axis_of(layer, message, rank) == 1
+
+
+def _power(layer: Layer, _numbers: list[Doubles], _rank: int | None) -> AffineMap | None:
+    params = layer.params("power_param")
+    if params.number("power") != 1:
         return None
-    if layer.type == "Bias":
-        return Map(np.ones(1), numbers[0])
-    shift = numbers[1] if params.flag("bias_term") and len(numbers) > 1 else np.zeros(1)
-    return Map(numbers[0], shift)
+    return AffineMap(np.array([params.number("scale")]), np.array([params.number("shift")]))
+
+
+_AFFINE: Mapping[str, Callable[[Layer, list[Doubles], int | None], AffineMap | None]] = (
+    MappingProxyType(
+        {"BatchNorm": _batch_norm, "BN": _bn, "Scale": _scale, "Bias": _bias, "Power": _power}
+    )
+)
 
 
 # ----------------------------------------------------------------------------- linear layers
+
+
+class Linear(NamedTuple):
+    """How the stored weights of a linear layer meet a patch of (channels, taps)."""
+
+    groups: int
+    outputs: int
+    channels: int
+    """Input channels, of all groups."""
+    taps: int
+    """Inputs of one channel that meet in one output: of an InnerProduct, all its pixels."""
+    inner: int
+    """Numbers that lie together for one input and one output."""
+    outputs_first: bool
+    """Stored as [outputs, inputs of a group]; else as [inputs, outputs of a group, inner]."""
+    meets_border: bool
+    """Whether some outputs meet only part of the taps: padding, or a deconvolution's edge."""
+    biased: bool
+    """Whether the text asks for a bias."""
+
+
+def linear(layer: Layer, channels: int | None) -> Linear | None:
+    """The linear layer that ``layer`` is; None for other types, and without weights.
+
+    ``channels`` are those of its input, where they are known.
+    """
+    layout = _LINEAR.get(kind(layer))
+    return layout(layer, channels) if layout is not None and layer.blobs else None
+
+
+def _convolution(layer: Layer, channels: int | None) -> Linear:
+    """[Cout, Cin/group, kernel...] (base_conv_layer.cpp, LayerSetUp)."""
+    params, shape = layer.params("convolution_param"), layer.blobs[0].shape
+    groups = params.integer("group")
+    found = 0 if channels is None else channels // shape[1]
+    if found and shape[0] % found == 0:
+        groups = found  # depthwise types of forks may leave ``group`` out
+    taps = size(layer.blobs[0]) // (shape[0] * shape[1])
+    padded = any((*params.integers("pad"), params.integer("pad_h"), params.integer("pad_w")))
+    biased = params.flag("bias_term")
+    return Linear(groups, shape[0], shape[1] * groups, taps, taps, True, padded, biased)
+
+
+def _deconvolution(layer: Layer, _channels: int | None) -> Linear:
+    """[Cin, Cout/group, kernel...]: conv_out_channels_ are the input's (deconv_layer.cpp)."""
+    params, shape = layer.params("convolution_param"), layer.blobs[0].shape
+    groups, taps = params.integer("group"), size(layer.blobs[0]) // (shape[0] * shape[1])
+    strides = (*params.integers("stride"), params.integer("stride_h"), params.integer("stride_w"))
+    border = taps > 1 or max(strides) > 1
+    biased = params.flag("bias_term")
+    return Linear(groups, shape[1] * groups, shape[0], taps, taps, False, border, biased)
+
+
+def _inner_product(layer: Layer, channels: int | None) -> Linear:
+    """[N, K], or [K, N] with ``transpose`` (inner_product_layer.cpp)."""
+    params = layer.params("inner_product_param")
+    outputs = params.integer("num_output")
+    inputs = size(layer.blobs[0]) // outputs
+    known = channels if channels and inputs % channels == 0 else inputs
+    first, biased = not params.flag("transpose"), params.flag("bias_term")
+    return Linear(1, outputs, known, inputs // known, 1, first, False, biased)
+
+
+_LINEAR: Mapping[str, Callable[[Layer, int | None], Linear]] = MappingProxyType(
+    {
+        "Convolution": _convolution,
+        "Deconvolution": _deconvolution,
+        "InnerProduct": _inner_product,
+    }
+)
 
 
 def patches(seed: int, channels: int, taps: int, count: int) -> Doubles:
@@ -145,67 +249,25 @@ def patches(seed: int, channels: int, taps: int, count: int) -> Doubles:
     return result
 
 
-def patch_shape(layer: Layer, channels: int | None) -> tuple[int, int]:
-    """(input channels, taps): what meets in one output, over all groups.
-
-    For an InnerProduct the taps are the pixels of a channel; ``channels`` says how many there are.
-    """
-    weights = layer.blobs[0]
-    if layer.type == "InnerProduct":
-        inputs = size(weights) // layer.params("inner_product_param").integer("num_output")
-        known = channels if channels and inputs % channels == 0 else inputs
-        return known, inputs // known
-    rows, columns = weights.shape[:2]
-    taps = size(weights) // (rows * columns)
-    return (rows if layer.type == "Deconvolution" else columns * _groups(layer)), taps
-
-
-def sees_border(layer: Layer) -> bool:
-    """Whether some outputs meet only part of the taps: padding, or a deconvolution's edge."""
-    if layer.type == "InnerProduct":
-        return False
-    params = layer.params("convolution_param")
-    if layer.type == "Deconvolution":
-        strides = (
-            *params.integers("stride"),
-            params.integer("stride_h"),
-            params.integer("stride_w"),
-        )
-        shape = layer.blobs[0].shape
-        return size(layer.blobs[0]) > shape[0] * shape[1] or max(strides) > 1
-    return any((*params.integers("pad"), params.integer("pad_h"), params.integer("pad_w")))
-
-
-def linear(layer: Layer, x: Doubles, sizes: Doubles | None = None) -> Result:
-    """A linear layer on patches ``x`` of shape (inputs, count).
+def response(layer: Layer, layout: Linear, x: Doubles, sizes: Doubles | None = None) -> Response:
+    """What a linear layer makes of patches ``x`` of shape (channels * taps, count).
 
     ``sizes`` are the magnitudes that went into ``x``; None says that no ``|x|`` exceeds
     PATCH_LARGEST, which makes those of the result cheap to bound.
     """
-    transposed = layer.type == "Deconvolution" or (
-        layer.type == "InnerProduct" and layer.params("inner_product_param").flag("transpose")
-    )
-    values, magnitude = (_columns if transposed else _rows)(layer, x, sizes)
+    compute = _rows if layout.outputs_first else _columns
+    values, magnitude = compute(layer, layout, x, sizes)
     if len(layer.blobs) > 1:
         bias = array(layer.blobs[1]).reshape(-1, 1).astype(np.float64)
         values, magnitude = values + bias, magnitude + np.abs(bias)
-    return Result(values, magnitude)
+    return Response(values, magnitude)
 
 
-def _groups(layer: Layer) -> int:
-    """Convolution groups; depthwise layer types of forks may leave ``group`` out."""
-    depthwise = layer.type in ("ConvolutionDepthwise", "DepthwiseConvolution")
-    if depthwise and layer.blobs[0].shape[1] == 1:
-        return layer.blobs[0].shape[0]
-    return layer.params("convolution_param").integer("group")
-
-
-def _rows(layer: Layer, x: Doubles, sizes: Doubles | None) -> Result:
+def _rows(layer: Layer, layout: Linear, x: Doubles, sizes: Doubles | None) -> Response:
     """Each output is one row of weights (base_conv_layer.cpp, forward_cpu_gemm)."""
-    weights = layer.blobs[0]
-    groups = 1 if layer.type == "InnerProduct" else _groups(layer)
+    weights, groups = layer.blobs[0], layout.groups
     width = x.shape[0] // groups
-    per_group = size(weights) // (groups * width)
+    per_group = layout.outputs // groups
     values = np.empty((groups, per_group, x.shape[1]))
     magnitude = np.empty_like(values)
     inputs = x.reshape(groups, width, -1)
@@ -228,28 +290,22 @@ def _rows(layer: Layer, x: Doubles, sizes: Doubles | None) -> Result:
                 magnitude[group:last, row:stop] = (
                     np.abs(block).astype(np.float64) @ input_sizes[group:last]
                 )
-    return Result(values.reshape(-1, x.shape[1]), magnitude.reshape(-1, x.shape[1]))
+    return Response(values.reshape(-1, x.shape[1]), magnitude.reshape(-1, x.shape[1]))
 
 
-def _columns(layer: Layer, x: Doubles, sizes: Doubles | None) -> Result:
-    """Each output is one column: [Cin, Cout/group, taps] (deconv), [K, N] (transposed product)."""
-    weights = layer.blobs[0]
-    if layer.type == "Deconvolution":
-        groups = layer.params("convolution_param").integer("group")
-        rows, columns = weights.shape[:2]
-    else:
-        groups, columns = 1, layer.params("inner_product_param").integer("num_output")
-        rows = size(weights) // columns
-    taps = size(weights) // (rows * columns)
+def _columns(layer: Layer, layout: Linear, x: Doubles, sizes: Doubles | None) -> Response:
+    """Each output is one column: [Cin, Cout/group, taps], or [K, N] of a transposed product."""
+    weights, groups, inner = layer.blobs[0], layout.groups, layout.inner
+    columns, rows = layout.outputs // groups, x.shape[0] // inner
     values = np.zeros((groups, columns, x.shape[1]))
     magnitude = np.zeros_like(values)
-    inputs = x.reshape(rows, taps, -1)
-    input_sizes = np.abs(inputs) if sizes is None else sizes.reshape(rows, taps, -1)
-    per_row = columns * taps
+    inputs = x.reshape(rows, inner, -1)
+    input_sizes = np.abs(inputs) if sizes is None else sizes.reshape(rows, inner, -1)
+    per_row = columns * inner
     for row in range(rows):
-        block = weights.read(row * per_row, (row + 1) * per_row).reshape(columns, taps)
+        block = weights.read(row * per_row, (row + 1) * per_row).reshape(columns, inner)
         block = block.astype(np.float64)
         group = row // (rows // groups)
         values[group] += block @ inputs[row]
         magnitude[group] += np.abs(block) @ input_sizes[row]
-    return Result(values.reshape(-1, x.shape[1]), magnitude.reshape(-1, x.shape[1]))
+    return Response(values.reshape(-1, x.shape[1]), magnitude.reshape(-1, x.shape[1]))

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from caffefold import log
-from caffefold.ir.net import Net
+from caffefold.ir.net import Layer, Net
 from caffefold.ops.base import SkipCode
+
+
+class LayerRef(NamedTuple):
+    """One layer of a net, where several may have one name: the ``nth``, from 0, of its name and
+    type. Dropping layers of other types leaves the reference valid."""
+
+    name: str
+    type: str
+    nth: int = 0
+
+
+def references(layers: Iterable[Layer]) -> tuple[LayerRef, ...]:
+    """The reference to each layer, by position."""
+    seen: Counter[tuple[str, str]] = Counter()
+    found = []
+    for layer in layers:
+        key = layer.name, layer.type
+        found.append(LayerRef(*key, seen[key]))
+        seen[key] += 1
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +40,8 @@ class Absorbed:
     its channels ``start:stop`` go to the outputs of ``layer`` from ``at`` on.
     """
 
-    layer: str
-    chain: tuple[str, ...]
+    layer: LayerRef
+    chain: tuple[LayerRef, ...]
     start: int
     stop: int
     at: int

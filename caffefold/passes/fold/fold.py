@@ -26,7 +26,7 @@ from caffefold.ops.table import op
 from caffefold.passes.fold.absorb import absorb_input, absorb_output
 from caffefold.passes.fold.propagate import Absorption, Plan, Propagation
 from caffefold.passes.fold.shared import shared_weights, unshared
-from caffefold.passes.infra import Absorbed, Change, PassResult, Skip
+from caffefold.passes.infra import Absorbed, Change, LayerRef, PassResult, Skip, references
 
 RULE = "fold"
 
@@ -70,6 +70,7 @@ class _Folder:
         self.propagation = Propagation(self.editor, self.shapes, self.guard)
         self.options = options
         self.shared = shared_weights(net.layers)
+        self.references = references(net.layers)
         self.changes: list[Change] = []
         self.warnings: list[str] = []
         self.refused: dict[int, Refusal] = {}
@@ -178,7 +179,7 @@ class _Folder:
         if not editor.bypass(going):
             return False
         absorb = absorb_output if upward else absorb_input
-        names = tuple(editor.layers[p].name for p in chains[0].positions)
+        folded = tuple(self.references[p] for p in chains[0].positions)
         claims = []
         for item in plan:
             layer = editor.layers[item.position]
@@ -187,7 +188,7 @@ class _Folder:
             with np.errstate(over="ignore"):
                 editor.layers[item.position] = absorb(layer, item.layout, item.affine)
             if upward:
-                claims.append(_claim(layer.name, names, item))
+                claims.append(_claim(self.references[item.position], folded, item))
         removed = tuple(editor.layers[position].name for position in going)
         for position in going:
             self.refused.pop(position, None)
@@ -207,7 +208,7 @@ class _Folder:
         ]
 
 
-def _claim(layer: str, chain: tuple[str, ...], item: Absorption) -> Absorbed:
+def _claim(layer: LayerRef, chain: tuple[LayerRef, ...], item: Absorption) -> Absorbed:
     """Which channels of the chain's map ``layer`` took, and at which of its outputs."""
     delta, start, stop = item.range
     start, stop = max(start, delta), min(stop, delta + item.layout.outputs)
