@@ -13,13 +13,12 @@ from pathlib import Path
 from caffefold.errors import InputError, OutputError
 from caffefold.formats import detect
 from caffefold.formats.atomic import Staging
-from caffefold.formats.caffemodel.wire import ByteSource
+from caffefold.formats.caffemodel.wire import ByteSource, Range, write_parts
 from caffefold.formats.prototxt.parse import read_if_text
 from caffefold.formats.prototxt.tree import Document
 from caffefold.formats.upgrade.binary import WeightsUpgrade
-from caffefold.formats.upgrade.document import upgrade_document
-from caffefold.formats.upgrade.parts import Range, write_parts
 from caffefold.formats.upgrade.solver import is_solver
+from caffefold.formats.upgrade.text import upgrade_document
 
 PathLike = str | os.PathLike[str]
 

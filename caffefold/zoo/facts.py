@@ -19,8 +19,8 @@ from caffefold.formats.caffemodel.open import open_snapshot
 from caffefold.formats.caffemodel.wire import LEN
 from caffefold.formats.prototxt import parse as text_parse
 from caffefold.formats.prototxt.tree import Document
-from caffefold.formats.upgrade.document import upgrade_document
 from caffefold.formats.upgrade.solver import is_solver, net_of_solver
+from caffefold.formats.upgrade.text import upgrade_document
 from caffefold.ir import placeholder
 from caffefold.ir.net import Net
 from caffefold.ops.kinds import is_data, is_loss

@@ -8,8 +8,8 @@ import pytest
 
 from caffefold.errors import InputError, TextError
 from caffefold.formats.prototxt import parse as text_parse
-from caffefold.formats.upgrade.document import upgrade_document
 from caffefold.formats.upgrade.solver import NETS, SolverNet, is_solver, net_of_solver
+from caffefold.formats.upgrade.text import upgrade_document
 from tests.upgrade.helpers import CORPUS, corpus
 
 NET = 'name: "n"\nlayer { name: "a" type: "ReLU" }\n'

@@ -74,8 +74,8 @@ def schema_of(proto: str | os.PathLike[str] | None) -> Schema:
 
 def _modernised(document: Document) -> NetText:
     """The net a solver names, or a net of an older format, as today's net."""
-    from caffefold.formats.upgrade.document import upgrade_document
     from caffefold.formats.upgrade.solver import is_solver, net_of_solver
+    from caffefold.formats.upgrade.text import upgrade_document
 
     notes: tuple[str, ...] = ()
     solver = is_solver(document)
