@@ -27,7 +27,7 @@ from caffefold.formats.caffemodel.precision import Precision
 from caffefold.ir import graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.shape import Shape
-from caffefold.ops.shape_rules import prepare
+from caffefold.ops.table import op
 
 
 class Meeting(NamedTuple):
@@ -200,7 +200,7 @@ class SideBySide:
             return [linear.outputs] * count
         probes = [self._probe(signal) for signal in inputs]
         try:
-            made = prepare(layer)(probes)
+            made = op(layer)(probes)
         except TextError:
             return [None] * count
         found = [None if shape is None or len(shape) < 2 else shape[1] for shape in made]
