@@ -2,7 +2,7 @@
 
 A net is a list of layers, each with its wiring, its parameters as text and its weights::
 
-    from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_pair
+    from caffefold.testing import LayerSpec, RandomLayers, input_layer, write_pair
 
     make = RandomLayers(seed=1)
     net = [
@@ -13,9 +13,10 @@ A net is a list of layers, each with its wiring, its parameters as text and its 
     ]
     prototxt, caffemodel = write_pair(tmp_path, net)
 
-Where the wiring matters more than the numbers, a line per layer is shorter::
+Where the wiring matters more than the numbers, a line per layer is shorter. Every function that
+takes layers takes such lines as well::
 
-    net = layers_from('''
+    text = net_text('''
         data Input -> data { input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
         conv Convolution data -> conv { convolution_param { num_output: 4 kernel_size: 3 } }
         relu ReLU conv -> conv
@@ -30,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -79,6 +80,9 @@ class LayerSpec(NamedTuple):
         return f'layer {{ name: "{self.name}" type: "{self.type}"{wiring}{params} }}\n'
 
 
+Layers: TypeAlias = str | Iterable[LayerSpec]
+
+
 def layers_from(
     lines: str, blobs: Mapping[str, Sequence[ArrayLike]] | None = None
 ) -> list[LayerSpec]:
@@ -108,22 +112,20 @@ def layers_from(
     return found
 
 
-def net_text(layers: Iterable[LayerSpec], head: str = 'name: "net"\n') -> str:
+def net_text(layers: Layers, head: str = 'name: "net"\n') -> str:
     """The prototxt of a net; ``head`` stands in front of the layers."""
-    return head + "".join(layer.prototxt() for layer in layers)
+    return head + "".join(layer.prototxt() for layer in _specs(layers))
 
 
-def net_weights(
-    layers: Iterable[LayerSpec] | Mapping[str, Sequence[ArrayLike]], name: str = "net"
-) -> bytes:
+def net_weights(layers: Layers | Mapping[str, Sequence[ArrayLike]]) -> bytes:
     """The caffemodel of a net: every layer with its wiring and its blobs as packed floats.
 
     Where only the weights matter, ``layers`` may be blobs by layer name.
     """
     if isinstance(layers, Mapping):
-        layers = [LayerSpec(layer, "", "", "", "", blobs) for layer, blobs in layers.items()]
-    net = _message("NetParameter")(name=name)
-    for layer in layers:
+        layers = [LayerSpec(name, "", tops="", blobs=blobs) for name, blobs in layers.items()]
+    net = _message("NetParameter")(name="net")
+    for layer in _specs(layers):
         net.layer.add(
             name=layer.name,
             type=layer.type or None,
@@ -135,6 +137,10 @@ def net_weights(
     return content
 
 
+def _specs(layers: Layers) -> Iterable[LayerSpec]:
+    return layers_from(layers) if isinstance(layers, str) else layers
+
+
 def blob_message(values: ArrayLike) -> Any:
     """The numbers as a ``BlobProto``: packed float32 with their shape."""
     numbers = np.asarray(values, np.float32)
@@ -142,11 +148,12 @@ def blob_message(values: ArrayLike) -> Any:
     return _message("BlobProto")(data=numbers.ravel().tolist(), shape=shape)
 
 
-def write_pair(folder: Path, layers: Sequence[LayerSpec], stem: str = "net") -> tuple[Path, Path]:
+def write_pair(folder: Path, layers: Layers, stem: str = "net") -> tuple[Path, Path]:
     """Write ``stem``.prototxt and ``stem``.caffemodel into ``folder``; their paths."""
+    given = list(_specs(layers))
     prototxt, caffemodel = folder / f"{stem}.prototxt", folder / f"{stem}.caffemodel"
-    prototxt.write_text(net_text(layers), encoding="utf-8")
-    caffemodel.write_bytes(net_weights(layers))
+    prototxt.write_text(net_text(given), encoding="utf-8")
+    caffemodel.write_bytes(net_weights(given))
     return prototxt, caffemodel
 
 
