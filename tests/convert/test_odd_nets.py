@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import caffefold
-from caffefold.testing import RandomLayers, input_layer, write_pair
+from caffefold.testing import LayerSpec, RandomLayers, input_layer, write_pair
 
 if TYPE_CHECKING:
     from tests.convert.conftest import Workshop
@@ -25,7 +25,7 @@ SCALE = [_RNG.uniform(0.5, 2, size=4), _RNG.normal(size=4)]
 
 
 def _layer(name: str, kind: str, bottom: str, params: str = "") -> str:
-    return f'layer {{ name: "{name}" type: "{kind}" bottom: "{bottom}" top: "{name}" {params} }}\n'
+    return LayerSpec(name, kind, bottom, params=params).prototxt()
 
 
 def _conv(name: str = "conv1", bottom: str = "data", more: str = "") -> str:
