@@ -3,7 +3,7 @@
     python sample_models/mobilenet_ssd/make_weights.py OUT.caffemodel [--classes 21] [--seed 1]
 
 The weights are random, not trained: good for timing and for checking arithmetic, not for finding
-anything in a picture. Needs NumPy only.
+anything in a picture. Needs caffefold, for its protobuf bindings.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
 
 writes OUT_PREFIX.prototxt and OUT_PREFIX.caffemodel. `--scale 0.25` makes every layer but the
 last a quarter as wide. BatchNorm and Scale stand in place after every convolution and after fc6
-and fc7. The weights are random, not trained. Needs NumPy only, and little memory.
+and fc7. The weights are random, not trained. Needs caffefold, for its protobuf bindings, and
+little memory.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from caffefold.analysis.channels import Extent, along_channels, extents, slice_r
 from caffefold.formats.prototxt.parse import parse
 from caffefold.ir.graph import build
 from caffefold.ir.net import Net
+from caffefold.testing import LayerSpec
 from tests.support.formats_model import Loaded
 
 INPUT = 'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 1 dim: 6 %s } } }\n'
@@ -24,9 +25,8 @@ def extent(net: Net, blob: str) -> Extent:
 
 
 def after(before: str, kind: str, text: str = "", bottoms: str = "x") -> Extent:
-    wires = "".join(f' bottom: "{bottom}"' for bottom in bottoms.split())
-    layer = f'layer {{ name: "l" type: "{kind}"{wires} top: "y" {text} }}'
-    return extent(Net.of(parse(before + layer)), "y")
+    layer = LayerSpec("l", kind, bottoms, "y", text)
+    return extent(Net.of(parse(before + layer.prototxt())), "y")
 
 
 def test_input_layers() -> None:

@@ -11,13 +11,14 @@ from caffefold.analysis import fit
 from caffefold.errors import ModelError, TextError
 from caffefold.formats.prototxt.parse import parse
 from caffefold.ir.net import Net
+from caffefold.testing import LayerSpec
 from tests.support.formats_model import Loaded
 
 Shapes = Sequence[tuple[int, ...]]
 
 
 def layer(name: str, kind: str, text: str = "") -> str:
-    return f'layer {{ name: "{name}" type: "{kind}" bottom: "x" top: "{name}" {text} }}\n'
+    return LayerSpec(name, kind, "x", params=text).prototxt()
 
 
 def conv(text: str) -> str:

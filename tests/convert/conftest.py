@@ -17,6 +17,7 @@ from caffefold._proto import caffe_pb2
 from caffefold.ir.net import Net
 from caffefold.passes import pipeline
 from caffefold.passes.infra import Pass, PassResult
+from caffefold.testing import blob_message
 
 Array = NDArray[np.float64]
 Blobs = Mapping[str, Sequence[Array]]
@@ -146,10 +147,8 @@ class Workshop:
             parsable or text, caffe_pb2.NetParameter(), allow_unknown_field=True
         )
         for layer in net.layer:
-            for numbers in (self.blobs() if blobs is None else blobs).get(layer.name, ()):
-                blob = layer.blobs.add()
-                blob.shape.dim.extend(numbers.shape)
-                blob.data.extend(numbers.reshape(-1).tolist())
+            numbers = (self.blobs() if blobs is None else blobs).get(layer.name, ())
+            layer.blobs.extend(map(blob_message, numbers))
         made = Pair(self.folder / f"{name}.prototxt", self.folder / f"{name}.caffemodel")
         made.prototxt.write_text(text, encoding="utf-8")
         made.caffemodel.write_bytes(net.SerializeToString())

@@ -18,27 +18,27 @@ from caffefold.errors import ModelError, ProofError, UsageError
 from caffefold.formats.caffemodel import write as weights_writer
 from caffefold.formats.caffemodel.blob import chunks
 from caffefold.formats.caffemodel.precision import FLOAT16, FLOAT32, Precision
-from tests.support.nets import L, Numbers, data, relu, write
+from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_pair
 
 FLOAT16_TYPE = 2  # of NVCaffe's enum Type, in BlobProto.raw_data_type
 
 
-def net(numbers: Numbers) -> list[L]:
+def net(numbers: RandomLayers) -> list[LayerSpec]:
     """Folds at the output and at the input, a Scale made of two layers, a BatchNorm that stays."""
     return [
-        data(2, 3, 6, 6),
+        input_layer(2, 3, 6, 6),
         numbers.conv("a", "data", 3, 4, bias=False),
-        numbers.norm("a/bn", "a", 4),
+        numbers.batch_norm("a/bn", "a", 4),
         numbers.scale("a/scale", "a/bn", 4),
         relu("a/relu", "a/scale"),
-        numbers.norm("mid/bn", "a/scale", 4, top="mid"),
+        numbers.batch_norm("mid/bn", "a/scale", 4, top="mid"),
         numbers.conv("b", "mid", 4, 4, group=2),
         relu("b/relu", "b"),
-        numbers.norm("c/bn", "b", 4, top="c"),
+        numbers.batch_norm("c/bn", "b", 4, top="c"),
         numbers.scale("c/scale", "c", 4),
         relu("c/relu", "c/scale"),
-        numbers.norm("d/bn", "c/scale", 4, top="d"),
-        numbers.conv("kept/conv", "d", 4, 2, text="pad: 1"),
+        numbers.batch_norm("d/bn", "c/scale", 4, top="d"),
+        numbers.conv("kept/conv", "d", 4, 2, params="pad: 1"),
     ]
 
 
@@ -54,7 +54,7 @@ def halves(blob: Any) -> np.ndarray[Any, Any]:
 
 
 def test_every_number_is_the_nearest_half(tmp_path: Path) -> None:
-    pair = write(tmp_path, net(Numbers(1)))
+    pair = write_pair(tmp_path, net(RandomLayers(1)))
     report = caffefold.convert(*pair, tmp_path / "half", dtype="fp16")
     caffefold.convert(*pair, tmp_path / "single")
     assert report.dtype == "fp16"
@@ -74,12 +74,12 @@ def test_the_fold_is_computed_before_rounding(tmp_path: Path) -> None:
     """Weight and factor are no halves; their product is rounded once."""
     weight, gamma = np.float32(1 / 3), np.float32(1.0009)
     layers = [
-        data(1, 1),
-        L("ip", "InnerProduct", "data", "", "inner_product_param { num_output: 1 }",
-          [[[weight]], [np.float32(0)]]),
-        L("sc", "Scale", "ip", "ip", "", [[gamma]]),
+        input_layer(1, 1),
+        LayerSpec("ip", "InnerProduct", "data", params="inner_product_param { num_output: 1 }",
+          blobs=[[[weight]], [np.float32(0)]]),
+        LayerSpec("sc", "Scale", "ip", "ip", blobs=[[gamma]]),
     ]  # fmt: skip
-    caffefold.convert(*write(tmp_path, layers), tmp_path / "out", dtype="fp16")
+    caffefold.convert(*write_pair(tmp_path, layers), tmp_path / "out", dtype="fp16")
     found = halves(blobs(tmp_path / "out.caffemodel")["ip"][0])
     exact = Fraction(float(weight)) * Fraction(float(gamma))
     assert found.item() == np.float16(float(exact))
@@ -89,11 +89,11 @@ def test_the_fold_is_computed_before_rounding(tmp_path: Path) -> None:
 
 def test_statistics_stay_float32(tmp_path: Path) -> None:
     """Sums over a run lie beyond a half's range; NVCaffe keeps them as float32 too."""
-    numbers = Numbers(2)
-    norm = numbers.norm("bn", "r", 4)
+    numbers = RandomLayers(2)
+    norm = numbers.batch_norm("bn", "r", 4)
     norm.blobs[0][:] = 90_000.0  # type: ignore[index]
-    layers = [data(1, 4, 3, 3), relu("r", "data", "r"), norm, relu("end", "bn")]
-    caffefold.convert(*write(tmp_path, layers), tmp_path / "out", dtype="fp16", collapse=False)
+    layers = [input_layer(1, 4, 3, 3), relu("r", "data", "r"), norm, relu("end", "bn")]
+    caffefold.convert(*write_pair(tmp_path, layers), tmp_path / "out", dtype="fp16", collapse=False)
     stored = blobs(tmp_path / "out.caffemodel")["bn"]
     assert list(stored[0].data) == [90_000.0] * 4
     assert not stored[0].raw_data
@@ -101,34 +101,34 @@ def test_statistics_stay_float32(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [65_520.0, -1e6, 3e38])
 def test_what_no_half_holds_is_refused_by_name(tmp_path: Path, value: float) -> None:
-    layers = [data(1, 4, 6, 6), Numbers(3).conv("conv", "data", 4, 4)]
+    layers = [input_layer(1, 4, 6, 6), RandomLayers(3).conv("conv", "data", 4, 4)]
     layers[1].blobs[1][2] = value  # type: ignore[index]
-    pair = write(tmp_path, layers)
+    pair = write_pair(tmp_path, layers)
     with pytest.raises(ModelError, match=r"layer 'conv': blob 1 would hold .*more than fp16 can"):
         caffefold.convert(*pair, tmp_path / "out", dtype="fp16")
     assert not list(tmp_path.glob("out*"))
 
 
 def test_the_largest_half_is_written(tmp_path: Path) -> None:
-    layers = [data(1, 4, 6, 6), Numbers(3).conv("conv", "data", 4, 4)]
+    layers = [input_layer(1, 4, 6, 6), RandomLayers(3).conv("conv", "data", 4, 4)]
     layers[1].blobs[1][2] = 65_519.0  # type: ignore[index]
-    caffefold.convert(*write(tmp_path, layers), tmp_path / "out", dtype="fp16")
+    caffefold.convert(*write_pair(tmp_path, layers), tmp_path / "out", dtype="fp16")
     assert halves(blobs(tmp_path / "out.caffemodel")["conv"][1])[2] == 65_504
 
 
 def test_numbers_below_the_smallest_half(tmp_path: Path) -> None:
     """They become 0 or the smallest half; the proof counts that as rounding."""
-    numbers = Numbers(4)
-    conv, norm = numbers.conv("conv", "data", 4, 4, bias=False), numbers.norm("bn", "conv", 4)
+    numbers = RandomLayers(4)
+    conv, norm = numbers.conv("conv", "data", 4, 4, bias=False), numbers.batch_norm("bn", "conv", 4)
     conv.blobs[0][:] *= np.float32(3e-8)  # type: ignore[index]
     norm.blobs[0][:] = 0  # type: ignore[index]
-    layers = [data(1, 4, 6, 6), conv, norm]
-    report = caffefold.convert(*write(tmp_path, layers), tmp_path / "out", dtype="fp16")
+    layers = [input_layer(1, 4, 6, 6), conv, norm]
+    report = caffefold.convert(*write_pair(tmp_path, layers), tmp_path / "out", dtype="fp16")
     assert report.proof.folds[0].error > 2.0**-11
 
 
 def test_converting_halves_again_changes_nothing(tmp_path: Path) -> None:
-    pair = write(tmp_path, net(Numbers(5)))
+    pair = write_pair(tmp_path, net(RandomLayers(5)))
     caffefold.convert(*pair, tmp_path / "one", dtype="fp16")
     first = tmp_path / "one.prototxt", tmp_path / "one.caffemodel"
     caffefold.convert(*first, tmp_path / "two", dtype="fp16")
@@ -137,7 +137,7 @@ def test_converting_halves_again_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_halves_become_floats_again(tmp_path: Path) -> None:
-    pair = write(tmp_path, net(Numbers(5)))
+    pair = write_pair(tmp_path, net(RandomLayers(5)))
     caffefold.convert(*pair, tmp_path / "one", dtype="fp16")
     caffefold.convert(tmp_path / "one.prototxt", tmp_path / "one.caffemodel", tmp_path / "two")
     half, single = blobs(tmp_path / "one.caffemodel"), blobs(tmp_path / "two.caffemodel")
@@ -148,10 +148,10 @@ def test_halves_become_floats_again(tmp_path: Path) -> None:
 
 def test_opencv_reads_it(tmp_path: Path) -> None:
     cv2 = pytest.importorskip("cv2")
-    pair = write(tmp_path, net(Numbers(6)))
+    pair = write_pair(tmp_path, net(RandomLayers(6)))
     caffefold.convert(*pair, tmp_path / "half", dtype="fp16")
     caffefold.convert(*pair, tmp_path / "single")
-    given = Numbers(7).normal(2, 3, 6, 6)
+    given = RandomLayers(7).normal(2, 3, 6, 6)
     answers = []
     for stem in ("half", "single"):
         runner = cv2.dnn.readNetFromCaffe(
@@ -169,7 +169,7 @@ def test_any_numbers_are_proven(
     tmp_path_factory: pytest.TempPathFactory, seed: int, fold: str, collapse: bool
 ) -> None:
     folder = tmp_path_factory.mktemp("half")
-    pair = write(folder, net(Numbers(seed)))
+    pair = write_pair(folder, net(RandomLayers(seed)))
     caffefold.convert(*pair, folder / "out", dtype="fp16", fold=fold, collapse=collapse)
 
 
@@ -191,7 +191,7 @@ def _two_decimals(part: Any) -> Iterator[Any]:
 def test_the_proof_catches_bad_rounding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Callable[[Any], Iterator[Any]]
 ) -> None:
-    pair = write(tmp_path, net(Numbers(8)))
+    pair = write_pair(tmp_path, net(RandomLayers(8)))
     monkeypatch.setattr(weights_writer, "_rounded", fault)
     with pytest.raises(ProofError):
         caffefold.convert(*pair, tmp_path / "out", dtype="fp16")
@@ -200,7 +200,9 @@ def test_the_proof_catches_bad_rounding(
 
 def test_an_unknown_dtype(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="dtype is 'int8'; it is one of 'fp32', 'fp16'"):
-        caffefold.convert(*write(tmp_path, net(Numbers(1))), tmp_path / "out", dtype="int8")
+        caffefold.convert(
+            *write_pair(tmp_path, net(RandomLayers(1))), tmp_path / "out", dtype="int8"
+        )
 
 
 @pytest.mark.parametrize("precision", [FLOAT32, FLOAT16])

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import caffefold
+from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_pair
 from tests.support.deploy import net
-from tests.support.nets import L, Numbers, data, relu, write
 
 TRAIN = net(
     """
@@ -79,33 +79,38 @@ def test_line_ends_of_the_source(train: Path, tmp_path: Path) -> None:
     assert written.count(b"\n") == written.count(b"\r\n")
 
 
-N = Numbers(2)
+N = RandomLayers(2)
 
 
-def _families() -> dict[str, list[L]]:
+def _families() -> dict[str, list[LayerSpec]]:
     """Small nets whose folds differ: at outputs, at inputs, through Concat, not at all."""
-    join = L("cat", "Concat", "a b")
+    join = LayerSpec("cat", "Concat", "a b")
     conv = N.conv("a", "data", 4, 4)
     return {
-        "output": [conv, N.norm("bn", "a", 4), N.scale("sc", "bn", 4)],
-        "no bias": [N.conv("a", "data", 4, 4, bias=False), N.norm("bn", "a", 4)],
-        "input": [N.norm("bn", "data", 4), N.scale("sc", "bn", 4), N.conv("a", "sc", 4, 6)],
-        "padded": [N.norm("bn", "data", 4), N.conv("a", "bn", 4, 4, text="pad: 1")],
-        "groups": [N.conv("a", "data", 4, 8, group=4), N.norm("bn", "a", 8)],
+        "output": [conv, N.batch_norm("bn", "a", 4), N.scale("sc", "bn", 4)],
+        "no bias": [N.conv("a", "data", 4, 4, bias=False), N.batch_norm("bn", "a", 4)],
+        "input": [N.batch_norm("bn", "data", 4), N.scale("sc", "bn", 4), N.conv("a", "sc", 4, 6)],
+        "padded": [N.batch_norm("bn", "data", 4), N.conv("a", "bn", 4, 4, params="pad: 1")],
+        "groups": [N.conv("a", "data", 4, 8, group=4), N.batch_norm("bn", "a", 8)],
         "deconvolution": [
-            N.conv("a", "data", 4, 4, group=2, kind="Deconvolution"), N.norm("bn", "a", 4)],
-        "product": [N.norm("bn", "data", 4), N.product("a", "bn", 4 * 36, 5, transpose=True)],
-        "branches": [conv, N.conv("b", "data", 4, 3), join, N.norm("bn", "cat", 7)],
-        "between": [conv, relu("r", "a"), N.norm("bn", "a", 4), N.scale("sc", "bn", 4)],
-        "readers": [conv, N.norm("bn", "a", 4), relu("end", "bn"), relu("side", "a", "side")],
-    }  # fmt: skip
+            N.conv("a", "data", 4, 4, group=2, kind="Deconvolution"),
+            N.batch_norm("bn", "a", 4),
+        ],
+        "product": [
+            N.batch_norm("bn", "data", 4),
+            N.inner_product("a", "bn", 4 * 36, 5, transpose=True),
+        ],
+        "branches": [conv, N.conv("b", "data", 4, 3), join, N.batch_norm("bn", "cat", 7)],
+        "between": [conv, relu("r", "a"), N.batch_norm("bn", "a", 4), N.scale("sc", "bn", 4)],
+        "readers": [conv, N.batch_norm("bn", "a", 4), relu("end", "bn"), relu("side", "a", "side")],
+    }
 
 
 @pytest.mark.parametrize("family", _families())
 @pytest.mark.parametrize("fold", ["all", "output", "none"])
 def test_the_same_structure_as_with_weights(tmp_path: Path, family: str, fold: str) -> None:
-    layers = [data(1, 4, 6, 6), *_families()[family]]
-    prototxt, caffemodel = write(tmp_path, layers)
+    layers = [input_layer(1, 4, 6, 6), *_families()[family]]
+    prototxt, caffemodel = write_pair(tmp_path, layers)
     caffefold.convert(prototxt, caffemodel, tmp_path / "with", fold=fold)
     caffefold.convert(prototxt, None, tmp_path / "without", fold=fold)
     texts = [(tmp_path / f"{stem}.prototxt").read_bytes() for stem in ("with", "without")]

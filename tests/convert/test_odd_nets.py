@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 import caffefold
-from tests.support.nets import Numbers, data, write
+from caffefold.testing import LayerSpec, RandomLayers, input_layer, write_pair
 
 if TYPE_CHECKING:
     from tests.convert.conftest import Workshop
@@ -25,7 +25,7 @@ SCALE = [_RNG.uniform(0.5, 2, size=4), _RNG.normal(size=4)]
 
 
 def _layer(name: str, kind: str, bottom: str, params: str = "") -> str:
-    return f'layer {{ name: "{name}" type: "{kind}" bottom: "{bottom}" top: "{name}" {params} }}\n'
+    return LayerSpec(name, kind, bottom, params=params).prototxt()
 
 
 def _conv(name: str = "conv1", bottom: str = "data", more: str = "") -> str:
@@ -211,9 +211,13 @@ def _varint(value: int) -> bytes:
 
 def test_lists_of_messages(tmp_path: Path) -> None:
     """``layer: [{...}, {...}]`` is text format too, and so are lists of rules inside a layer."""
-    numbers = Numbers(9)
-    layers = [data(1, 4), numbers.product("ip", "data", 4, 3), numbers.norm("bn", "ip", 3)]
-    plain, caffemodel = write(tmp_path, layers)
+    numbers = RandomLayers(9)
+    layers = [
+        input_layer(1, 4),
+        numbers.inner_product("ip", "data", 4, 3),
+        numbers.batch_norm("bn", "ip", 3),
+    ]
+    plain, caffemodel = write_pair(tmp_path, layers)
     bodies = [layer.prototxt().removeprefix("layer ").rstrip() for layer in layers]
     bodies.append(
         '{ name: "gone" type: "ReLU" bottom: "bn" top: "gone" '

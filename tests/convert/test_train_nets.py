@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 
 import caffefold
-from tests.support.nets import L, Numbers, relu, write
+from caffefold.testing import LayerSpec, RandomLayers, relu, write_pair
 
 CROP = "transform_param { crop_size: 6 }"
 
 
-def converted(tmp_path: Path, layers: list[L]) -> tuple[list[str], dict[str, int]]:
+def converted(tmp_path: Path, layers: list[LayerSpec]) -> tuple[list[str], dict[str, int]]:
     """Names of the layers, and how many blobs each has in the written caffemodel."""
-    report = caffefold.convert(*write(tmp_path, layers), tmp_path / "out")
+    report = caffefold.convert(*write_pair(tmp_path, layers), tmp_path / "out")
     assert report.proof.outputs
     with caffefold.load(tmp_path / "out.prototxt", tmp_path / "out.caffemodel") as net:
         assert net.weights is not None
@@ -23,17 +23,17 @@ def converted(tmp_path: Path, layers: list[L]) -> tuple[list[str], dict[str, int
 
 
 def test_auxiliary_head(tmp_path: Path) -> None:
-    n = Numbers()
+    n = RandomLayers()
     layers = [
-        L("data", "Data", "", "data label", CROP),
+        LayerSpec("data", "Data", "", "data label", CROP),
         n.conv("conv", "data", 3, 4),
-        n.norm("bn", "conv", 4, top="conv"),
+        n.batch_norm("bn", "conv", 4, top="conv"),
         n.scale("scale", "conv", 4, top="conv"),
         relu("relu", "conv"),
-        n.product("fc1", "conv", 64, 2),
-        L("loss1", "SoftmaxWithLoss", "fc1 label", "loss1", "loss_weight: 0.3"),
-        n.product("fc2", "conv", 64, 2),
-        L("loss2", "SoftmaxWithLoss", "fc2 label", "loss2", "loss_weight: 1"),
+        n.inner_product("fc1", "conv", 64, 2),
+        LayerSpec("loss1", "SoftmaxWithLoss", "fc1 label", "loss1", "loss_weight: 0.3"),
+        n.inner_product("fc2", "conv", 64, 2),
+        LayerSpec("loss2", "SoftmaxWithLoss", "fc2 label", "loss2", "loss_weight: 1"),
     ]
     names, stored = converted(tmp_path, layers)
     assert names == ["data", "conv", "relu", "fc2", "prob"]
@@ -41,17 +41,17 @@ def test_auxiliary_head(tmp_path: Path) -> None:
 
 
 def test_siamese_twin(tmp_path: Path) -> None:
-    n = Numbers()
+    n = RandomLayers()
     shared = 'param { name: "w" } param { name: "b" }'
     one = n.conv("conv", "data", 2, 4)
-    twin = L("conv_p", one.type, "data_p", "conv_p", f"{one.text} {shared}", one.blobs)
+    twin = LayerSpec("conv_p", one.type, "data_p", "conv_p", f"{one.params} {shared}", one.blobs)
     cut = "slice_param { slice_dim: 1 slice_point: 2 }"
     layers = [
-        L("pair", "Data", "", "pair sim", CROP),
-        L("cut", "Slice", "pair", "data data_p", cut),
-        L("conv", one.type, "data", "conv", f"{one.text} {shared}", one.blobs),
+        LayerSpec("pair", "Data", "", "pair sim", CROP),
+        LayerSpec("cut", "Slice", "pair", "data data_p", cut),
+        LayerSpec("conv", one.type, "data", "conv", f"{one.params} {shared}", one.blobs),
         twin,
-        L("loss", "ContrastiveLoss", "conv conv_p sim", "loss"),
+        LayerSpec("loss", "ContrastiveLoss", "conv conv_p sim", "loss"),
     ]
     names, stored = converted(tmp_path, layers)
     assert names == ["data", "conv"]
@@ -61,13 +61,13 @@ def test_siamese_twin(tmp_path: Path) -> None:
 
 
 def test_margin(tmp_path: Path) -> None:
-    n = Numbers()
+    n = RandomLayers()
     layers = [
-        L("data", "ImageData", "", "data label", CROP),
+        LayerSpec("data", "ImageData", "", "data label", CROP),
         n.conv("conv", "data", 3, 4),
-        n.product("fc5", "conv", 64, 8),
-        L("fc6", "MarginInnerProduct", "fc5 label", "fc6 lambda", "", [n.normal(9, 8)]),
-        L("loss", "SoftmaxWithLoss", "fc6 label", "loss"),
+        n.inner_product("fc5", "conv", 64, 8),
+        LayerSpec("fc6", "MarginInnerProduct", "fc5 label", "fc6 lambda", blobs=[n.normal(9, 8)]),
+        LayerSpec("loss", "SoftmaxWithLoss", "fc6 label", "loss"),
     ]
     names, stored = converted(tmp_path, layers)
     assert names == ["data", "conv", "fc5"]
@@ -76,11 +76,11 @@ def test_margin(tmp_path: Path) -> None:
 
 def test_channels_come_from_the_weights(tmp_path: Path) -> None:
     layers = [
-        L("data", "Data", "", "data label", CROP),
-        Numbers().conv("conv", "data", 5, 4),
-        L("loss", "EuclideanLoss", "conv label", "loss"),
+        LayerSpec("data", "Data", "", "data label", CROP),
+        RandomLayers().conv("conv", "data", 5, 4),
+        LayerSpec("loss", "EuclideanLoss", "conv label", "loss"),
     ]
-    report = caffefold.convert(*write(tmp_path, layers), tmp_path / "out")
+    report = caffefold.convert(*write_pair(tmp_path, layers), tmp_path / "out")
     assert report.warnings == ()
     net = caffefold.load(tmp_path / "out.prototxt")
     assert net.layers[0].params("input_param").sub("shape").integers("dim") == (1, 5, 6, 6)
@@ -88,13 +88,13 @@ def test_channels_come_from_the_weights(tmp_path: Path) -> None:
 
 def test_a_folded_gather(tmp_path: Path) -> None:
     """The value is renamed where it is made: its layer still folds what follows."""
-    n = Numbers()
+    n = RandomLayers()
     layers = [
-        L("data", "Data", "", "data label_local", CROP),
+        LayerSpec("data", "Data", "", "data label_local", CROP),
         n.conv("conv", "data", 3, 4),
-        L("gather", "Gather", "conv label_local", "all label"),
-        n.norm("bn", "all", 4, top="all"),
-        L("loss", "EuclideanLoss", "all label", "loss"),
+        LayerSpec("gather", "Gather", "conv label_local", "all label"),
+        n.batch_norm("bn", "all", 4, top="all"),
+        LayerSpec("loss", "EuclideanLoss", "all label", "loss"),
     ]
     names, stored = converted(tmp_path, layers)
     assert (names, stored) == (["data", "conv"], {"conv": 2})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,21 @@ import pytest
 
 import caffefold
 from caffefold.inspection.result import BlobShape
-from tests.support.nets import L, Numbers, data, relu, write
+from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_pair
 
-N = Numbers(3)
+N = RandomLayers(3)
 NET = [
-    data(1, 3, 8, 8),
+    input_layer(1, 3, 8, 8),
     N.conv("conv", "data", 3, 4),
-    N.norm("bn", "conv", 4, top="conv"),
-    L("scale", "Scale", "conv", "conv", "", [np.array([1.0, 1e-9, 5e-4, 2.0])]),
+    N.batch_norm("bn", "conv", 4, top="conv"),
+    LayerSpec("scale", "Scale", "conv", "conv", blobs=[np.array([1.0, 1e-9, 5e-4, 2.0])]),
     relu("relu", "conv"),
-    N.product("fc", "conv", 4 * 36, 5),
+    N.inner_product("fc", "conv", 4 * 36, 5),
 ]
 
 
 def test_a_pair(tmp_path: Path) -> None:
-    prototxt, caffemodel = write(tmp_path, NET)
+    prototxt, caffemodel = write_pair(tmp_path, NET)
     found = caffefold.inspect(prototxt, caffemodel)
     assert found.net == "net"
     assert found.inputs == (BlobShape("data", (1, 3, 8, 8)),)
@@ -49,7 +48,7 @@ def test_a_pair(tmp_path: Path) -> None:
 
 
 def test_a_prototxt_alone_costs_the_same(tmp_path: Path) -> None:
-    prototxt, caffemodel = write(tmp_path, NET)
+    prototxt, caffemodel = write_pair(tmp_path, NET)
     alone, both = caffefold.inspect(prototxt), caffefold.inspect(prototxt, caffemodel)
     assert alone.norms == ()
     assert alone.totals == both.totals
@@ -57,7 +56,7 @@ def test_a_prototxt_alone_costs_the_same(tmp_path: Path) -> None:
 
 
 def test_a_caffemodel_alone(tmp_path: Path) -> None:
-    _, caffemodel = write(tmp_path, NET)
+    _, caffemodel = write_pair(tmp_path, NET)
     found = caffefold.inspect(caffemodel)
     assert (found.prototxt, found.caffemodel) == (None, str(caffemodel))
     assert [(layer.name, layer.type) for layer in found.layers][1] == ("conv", "Convolution")
@@ -67,8 +66,8 @@ def test_a_caffemodel_alone(tmp_path: Path) -> None:
 
 
 def test_sizes_that_only_the_weights_know(tmp_path: Path) -> None:
-    source = L("data", "Data", "", "data label", "data_param { batch_size: 7 }")
-    prototxt, caffemodel = write(tmp_path, [source, *NET[1:]])
+    source = LayerSpec("data", "Data", "", "data label", "data_param { batch_size: 7 }")
+    prototxt, caffemodel = write_pair(tmp_path, [source, *NET[1:]])
     found = caffefold.inspect(prototxt, caffemodel)
     assert found.inputs == (BlobShape("data", (7, 3, 8, 8)),)
     (note,) = found.warnings
@@ -80,7 +79,7 @@ def test_sizes_that_only_the_weights_know(tmp_path: Path) -> None:
 
 
 def test_channels_without_a_size(tmp_path: Path) -> None:
-    prototxt, caffemodel = write(tmp_path, NET[1:5])
+    prototxt, caffemodel = write_pair(tmp_path, NET[1:5])
     found = caffefold.inspect(prototxt, caffemodel)
     assert found.inputs == (BlobShape("data", (1, 3, None, None)),)
     assert "input 'data' taken as 1x3x?x?: its channels are those of" in found.warnings[0]
@@ -88,7 +87,7 @@ def test_channels_without_a_size(tmp_path: Path) -> None:
 
 
 def test_input_shapes(tmp_path: Path) -> None:
-    prototxt, caffemodel = write(tmp_path, NET[:5])
+    prototxt, caffemodel = write_pair(tmp_path, NET[:5])
     found = caffefold.inspect(prototxt, caffemodel, input_shapes={"data": (2, 3, 16, 12)})
     assert found.outputs == (BlobShape("conv", (2, 4, 14, 10)),)
     with pytest.raises(caffefold.UsageError, match="'conv' is no input of this net; its inputs"):
@@ -98,11 +97,11 @@ def test_input_shapes(tmp_path: Path) -> None:
 def test_templates_and_phases(tmp_path: Path) -> None:
     layers = [
         NET[0],
-        replace(NET[1], text=NET[1].text.replace("num_output: 4", "num_output: cls2x")),
-        L("loss", "EuclideanLoss", "conv data", "loss", "include { phase: TRAIN }"),
-        L("accuracy", "Accuracy", "conv data", "accuracy", "include { phase: TEST }"),
+        NET[1]._replace(params=NET[1].params.replace("num_output: 4", "num_output: cls2x")),
+        LayerSpec("loss", "EuclideanLoss", "conv data", "loss", "include { phase: TRAIN }"),
+        LayerSpec("accuracy", "Accuracy", "conv data", "accuracy", "include { phase: TEST }"),
     ]
-    prototxt, caffemodel = write(tmp_path, layers)
+    prototxt, caffemodel = write_pair(tmp_path, layers)
     filled = caffefold.inspect(prototxt, caffemodel)
     assert filled.layers[1].tops[0].shape == (1, 4, 6, 6)
     assert caffefold.inspect(prototxt, classes=3).layers[1].tops[0].shape == (1, 6, 6, 6)
@@ -127,9 +126,9 @@ def test_a_solver_and_old_layers(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_net_are_one_warning(tmp_path: Path) -> None:
-    prototxt, _ = write(tmp_path, NET)
-    other = [N.conv("conv", "data", 5, 4), N.product("fc", "conv", 9, 5)]
-    _, caffemodel = write(tmp_path, other, "other")
+    prototxt, _ = write_pair(tmp_path, NET)
+    other = [N.conv("conv", "data", 5, 4), N.inner_product("fc", "conv", 9, 5)]
+    _, caffemodel = write_pair(tmp_path, other, "other")
     found = caffefold.inspect(prototxt, caffemodel)
     (warning,) = found.warnings
     assert "does not belong to" in warning
@@ -137,15 +136,17 @@ def test_weights_of_another_net_are_one_warning(tmp_path: Path) -> None:
 
 def test_problems_are_warnings_and_what_follows_is_unknown(tmp_path: Path) -> None:
     layers = [NET[0], N.conv("conv", "data", 3, 4, kernel=11), relu("relu", "conv")]
-    prototxt, _ = write(tmp_path, layers)
+    prototxt, _ = write_pair(tmp_path, layers)
     found = caffefold.inspect(prototxt)
     assert [layer.tops[0].shape for layer in found.layers] == [(1, 3, 8, 8), None, None]
     assert "its window of 11 is larger than its input of 8" in found.warnings[0]
 
 
 def test_json(tmp_path: Path) -> None:
-    bad = L("bn", "BatchNorm", "conv", "conv", "", [[0.0] * 4, [math.nan] * 4, [1.0]])
-    prototxt, caffemodel = write(tmp_path, [*NET[:2], bad, L("new", "New", "conv", "out")])
+    bad = LayerSpec("bn", "BatchNorm", "conv", "conv", blobs=[[0.0] * 4, [math.nan] * 4, [1.0]])
+    prototxt, caffemodel = write_pair(
+        tmp_path, [*NET[:2], bad, LayerSpec("new", "New", "conv", "out")]
+    )
     first = caffefold.inspect(prototxt, caffemodel).to_json()
     assert first == caffefold.inspect(prototxt, caffemodel).to_json()
     found: dict[str, Any] = json.loads(first, parse_constant=pytest.fail)

@@ -10,7 +10,7 @@ import pytest
 import caffefold
 from caffefold._proto import caffe_pb2 as pb
 from caffefold.inspection.textconv import textconv
-from tests.support.nets import L, data, weights
+from caffefold.testing import LayerSpec, input_layer, net_weights
 
 
 def test_a_prototxt_is_one_field_a_line(tmp_path: Path) -> None:
@@ -40,15 +40,17 @@ def test_solvers_and_label_maps_are_text_too(tmp_path: Path) -> None:
     assert next(textconv(path)) == 'net: "train.prototxt"'
 
 
-def caffemodel(tmp_path: Path, *layers: L) -> list[str]:
+def caffemodel(tmp_path: Path, *layers: LayerSpec) -> list[str]:
     path = tmp_path / "net.caffemodel"
-    path.write_bytes(weights(layers))
+    path.write_bytes(net_weights(layers))
     return list(textconv(path))
 
 
 def test_a_caffemodel_is_one_line_for_each_layer_and_blob(tmp_path: Path) -> None:
     found = caffemodel(
-        tmp_path, data(1, 2), L("c", "Convolution", blobs=[np.zeros((2, 1, 3, 3)), [1.0, 2.0]])
+        tmp_path,
+        input_layer(1, 2),
+        LayerSpec("c", "Convolution", blobs=[np.zeros((2, 1, 3, 3)), [1.0, 2.0]]),
     )
     assert found == [
         'caffemodel "net"',
@@ -61,13 +63,13 @@ def test_a_caffemodel_is_one_line_for_each_layer_and_blob(tmp_path: Path) -> Non
 
 
 def test_only_the_changed_number_shows(tmp_path: Path) -> None:
-    before = caffemodel(tmp_path, L("c", "Scale", blobs=[[1.0, 2.0], [3.0]]))
-    after = caffemodel(tmp_path, L("c", "Scale", blobs=[[1.0, 2.5], [3.0]]))
+    before = caffemodel(tmp_path, LayerSpec("c", "Scale", blobs=[[1.0, 2.0], [3.0]]))
+    after = caffemodel(tmp_path, LayerSpec("c", "Scale", blobs=[[1.0, 2.5], [3.0]]))
     assert [a == b for a, b in zip(before, after, strict=True)] == [True, True, False, True]
 
 
 def test_the_encoding_does_not_show(tmp_path: Path) -> None:
-    packed = caffemodel(tmp_path, L("c", "Scale", blobs=[[1.0, 2.0]]))
+    packed = caffemodel(tmp_path, LayerSpec("c", "Scale", blobs=[[1.0, 2.0]]))
     net = pb.NetParameter(name="net")
     blob = net.layer.add(name="c", type="Scale").blobs.add(data=[1.0, 2.0])
     blob.shape.dim.append(2)

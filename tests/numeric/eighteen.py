@@ -11,13 +11,13 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.support.nets import Array, L, Numbers, data, relu, write
+from caffefold.testing import Array, LayerSpec, RandomLayers, input_layer, relu, write_pair
 
 EPSILONS = (1e-5, 1e-3)
 SHAPE = (1, 4, 7, 7)
@@ -29,7 +29,7 @@ class Case:
     """One net of the list, for a given eps."""
 
     name: str
-    layers: list[L]
+    layers: list[LayerSpec]
     left: int
     """Affine layers that no linear layer may take."""
     twins: bool = False
@@ -38,30 +38,30 @@ class Case:
 
 def cases(eps: float) -> list[Case]:
     """All nets with this eps."""
-    n = Numbers(18)
+    n = RandomLayers(18)
 
     def norm(
         name: str, bottom: str, channels: int = 4, *, top: str = "", factor: float = 999.98
-    ) -> L:
-        return n.norm(name, bottom, channels, top=top or bottom, eps=eps, factor=factor)
+    ) -> LayerSpec:
+        return n.batch_norm(name, bottom, channels, top=top or bottom, eps=eps, factor=factor)
 
-    def scale(name: str, bottom: str, channels: int = 4, *, bias: bool = True) -> L:
+    def scale(name: str, bottom: str, channels: int = 4, *, bias: bool = True) -> LayerSpec:
         return n.scale(name, bottom, channels, top=bottom, bias=bias)
 
-    def conv(name: str = "c", bottom: str = "data", text: str = "", group: int = 1) -> L:
-        return n.conv(name, bottom, 4, 4, bias=False, text=text, group=group)
+    def conv(name: str = "c", bottom: str = "data", text: str = "", group: int = 1) -> LayerSpec:
+        return n.conv(name, bottom, 4, 4, bias=False, params=text, group=group)
 
-    def deconv(group: int) -> L:
+    def deconv(group: int) -> LayerSpec:
         return n.conv("c", "data", 4, 6, bias=False, group=group, kind="Deconvolution")
 
     end = relu("end", "c")
     wide = [norm("bn", "c", 6), scale("sc", "c", 6)]
-    add = L("sum", "Eltwise", "b c")
+    add = LayerSpec("sum", "Eltwise", "b c")
     twin = norm("bn", "c")
     params = f"batch_norm_param {{ eps: {eps} use_global_stats: false }}"
-    batch = replace(twin, text=params)
-    train = replace(twin, text="include { phase: TRAIN } " + params)
-    test = replace(twin, text=f"include {{ phase: TEST }} batch_norm_param {{ eps: {eps} }}")
+    batch = twin._replace(params=params)
+    train = twin._replace(params="include { phase: TRAIN } " + params)
+    test = twin._replace(params=f"include {{ phase: TEST }} batch_norm_param {{ eps: {eps} }}")
     return [
         Case("01 conv, BatchNorm, Scale", [conv(), norm("bn", "c"), scale("sc", "c"), end], 0),
         Case("02 conv, ReLU in place, BatchNorm", [conv(), end, twin, relu("r", "c")], 1),
@@ -77,7 +77,12 @@ def cases(eps: float) -> list[Case]:
         Case("08 BatchNorm without Scale", [conv(), norm("bn", "c"), end], 0),
         Case(
             "09 InnerProduct",
-            [n.product("c", "data", 196, 4, bias=False), norm("bn", "c"), scale("sc", "c"), end],
+            [
+                n.inner_product("c", "data", 196, 4, bias=False),
+                norm("bn", "c"),
+                scale("sc", "c"),
+                end,
+            ],
             0,
         ),
         Case(
@@ -91,14 +96,22 @@ def cases(eps: float) -> list[Case]:
             2,
         ),
         Case("12 Scale alone", [conv(), scale("sc", "c"), end], 0),
-        Case("13 Bias alone", [conv(), L("bi", "Bias", "c", "c", "", [n.normal(4)]), end], 0),
+        Case(
+            "13 Bias alone",
+            [conv(), LayerSpec("bi", "Bias", "c", "c", blobs=[n.normal(4)]), end],
+            0,
+        ),
         Case("14 depthwise", [conv(group=4), norm("bn", "c"), scale("sc", "c"), end], 0),
         Case("15 use_global_stats: false", [conv(), batch, end], 1),
         Case(
             "16 Concat, BatchNorm",
             [
-                conv("a"), conv("b"), L("c", "Concat", "a b"), norm("bn", "c", 8),
-                scale("sc", "c", 8), end,
+                conv("a"),
+                conv("b"),
+                LayerSpec("c", "Concat", "a b"),
+                norm("bn", "c", 8),
+                scale("sc", "c", 8),
+                end,
             ],
             0,
         ),
@@ -108,12 +121,12 @@ def cases(eps: float) -> list[Case]:
             0,
         ),
         Case("18 TRAIN and TEST twins", [conv(), train, test, scale("sc", "c"), end], 0, True),
-    ]  # fmt: skip
+    ]
 
 
 def case_input() -> Array:
     """The picture every net is given."""
-    return Numbers(5).normal(*SHAPE)
+    return RandomLayers(5).normal(*SHAPE)
 
 
 def error_of(found: NDArray[np.float64], wanted: NDArray[np.float64]) -> float:
@@ -126,7 +139,7 @@ def fold(case: Case, folder: Path) -> tuple[float, int]:
     import caffefold
     from tests.reference.caffe_torch import net_outputs, run
 
-    pair = write(folder, [data(*SHAPE), *case.layers])
+    pair = write_pair(folder, [input_layer(*SHAPE), *case.layers])
     report = caffefold.convert(*pair, folder / "out", force=True)
     (output,) = net_outputs(pair[0])
     inputs = {"data": case_input()}
@@ -141,7 +154,7 @@ def opencv(case: Case, folder: Path) -> str:
 
     from tests.reference.caffe_torch import net_outputs, run
 
-    pair = write(folder, [data(*SHAPE), *case.layers])
+    pair = write_pair(folder, [input_layer(*SHAPE), *case.layers])
     (output,) = net_outputs(pair[0])
     inputs = {"data": case_input()}
     wanted = run(*pair, inputs, [output])[output]

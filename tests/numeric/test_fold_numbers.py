@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 import caffefold
-from tests.support.nets import L, Numbers, data, write
+from caffefold.testing import LayerSpec, RandomLayers, input_layer, write_pair
 
 FLOAT32 = NDArray[np.float32]
 
@@ -43,8 +43,8 @@ def exact(array: object) -> list[Fraction]:
     return [Fraction(float(v)) for v in np.asarray(array, np.float32).reshape(-1)]
 
 
-def fold(folder: Path, layers: list[L]) -> caffefold.Net:
-    pair = write(folder, layers)
+def fold(folder: Path, layers: list[LayerSpec]) -> caffefold.Net:
+    pair = write_pair(folder, layers)
     caffefold.convert(*pair, folder / "out")
     return caffefold.load(folder / "out.prototxt", folder / "out.caffemodel")
 
@@ -68,16 +68,16 @@ CASES: list[Case] = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case)))
 def test_rounded_once_from_the_exact_value(tmp_path: Path, case: Case) -> None:
     kind, group, bias, scale, eps, factor, in_place = case
-    n = Numbers(CASES.index(case))
+    n = RandomLayers(CASES.index(case))
     if kind == "InnerProduct":
-        linear = n.product("f", "data", 4 * 5 * 5, 4, bias=bias)
+        linear = n.inner_product("f", "data", 4 * 5 * 5, 4, bias=bias)
     else:
         linear = n.conv("f", "data", 4, 4, bias=bias, group=group, kind=kind)
-    norm = n.norm(
+    norm = n.batch_norm(
         "bn", "f", 4, top="f" if in_place else "bn", factor=factor,
         eps=eps,
     )  # fmt: skip
-    layers = [data(1, 4, 5, 5), linear, norm]
+    layers = [input_layer(1, 4, 5, 5), linear, norm]
     last = "f" if in_place else "bn"
     if scale != "none":
         layers.append(n.scale("sc", last, 4, top=last if in_place else "sc", bias=scale != "scale"))

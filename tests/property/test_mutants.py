@@ -19,60 +19,74 @@ from caffefold.errors import ProofError
 from caffefold.ir.affine import Affine
 from caffefold.ir.blob import ArrayBlob, ScaledBlob
 from caffefold.passes.fold.absorb import Linear
-from tests.support.nets import L, Numbers, data, relu, write
+from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_pair
 
-N = Numbers(3)
-
-
-def net_conv() -> list[L]:
-    return [N.conv("f", "data", 4, 4), N.norm("bn", "f", 4, eps=1e-3), N.scale("sc", "bn", 4)]
+N = RandomLayers(3)
 
 
-def net_nobias() -> list[L]:
-    return [N.conv("f", "data", 4, 4, bias=False), N.norm("bn", "f", 4), N.scale("sc", "bn", 4)]
+def net_conv() -> list[LayerSpec]:
+    return [N.conv("f", "data", 4, 4), N.batch_norm("bn", "f", 4, eps=1e-3), N.scale("sc", "bn", 4)]
 
 
-def net_deconv() -> list[L]:
-    return [N.conv("f", "data", 4, 4, group=2, kind="Deconvolution"), N.norm("bn", "f", 4)]
+def net_nobias() -> list[LayerSpec]:
+    return [
+        N.conv("f", "data", 4, 4, bias=False),
+        N.batch_norm("bn", "f", 4),
+        N.scale("sc", "bn", 4),
+    ]
 
 
-def net_group() -> list[L]:
-    return [N.norm("bn", "data", 4), N.conv("f", "bn", 4, 4, group=2)]
+def net_deconv() -> list[LayerSpec]:
+    return [N.conv("f", "data", 4, 4, group=2, kind="Deconvolution"), N.batch_norm("bn", "f", 4)]
 
 
-def net_input() -> list[L]:
-    return [N.norm("bn", "data", 4), N.scale("sc", "bn", 4), N.conv("f", "sc", 4, 4)]
+def net_group() -> list[LayerSpec]:
+    return [N.batch_norm("bn", "data", 4), N.conv("f", "bn", 4, 4, group=2)]
 
 
-def net_padded() -> list[L]:
-    return [N.norm("bn", "data", 4), N.conv("f", "bn", 4, 4, text="pad: 1")]
+def net_input() -> list[LayerSpec]:
+    return [N.batch_norm("bn", "data", 4), N.scale("sc", "bn", 4), N.conv("f", "sc", 4, 4)]
 
 
-def net_product() -> list[L]:
-    return [N.norm("bn", "data", 4), N.product("f", "bn", 4 * 36, 5, transpose=True)]
+def net_padded() -> list[LayerSpec]:
+    return [N.batch_norm("bn", "data", 4), N.conv("f", "bn", 4, 4, params="pad: 1")]
 
 
-def net_concat() -> list[L]:
-    join = L("cat", "Concat", "f g")
-    return [N.conv("f", "data", 4, 4), N.conv("g", "data", 4, 4), join, N.norm("bn", "cat", 8)]
+def net_product() -> list[LayerSpec]:
+    return [N.batch_norm("bn", "data", 4), N.inner_product("f", "bn", 4 * 36, 5, transpose=True)]
 
 
-def net_relu() -> list[L]:
-    return [N.conv("f", "data", 4, 4), relu("r", "f"), N.norm("bn", "f", 4)]
+def net_concat() -> list[LayerSpec]:
+    join = LayerSpec("cat", "Concat", "f g")
+    return [
+        N.conv("f", "data", 4, 4),
+        N.conv("g", "data", 4, 4),
+        join,
+        N.batch_norm("bn", "cat", 8),
+    ]
 
 
-def net_readers() -> list[L]:
-    chain = [N.conv("f", "data", 4, 4), N.norm("bn", "f", 4), relu("end", "bn")]
+def net_relu() -> list[LayerSpec]:
+    return [N.conv("f", "data", 4, 4), relu("r", "f"), N.batch_norm("bn", "f", 4)]
+
+
+def net_readers() -> list[LayerSpec]:
+    chain = [N.conv("f", "data", 4, 4), N.batch_norm("bn", "f", 4), relu("end", "bn")]
     return [*chain, relu("side", "f", "side")]
 
 
-def net_pool() -> list[L]:
-    pool = L("p", "Pooling", "f", "", "pooling_param { pool: MAX kernel_size: 2 }")
-    return [N.conv("f", "data", 4, 4), pool, N.norm("bn", "p", 4)]
+def net_pool() -> list[LayerSpec]:
+    pool = LayerSpec("p", "Pooling", "f", params="pooling_param { pool: MAX kernel_size: 2 }")
+    return [N.conv("f", "data", 4, 4), pool, N.batch_norm("bn", "p", 4)]
 
 
-def net_collapse() -> list[L]:
-    return [relu("r", "data", "r"), N.norm("bn", "r", 4), N.scale("sc", "bn", 4), relu("e", "sc")]
+def net_collapse() -> list[LayerSpec]:
+    return [
+        relu("r", "data", "r"),
+        N.batch_norm("bn", "r", 4),
+        N.scale("sc", "bn", 4),
+        relu("e", "sc"),
+    ]
 
 
 def wrap(change: Callable[..., Any]) -> Callable[[Any], Any]:
@@ -117,81 +131,153 @@ def reversed_factors(original: Any) -> Any:
     return times
 
 
-MUTANTS: list[tuple[str, str, str, Callable[[Any], Any], Callable[[], list[L]]]] = [
-    ("eps is 1e-5 whatever the net says", "passes.fold.affine", "_normalise", wrap(eps_forgotten), net_conv),
-    ("no root of the variance", "passes.fold.affine", "_normalise", wrap(deviation_without_root), net_conv),
+MUTANTS: list[tuple[str, str, str, Callable[[Any], Any], Callable[[], list[LayerSpec]]]] = [
+    (
+        "eps is 1e-5 whatever the net says",
+        "passes.fold.affine",
+        "_normalise",
+        wrap(eps_forgotten),
+        net_conv,
+    ),
+    (
+        "no root of the variance",
+        "passes.fold.affine",
+        "_normalise",
+        wrap(deviation_without_root),
+        net_conv,
+    ),
     ("the mean is added", "passes.fold.affine", "_normalise", wrap(mean_added), net_conv),
     (
-        "the scale factor is forgotten", "passes.fold.affine", "_batch_norm",
-        lambda original: lambda layer, rank: original(_unit_factor(layer), rank), net_conv,
+        "the scale factor is forgotten",
+        "passes.fold.affine",
+        "_batch_norm",
+        lambda original: lambda layer, rank: original(_unit_factor(layer), rank),
+        net_conv,
     ),
     (
-        "gamma is forgotten", "passes.fold.affine", "_scale",
-        wrap(lambda r, *_: Affine(np.ones(4), r.shift)), net_conv,
+        "gamma is forgotten",
+        "passes.fold.affine",
+        "_scale",
+        wrap(lambda r, *_: Affine(np.ones(4), r.shift)),
+        net_conv,
     ),
     (
-        "beta is forgotten", "passes.fold.affine", "_scale",
-        wrap(lambda r, *_: Affine(r.scale, np.zeros(4))), net_conv,
+        "beta is forgotten",
+        "passes.fold.affine",
+        "_scale",
+        wrap(lambda r, *_: Affine(r.scale, np.zeros(4))),
+        net_conv,
     ),
     (
-        "the layer's own bias is forgotten", "passes.fold.absorb", "_bias",
-        wrap(lambda r, *_: np.zeros_like(r)), net_conv,
+        "the layer's own bias is forgotten",
+        "passes.fold.absorb",
+        "_bias",
+        wrap(lambda r, *_: np.zeros_like(r)),
+        net_conv,
     ),
     (
-        "the bias is not scaled", "passes.fold.absorb", "absorb_output",
+        "the bias is not scaled",
+        "passes.fold.absorb",
+        "absorb_output",
         lambda original: lambda *args: _bias_not_scaled(original, *args),
         net_conv,
     ),
     (
-        "maps compose the wrong way round", "ir.affine.Affine", "then",
-        lambda original: lambda self, after: original(after, self), net_conv,
+        "maps compose the wrong way round",
+        "ir.affine.Affine",
+        "then",
+        lambda original: lambda self, after: original(after, self),
+        net_conv,
     ),
     ("channels are reversed", "ir.blob.ScaledBlob", "times", reversed_factors, net_nobias),
-    ("deconvolution read as convolution", "passes.fold.absorb", "of_layer", wrap(rows_for_columns), net_deconv),
-    ("groups of a deconvolution interleaved", "passes.fold.absorb", "absorb_output", interleaved, net_deconv),
     (
-        "groups of the inputs shifted", "passes.fold.absorb", "_response",
-        wrap(lambda r, *_: np.roll(r, 2)), net_group,
+        "deconvolution read as convolution",
+        "passes.fold.absorb",
+        "of_layer",
+        wrap(rows_for_columns),
+        net_deconv,
     ),
     (
-        "the shift of an input map is lost", "passes.fold.absorb", "_response",
-        wrap(lambda r, *_: np.zeros_like(r)), net_input,
+        "groups of a deconvolution interleaved",
+        "passes.fold.absorb",
+        "absorb_output",
+        interleaved,
+        net_deconv,
     ),
     (
-        "padding does not stop an input map", "passes.fold.absorb", "refuse_input",
-        lambda original: lambda *args: None, net_padded,
+        "groups of the inputs shifted",
+        "passes.fold.absorb",
+        "_response",
+        wrap(lambda r, *_: np.roll(r, 2)),
+        net_group,
     ),
     (
-        "pixels and channels of a product mixed up", "passes.fold.absorb", "absorb_input",
-        lambda original: lambda layer, layout, affine: original(
-            layer, layout, Affine(np.tile(affine.scale, 36), np.tile(affine.shift, 36))
-        ), net_product,
+        "the shift of an input map is lost",
+        "passes.fold.absorb",
+        "_response",
+        wrap(lambda r, *_: np.zeros_like(r)),
+        net_input,
     ),
     (
-        "every branch of a Concat gets the first part", "ir.affine.Affine", "part",
-        lambda original: lambda self, start, stop: original(self, 0, stop - start), net_concat,
+        "padding does not stop an input map",
+        "passes.fold.absorb",
+        "refuse_input",
+        lambda original: lambda *args: None,
+        net_padded,
     ),
     (
-        "a ReLU is taken for an identity", "passes.fold.propagate", "is_identity",
-        lambda original: lambda layer: layer.type == "ReLU" or original(layer), net_relu,
+        "pixels and channels of a product mixed up",
+        "passes.fold.absorb",
+        "absorb_input",
+        lambda original: (
+            lambda layer, layout, affine: original(
+                layer, layout, Affine(np.tile(affine.scale, 36), np.tile(affine.shift, 36))
+            )
+        ),
+        net_product,
     ),
     (
-        "other readers do not matter", "passes.fold.propagate", "_Upward.go",
-        lambda original: lambda self, version, affine, asking, window: original(
-            self, version, affine, set(self.wires.readers[version]), window
-        ), net_readers,
+        "every branch of a Concat gets the first part",
+        "ir.affine.Affine",
+        "part",
+        lambda original: lambda self, start, stop: original(self, 0, stop - start),
+        net_concat,
     ),
     (
-        "maximum pooling is taken for an average", "passes.fold.propagate", "_averages",
-        lambda original: lambda layer: layer.type == "Pooling", net_pool,
+        "a ReLU is taken for an identity",
+        "passes.fold.propagate",
+        "is_identity",
+        lambda original: lambda layer: layer.type == "ReLU" or original(layer),
+        net_relu,
     ),
     (
-        "a collapsed Scale loses its bias", "passes.fold.collapse", "as_scale",
-        lambda original: lambda layer, affine: original(
-            layer, Affine(affine.scale, np.zeros_like(affine.shift))
-        ), net_collapse,
+        "other readers do not matter",
+        "passes.fold.propagate",
+        "_Upward.go",
+        lambda original: (
+            lambda self, version, affine, asking, window: original(
+                self, version, affine, set(self.wires.readers[version]), window
+            )
+        ),
+        net_readers,
     ),
-]  # fmt: skip
+    (
+        "maximum pooling is taken for an average",
+        "passes.fold.propagate",
+        "_averages",
+        lambda original: lambda layer: layer.type == "Pooling",
+        net_pool,
+    ),
+    (
+        "a collapsed Scale loses its bias",
+        "passes.fold.collapse",
+        "as_scale",
+        lambda original: (
+            lambda layer, affine: original(layer, Affine(affine.scale, np.zeros_like(affine.shift)))
+        ),
+        net_collapse,
+    ),
+]
 
 
 def _unit_factor(layer: Any) -> Any:
@@ -219,7 +305,7 @@ def target_of(module: str, name: str) -> tuple[Any, str]:
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[m[0] for m in MUTANTS])
 def test_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mutant: Any) -> None:
     _, module, name, mutate, build = mutant
-    pair = write(tmp_path, [data(1, 4, 6, 6), *build()])
+    pair = write_pair(tmp_path, [input_layer(1, 4, 6, 6), *build()])
     caffefold.convert(*pair, tmp_path / "sound")
 
     holder, attribute = target_of(module, name)

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from caffefold._proto import caffe_pb2 as pb
-
 pytest.importorskip("torch")
 
+from caffefold.testing import LayerSpec, input_layer, net_text, net_weights
 from tests.reference.caffe_torch import InvalidNetError, net_outputs, run
 
 AnyArray: TypeAlias = npt.NDArray[Any]
@@ -25,26 +24,12 @@ def evaluate(
     **options: Any,
 ) -> dict[str, AnyArray]:
     """A net of these layers behind inputs of these shapes, with these blobs."""
-    heads = ""
-    for name, value in inputs.items():
-        dims = " ".join(f"dim: {dim}" for dim in value.shape)
-        heads += f'layer {{ name: "{name}" type: "Input" top: "{name}" '
-        heads += f"input_param {{ shape {{ {dims} }} }} }}\n"
-    return run(heads + layers, caffemodel(learned or {}), inputs, **options)
-
-
-def caffemodel(learned: Mapping[str, Sequence[AnyArray]]) -> bytes:
-    model = pb.NetParameter()
-    for name, blobs in learned.items():
-        layer = model.layer.add(name=name)
-        for values in blobs:
-            blob = layer.blobs.add(data=values.ravel().tolist())
-            blob.shape.dim.extend(values.shape)
-    return model.SerializeToString()
+    heads = net_text(input_layer(*value.shape, name=name) for name, value in inputs.items())
+    return run(heads + layers, net_weights(learned or {}), inputs, **options)
 
 
 def one_layer(kind: str, param: str, x: AnyArray, *blobs: AnyArray, **options: Any) -> AnyArray:
-    text = f'layer {{ name: "y" type: "{kind}" bottom: "x" top: "y" {param} }}'
+    text = LayerSpec("y", kind, "x", params=param).prototxt()
     return evaluate(text, {"x": x}, {"y": blobs} if blobs else None, **options)["y"]
 
 

@@ -12,22 +12,12 @@ from caffefold.passes.deploy.input_shape import ShapeOptions
 from caffefold.passes.infra import Step
 from caffefold.passes.pipeline import Options
 from caffefold.passes.view.phase import State
+from caffefold.testing import net_text
 
 
-def layer(line: str) -> str:
-    """``conv Convolution data -> conv { fields }`` as a layer; no tops: none."""
-    head, brace, more = line.partition("{")
-    left, _, right = head.partition("->")
-    name, kind, *bottoms = left.split()
-    wires = [f'bottom: "{b}"' for b in bottoms] + [f'top: "{t}"' for t in right.split()]
-    inner = more.rpartition("}")[0] if brace else ""
-    return f'layer {{ name: "{name}" type: "{kind}" {" ".join(wires)} {inner} }}'
-
-
-def net(text: str) -> str:
-    """A net of such lines; ``#`` comments and empty lines do not count."""
-    lines = (line.strip() for line in text.strip().splitlines())
-    return "\n".join(layer(line) for line in lines if line and not line.startswith("#")) + "\n"
+def net(lines: str) -> str:
+    """The prototxt of a net without a name; a line for each layer."""
+    return net_text(lines, head="")
 
 
 def passes(text: str, options: Options | None = None) -> tuple[Net, tuple[Step, ...]]:

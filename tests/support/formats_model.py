@@ -9,17 +9,14 @@ from numpy.typing import ArrayLike
 
 from caffefold.formats.prototxt.parse import parse
 from caffefold.ir.net import Net
+from caffefold.testing import LayerSpec, net_text
 
 Loaded: TypeAlias = Callable[[str, Mapping[str, Sequence[ArrayLike]]], Net]
 
 
 def wires(*layers: str, inputs: str = "") -> Net:
-    """A net of layers such as ``"conv: data > conv"``: name, bottoms, tops."""
-    text = "".join(f'input: "{name}"\n' for name in inputs.split())
-    for layer in layers:
-        name, wiring = layer.split(":")
-        bottoms, tops = wiring.split(">")
-        text += f'layer {{ name: "{name}" type: "T"'
-        text += "".join(f' bottom: "{bottom}"' for bottom in bottoms.split())
-        text += "".join(f' top: "{top}"' for top in tops.split()) + " }\n"
-    return Net.of(parse(text, "net.prototxt"))
+    """A net of layers of which only the wiring matters, such as ``"conv: data > conv"``."""
+    parts = (layer.replace(">", ":").split(":") for layer in layers)
+    made = [LayerSpec(name, "T", bottoms, tops) for name, bottoms, tops in parts]
+    head = "".join(f'input: "{name}"\n' for name in inputs.split())
+    return Net.of(parse(net_text(made, head), "net.prototxt"))

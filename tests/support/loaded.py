@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
-from caffefold._proto import caffe_pb2
 from caffefold.formats.caffemodel.index import WeightsFile, open_weights
 from caffefold.formats.prototxt.parse import parse
 from caffefold.ir.net import Net
+from caffefold.testing import net_weights
 from tests.support.formats_model import Loaded
 
 
@@ -22,16 +21,8 @@ def loaded(tmp_path: Path) -> Iterator[Loaded]:
     opened: list[WeightsFile] = []
 
     def load(text: str, blobs: Mapping[str, Sequence[ArrayLike]]) -> Net:
-        message = caffe_pb2.NetParameter(name="net")
-        for name, arrays in blobs.items():
-            layer = message.layer.add(name=name)
-            for array in arrays:
-                numbers = np.asarray(array, np.float32)
-                blob = layer.blobs.add(data=numbers.ravel())
-                blob.shape.SetInParent()
-                blob.shape.dim.extend(numbers.shape)
         path = tmp_path / f"net{len(opened)}.caffemodel"
-        path.write_bytes(message.SerializeToString())
+        path.write_bytes(net_weights(blobs))
         opened.append(open_weights(path))
         return Net.of(parse(text, "net.prototxt"), opened[-1])
 

@@ -10,6 +10,7 @@ from caffefold.formats.caffemodel.blob import Floats
 from caffefold.formats.prototxt.parse import parse
 from caffefold.ir.net import Net
 from caffefold.ops.shape import Known, Shape
+from caffefold.testing import LayerSpec, net_text
 
 
 def net(text: str) -> Net:
@@ -19,9 +20,8 @@ def net(text: str) -> Net:
 
 def layer(kind: str, text: str = "", *, bottoms: int = 1, tops: int = 1) -> str:
     """A layer 'it' of this type that reads b0, b1 ... and makes t0, t1 ..."""
-    wires = "".join(f' bottom: "b{i}"' for i in range(bottoms))
-    wires += "".join(f' top: "t{i}"' for i in range(tops))
-    return f'layer {{ name: "it" type: "{kind}"{wires} {text} }}'
+    read, made = (" ".join(f"{x}{i}" for i in range(n)) for x, n in (("b", bottoms), ("t", tops)))
+    return LayerSpec("it", kind, read, made, text).prototxt()
 
 
 def tops(
@@ -55,7 +55,7 @@ def chain(layers: str, source: str = "data") -> str:
 
     ``conv`` N, ``max``, ``ave``, ``fc`` N, or the plain name of a type.
     """
-    text, blob = "", source
+    made, blob = [], source
     for i, spec in enumerate(layers.split(",")):
         kind, *rest = spec.split()
         name = f"{kind}{i}"
@@ -69,12 +69,9 @@ def chain(layers: str, source: str = "data") -> str:
         else:
             body = f"pooling_param {{ pool: {kind.upper()} {window} }}" if rest else ""
         types = {"conv": "Convolution", "fc": "InnerProduct", "max": "Pooling", "ave": "Pooling"}
-        text += (
-            f'layer {{ name: "{name}" type: "{types.get(kind, kind)}" bottom: "{blob}" '
-            f'top: "{name}" {body} }}\n'
-        )
+        made.append(LayerSpec(name, types.get(kind, kind), blob, params=body))
         blob = name
-    return text
+    return net_text(made, head="")
 
 
 def weighed(given: Net, blobs: Mapping[str, tuple[int, ...]]) -> Net:

@@ -10,11 +10,9 @@ from caffefold.ir.net import Net
 from caffefold.passes.deploy.detection import DetectionOptions
 from caffefold.passes.deploy.headoptions import HeadOptions
 from caffefold.passes.deploy.heads import ConvertHeads
+from caffefold.testing import LayerSpec, net_text
 
-BASE = (
-    'layer { name: "data" type: "Data" top: "data" top: "label" }\n'
-    'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" }\n'
-)
+BASE = net_text("data Data -> data label\nfc InnerProduct data -> fc", head="")
 
 
 def convert(text: str, options: DetectionOptions | None = None) -> Net:
@@ -28,10 +26,7 @@ def wires(net: Net) -> list[tuple[str, str, tuple[str, ...], tuple[str, ...]]]:
 
 
 def loss(kind: str, more: str = "", name: str = "loss") -> str:
-    return (
-        f'layer {{ name: "{name}" type: "{kind}" bottom: "fc" bottom: "label" top: "{name}" '
-        f"{more} }}\n"
-    )
+    return LayerSpec(name, kind, "fc label", params=more).prototxt()
 
 
 @pytest.mark.parametrize("kind", ["SoftmaxWithLoss", "SoftmaxLoss", "InfogainLoss"])

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import caffefold
-from tests.support.nets import L, Numbers, data, relu, write
+from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_pair
 
-N = Numbers(23)
+N = RandomLayers(23)
 
 
-def after(folder: Path, layers: list[L], **options: bool) -> caffefold.Net:
+def after(folder: Path, layers: list[LayerSpec], **options: bool) -> caffefold.Net:
     ends = relu("r", "data", "r"), relu("end", layers[-1].name, "end")
-    inside = [data(1, 4, 6, 6), ends[0], *layers, ends[1]]
-    caffefold.convert(*write(folder, inside), folder / "out", **options)  # type: ignore[arg-type]
+    inside = [input_layer(1, 4, 6, 6), ends[0], *layers, ends[1]]
+    caffefold.convert(*write_pair(folder, inside), folder / "out", **options)  # type: ignore[arg-type]
     return caffefold.load(folder / "out.prototxt", folder / "out.caffemodel")
 
 
@@ -26,7 +25,7 @@ def kinds(net: caffefold.Net) -> list[tuple[str, str]]:
 
 
 def test_batch_norm_and_scale_become_one_scale(tmp_path: Path) -> None:
-    net = after(tmp_path, [N.norm("bn", "r", 4), N.scale("sc", "bn", 4)])
+    net = after(tmp_path, [N.batch_norm("bn", "r", 4), N.scale("sc", "bn", 4)])
     assert kinds(net) == [("sc", "Scale")]
     (scale,) = [x for x in net.layers if x.name == "sc"]
     assert scale.params("scale_param").flag("bias_term")
@@ -36,15 +35,15 @@ def test_batch_norm_and_scale_become_one_scale(tmp_path: Path) -> None:
 
 
 def test_a_lone_batch_norm_becomes_a_scale_of_its_name(tmp_path: Path) -> None:
-    net = after(tmp_path, [N.norm("bn", "r", 4)])
+    net = after(tmp_path, [N.batch_norm("bn", "r", 4)])
     assert kinds(net) == [("bn", "Scale")]
     assert "batch_norm_param" not in (tmp_path / "out.prototxt").read_text()
 
 
 def test_a_chain_of_any_length(tmp_path: Path) -> None:
-    power = L("p", "Power", "bi", "", "power_param { scale: 3 shift: 1 }")
-    chain = [N.norm("bn", "r", 4), N.scale("a", "bn", 4), N.scale("b", "a", 4, bias=False)]
-    net = after(tmp_path, [*chain, L("bi", "Bias", "b", "", "", [N.normal(4)]), power])
+    power = LayerSpec("p", "Power", "bi", params="power_param { scale: 3 shift: 1 }")
+    chain = [N.batch_norm("bn", "r", 4), N.scale("a", "bn", 4), N.scale("b", "a", 4, bias=False)]
+    net = after(tmp_path, [*chain, LayerSpec("bi", "Bias", "b", blobs=[N.normal(4)]), power])
     assert kinds(net) == [("b", "Scale")]
 
 
@@ -53,35 +52,35 @@ def test_a_chain_of_any_length(tmp_path: Path) -> None:
     [
         N.scale("x", "r", 4),
         N.scale("x", "r", 4, bias=False),
-        L("x", "Bias", "r", "", "", [N.normal(4)]),
-        L("x", "Power", "r", "", "power_param { scale: 2 }"),
+        LayerSpec("x", "Bias", "r", blobs=[N.normal(4)]),
+        LayerSpec("x", "Power", "r", params="power_param { scale: 2 }"),
     ],
 )
-def test_a_single_layer_without_statistics_stays(tmp_path: Path, layer: L) -> None:
+def test_a_single_layer_without_statistics_stays(tmp_path: Path, layer: LayerSpec) -> None:
     assert kinds(after(tmp_path, [layer])) == [("x", layer.type)]
 
 
 @pytest.mark.parametrize(
     "layer",
     [
-        L("x", "Power", "r"),
-        L("x", "Scale", "r", "", "", [np.ones(4)]),
-        L("x", "Bias", "r", "", "", [np.zeros(4)]),
+        LayerSpec("x", "Power", "r"),
+        LayerSpec("x", "Scale", "r", blobs=[np.ones(4)]),
+        LayerSpec("x", "Bias", "r", blobs=[np.zeros(4)]),
     ],
 )
-def test_what_changes_nothing_goes(tmp_path: Path, layer: L) -> None:
+def test_what_changes_nothing_goes(tmp_path: Path, layer: LayerSpec) -> None:
     assert kinds(after(tmp_path, [layer])) == []
 
 
 def test_no_collapse_leaves_them_untouched(tmp_path: Path) -> None:
-    layers = [N.norm("bn", "r", 4), N.scale("sc", "bn", 4)]
+    layers = [N.batch_norm("bn", "r", 4), N.scale("sc", "bn", 4)]
     assert kinds(after(tmp_path, layers, collapse=False)) == [("bn", "BatchNorm"), ("sc", "Scale")]
 
 
 def test_a_scale_that_shared_its_numbers_has_its_own(tmp_path: Path) -> None:
     shared = [N.scale("a", "bn", 4), N.scale("b", "a", 4)]
-    named = [replace(x, text=x.text + ' param { name: "w" }') for x in shared]
-    net = after(tmp_path, [N.norm("bn", "r", 4), *named])
+    named = [x._replace(params=x.params + ' param { name: "w" }') for x in shared]
+    net = after(tmp_path, [N.batch_norm("bn", "r", 4), *named])
     assert kinds(net) == [("b", "Scale")]
     assert "param { name" not in (tmp_path / "out.prototxt").read_text()
 
@@ -89,5 +88,5 @@ def test_a_scale_that_shared_its_numbers_has_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["Scale", "BatchNorm"])
 def test_a_layer_without_an_input_stays(kind: str, tmp_path: Path) -> None:
     blobs = {"Scale": [N.normal(4)], "BatchNorm": N.statistics(4)}[kind]
-    layers = [L("odd", kind, "", "odd", "", blobs), N.scale("sc", "r", 4)]
+    layers = [LayerSpec("odd", kind, "", "odd", blobs=blobs), N.scale("sc", "r", 4)]
     assert ("odd", kind) in kinds(after(tmp_path, layers))

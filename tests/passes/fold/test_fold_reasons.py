@@ -10,97 +10,100 @@ import pytest
 import caffefold
 from caffefold.passes.fold.fold import Fold
 from caffefold.passes.infra import Skip, SkipCode
-from tests.support.nets import L, Numbers, data, relu, write
+from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_pair
 
-N = Numbers(7)
+N = RandomLayers(7)
 ZERO = [np.zeros(4), np.zeros(4), np.zeros(1)]
 
 
-def conv(name: str = "conv", bottom: str = "data", **options: object) -> L:
+def conv(name: str = "conv", bottom: str = "data", **options: object) -> LayerSpec:
     return N.conv(name, bottom, 4, 4, **options)  # type: ignore[arg-type]
 
 
-def shared_convs() -> list[L]:
+def shared_convs() -> list[LayerSpec]:
     named = 'param { name: "w" }'
     one, two = conv("one"), conv("two")
     return [
-        L(one.name, one.type, "data", "", one.text + named, one.blobs),
-        L(two.name, two.type, "data", "", two.text + named, one.blobs),
-        N.norm("bn", "one", 4),
+        LayerSpec(one.name, one.type, "data", params=one.params + named, blobs=one.blobs),
+        LayerSpec(two.name, two.type, "data", params=two.params + named, blobs=one.blobs),
+        N.batch_norm("bn", "one", 4),
     ]
 
 
-CASES: list[tuple[SkipCode, list[L], str, dict[str, object]]] = [
+CASES: list[tuple[SkipCode, list[LayerSpec], str, dict[str, object]]] = [
     (
         SkipCode.SEVERAL_READERS,
-        [conv(), N.norm("bn", "conv", 4), relu("side", "conv", "side")],
+        [conv(), N.batch_norm("bn", "conv", 4), relu("side", "conv", "side")],
         "what 'conv' computes is also read by 'side'",
         {},
     ),
     (
         SkipCode.PADDED_INPUT,
-        [N.norm("bn", "data", 4), conv(bottom="bn", text="pad: 1")],
+        [N.batch_norm("bn", "data", 4), conv(bottom="bn", params="pad: 1")],
         "'conv' pads its input with zeros",
         {},
     ),
     (
         SkipCode.PADDED_INPUT,
-        [N.norm("bn", "data", 4), conv(bottom="bn", kind="Deconvolution")],
+        [N.batch_norm("bn", "data", 4), conv(bottom="bn", kind="Deconvolution")],
         "only part of the kernel meets the input",
         {},
     ),
     (
         SkipCode.NET_OUTPUT,
-        [L("bn", "Dropout", "data", "out")],
+        [LayerSpec("bn", "Dropout", "data", "out")],
         "a net input or output would lose its name",
         {},
     ),
     (
         SkipCode.NOT_LINEAR,
-        [relu("relu", "data", "relu"), N.norm("bn", "relu", 4), relu("end", "bn")],
+        [relu("relu", "data", "relu"), N.batch_norm("bn", "relu", 4), relu("end", "bn")],
         "its input comes from 'relu' (ReLU), and its result is read by 'end' (ReLU)",
         {},
     ),
     (
         SkipCode.NOT_LINEAR,
-        [conv(), L("bn", "Power", "conv", "", "power_param { power: 2 }")],
+        [conv(), LayerSpec("bn", "Power", "conv", params="power_param { power: 2 }")],
         "its power is 2, not 1",
         {},
     ),
     (SkipCode.SHARED_WEIGHTS, shared_convs(), "shared as param 'w'", {}),
     (
         SkipCode.TWO_BOTTOMS,
-        [conv(), L("bn", "Scale", "conv data")],
+        [conv(), LayerSpec("bn", "Scale", "conv data")],
         "it has 2 inputs, so its factor is not stored",
         {},
     ),
     (
         SkipCode.NOT_CHANNEL_AXIS,
-        [conv(), L("bn", "Scale", "conv", "", "scale_param { axis: 2 }", [N.normal(6)])],
+        [
+            conv(),
+            LayerSpec("bn", "Scale", "conv", params="scale_param { axis: 2 }", blobs=[N.normal(6)]),
+        ],
         "starts at axis 2, not along the channels alone",
         {},
     ),
     (
         SkipCode.BATCH_STATISTICS,
-        [conv(), N.norm("bn", "conv", 4, text="use_global_stats: false")],
+        [conv(), N.batch_norm("bn", "conv", 4, params="use_global_stats: false")],
         "use_global_stats: false makes it use the statistics of each batch",
         {},
     ),
     (
         SkipCode.NO_STATISTICS,
-        [conv(), L("bn", "BatchNorm", "conv", "", "", ZERO)],
+        [conv(), LayerSpec("bn", "BatchNorm", "conv", blobs=ZERO)],
         "its statistics were never collected",
         {},
     ),
     (
         SkipCode.LEARNING_MODE,
-        [conv(), L("bn", "BN", "conv", "", "", [N.normal(4), N.normal(4)])],
+        [conv(), LayerSpec("bn", "BN", "conv", blobs=[N.normal(4), N.normal(4)])],
         "SegNet's BN in LEARN mode",
         {},
     ),
     (
         SkipCode.UNKNOWN_LAYOUT,
-        [conv(), L("bn", "BatchNorm", "conv", "", "", [N.normal(4)] * 4)],
+        [conv(), LayerSpec("bn", "BatchNorm", "conv", blobs=[N.normal(4)] * 4)],
         "it has 4 blobs where BatchNorm has 3 or 5",
         {},
     ),
@@ -108,32 +111,32 @@ CASES: list[tuple[SkipCode, list[L], str, dict[str, object]]] = [
         SkipCode.NOT_FINITE,
         [
             conv(),
-            L("bn", "BatchNorm", "conv", "", "", [N.normal(4), -N.positive(4), np.ones(1)]),
+            LayerSpec("bn", "BatchNorm", "conv", blobs=[N.normal(4), -N.positive(4), np.ones(1)]),
         ],
         "it computes no finite number in channel 0",
         {},
     ),
     (
         SkipCode.KEPT,
-        [conv(), N.norm("bn", "conv", 4)],
+        [conv(), N.batch_norm("bn", "conv", 4)],
         "it was asked to be kept",
         {"keep": ["b*"]},
     ),
     (
         SkipCode.KEPT,
-        [conv(), N.norm("bn", "conv", 4)],
+        [conv(), N.batch_norm("bn", "conv", 4)],
         "'conv' was asked to be kept",
         {"keep": ["conv"]},
     ),
     (
         SkipCode.NOT_LINEAR,
-        [N.norm("bn", "data", 4), relu("end", "bn")],
+        [N.batch_norm("bn", "data", 4), relu("end", "bn")],
         "its input is an input of the net, and its result is read by 'end' (ReLU)",
         {},
     ),
     (
         SkipCode.NOT_ASKED,
-        [N.norm("bn", "data", 4), conv(bottom="bn")],
+        [N.batch_norm("bn", "data", 4), conv(bottom="bn")],
         "folding into an input was not asked for",
         {"fold": "output"},
     ),
@@ -142,7 +145,7 @@ CASES: list[tuple[SkipCode, list[L], str, dict[str, object]]] = [
 
 @pytest.mark.parametrize(("code", "layers", "words", "options"), CASES)
 def test_reason(
-    tmp_path: Path, code: SkipCode, layers: list[L], words: str, options: dict[str, object]
+    tmp_path: Path, code: SkipCode, layers: list[LayerSpec], words: str, options: dict[str, object]
 ) -> None:
     skip = skip_of("bn", tmp_path, layers, options)
     assert skip.code == code
@@ -150,8 +153,8 @@ def test_reason(
     assert "\n" not in skip.message
 
 
-def skip_of(name: str, folder: Path, layers: list[L], options: dict[str, object]) -> Skip:
-    pair = write(folder, [data(1, 4, 8, 8), *layers])
+def skip_of(name: str, folder: Path, layers: list[LayerSpec], options: dict[str, object]) -> Skip:
+    pair = write_pair(folder, [input_layer(1, 4, 8, 8), *layers])
     report = caffefold.convert(*pair, folder / "out", **options)  # type: ignore[arg-type]
     found = [skip for skip in report.skips if name in skip.layers]
     assert len(found) == 1, report.skips
@@ -159,7 +162,9 @@ def skip_of(name: str, folder: Path, layers: list[L], options: dict[str, object]
 
 
 def test_no_weights(tmp_path: Path) -> None:
-    prototxt, _ = write(tmp_path, [data(1, 4, 8, 8), conv(), N.norm("bn", "conv", 4)])
+    prototxt, _ = write_pair(
+        tmp_path, [input_layer(1, 4, 8, 8), conv(), N.batch_norm("bn", "conv", 4)]
+    )
     result = Fold().run(caffefold.load(prototxt))
     assert [skip.code for skip in result.skips] == [SkipCode.NO_WEIGHTS]
 

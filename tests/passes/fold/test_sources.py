@@ -15,9 +15,9 @@ from caffefold.ir.affine import Affine
 from caffefold.ir.net import Layer
 from caffefold.passes.fold import affine as sources
 from caffefold.passes.infra import Refusal, SkipCode
-from tests.support.nets import L, Numbers, data, write
+from caffefold.testing import LayerSpec, RandomLayers, input_layer, write_pair
 
-N = Numbers(11)
+N = RandomLayers(11)
 M, V, G, B = N.normal(4), N.positive(4), N.normal(4), N.normal(4)
 ONE = np.ones(1, np.float32)
 X = np.array([0.5, -1.0, 2.0, 3.0])
@@ -30,82 +30,108 @@ def norm(mean: object, variance: object, eps: float) -> NDArray[Any]:
     return found
 
 
-CASES: dict[str, tuple[L, NDArray[Any]]] = {
+CASES: dict[str, tuple[LayerSpec, NDArray[Any]]] = {
     "BatchNorm": (
-        L("s", "BatchNorm", "data", "", "", [M * 8, V * 8, ONE * 8]),
+        LayerSpec("s", "BatchNorm", "data", blobs=[M * 8, V * 8, ONE * 8]),
         norm(M, V, 1e-5),
     ),
     "BatchNorm, eps of the net": (
-        L("s", "BatchNorm", "data", "", "batch_norm_param { eps: 0.01 }", [M, V, ONE]),
+        LayerSpec(
+            "s", "BatchNorm", "data", params="batch_norm_param { eps: 0.01 }", blobs=[M, V, ONE]
+        ),
         norm(M, V, 0.01),
     ),
     "BatchNorm, factor 0": (
-        L("s", "BatchNorm", "data", "", "", [M, V, ONE * 0]),
+        LayerSpec("s", "BatchNorm", "data", blobs=[M, V, ONE * 0]),
         norm(np.zeros(4), np.zeros(4), 1e-5),
     ),
     "BatchNorm, use_global_stats": (
-        L("s", "BatchNorm", "data", "", "batch_norm_param { use_global_stats: true }", [M, V, ONE]),
+        LayerSpec(
+            "s",
+            "BatchNorm",
+            "data",
+            params="batch_norm_param { use_global_stats: true }",
+            blobs=[M, V, ONE],
+        ),
         norm(M, V, 1e-5),
     ),
     "BatchNorm, variance a little below 0": (
-        L("s", "BatchNorm", "data", "", "", [M, np.array([0, -7e-44, 1e-40, 1]), ONE]),
+        LayerSpec("s", "BatchNorm", "data", blobs=[M, np.array([0, -7e-44, 1e-40, 1]), ONE]),
         norm(M, [0, np.float32(-7e-44), np.float32(1e-40), 1], 1e-5),
     ),
     "Intel": (
-        L("s", "BatchNorm", "data", "", "", [M * 8, V * 8, ONE * 8, G, B]),
+        LayerSpec("s", "BatchNorm", "data", blobs=[M * 8, V * 8, ONE * 8, G, B]),
         norm(M, V, 1e-5) * G + B,
     ),
     "Intel without use of gamma": (
-        L(
-            "s", "BatchNorm", "data", "", "batch_norm_param { use_weight_bias: false }",
-            [M, V, ONE, G, B],
+        LayerSpec(
+            "s",
+            "BatchNorm",
+            "data",
+            params="batch_norm_param { use_weight_bias: false }",
+            blobs=[M, V, ONE, G, B],
         ),
         norm(M, V, 1e-5),
     ),
     "NVCaffe, factor applied already": (
-        L("s", "BatchNorm", "data", "", "batch_norm_param { scale_bias: true }",
-          [M, V, ONE * 8, G, B]),
+        LayerSpec(
+            "s",
+            "BatchNorm",
+            "data",
+            params="batch_norm_param { scale_bias: true }",
+            blobs=[M, V, ONE * 8, G, B],
+        ),
         norm(M, V, 1e-5) * G + B,
     ),
     "NVCaffe, eps at least 1e-5": (
-        L(
-            "s", "BatchNorm", "data", "", "batch_norm_param { scale_bias: true eps: 1e-9 }",
-            [M, V * 1e-5, ONE, G, B],
+        LayerSpec(
+            "s",
+            "BatchNorm",
+            "data",
+            params="batch_norm_param { scale_bias: true eps: 1e-9 }",
+            blobs=[M, V * 1e-5, ONE, G, B],
         ),
         norm(M, np.float32(1e-5) * V, 1e-5) * G + B,
     ),
     "NVCaffe 0.15": (
-        L("s", "BatchNorm", "data", "", "", [G, B, M, V, ONE]),
+        LayerSpec("s", "BatchNorm", "data", blobs=[G, B, M, V, ONE]),
         norm(M, V, 1e-5) * G + B,
     ),
     "PSPNet": (
-        L("s", "BN", "data", "", "bn_param { eps: 0.01 frozen: true }", [G, B, M, V]),
+        LayerSpec(
+            "s", "BN", "data", params="bn_param { eps: 0.01 frozen: true }", blobs=[G, B, M, V]
+        ),
         norm(M, V, 0.01) * G + B,
     ),
-    "SegNet": (L("s", "BN", "data", "", "bn_param { bn_mode: INFERENCE }", [G, B]), X * G + B),
-    "Scale": (L("s", "Scale", "data", "", "", [G]), X * G),
+    "SegNet": (
+        LayerSpec("s", "BN", "data", params="bn_param { bn_mode: INFERENCE }", blobs=[G, B]),
+        X * G + B,
+    ),
+    "Scale": (LayerSpec("s", "Scale", "data", blobs=[G]), X * G),
     "Scale with bias": (
-        L("s", "Scale", "data", "", "scale_param { bias_term: true }", [G, B]),
+        LayerSpec("s", "Scale", "data", params="scale_param { bias_term: true }", blobs=[G, B]),
         X * G + B,
     ),
     "Scale, axis from the end": (
-        L("s", "Scale", "data", "", "scale_param { axis: -3 }", [G]),
+        LayerSpec("s", "Scale", "data", params="scale_param { axis: -3 }", blobs=[G]),
         X * G,
     ),
     "Scale of one number": (
-        L("s", "Scale", "data", "", "scale_param { num_axes: 0 }", [np.array(3.0)]),
+        LayerSpec(
+            "s", "Scale", "data", params="scale_param { num_axes: 0 }", blobs=[np.array(3.0)]
+        ),
         X * 3,
     ),
-    "Bias": (L("s", "Bias", "data", "", "", [B]), X + B),
+    "Bias": (LayerSpec("s", "Bias", "data", blobs=[B]), X + B),
     "Power": (
-        L("s", "Power", "data", "", "power_param { scale: 0.5 shift: -2 }"),
+        LayerSpec("s", "Power", "data", params="power_param { scale: 0.5 shift: -2 }"),
         X * 0.5 - 2,
     ),
-}  # fmt: skip
+}
 
 
-def only(folder: Path, layer: L) -> Layer:
-    pair = write(folder, [data(1, 4, 2, 2), layer])
+def only(folder: Path, layer: LayerSpec) -> Layer:
+    pair = write_pair(folder, [input_layer(1, 4, 2, 2), layer])
     return caffefold.load(*pair).layers[1]
 
 
@@ -131,8 +157,10 @@ def test_the_proof_knows_it_too(tmp_path: Path, case: str) -> None:
 def test_it_folds(tmp_path: Path, case: str) -> None:
     made, _ = CASES[case]
     conv = N.conv("c", "data", 4, 4)
-    folded = L(made.name, made.type, "c", "s", made.text, made.blobs)
-    report = caffefold.convert(*write(tmp_path, [data(1, 4, 6, 6), conv, folded]), tmp_path / "out")
+    folded = LayerSpec(made.name, made.type, "c", "s", made.params, made.blobs)
+    report = caffefold.convert(
+        *write_pair(tmp_path, [input_layer(1, 4, 6, 6), conv, folded]), tmp_path / "out"
+    )
     assert [fold.layer for fold in report.proof.folds] == ["c"]
 
 
@@ -147,7 +175,9 @@ def test_it_folds(tmp_path: Path, case: str) -> None:
     ],
 )
 def test_other_axes_are_no_map(tmp_path: Path, text: str, shape: tuple[int, ...]) -> None:
-    made = L("s", "Scale", "data", "", f"scale_param {{ {text} }}", [N.normal(*shape)])
+    made = LayerSpec(
+        "s", "Scale", "data", params=f"scale_param {{ {text} }}", blobs=[N.normal(*shape)]
+    )
     found = sources.of_layer(only(tmp_path, made), 4)
     assert isinstance(found, Refusal)
     assert found.code == SkipCode.NOT_CHANNEL_AXIS

@@ -8,6 +8,7 @@ from caffefold.errors import TextError, UsageError
 from caffefold.formats.prototxt.parse import parse
 from caffefold.ir.net import Net
 from caffefold.passes.view.phase import SelectPhase, State, included
+from caffefold.testing import LayerSpec
 
 
 def layers_left(text: str, state: State | None = None) -> list[str]:
@@ -17,7 +18,7 @@ def layers_left(text: str, state: State | None = None) -> list[str]:
 
 
 def layer(rules: str) -> str:
-    return f'layer {{ name: "x" type: "ReLU" bottom: "a" top: "b" {rules} }}'
+    return LayerSpec("x", "ReLU", "a", "b", rules).prototxt()
 
 
 RULES = [
