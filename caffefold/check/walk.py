@@ -200,7 +200,7 @@ class SideBySide:
             return [linear.outputs] * count
         probes = [self._probe(signal) for signal in inputs]
         try:
-            made = op(layer)(probes)
+            made = op(layer).shapes(layer, probes)
         except TextError:
             return [None] * count
         found = [None if shape is None or len(shape) < 2 else shape[1] for shape in made]

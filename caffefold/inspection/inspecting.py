@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from math import prod
 
 from caffefold.analysis import fit, health
+from caffefold.analysis.channels import channels_of
 from caffefold.analysis.cost import Totals, layer_costs, totals
-from caffefold.analysis.input_channels import channels_of
 from caffefold.analysis.input_size import input_size
 from caffefold.analysis.shapes import Shapes, infer
 from caffefold.conversion import load

@@ -66,7 +66,7 @@ class Normalization(AffineOp):
     def prepare(self, layer: Layer) -> Step:
         return per_channel(layer)
 
-    def inputchannels_of(self, layer: Layer, rank: int | None = None) -> Dim:
+    def input_channels(self, layer: Layer, rank: int | None = None) -> Dim:
         del rank
         return blob_size(layer, 0)
 
@@ -236,10 +236,12 @@ class Scale(AffineOp):
         params, shape = self.params(layer), first(bottoms)
         if len(layer.bottoms) > 1:
             return bottoms[1] if len(bottoms) > 1 else None
+        if shape is None and layer.blobs:
+            return layer.blobs[0].shape
         if params.integer("num_axes") == 0:
             return ()
         if shape is None:
-            return layer.blobs[0].shape if layer.blobs else None
+            return None
         axis, span = (
             canonical(layer, params.integer("axis"), len(shape)),
             params.integer("num_axes"),
@@ -252,14 +254,14 @@ class Scale(AffineOp):
     def is_learned(self, layer: Layer) -> bool:
         return bool(layer.blobs) if len(layer.bottoms) > 1 else super().is_learned(layer)
 
-    def inputchannels_of(self, layer: Layer, rank: int | None = None) -> Dim:
+    def input_channels(self, layer: Layer, rank: int | None = None) -> Dim:
         if not layer.blobs or not layer.blobs[0].shape or len(layer.bottoms) != 1:
             return None
         if not self.params(layer).integer("num_axes"):
             return None
-        return size(layer.blobs[0]) if self._alongchannels_of(layer, rank) else None
+        return size(layer.blobs[0]) if self._along_channels(layer, rank) else None
 
-    def _alongchannels_of(self, layer: Layer, rank: int | None) -> bool:
+    def _along_channels(self, layer: Layer, rank: int | None) -> bool:
         """Whether the numbers lie along axis 1 alone; legacy 4-D shapes have leading ones."""
         shape, axis = layer.blobs[0].shape, self.params(layer).integer("axis")
         one_axis = size(layer.blobs[0]) in (shape[0], shape[-1] if len(shape) == 4 else -1)
@@ -283,7 +285,7 @@ class Scale(AffineOp):
     def _axis_refusal(self, layer: Layer, rank: int | None) -> Refusal | None:
         """None when the numbers lie along the channel axis alone, or are one number for all."""
         params, shape = self.params(layer), layer.blobs[0].shape
-        if params.integer("num_axes") == 0 or not shape or self._alongchannels_of(layer, rank):
+        if params.integer("num_axes") == 0 or not shape or self._along_channels(layer, rank):
             return None
         return Refusal(
             SkipCode.NOT_CHANNEL_AXIS,

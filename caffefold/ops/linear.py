@@ -124,8 +124,10 @@ class Convolution(LinearOp):
         axes = named_axes(layer, params)
         if shape is not None:
             axes = len(shape) - canonical(layer, params.integer("axis"), len(shape)) - 1
-        if axes is None:
-            return (None, None)  # images, as far as anybody knows
+        if axes is None:  # as many as the weights have, else those of images
+            axes = max(len(layer.blobs[0].shape) - 2, 0) if layer.blobs else 2
+            named = self.params(layer).integers("kernel_size")
+            return (*(named * axes if len(named) == 1 else named or (None,) * axes),)
         return tuple(window.kernel for window in convolution_windows(layer, params, axes))
 
     def input_channels(self, layer: Layer, rank: int | None = None) -> Dim:

@@ -23,7 +23,7 @@ from caffefold.formats.upgrade.solver import is_solver, net_of_solver
 from caffefold.formats.upgrade.text import upgrade_document
 from caffefold.ir import placeholder
 from caffefold.ir.net import Net
-from caffefold.ops.kinds import is_data, is_loss
+from caffefold.ops.table import op
 from caffefold.passes.view.phase import State, included
 
 _TEXT_SUFFIXES = (".prototxt", ".pbtxt", ".prototxt.txt", ".prototext")
@@ -211,13 +211,13 @@ def _net_facts(path: str, net: Net) -> NetFacts:
 
 def _role(net: Net) -> str:
     train = State("TRAIN")
-    data = [layer for layer in net.layers if is_data(layer)]
+    data = [layer for layer in net.layers if op(layer).is_data(layer)]
     try:
         if data and not any(included(layer, train) for layer in data):
             return "test"
     except CaffefoldError:  # convert will say so, if this net is chosen
         return "train"
-    if any(is_loss(layer) for layer in net.layers):
+    if any(op(layer).is_loss(layer) for layer in net.layers):
         return "train"
     return "test" if data else "deploy"
 

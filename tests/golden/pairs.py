@@ -19,7 +19,7 @@ import caffefold
 from caffefold._proto import caffe_pb2
 from caffefold.formats.prototxt.tree import Field, ListValue, Message, Scalar, unquote
 from caffefold.ir.net import Layer, Net
-from caffefold.passes.deploy.input_style import input_shapes
+from caffefold.analysis.inputs import input_shapes
 from caffefold.passes.view.phase import SelectPhase
 from caffefold.passes.view.placeholders import FillPlaceholders
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from caffefold.analysis.inputs import input_shapes
 from caffefold.errors import UsageError
 from caffefold.passes.deploy.input_shape import ShapeOptions
-from caffefold.passes.deploy.input_style import input_shapes
 from caffefold.passes.pipeline import Options
 from tests.support.deploy import net, passes
 

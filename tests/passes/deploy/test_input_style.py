@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from caffefold.analysis.inputs import input_shapes
 from caffefold.errors import UsageError
 from caffefold.formats.prototxt.parse import parse
 from caffefold.ir.net import Net
 from caffefold.passes.deploy.input_shape import ShapeOptions
-from caffefold.passes.deploy.input_style import input_shapes, restyle
+from caffefold.passes.deploy.input_style import restyle
 from caffefold.passes.pipeline import Options
 from tests.support.deploy import deploy, net, outline, passes
 

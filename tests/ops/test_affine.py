@@ -13,8 +13,9 @@ import caffefold
 from caffefold.check import reference
 from caffefold.ir.affine import Affine
 from caffefold.ir.net import Layer
-from caffefold.passes.fold import affine as sources
-from caffefold.passes.infra import Refusal, SkipCode
+from caffefold.ops.affine import affine_map
+from caffefold.ops.base import AffineOp, Refusal, SkipCode
+from caffefold.ops.table import op
 from caffefold.testing import LayerSpec, RandomLayers, input_layer, write_pair
 
 N = RandomLayers(11)
@@ -135,11 +136,17 @@ def only(folder: Path, layer: LayerSpec) -> Layer:
     return caffefold.load(*pair).layers[1]
 
 
+def mapped(layer: Layer) -> Affine | Refusal:
+    own = op(layer)
+    assert isinstance(own, AffineOp)
+    return affine_map(own, layer, 4)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_map(tmp_path: Path, case: str) -> None:
     made, wanted = CASES[case]
     layer = only(tmp_path, made)
-    found = sources.of_layer(layer, 4)
+    found = mapped(layer)
     assert isinstance(found, Affine)
     np.testing.assert_allclose(found.scale * X + found.shift, wanted, rtol=1e-6, atol=1e-7)
 
@@ -178,6 +185,6 @@ def test_other_axes_are_no_map(tmp_path: Path, text: str, shape: tuple[int, ...]
     made = LayerSpec(
         "s", "Scale", "data", params=f"scale_param {{ {text} }}", blobs=[N.normal(*shape)]
     )
-    found = sources.of_layer(only(tmp_path, made), 4)
+    found = mapped(only(tmp_path, made))
     assert isinstance(found, Refusal)
     assert found.code == SkipCode.NOT_CHANNEL_AXIS
