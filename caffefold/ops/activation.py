@@ -80,8 +80,8 @@ class PReLU(Pointwise):
         del layer
         return True
 
-    def input_channels(self, layer: Layer, rank: int | None = None) -> Dim:
-        del rank
+    def input_channels(self, layer: Layer, rank: int | None = None, found: Dim = None) -> Dim:
+        del rank, found
         return None if blob_size(layer, 0) == 1 else blob_size(layer, 0)
 
 
