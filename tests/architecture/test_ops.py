@@ -78,6 +78,7 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {
     "BN": (Sample("bn_param { frozen: true }"), Sample("bn_param { bn_mode: INFERENCE }")),
     "LSTM": (_RECURRENT, Sample(_RECURRENT.text, (*_RECURRENT.bottoms, (2, 6)))),
     "RNN": (_RECURRENT,),
+    "LSTMUnit": (Sample("", ((1, 2, 3), (1, 2, 12), (1, 2)), 2),),
     "Split": (Sample(tops=2),),
     "Slice": (
         Sample("slice_param { slice_point: 3 }", tops=2),
