@@ -188,7 +188,7 @@ def _current(document: Document) -> Net:
 def _load(place: str) -> Net:
     document = text_parse.read(place)
     if is_solver(document):
-        document = net_of_solver(document, place).document
+        document = net_of_solver(document).document
     return _current(document)
 
 
@@ -198,7 +198,7 @@ def _solver(path: str, place: str, document: Document, read: _Read) -> NetFacts:
     named = root.string("net") or root.string("train_net")
     if named:
         return NetFacts(path, "solver", net=named, snapshots=prefix)
-    net = _current(net_of_solver(document, place).document)
+    net = _current(net_of_solver(document).document)
     read.nets[path] = net
     inside = _net_facts(path, net)
     return NetFacts(path, inside.role, inside.layers, inside.template, snapshots=prefix)

@@ -21,7 +21,7 @@ def net_of(text: str, folder: Path) -> SolverNet:
     path.write_text(text)
     document = text_parse.read(path)
     assert is_solver(document)
-    return net_of_solver(document, path)
+    return net_of_solver(document)
 
 
 @pytest.mark.parametrize("field", ["net", "train_net", "test_net"])
@@ -131,9 +131,9 @@ def test_real_solvers(name: str) -> None:
     assert is_solver(document)
     if not {field.name for field in document.fields} & {*NETS}:
         with pytest.raises(InputError, match="is not there"):  # the net is not in the corpus
-            net_of_solver(document, CORPUS / name)
+            net_of_solver(document)
         return
-    found = net_of_solver(document, CORPUS / name)
+    found = net_of_solver(document)
     assert found.inline
     upgraded, _ = upgrade_document(found.document)
     assert sum(field.name == "layer" for field in upgraded.fields) > 8
