@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar
 from caffefold.errors import UsageError
 
 PathLike = str | os.PathLike[str]
+Dtype = Literal["fp32", "fp16"]
 ALL = "*"
 """In ``heads``: every loss."""
 _T = TypeVar("_T")
@@ -157,7 +158,7 @@ class FoldOptions(_Checked):
 class ConvertOptions(FoldOptions, DeployOptions):
     """All options of a conversion."""
 
-    dtype: Literal["fp32", "fp16"] = _option(
+    dtype: Dtype = _option(
         "fp32",
         "What weights are stored as; fp16 is NVCaffe's half precision, which OpenCV reads too.",
     )

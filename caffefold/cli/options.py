@@ -10,6 +10,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from caffefold.errors import Option
+from caffefold.options import ConvertOptions
+
 Callback = Callable[[click.Context, click.Parameter, tuple[str, ...]], dict[str, Any]]
 _DEFAULTS = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
 
@@ -44,9 +47,10 @@ def names_of(kind: type) -> frozenset[str]:
     return frozenset(each.name for each in _flat(kind))
 
 
-def flag_of(kind: type, name: str) -> str:
-    """How the command line spells the option ``name``: ``--input-shape`` of ``input_shapes``."""
-    return next(_flag(each) for each in _flat(kind) if each.name == name)
+def spelled(option: Option) -> str:
+    """An option of a message as the command line has it: ``--input-shape data=1,3,H,W``."""
+    flags = {each.name: _flag(each) for each in _flat(ConvertOptions)}
+    return f"{flags.get(option.name, '--' + option.name)} {option.value}".rstrip()
 
 
 def _nested(each: Field[Any]) -> type | None:

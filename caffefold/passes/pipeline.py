@@ -50,11 +50,11 @@ def fold_passes(options: FoldOptions) -> tuple[Pass, ...]:
         return ()
     passes: tuple[Pass, ...] = (
         # Identities first: a Dropout in between would hide that two layers are neighbours.
-        Tidy(options.keep),
-        Fold(options.fold, options.keep, options.unshare),
+        Tidy(options.keeps),
+        Fold(options.fold, options.keeps, options.unshare),
     )
     # Last: a chain that could still be folded must not be turned into a Scale.
-    return (*passes, Collapse(options.keep)) if options.collapse else passes
+    return (*passes, Collapse(options.keeps)) if options.collapse else passes
 
 
 def _measures(net: Net) -> bool:

@@ -48,7 +48,7 @@ def deploy(
     stages: tuple[str, ...] = (),
 ) -> Net:
     """The deploy net of lines as for ``net``. Inputs whose shape nothing tells get ``shape``."""
-    from caffefold.errors import UsageError
+    from caffefold.errors import MissingShape
 
     given = options or DeployOptions(input_style=style, stages=stages)
     known = dict(given.input_shapes)
@@ -56,11 +56,10 @@ def deploy(
         options = replace(given, input_shapes=known)
         try:
             return passes(net(text), options)[0]
-        except UsageError as error:
-            blob = str(error).rpartition("--input-shape ")[2].partition("=")[0]
-            if "does not tell" not in str(error) or blob in known:
+        except MissingShape as error:
+            if error.blob in known:
                 raise
-            known[blob] = shape
+            known[error.blob] = shape
 
 
 def outline(found: Net) -> list[str]:

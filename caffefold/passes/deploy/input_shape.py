@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from caffefold.analysis.channels import along_channels, weight_channels
-from caffefold.errors import UsageError
+from caffefold.errors import MissingShape, Option, Text
 from caffefold.formats.caffemodel.blob import size
 from caffefold.ir.graph import Graph
 from caffefold.ir.net import Layer, Net
@@ -53,7 +53,7 @@ def decide(net: Net, wiring: Graph, source: Source, options: DeployOptions) -> D
     """The shape of the input ``source``.
 
     Raises:
-        UsageError: neither the net nor the options tell it; says where and what to give.
+        MissingShape: neither the net nor the options give it.
     """
     given = options.input_shapes.get(source.blob)
     if given is not None:
@@ -76,9 +76,11 @@ def decide(net: Net, wiring: Graph, source: Source, options: DeployOptions) -> D
         channels = channels or image.declared_channels(layer)
         if not channels and height and net.weights is None:
             channels = max(_COLOUR, _cut_channels(net, wiring, source.version))
-            warning = (
+            warning = Text(
                 f"layer '{layer.name}': nothing tells how many channels '{source.blob}' has; "
-                f"{channels} are assumed (--input-shape {source.blob}=... sets them)"
+                f"{channels} are assumed (",
+                Option("input_shapes", f"{source.blob}=..."),
+                " sets them)",
             )
     if channels and height and width:
         frames = image.clip_length(layer)
@@ -108,9 +110,10 @@ def _solved(
         return None, found.why
     dims = (batch, channels or found.channels or 0, *found.size)
     shown = "x".join(map(str, dims))
-    warning = (
-        f"layer '{layer.name}': '{source.blob}' is taken as {shown}: {found.why} "
-        f"(--input-shape {source.blob}=... sets another shape)"
+    warning = Text(
+        f"layer '{layer.name}': '{source.blob}' is taken as {shown}: {found.why} (",
+        Option("input_shapes", f"{source.blob}=..."),
+        " sets another shape)",
     )
     if not found.certain:
         return Decided(dims, warning), ""
@@ -134,18 +137,16 @@ def _flat(net: Net, wiring: Graph, source: Source) -> int:
 
 def _unknown(
     source: Source, batch: int, channels: int, height: int, width: int, why: str
-) -> UsageError:
+) -> MissingShape:
     if not (channels or height):
         what = "shape"
     else:
         missing = [n for n, v in (("channels", channels), ("height and width", height)) if not v]
         what = " and ".join(missing)
     reason = f" ({why})" if why else ""
-    advice = f"{source.blob}={batch},{channels or 'C'},{height or 'H'},{width or 'W'}"
-    told = source.layer.error(
-        f"it does not tell the {what} of '{source.blob}'{reason}; give --input-shape {advice}"
-    )
-    return UsageError(str(told))
+    where = source.layer.error(f"it does not tell the {what} of '{source.blob}'{reason}")
+    known = (batch, channels or None, height or None, width or None)
+    return MissingShape(str(where), blob=source.blob, layer=source.layer.name, known=known)
 
 
 def dummy_shape(layer: Layer, top: int) -> tuple[int, ...]:

@@ -10,18 +10,20 @@ rewrite/preprocessing.py; how inputs are written is in rewrite/input_style.py.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from caffefold.analysis.channels import slice_ranges
-from caffefold.errors import UsageError
+from caffefold.errors import UnknownInput
 from caffefold.formats.prototxt.tree import Field, block, quote, scalar
 from caffefold.ir import graph
 from caffefold.ir.graph import Graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.kinds import is_data, is_dummy
 from caffefold.options import DeployOptions
+from caffefold.passes.contracts import text_agrees
 from caffefold.passes.deploy.input_shape import Source, decide
 from caffefold.passes.deploy.input_style import restyle, shape_field, with_inputs
-from caffefold.passes.infra import Change, PassResult
+from caffefold.passes.infra import Change, ChangeKind, PassResult
 
 RULE = "inputs"
 
@@ -35,6 +37,8 @@ class ConvertInputs:
     trained: bool = True
     """Whether the net came with data layers or losses: then inputs nobody reads go, too."""
     name: str = RULE
+    requires: ClassVar = (text_agrees,)
+    ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Convert every data layer.
@@ -68,16 +72,13 @@ class ConvertInputs:
             new[position] = tuple(layers)
             detail = f"{layer.type} -> " + (f"Input {', '.join(shown)}" if shown else "nothing")
             names = tuple(item.name for item in layers)
-            changes.append(Change(RULE, (layer.name,), names, detail))
+            changes.append(Change(ChangeKind.INPUT_CONVERTED, (layer.name,), names, detail))
         unread = _unread(net, wiring) if self.trained else frozenset()
         known = (set(net.inputs) - unread) | made
         for blob in sorted(set(self.options.input_shapes) - known):
-            raise UsageError(
-                f"--input-shape {blob}=...: '{blob}' is no input of this net; "
-                f"its inputs are {', '.join(sorted(known)) or 'none'}"
-            )
+            raise UnknownInput(blob, tuple(sorted(known)))
         result, told = with_inputs(net.substitute(new), self.options, unread, frozenset(made))
-        changes += [Change(RULE, (), (), detail) for detail in told]
+        changes += [Change(ChangeKind.INPUT_CONVERTED, (), (), detail) for detail in told]
         return PassResult(
             restyle(result, self.options.input_style), tuple(changes), (), tuple(warnings)
         )

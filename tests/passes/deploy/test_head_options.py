@@ -60,18 +60,18 @@ def test_argmax_along_the_axis_of_the_loss() -> None:
 
 def test_an_unknown_head() -> None:
     with pytest.raises(
-        UsageError, match="--head loss=Magic: 'Magic' is no head; known are Softmax"
+        UsageError, match="heads loss=Magic: 'Magic' is no head; known are Softmax"
     ):
         deploy(ONE, options=DeployOptions(heads={"loss": "Magic"}))
 
 
 def test_a_head_for_no_loss() -> None:
-    with pytest.raises(UsageError, match=r"--head fc=none: 'fc' is no loss of this net; .* loss$"):
+    with pytest.raises(UsageError, match=r"heads fc=none: 'fc' is no loss of this net; .* loss$"):
         deploy(ONE, options=DeployOptions(heads={"fc": "none"}))
 
 
 def test_a_detector_for_a_classifier() -> None:
-    with pytest.raises(UsageError, match="--head loss=DetectionOutput: it does not stand for Soft"):
+    with pytest.raises(UsageError, match="heads loss=DetectionOutput: it does not stand for Soft"):
         deploy(ONE, options=DeployOptions(heads={"loss": "DetectionOutput"}))
 
 
@@ -80,18 +80,18 @@ def test_options_without_effect_are_told() -> None:
         "thresholds for a DetectionOutput: no effect; this net has no loss that becomes one"
     ]
     assert warned(ONE, DeployOptions(heads={"*": "YoloDetectionOutput"})) == [
-        "--head YoloDetectionOutput: no effect; no loss becomes that"
+        "heads YoloDetectionOutput: no effect; no loss becomes that"
     ]
     plain = ONE.replace("SoftmaxWithLoss", "EuclideanLoss")
     assert warned(plain, DeployOptions(prob_name="p")) == [
-        "--prob-name p: no effect; no probability layer is made"
+        "prob_name p: no effect; no probability layer is made"
     ]
 
 
 def test_a_loss_nobody_knows_is_told() -> None:
     (told,) = warned(TWO, DeployOptions())
     assert told.startswith("layer 'seg': no inference layer is known for YoloSeg; its prediction ")
-    assert told.endswith("is the output: 'conv' (--head seg=TYPE adds one)")
+    assert told.endswith("is the output: 'conv' (heads seg=TYPE adds one)")
     assert warned(TWO, DeployOptions(heads={"seg": "none"})) == []
 
 
@@ -110,7 +110,7 @@ def test_a_chosen_output_in_the_middle() -> None:
 
 
 def test_an_output_that_is_no_blob() -> None:
-    with pytest.raises(UsageError, match=r"--output fd: the deploy net has no blob .* are prob$"):
+    with pytest.raises(UsageError, match=r"outputs fd: the deploy net has no blob .* are prob$"):
         deploy(ONE, options=DeployOptions(outputs=("fd",)))
 
 
@@ -233,4 +233,4 @@ def test_scores_are_told() -> None:
         .replace("Python", "ImageData")
     )
     (told,) = warned(text, DeployOptions())
-    assert told.startswith("layer 'loss': class scores of a map are the output: 'up' (--head loss=")
+    assert told.startswith("layer 'loss': class scores of a map are the output: 'up' (heads loss=")

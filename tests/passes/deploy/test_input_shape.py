@@ -131,19 +131,19 @@ def test_three_channels_are_a_guess_that_is_told() -> None:
     (told,) = [warning for step in steps for warning in step.warnings]
     assert told == (
         "layer 'd': nothing tells how many channels 'data' has; 3 are assumed "
-        "(--input-shape data=... sets them)"
+        "(input_shapes data=... sets them)"
     )
 
 
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("d Data -> data label", "the shape of 'data'; give --input-shape data=1,C,H,W"),
-        ("d HDF5Data -> data label", "the shape of 'data'; give --input-shape data=1,C,H,W"),
+        ("d Data -> data label", "the shape of 'data'; give input_shapes data=1,C,H,W"),
+        ("d HDF5Data -> data label", "the shape of 'data'; give input_shapes data=1,C,H,W"),
         ("d Python -> data label", "the shape of 'data'; give"),
         (
             "d ImageData -> data label",
-            "the height and width of 'data'; give --input-shape data=1,3",
+            "the height and width of 'data'; give input_shapes data=1,3",
         ),
         (
             (
