@@ -103,7 +103,9 @@ def run(arguments: list[str] | None = None) -> int:
         result = cli.main(args=arguments, prog_name="caffefold", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except CaffefoldError as error:
-        console.error(str(error))
+        from caffefold.cli.options import spelled
+
+        console.error(error.spelled(spelled))
         if isinstance(error, TextError) and error.source_line.strip():
             console.note(_pointed(error.source_line, error.column - 1))
         return error.exit_code

@@ -6,7 +6,6 @@ layers; then each layer that took some in is compared number for number, streami
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -101,10 +100,8 @@ def _folded(
         for i, layer in enumerate(plain.layers)
         if i in partner and is_affine(folded.layers[partner[i]])
     ]
-    keep = tuple(glob.escape(name) for name in stay)
-    apart = tuple(glob.escape(name) for name in beside)
-    kept = tuple(glob.escape(name) for name in stay if name not in beside)
-    idle = tuple(glob.escape(plain.layers[i].name) for i in partner)
+    kept = {name for name in stay if name not in beside}
+    idle = {plain.layers[i].name for i in partner}
     # As in a conversion: a loss may read labels that this phase does not have.
     ready, _ = infra.run((ConvertHeads(), Strip(is_training_net(plain.net))), plain.net)
     fit.check(ready)  # the arithmetic below relies on shapes
@@ -113,9 +110,9 @@ def _folded(
             raise layer.error("one of its blobs is empty; its numbers can not be folded")
     net, steps = infra.run(
         (
-            Tidy(idle),
-            FoldPass("all", (*keep, *apart), unshare=True),
-            Collapse((*kept, *idle) if not beside else kept),
+            Tidy(idle.__contains__),
+            FoldPass("all", {*stay, *beside}.__contains__, unshare=True),
+            Collapse((kept if beside else kept | idle).__contains__),
         ),
         ready,
     )
