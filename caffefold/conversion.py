@@ -16,13 +16,7 @@ from caffefold.analysis.shapes import carried
 from caffefold.check import proof
 from caffefold.check.proof import Proof
 from caffefold.check.runnable import runnable
-from caffefold.errors import (
-    ExistingOutput,
-    ModelError,
-    Option,
-    OutputError,
-    Text,
-)
+from caffefold.errors import ExistingOutput, ModelError, Option, OutputError, ProofError, Text
 from caffefold.formats.atomic import Staging, output_error
 from caffefold.formats.caffemodel.blob import quiet
 from caffefold.formats.caffemodel.open import open_snapshot
