@@ -66,9 +66,19 @@ class ConvertReport:
             "costs": {"before": asdict(self.costs[0]), "after": asdict(self.costs[1])},
             "dtype": self.dtype,
             "preprocessing": list(self.preprocessing),
-            "passes": [asdict(step) for step in self.passes],
+            "passes": [_step(step) for step in self.passes],
             "skips": [asdict(skip) for skip in self.skips],
             "proof": {**asdict(self.proof), "largest_error": self.proof.largest_error},
             "warnings": list(self.warnings),
         }
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def _step(step: Step) -> dict[str, Any]:
+    """A step as JSON has it: claims refer to layers by name alone."""
+    found = asdict(step)
+    for change in found["changes"]:
+        for claim in change["absorbed"]:
+            claim["layer"] = claim["layer"].name
+            claim["chain"] = [layer.name for layer in claim["chain"]]
+    return found

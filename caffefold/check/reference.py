@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from caffefold.formats.caffemodel.blob import CHUNK, array, size
 from caffefold.formats.prototxt.tree import Scalar
 from caffefold.ir.net import Layer
+from caffefold.ops.table import op
 
 Doubles = NDArray[np.float64]
 PATCH_LARGEST = 1.5
-_CONVOLUTIONS_OF_FORKS = frozenset({"ConvolutionDepthwise", "DepthwiseConvolution"})
 
 
 def kind(layer: Layer) -> str:
-    """Caffe's name of the layer's type."""
-    return "Convolution" if layer.type in _CONVOLUTIONS_OF_FORKS else layer.type
+    """Caffe's own name of the layer's type: forks have others for the same."""
+    return op(layer).name
 
 
 def axis_of(layer: Layer, message: str, rank: int | None, *, old: str = "") -> int:

@@ -22,12 +22,11 @@ from caffefold.check.parameters import Pairs, declared_inputs, parameters
 from caffefold.check.reference import AffineMap
 from caffefold.check.signals import Bases, Signal
 from caffefold.check.wiring import Signals, hands_on, is_identity
-from caffefold.errors import ProofError, TextError
+from caffefold.errors import ProofError
 from caffefold.formats.caffemodel.precision import Precision
 from caffefold.ir import graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.shape import Shape
-from caffefold.ops.table import op
 
 
 class Meeting(NamedTuple):
@@ -174,40 +173,19 @@ class SideBySide:
     def _is_linear(self, layer: Layer, inputs: Signals) -> bool:
         return len(inputs) == 1 == len(layer.tops) and reference.linear(layer, None) is not None
 
+    def _fresh(self, key: _Key, layer: Layer, inputs: Signals, shapes: Sequence[Shape]) -> Signals:
+        """New bases for the tops; where shapes leave the channels open, weights may tell.
+
+        ``shapes`` are empty for the written net, whose bases the original net has met.
+        """
+        linear = reference.linear(layer, None) if self._is_linear(layer, inputs) else None
+        channels = None if linear is None else linear.outputs
+        tops = range(max(len(layer.tops), 1))
+        padded = (*shapes, *(None for _ in tops))
+        return tuple(self._base((key, j), padded[j], channels) for j in tops)
+
     def _base(self, key: object, shape: Shape, channels: int | None = None) -> Signal:
         rank = None if shape is None else len(shape)
         if shape is not None and len(shape) > 1 and shape[1] is not None:
             channels = shape[1]
         return Signal(self.bases.number(key, rank, channels))
-
-    def _fresh(self, key: _Key, layer: Layer, inputs: Signals, shapes: Sequence[Shape]) -> Signals:
-        """New bases for the tops; channels are those of their shapes, or else what is known here.
-
-        ``shapes`` are empty for the written net, whose bases the original net has met.
-        """
-        count = max(len(layer.tops), 1)
-        known = [*shapes, *[None] * count][:count]
-        channels: list[int | None] = [None] * count
-        if shapes and any(shape is None or None in shape[1:2] for shape in shapes):
-            channels = self._channels(layer, inputs, count)
-        return tuple(self._base((key, j), known[j], channels[j]) for j in range(count))
-
-    def _channels(self, layer: Layer, inputs: Signals, count: int) -> list[int | None]:
-        """The channels of tops whose shapes are unknown, from what maps and weights told of the
-        inputs: as if these were images of unknown size."""
-        linear = reference.linear(layer, None)
-        if linear is not None:
-            return [linear.outputs] * count
-        probes = [self._probe(signal) for signal in inputs]
-        try:
-            made = op(layer).shapes(layer, probes)
-        except TextError:
-            return [None] * count
-        found = [None if shape is None or len(shape) < 2 else shape[1] for shape in made]
-        return [*found, *[None] * count][:count]
-
-    def _probe(self, signal: Signal) -> Shape:
-        channels, rank = self.bases.channels(signal), self.bases.rank(signal)
-        if channels is None and rank is None:
-            return None
-        return (None, channels, None, None)[:rank]
