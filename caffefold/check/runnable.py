@@ -15,7 +15,7 @@ def runnable(net: Net, given: Mapping[str, tuple[int, ...]]) -> tuple[Shapes, tu
     ``given`` are the input shapes that the user asked for.
 
     Raises:
-        UsageError: the net can not take these shapes.
+        UsageError: the net cannot take these shapes.
         TextError: a layer's weights do not take what it is fed with.
     """
     shapes = infer(net)
@@ -27,7 +27,7 @@ def runnable(net: Net, given: Mapping[str, tuple[int, ...]]) -> tuple[Shapes, tu
         reason = contradiction(net, given)
         if reason is not None:
             names = ", ".join(given)
-            raise UsageError(f"--input-shape {names}=...: the net can not take it: {reason}")
+            raise UsageError(f"--input-shape {names}=...: the net cannot take it: {reason}")
     for problem, position in zip(shapes.problems, shapes.failing, strict=True):
         # What weights and shapes say together is certain; layers of forks may differ from ours.
         if position >= 0 and net.weights is not None and net.layers[position].blobs:
