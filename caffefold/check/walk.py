@@ -29,22 +29,7 @@ from caffefold.ir.net import Layer, Net
 from caffefold.ops.shape import Shape
 
 
-class Meeting(NamedTuple):
-    """A linear layer in both nets, and what it is fed with."""
-
-    position: int
-    """In the original net."""
-    before: Layer
-    after: Layer
-    fed_before: Signal
-    fed_after: Signal
-
-
-LinearCheck = Callable[[Meeting], "AffineMap | None"]
-_Key = tuple[str, int]
-
-
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """What the walk through the original net found at a layer that folding may not remove."""
 
     position: int
@@ -54,6 +39,12 @@ class _Place(NamedTuple):
     """Of the first input."""
     stops: bool
     """Whether it is a linear layer or a barrier."""
+
+
+LinearCheck = Callable[[Place, Layer, Signal], "AffineMap | None"]
+"""Checks a linear layer of the original net against the written one and what that is fed with; the
+map that it claims to have absorbed on its output."""
+_Key = tuple[str, int]
 
 
 class SideBySide:
@@ -72,7 +63,7 @@ class SideBySide:
         self.outputs: dict[str, Signal] = {}
         self._check_linear = check_linear
         self._precision = precision
-        self._places: dict[_Key, _Place] = {}
+        self._places: dict[_Key, Place] = {}
         self._inputs: Pairs = ()
 
     def original(self, net: Net) -> None:
@@ -141,7 +132,7 @@ class SideBySide:
         """A layer of the original net: what it hands on, or new bases."""
         shape = shapes.bottoms[position][0] if inputs else None
         passed = hands_on(layer, inputs, self.bases, shape)
-        self._places[key] = _Place(position, layer, inputs, shape, passed is None)
+        self._places[key] = Place(position, layer, inputs, shape, passed is None)
         return passed or self._fresh(key, layer, inputs, shapes.tops(position))
 
     def _second(self, key: _Key, position: int, layer: Layer, inputs: Signals) -> Signals:
@@ -162,8 +153,7 @@ class SideBySide:
             raise ProofError(f"layer '{layer.name}': reads other blobs than before")
         fresh = self._fresh(key, layer, inputs, ())
         if self._is_linear(layer, inputs):
-            meeting = Meeting(place.position, place.layer, layer, before[0], inputs[0])
-            claimed = self._check_linear(meeting)
+            claimed = self._check_linear(place, layer, inputs[0])
             return fresh if claimed is None else (self.bases.mapped(fresh[0], claimed, layer.name),)
         for a, b in zip(before, inputs, strict=True):
             if not self.agree(a, b):

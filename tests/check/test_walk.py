@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,6 +114,32 @@ def test_two_layers_of_one_name_and_two_types(tmp_path: Path) -> None:
         assert report.proof.outputs == ("fc",)
 
 
+def test_a_layer_that_only_has_the_name_of_a_folded_one(tmp_path: Path) -> None:
+    """The file has one record for both; what the ReLU does not use may change."""
+    chain = [N.conv("x", "data", 4, 4), N.batch_norm("b", "x", 4), relu("x", "b", "y")]
+    pair = write_pair(tmp_path, [DATA, chain[0], chain[1], chain[2]._replace(blobs=())])
+    report = caffefold.convert(*pair, tmp_path / "out", unshare=True)
+    assert list(report.folded()) == [("x", ("b",))]
+
+
+def test_two_layers_that_share_a_record_can_not_both_be_folded(tmp_path: Path) -> None:
+    """A caffemodel has room for one of them."""
+    first = [N.conv("x", "data", 4, 4, top="p"), N.batch_norm("b", "p", 4, top="q")]
+    second = [N.conv("x", "data", 4, 4, top="r"), N.batch_norm("c", "r", 4, top="s")]
+    pair = write_pair(tmp_path, [DATA, *first, *second])
+    with pytest.raises(ProofError, match="layer 'x'"):
+        caffefold.convert(*pair, tmp_path / "out", unshare=True)
+
+
+def test_norms_that_share_a_record(tmp_path: Path) -> None:
+    """One record, two layers: each is folded with its own eps."""
+    first = [N.conv("f", "data", 4, 4), N.batch_norm("b", "f", 4, top="q", eps=1e-3)]
+    second = [N.conv("g", "data", 4, 4), N.batch_norm("b", "g", 4, top="s", eps=0.5)]
+    pair = write_pair(tmp_path, [DATA, *first, *second])
+    report = caffefold.convert(*pair, tmp_path / "out")
+    assert list(report.folded()) == [("f", ("b",)), ("g", ("b",))]
+
+
 def test_a_fold_into_a_layer_that_shares_its_name(tmp_path: Path) -> None:
     layers = [DATA, N.conv("x", "data", 4, 4), N.batch_norm("x", "x", 4, top="y")]
     net = load(tmp_path, [*layers, relu("x", "y", "z")])
@@ -192,6 +219,18 @@ def test_numbers_of_layers_of_one_name_exchanged(tmp_path: Path) -> None:
     )
     with pytest.raises(ProofError, match="layer 'x': blob 0 was not to change"):
         prove(net, swapped, ())
+
+
+@pytest.mark.parametrize(
+    "change", [lambda w, b: (w.reshape(4, 2, 6, 3), b), lambda w, b: (w, b[:1])]
+)
+def test_folded_blobs_of_other_shapes(tmp_path: Path, change: Callable[..., Any]) -> None:
+    net = net_folds(tmp_path)
+    after, changes = folded(net)
+    blobs = [np.asarray(blob, np.float64) for blob in after.layers[1].blobs]
+    made = tuple(ArrayBlob(numbers) for numbers in change(*blobs))
+    with pytest.raises(ProofError, match="'f': its blobs have other shapes"):
+        prove(net, edited(after, "f", lambda layer: layer.with_blobs(made)), changes)
 
 
 # ------------------------------------------------------------------------------- structure
