@@ -49,11 +49,12 @@ def _check_channels(net: Net) -> None:
     shapes = infer(net)
     for position, layer in enumerate(net.layers):
         reads = shapes.graph.reads[position]
-        wanted = op(layer).input_channels(layer, shapes.rank(reads[0]) if reads else None)
-        found = {shapes.channels(version) for version in reads} - {None, wanted}
-        if wanted is None or not found:
+        counts = sorted({c for version in reads if (c := shapes.channels(version)) is not None})
+        rank = shapes.rank(reads[0]) if reads else None
+        wanted = op(layer).input_channels(layer, rank, counts[0] if counts else None)
+        least = next((count for count in counts if count != wanted), None)
+        if wanted is None or least is None:
             continue
-        least = min(count for count in found if count is not None)
         if isinstance(op(layer), LinearOp):
             raise ModelError(
                 f"{layer.error(f'its weights take {wanted} channels')}, its input has {least}; "

@@ -17,6 +17,7 @@ from caffefold.ops.base import (
     own_message,
     word_in,
 )
+from caffefold.ops.linear import four_axes
 from caffefold.ops.shape import Dim, Shape, Step, first
 
 
@@ -32,6 +33,17 @@ class Elementwise(Op):
     def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
         del layer, bottoms
         return Same()
+
+
+class MVN(Elementwise):
+    """MVN: always puts out 4 axes (mvn_layer.cpp reshapes by num, channels, height, width)."""
+
+    def prepare(self, layer: Layer) -> Step:
+        def step(bottoms: Sequence[Shape]) -> list[Shape]:
+            shape = first(bottoms)
+            return [None if shape is None else four_axes(layer, shape)]
+
+        return step
 
 
 class Pointwise(Elementwise):
@@ -80,8 +92,8 @@ class PReLU(Pointwise):
         del layer
         return True
 
-    def input_channels(self, layer: Layer, rank: int | None = None) -> Dim:
-        del rank
+    def input_channels(self, layer: Layer, rank: int | None = None, found: Dim = None) -> Dim:
+        del rank, found
         return None if blob_size(layer, 0) == 1 else blob_size(layer, 0)
 
 
@@ -100,7 +112,7 @@ OPS = (
     *(Pointwise("ReLU"), Pointwise("ELU"), SIGMOID, Pointwise("TanH"), Pointwise("AbsVal")),
     *(Pointwise("BNLL"), Pointwise("Exp"), Pointwise("Log"), Pointwise("Swish")),
     *(Pointwise("Clip"), Pointwise("Threshold"), Elementwise("LRN", "LRNRistretto")),
-    *(Elementwise("MVN"), SOFTMAX, PReLU("PReLU"), Normalize("Normalize")),
+    *(MVN("MVN"), SOFTMAX, PReLU("PReLU"), Normalize("Normalize")),
     *(Dropout("Dropout"), SPLIT),
     # Forks
     *(Pointwise("ReLU6"), Pointwise("ReLU1"), Pointwise("SELU", "SeLu"), Pointwise("SeLuDropout")),

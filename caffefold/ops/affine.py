@@ -66,8 +66,8 @@ class Normalization(AffineOp):
     def prepare(self, layer: Layer) -> Step:
         return per_channel(layer)
 
-    def input_channels(self, layer: Layer, rank: int | None = None) -> Dim:
-        del rank
+    def input_channels(self, layer: Layer, rank: int | None = None, found: Dim = None) -> Dim:
+        del rank, found
         return blob_size(layer, 0)
 
     def macs(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> Dim:
@@ -254,7 +254,7 @@ class Scale(AffineOp):
     def is_learned(self, layer: Layer) -> bool:
         return bool(layer.blobs) if len(layer.bottoms) > 1 else super().is_learned(layer)
 
-    def input_channels(self, layer: Layer, rank: int | None = None) -> Dim:
+    def input_channels(self, layer: Layer, rank: int | None = None, found: Dim = None) -> Dim:
         if not layer.blobs or not layer.blobs[0].shape or len(layer.bottoms) != 1:
             return None
         if not self.params(layer).integer("num_axes"):

@@ -194,12 +194,13 @@ class Op:
         del layer
         return False
 
-    def input_channels(self, layer: Layer, rank: int | None = None) -> Dim:
+    def input_channels(self, layer: Layer, rank: int | None = None, found: Dim = None) -> Dim:
         """How many channels the stored weights want of the input; None where they do not tell.
 
-        ``rank`` is the number of axes of the input, where known.
+        ``rank`` is the number of axes of the input and ``found`` its channels, where known: some
+        weights (depthwise ones without ``group``) go with several numbers of channels.
         """
-        del layer, rank
+        del layer, rank, found
         return None
 
     def output_channels(self, layer: Layer) -> Dim:

@@ -130,8 +130,8 @@ class Convolution(LinearOp):
             return (*(named * axes if len(named) == 1 else named or (None,) * axes),)
         return tuple(window.kernel for window in convolution_windows(layer, params, axes))
 
-    def input_channels(self, layer: Layer, rank: int | None = None) -> Dim:
-        return self._taken(layer, None) if self.params(layer).integer("axis") == 1 else None
+    def input_channels(self, layer: Layer, rank: int | None = None, found: Dim = None) -> Dim:
+        return self._taken(layer, found) if self.params(layer).integer("axis") == 1 else None
 
     def _taken(self, layer: Layer, channels: Dim) -> Dim:
         """The channels that the stored weights take of an input of ``channels``."""

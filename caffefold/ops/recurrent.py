@@ -85,7 +85,17 @@ class LSTM(RNN):
         return None if inputs is None else product((total(first(tops)), 4 * (inputs + outputs)))
 
 
+class LSTMUnit(Recurrent):
+    """LSTMUnit: one step of an LSTM; cell and output are like the cell before (lstm_unit_layer)."""
+
+    known = True
+
+    def prepare(self, layer: Layer) -> Step:
+        count = len(layer.tops)
+        return lambda bottoms: [first(bottoms)] * count
+
+
 OPS = (
-    *(LSTM("LSTM"), RNN("RNN"), Recurrent("LSTMUnit"), Recurrent("GRU"), Recurrent("Lstm")),
+    *(LSTM("LSTM"), RNN("RNN"), LSTMUnit("LSTMUnit"), Recurrent("GRU"), Recurrent("Lstm")),
     *(Recurrent("Recurrent"), Recurrent("BLSTM")),
 )

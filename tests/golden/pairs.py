@@ -17,9 +17,9 @@ from typing import Any
 
 import caffefold
 from caffefold._proto import caffe_pb2
+from caffefold.analysis.inputs import input_shapes
 from caffefold.formats.prototxt.tree import Field, ListValue, Message, Scalar, unquote
 from caffefold.ir.net import Layer, Net
-from caffefold.analysis.inputs import input_shapes
 from caffefold.passes.view.phase import SelectPhase
 from caffefold.passes.view.placeholders import FillPlaceholders
 
