@@ -193,12 +193,16 @@ class Linear(NamedTuple):
 
 
 def linear(layer: Layer, channels: int | None) -> Linear | None:
-    """The linear layer that ``layer`` is; None for other types, and without weights.
+    """The linear layer that ``layer`` is; None for other types, without weights, and where its
+    outputs are not the channels of its top.
 
     ``channels`` are those of its input, where they are known.
     """
     layout = _LINEAR.get(kind(layer))
-    return layout(layer, channels) if layout is not None and layer.blobs else None
+    if layout is None or not layer.blobs:
+        return None
+    message = "inner_product_param" if layout is _inner_product else "convolution_param"
+    return layout(layer, channels) if axis_of(layer, message, None) == 1 else None
 
 
 def _convolution(layer: Layer, channels: int | None) -> Linear:

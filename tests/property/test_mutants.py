@@ -106,6 +106,13 @@ def net_square_product() -> Layers:
     return [pool, N.inner_product("f", "p", 4, 4, bias=False), N.batch_norm("bn", "f", 4)]
 
 
+def net_product_axis() -> Layers:
+    """A product of rows, whose outputs lie along the height, with as many channels."""
+    text = "inner_product_param { num_output: 4 axis: 2 bias_term: false }"
+    product = LayerSpec("f", "InnerProduct", "data", params=text, blobs=[N.normal(4, 36)])
+    return [product, N.scale("sc", "f", 4)]
+
+
 def net_slice_down() -> Layers:
     """A map in front of a Slice goes into what reads its parts."""
     chain = [relu("r", "data", "r"), N.batch_norm("bn", "r", 4), slice_of("bn")]
@@ -377,6 +384,10 @@ LAYOUTS = [
     ),
 ]  # fmt: skip
 CHANNEL_FLOW = [
+    Mutant(
+        "outputs of a product along another axis", "ops.linear:_no_layout",
+        lambda original: lambda *args: None, net_product_axis,
+    ),
     Mutant(
         "ranges of a Slice exchanged, map in front", "ops.wiring:Slice.ranges",
         wrap(lambda r, *_: r[::-1]), net_slice_down,
