@@ -256,6 +256,10 @@ def _left(skips: tuple[Skip, ...]) -> Iterator[tuple[str, str]]:
 
 
 def _step(step: Step) -> dict[str, Any]:
-    """A step as JSON; ``rule`` of a change is the name of its pass."""
-    changes = [{"rule": step.name, **asdict(change)} for change in step.changes]
-    return {**asdict(step), "changes": changes}
+    """A step as JSON: ``rule`` of a change is the name of its pass, claims name layers alone."""
+    found = asdict(step)
+    for change in found["changes"]:
+        for claim in change["absorbed"]:
+            claim["layer"] = claim["layer"].name
+            claim["chain"] = [layer.name for layer in claim["chain"]]
+    return {**found, "changes": [{"rule": step.name, **change} for change in found["changes"]]}

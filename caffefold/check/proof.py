@@ -20,7 +20,7 @@ import numpy as np
 from caffefold.check import reference
 from caffefold.check.reference import AffineMap, Doubles, Linear, Response
 from caffefold.check.signals import Signal, rounding
-from caffefold.check.walk import Meeting, SideBySide
+from caffefold.check.walk import Place, SideBySide
 from caffefold.errors import ProofError
 from caffefold.formats.caffemodel.blob import Blob, chunks, size
 from caffefold.formats.caffemodel.precision import FLOAT32, Precision, of_layer
@@ -90,7 +90,7 @@ def prove(
     Raises:
         ProofError: they differ; the layer and the size of the difference are named.
     """
-    prover = _Prover(original, tuple(changes), precision)
+    prover = _Prover(original, written, changes, precision)
     prover.walk.original(original)
     prover.walk.written(written)
     unchanged = sum(prover.unchanged(at, layer) for at, layer in enumerate(written.layers))
@@ -100,7 +100,9 @@ def prove(
 class _Prover:
     """Checks the numbers of single layers, with the claims of the passes at hand."""
 
-    def __init__(self, original: Net, changes: tuple[Change, ...], precision: Precision) -> None:
+    def __init__(
+        self, original: Net, written: Net, changes: Iterable[Change], precision: Precision
+    ) -> None:
         self.precision = precision
         self.walk = SideBySide(self.linear, precision)
         self.layers = original.layers
@@ -116,45 +118,49 @@ class _Prover:
                 self.claims.setdefault(claim.layer, []).append(claim)
             for name in change.modified:
                 self.removed.setdefault(name, []).extend(change.removed)
+        # A record goes to the first layer of its name (net.cpp, CopyTrainedLayersFrom).
+        self.owners = {layer.name: layer for layer in reversed(written.layers)}
         self.folds: list[FoldProof] = []
         self.checked: set[int] = set()  # positions in the original net
 
-    def linear(self, met: Meeting) -> AffineMap | None:
+    def linear(self, place: Place, after: Layer, fed: Signal) -> AffineMap | None:
         """Check one linear layer; the map it claims to have absorbed on its output."""
-        claims = self.claims.get(self.references[met.position], [])
-        if not self.is_modified(met, claims):
-            if not self.walk.agree(met.fed_before, met.fed_after):
-                raise ProofError(f"layer '{met.after.name}': is fed with other numbers")
+        before, (fed_before,) = place.layer, place.inputs
+        claims = self.claims.get(self.references[place.position], [])
+        if not self.is_modified(place, after, fed, claims):
+            if not self.walk.agree(fed_before, fed):
+                raise ProofError(f"layer '{after.name}': is fed with other numbers")
             return None
-        self.checked.add(met.position)
-        channels = self.walk.bases.channels(met.fed_before)
-        before = reference.linear(met.before, channels)
-        after = reference.linear(met.after, channels)
-        assert before is not None  # else the walk had met no linear layer
-        assert after is not None
-        x, seen = _patches(met, before)
+        self.checked.add(place.position)
+        channels = self.walk.bases.channels(fed)
+        layout = reference.linear(before, channels)
+        assert layout is not None  # else the walk had met no linear layer
+        biases = [size(blob) for blob in after.blobs[1:]]
+        if after.blobs[0].shape != before.blobs[0].shape or biases not in ([], [layout.outputs]):
+            raise ProofError(f"layer '{after.name}': its blobs have other shapes")
+        x, seen = _patches(before, layout, mapped=bool(fed_before.map or fed.map))
         with np.errstate(all="ignore"):
-            wanted, _ = _respond(met.before, before, met.fed_before, x, seen, self.precision)
-            claimed = self._claimed(claims, before.outputs)
+            wanted, _ = _respond(before, layout, fed_before, x, seen, self.precision)
+            claimed = self._claimed(claims, layout.outputs)
             scale, shift = claimed.scale[:, None], claimed.shift[:, None]
             wanted = Response(
                 wanted.values * scale + shift, wanted.magnitude * np.abs(scale) + np.abs(shift)
             )
-            found, largest = _respond(met.after, after, met.fed_after, x, seen, self.precision)
-            relative = self.precision.unit * 1.01 + rounding(met.fed_after, self.precision)
-            fan_in = size(met.after.blobs[0]) / after.outputs
+            found, largest = _respond(after, layout, fed, x, seen, self.precision)
+            relative = self.precision.unit * 1.01 + rounding(fed, self.precision)
+            fan_in = size(after.blobs[0]) / layout.outputs
             tiny = self.precision.tiny * (fan_in * largest + 1)
-            self._compare(met.after, wanted, found, found.magnitude * relative + tiny)
+            self._compare(after, wanted, found, found.magnitude * relative + tiny)
         return claimed if claims else None
 
-    def is_modified(self, met: Meeting, claims: list[Absorbed]) -> bool:
-        """Whether a fold says that it changed this layer, or one that has its name."""
-        if met.after.name not in self.removed:
+    def is_modified(self, place: Place, after: Layer, fed: Signal, claims: list[Absorbed]) -> bool:
+        """Whether a fold says that it changed this layer: names may be those of several."""
+        if after.name not in self.removed:
             return False
-        if claims or len(self.named[met.after.name]) == 1:
+        if claims or len(self.named[after.name]) == 1:
             return True
-        same_numbers = _first_difference(met.before, met.after, self.precision) is None
-        return not (same_numbers and self.walk.agree(met.fed_before, met.fed_after))
+        same = _first_difference(place.layer, after, self.precision) is None
+        return not (same and self.walk.agree(place.inputs[0], fed))
 
     def _claimed(self, claims: list[Absorbed], outputs: int) -> AffineMap:
         """All claimed maps, one after another, for all outputs of a layer."""
@@ -215,9 +221,16 @@ class _Prover:
         reasons = [_first_difference(self.layers[at], after, self.precision) for at in candidates]
         if not reasons:
             raise ProofError(f"layer '{after.name}': not in the original net")
-        if reasons[0] is not None and None not in reasons:
+        if None not in reasons and not self.borrows(after):
             raise ProofError(f"layer '{after.name}': {reasons[0]}")
         return len(after.blobs)
+
+    def borrows(self, layer: Layer) -> bool:
+        """Whether the layer's blobs are those of another layer of its name, which was folded, and
+        it computes nothing with them itself."""
+        owner = self.owners[layer.name]
+        shared = layer is not owner and layer.record is not None and layer.record is owner.record
+        return shared and not reference.computes_with_weights(layer)
 
 
 def _first_difference(before: Layer, after: Layer, precision: Precision) -> str | None:
@@ -230,13 +243,13 @@ def _first_difference(before: Layer, after: Layer, precision: Precision) -> str 
     return None
 
 
-def _patches(met: Meeting, layout: Linear) -> tuple[Doubles, Doubles]:
+def _patches(layer: Layer, layout: Linear, *, mapped: bool) -> tuple[Doubles, Doubles]:
     """Patches (channels, taps, patches) and, to be multiplied, where a layer sees its input: 0
-    where it sees padding in its place."""
+    where it sees padding in its place, which matters where the input is mapped."""
     taps = layout.taps
-    count = 1 if size(met.before.blobs[0]) > _LARGE else _PATCHES
+    count = 1 if size(layer.blobs[0]) > _LARGE else _PATCHES
     x = reference.patches(SEED, layout.channels, taps, count)
-    if not (layout.meets_border and (met.fed_before.map or met.fed_after.map)):
+    if not (mapped and layout.meets_border):
         return x, np.ones((1, 1, 1))
     # One patch at a border: some taps meet zeros, whatever the input is mapped by.
     border = (np.arange(taps) % 2 == 0).astype(np.float64)
@@ -255,7 +268,7 @@ def _respond(
         sizes = None if seen.size == 1 else np.abs(x * seen).reshape(-1, count)
         result = reference.response(layer, layout, (x * seen).reshape(-1, count), sizes)
         return result, reference.PATCH_LARGEST
-    scale, shift, magnitude, slack = (a[:, None, None] for a in fed.map.over(x.shape[0])[:4])
+    scale, shift, magnitude, slack = fed.map.over(x.shape[0]).numbers[:, :, None, None]
     inputs = (x * scale + shift) * seen
     # Times ``unit`` below, so that what is lost to ``tiny`` counts as it should.
     sizes = (np.abs(x * scale) + magnitude + slack * (precision.tiny / precision.unit)) * seen

@@ -8,6 +8,7 @@ gathers: all inputs that meet in one output pixel, so no picture is needed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import prod
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -17,15 +18,15 @@ from numpy.typing import NDArray
 from caffefold.formats.caffemodel.blob import CHUNK, array, size
 from caffefold.formats.prototxt.tree import Scalar
 from caffefold.ir.net import Layer
+from caffefold.ops.table import op
 
 Doubles = NDArray[np.float64]
 PATCH_LARGEST = 1.5
-_CONVOLUTIONS_OF_FORKS = frozenset({"ConvolutionDepthwise", "DepthwiseConvolution"})
 
 
 def kind(layer: Layer) -> str:
-    """Caffe's name of the layer's type."""
-    return "Convolution" if layer.type in _CONVOLUTIONS_OF_FORKS else layer.type
+    """Caffe's own name of the layer's type: forks have others for the same."""
+    return op(layer).name
 
 
 def axis_of(layer: Layer, message: str, rank: int | None, *, old: str = "") -> int:
@@ -162,65 +163,78 @@ _AFFINE: Mapping[str, Callable[[Layer, list[Doubles], int | None], AffineMap | N
 # ----------------------------------------------------------------------------- linear layers
 
 
+def computes_with_weights(layer: Layer) -> bool:
+    """Whether the layer is of a type that is followed here down to its numbers."""
+    return kind(layer) in _LINEAR or kind(layer) in _AFFINE
+
+
 class Linear(NamedTuple):
     """How the stored weights of a linear layer meet a patch of (channels, taps)."""
 
-    groups: int
-    outputs: int
+    view: tuple[int, int, int, int]
+    """The weights as (groups, rows, columns, inner)."""
+    outputs_first: bool
+    """Whether rows are outputs, and each meets (columns, inner) of its group; else columns are,
+    and each meets (rows, inner)."""
     channels: int
     """Input channels, of all groups."""
     taps: int
     """Inputs of one channel that meet in one output: of an InnerProduct, all its pixels."""
-    inner: int
-    """Numbers that lie together for one input and one output."""
-    outputs_first: bool
-    """Stored as [outputs, inputs of a group]; else as [inputs, outputs of a group, inner]."""
     meets_border: bool
     """Whether some outputs meet only part of the taps: padding, or a deconvolution's edge."""
     biased: bool
     """Whether the text asks for a bias."""
 
+    @property
+    def outputs(self) -> int:
+        """Output channels, of all groups."""
+        groups, rows, columns, _ = self.view
+        return groups * (rows if self.outputs_first else columns)
+
 
 def linear(layer: Layer, channels: int | None) -> Linear | None:
-    """The linear layer that ``layer`` is; None for other types, and without weights.
+    """The linear layer that ``layer`` is; None for other types, without weights, and where its
+    outputs are not the channels of its top.
 
     ``channels`` are those of its input, where they are known.
     """
     layout = _LINEAR.get(kind(layer))
-    return layout(layer, channels) if layout is not None and layer.blobs else None
+    if layout is None or not layer.blobs:
+        return None
+    message = "inner_product_param" if layout is _inner_product else "convolution_param"
+    return layout(layer, channels) if axis_of(layer, message, None) == 1 else None
 
 
 def _convolution(layer: Layer, channels: int | None) -> Linear:
     """[Cout, Cin/group, kernel...] (base_conv_layer.cpp, LayerSetUp)."""
-    params, shape = layer.params("convolution_param"), layer.blobs[0].shape
-    groups = params.integer("group")
-    found = 0 if channels is None else channels // shape[1]
-    if found and shape[0] % found == 0:
+    params, (outputs, inputs, *kernel) = layer.params("convolution_param"), layer.blobs[0].shape
+    groups, taps = params.integer("group"), prod(kernel)
+    found = 0 if channels is None else channels // inputs
+    if found and outputs % found == 0:
         groups = found  # depthwise types of forks may leave ``group`` out
-    taps = size(layer.blobs[0]) // (shape[0] * shape[1])
     padded = any((*params.integers("pad"), params.integer("pad_h"), params.integer("pad_w")))
-    biased = params.flag("bias_term")
-    return Linear(groups, shape[0], shape[1] * groups, taps, taps, True, padded, biased)
+    view = groups, outputs // groups, inputs, taps
+    return Linear(view, True, inputs * groups, taps, padded, params.flag("bias_term"))
 
 
 def _deconvolution(layer: Layer, _channels: int | None) -> Linear:
     """[Cin, Cout/group, kernel...]: conv_out_channels_ are the input's (deconv_layer.cpp)."""
-    params, shape = layer.params("convolution_param"), layer.blobs[0].shape
-    groups, taps = params.integer("group"), size(layer.blobs[0]) // (shape[0] * shape[1])
+    params, (inputs, outputs, *kernel) = layer.params("convolution_param"), layer.blobs[0].shape
+    groups, taps = params.integer("group"), prod(kernel)
     strides = (*params.integers("stride"), params.integer("stride_h"), params.integer("stride_w"))
     border = taps > 1 or max(strides) > 1
-    biased = params.flag("bias_term")
-    return Linear(groups, shape[1] * groups, shape[0], taps, taps, False, border, biased)
+    view = groups, inputs // groups, outputs, taps
+    return Linear(view, False, inputs, taps, border, params.flag("bias_term"))
 
 
 def _inner_product(layer: Layer, channels: int | None) -> Linear:
     """[N, K], or [K, N] with ``transpose`` (inner_product_layer.cpp)."""
     params = layer.params("inner_product_param")
-    outputs = params.integer("num_output")
+    outputs, first = params.integer("num_output"), not params.flag("transpose")
     inputs = size(layer.blobs[0]) // outputs
     known = channels if channels and inputs % channels == 0 else inputs
-    first, biased = not params.flag("transpose"), params.flag("bias_term")
-    return Linear(1, outputs, known, inputs // known, 1, first, False, biased)
+    view = (1, outputs, inputs, 1) if first else (1, inputs, outputs, 1)
+    return Linear(view, first, known, inputs // known, False, params.flag("bias_term"))
 
 
 _LINEAR: Mapping[str, Callable[[Layer, int | None], Linear]] = MappingProxyType(
@@ -255,57 +269,38 @@ def response(layer: Layer, layout: Linear, x: Doubles, sizes: Doubles | None = N
     ``sizes`` are the magnitudes that went into ``x``; None says that no ``|x|`` exceeds
     PATCH_LARGEST, which makes those of the result cheap to bound.
     """
-    compute = _rows if layout.outputs_first else _columns
-    values, magnitude = compute(layer, layout, x, sizes)
-    if len(layer.blobs) > 1:
-        bias = array(layer.blobs[1]).reshape(-1, 1).astype(np.float64)
-        values, magnitude = values + bias, magnitude + np.abs(bias)
-    return Response(values, magnitude)
-
-
-def _rows(layer: Layer, layout: Linear, x: Doubles, sizes: Doubles | None) -> Response:
-    """Each output is one row of weights (base_conv_layer.cpp, forward_cpu_gemm)."""
-    weights, groups = layer.blobs[0], layout.groups
-    width = x.shape[0] // groups
-    per_group = layout.outputs // groups
-    values = np.empty((groups, per_group, x.shape[1]))
-    magnitude = np.empty_like(values)
-    inputs = x.reshape(groups, width, -1)
-    input_sizes = None if sizes is None else sizes.reshape(groups, width, -1)
+    weights, (groups, rows, columns, inner) = layer.blobs[0], layout.view
+    width, count = columns * inner, x.shape[1]
+    x = x.reshape(groups, -1, count)
+    if sizes is None and not layout.outputs_first:
+        sizes = np.abs(x)
+    sizes = None if sizes is None else sizes.reshape(groups, -1, count)
+    values = np.zeros((groups, layout.outputs // groups, count))
+    magnitude = np.zeros_like(values)
     # Whole groups while they are small (depthwise layers have many), else rows of one group.
-    group_step = max(1, CHUNK // (per_group * width))
-    row_step = per_group if group_step > 1 else max(1, CHUNK // width)
+    group_step = max(1, CHUNK // (rows * width))
+    row_step = rows if group_step > 1 else max(1, CHUNK // width)
     for group in range(0, groups, group_step):
         last = min(group + group_step, groups)
-        for row in range(0, per_group, row_step):
-            stop = min(row + row_step, per_group)
-            start = (group * per_group + row) * width
+        for row in range(0, rows, row_step):
+            stop = min(row + row_step, rows)
+            start = (group * rows + row) * width
             block = weights.read(start, start + (last - group) * (stop - row) * width)
-            block = block.reshape(last - group, stop - row, width)
-            values[group:last, row:stop] = block.astype(np.float64) @ inputs[group:last]
-            if input_sizes is None:
-                total = np.abs(block).sum(axis=2)[:, :, None]
-                magnitude[group:last, row:stop] = total * PATCH_LARGEST
+            block = block.reshape(last - group, stop - row, columns, inner)
+            if layout.outputs_first:
+                outputs, inputs = slice(row, stop), slice(None)
             else:
-                magnitude[group:last, row:stop] = (
-                    np.abs(block).astype(np.float64) @ input_sizes[group:last]
-                )
-    return Response(values.reshape(-1, x.shape[1]), magnitude.reshape(-1, x.shape[1]))
-
-
-def _columns(layer: Layer, layout: Linear, x: Doubles, sizes: Doubles | None) -> Response:
-    """Each output is one column: [Cin, Cout/group, taps], or [K, N] of a transposed product."""
-    weights, groups, inner = layer.blobs[0], layout.groups, layout.inner
-    columns, rows = layout.outputs // groups, x.shape[0] // inner
-    values = np.zeros((groups, columns, x.shape[1]))
-    magnitude = np.zeros_like(values)
-    inputs = x.reshape(rows, inner, -1)
-    input_sizes = np.abs(inputs) if sizes is None else sizes.reshape(rows, inner, -1)
-    per_row = columns * inner
-    for row in range(rows):
-        block = weights.read(row * per_row, (row + 1) * per_row).reshape(columns, inner)
-        block = block.astype(np.float64)
-        group = row // (rows // groups)
-        values[group] += block @ inputs[row]
-        magnitude[group] += np.abs(block) @ input_sizes[row]
-    return Response(values.reshape(-1, x.shape[1]), magnitude.reshape(-1, x.shape[1]))
+                outputs, inputs = slice(None), slice(row * inner, stop * inner)
+                block = block.swapaxes(1, 2)
+            block = block.reshape(*block.shape[:2], -1)
+            values[group:last, outputs] += block.astype(np.float64) @ x[group:last, inputs]
+            block = np.abs(block)
+            magnitude[group:last, outputs] += (
+                block.sum(axis=2, keepdims=True) * PATCH_LARGEST
+                if sizes is None
+                else block.astype(np.float64) @ sizes[group:last, inputs]
+            )
+    bias = np.zeros((1, 1))
+    if len(layer.blobs) > 1:
+        bias = array(layer.blobs[1]).reshape(-1, 1).astype(np.float64)
+    return Response(values.reshape(-1, count) + bias, magnitude.reshape(-1, count) + np.abs(bias))

@@ -15,7 +15,7 @@ def runnable(net: Net, given: Mapping[str, tuple[int, ...]]) -> tuple[Shapes, tu
     ``given`` are the input shapes that the user asked for.
 
     Raises:
-        UsageError: the net can not take these shapes.
+        UsageError: the net cannot take these shapes.
         TextError: a layer's weights do not take what it is fed with.
     """
     shapes = infer(net)

@@ -21,44 +21,41 @@ NOISE = 2.0**-44  # of float64 arithmetic in another order
 class Composition(NamedTuple):
     """Affine layers one after another: their map, and what rounding may have done to it."""
 
-    scale: Doubles
-    shift: Doubles
-    magnitude: Doubles
-    """Sum of the sizes of all that was added up to ``shift``."""
-    slack: Doubles
-    """What storing next to nothing as zero may have moved scale and shift by, in the smallest
-    numbers there are."""
+    numbers: Doubles
+    """(4, channels): scale and shift of the map; the sum of the sizes of all that was added up to
+    the shift; and what storing next to nothing as zero may have moved scale and shift by, in the
+    smallest numbers there are."""
     layers: int
 
     def then(self, after: AffineMap) -> Composition:
         """One more affine layer."""
-        return Composition(
-            self.scale * after.scale,
-            self.shift * after.scale + after.shift,
-            self.magnitude * np.abs(after.scale) + np.abs(after.shift),
-            self.slack * np.abs(after.scale) + np.abs(self.scale) + self.magnitude + 1,
-            self.layers + 1,
+        scale, shift, magnitude, slack = self.numbers
+        factor = np.abs(after.scale)
+        rows = (
+            scale * after.scale,
+            shift * after.scale + after.shift,
+            magnitude * factor + np.abs(after.shift),
+            slack * factor + np.abs(scale) + magnitude + 1,
         )
+        return Composition(np.stack(np.broadcast_arrays(*rows)), self.layers + 1)
 
     def over(self, channels: int | None) -> Composition:
         """Written out for all channels, where it is known how many these are."""
-        count = channels or max(self.scale.size, self.shift.size)
-        scale, shift, magnitude, slack = (np.broadcast_to(a, (count,)) for a in self[:4])
-        return Composition(scale, shift, magnitude, slack, self.layers)
+        count = channels or self.numbers.shape[1]
+        return Composition(np.broadcast_to(self.numbers, (4, count)), self.layers)
 
     def part(self, start: int, stop: int) -> Composition:
         """The channels ``start:stop`` of a composition that is written out."""
-        scale, shift, magnitude, slack = (array[start:stop] for array in self[:4])
-        return Composition(scale, shift, magnitude, slack, self.layers)
+        return Composition(self.numbers[:, start:stop], self.layers)
 
 
-IDENTITY = Composition(np.ones(1), np.zeros(1), np.zeros(1), np.zeros(1), 0)
+IDENTITY = Composition(np.array([[1.0], [0.0], [0.0], [0.0]]), 0)
 
 
 def joined(parts: list[Composition]) -> Composition:
     """The map of concatenated channels, from those of the parts, written out."""
-    scale, shift, magnitude, slack = (np.concatenate([p[i] for p in parts]) for i in range(4))
-    return Composition(scale, shift, magnitude, slack, max(part.layers for part in parts))
+    numbers = np.concatenate([part.numbers for part in parts], axis=1)
+    return Composition(numbers, max(part.layers for part in parts))
 
 
 class Signal(NamedTuple):
@@ -119,11 +116,12 @@ class Bases:
             return False
         if wanted.map is None and found.map is None:
             return True
-        one, two = self.composition(wanted), self.composition(found)
-        allowed, tiny = rounding(found, precision), precision.tiny * (1 + two.slack)
+        scale, shift, magnitude, _ = self.composition(wanted).numbers
+        other_scale, other_shift, _, slack = self.composition(found).numbers
+        allowed, tiny = rounding(found, precision), precision.tiny * (1 + slack)
         return bool(
-            (np.abs(one.scale - two.scale) <= np.abs(one.scale) * allowed + tiny).all()
-            and (np.abs(one.shift - two.shift) <= one.magnitude * allowed + tiny).all()
+            (np.abs(scale - other_scale) <= np.abs(scale) * allowed + tiny).all()
+            and (np.abs(shift - other_shift) <= magnitude * allowed + tiny).all()
         )
 
 

@@ -22,30 +22,14 @@ from caffefold.check.parameters import Pairs, declared_inputs, parameters
 from caffefold.check.reference import AffineMap
 from caffefold.check.signals import Bases, Signal
 from caffefold.check.wiring import Signals, hands_on, is_identity
-from caffefold.errors import ProofError, TextError
+from caffefold.errors import ProofError
 from caffefold.formats.caffemodel.precision import Precision
 from caffefold.ir import graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.shape import Shape
-from caffefold.ops.table import op
 
 
-class Meeting(NamedTuple):
-    """A linear layer in both nets, and what it is fed with."""
-
-    position: int
-    """In the original net."""
-    before: Layer
-    after: Layer
-    fed_before: Signal
-    fed_after: Signal
-
-
-LinearCheck = Callable[[Meeting], "AffineMap | None"]
-_Key = tuple[str, int]
-
-
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """What the walk through the original net found at a layer that folding may not remove."""
 
     position: int
@@ -55,6 +39,12 @@ class _Place(NamedTuple):
     """Of the first input."""
     stops: bool
     """Whether it is a linear layer or a barrier."""
+
+
+LinearCheck = Callable[[Place, Layer, Signal], "AffineMap | None"]
+"""Checks a linear layer of the original net against the written one and what that is fed with; the
+map that it claims to have absorbed on its output."""
+_Key = tuple[str, int]
 
 
 class SideBySide:
@@ -73,7 +63,7 @@ class SideBySide:
         self.outputs: dict[str, Signal] = {}
         self._check_linear = check_linear
         self._precision = precision
-        self._places: dict[_Key, _Place] = {}
+        self._places: dict[_Key, Place] = {}
         self._inputs: Pairs = ()
 
     def original(self, net: Net) -> None:
@@ -142,7 +132,7 @@ class SideBySide:
         """A layer of the original net: what it hands on, or new bases."""
         shape = shapes.bottoms[position][0] if inputs else None
         passed = hands_on(layer, inputs, self.bases, shape)
-        self._places[key] = _Place(position, layer, inputs, shape, passed is None)
+        self._places[key] = Place(position, layer, inputs, shape, passed is None)
         return passed or self._fresh(key, layer, inputs, shapes.tops(position))
 
     def _second(self, key: _Key, position: int, layer: Layer, inputs: Signals) -> Signals:
@@ -163,8 +153,7 @@ class SideBySide:
             raise ProofError(f"layer '{layer.name}': reads other blobs than before")
         fresh = self._fresh(key, layer, inputs, ())
         if self._is_linear(layer, inputs):
-            meeting = Meeting(place.position, place.layer, layer, before[0], inputs[0])
-            claimed = self._check_linear(meeting)
+            claimed = self._check_linear(place, layer, inputs[0])
             return fresh if claimed is None else (self.bases.mapped(fresh[0], claimed, layer.name),)
         for a, b in zip(before, inputs, strict=True):
             if not self.agree(a, b):
@@ -174,40 +163,19 @@ class SideBySide:
     def _is_linear(self, layer: Layer, inputs: Signals) -> bool:
         return len(inputs) == 1 == len(layer.tops) and reference.linear(layer, None) is not None
 
+    def _fresh(self, key: _Key, layer: Layer, inputs: Signals, shapes: Sequence[Shape]) -> Signals:
+        """New bases for the tops; where shapes leave the channels open, weights may tell.
+
+        ``shapes`` are empty for the written net, whose bases the original net has met.
+        """
+        linear = reference.linear(layer, None) if self._is_linear(layer, inputs) else None
+        channels = None if linear is None else linear.outputs
+        tops = range(max(len(layer.tops), 1))
+        padded = (*shapes, *(None for _ in tops))
+        return tuple(self._base((key, j), padded[j], channels) for j in tops)
+
     def _base(self, key: object, shape: Shape, channels: int | None = None) -> Signal:
         rank = None if shape is None else len(shape)
         if shape is not None and len(shape) > 1 and shape[1] is not None:
             channels = shape[1]
         return Signal(self.bases.number(key, rank, channels))
-
-    def _fresh(self, key: _Key, layer: Layer, inputs: Signals, shapes: Sequence[Shape]) -> Signals:
-        """New bases for the tops; channels are those of their shapes, or else what is known here.
-
-        ``shapes`` are empty for the written net, whose bases the original net has met.
-        """
-        count = max(len(layer.tops), 1)
-        known = [*shapes, *[None] * count][:count]
-        channels: list[int | None] = [None] * count
-        if shapes and any(shape is None or None in shape[1:2] for shape in shapes):
-            channels = self._channels(layer, inputs, count)
-        return tuple(self._base((key, j), known[j], channels[j]) for j in range(count))
-
-    def _channels(self, layer: Layer, inputs: Signals, count: int) -> list[int | None]:
-        """The channels of tops whose shapes are unknown, from what maps and weights told of the
-        inputs: as if these were images of unknown size."""
-        linear = reference.linear(layer, None)
-        if linear is not None:
-            return [linear.outputs] * count
-        probes = [self._probe(signal) for signal in inputs]
-        try:
-            made = op(layer).shapes(layer, probes)
-        except TextError:
-            return [None] * count
-        found = [None if shape is None or len(shape) < 2 else shape[1] for shape in made]
-        return [*found, *[None] * count][:count]
-
-    def _probe(self, signal: Signal) -> Shape:
-        channels, rank = self.bases.channels(signal), self.bases.rank(signal)
-        if channels is None and rank is None:
-            return None
-        return (None, channels, None, None)[:rank]

@@ -81,6 +81,43 @@ def test_nobody_imports_through_the_top(modules: tuple[Module, ...]) -> None:
     assert found == []
 
 
+# What the proof believes of Caffe it knows from Caffe's sources: of the package it reads formats,
+# nets, shapes, what passes say they did, and what a fork's type is called upstream.
+PROOF_READS = ("errors", "formats", "ir", "check", "analysis.shapes", "ops.shape", "passes.infra")
+RUNNABLE_READS = ("analysis.input_size",)  # inputs that were asked for; no part of the proof
+
+
+def test_the_proof_is_independent_of_the_fold(modules: tuple[Module, ...]) -> None:
+    """Nothing of the fold, of channel flow, of layouts or of affine maps: a fault would pass both.
+
+    ``op(layer)`` is asked for the ``name`` alone.
+    """
+    found = []
+    for module in modules:
+        if module.room != "check":
+            continue
+        allowed = PROOF_READS + (RUNNABLE_READS if module.name == "check.runnable" else ())
+        for line, name in module.imports():
+            inner = name.removeprefix("caffefold.")
+            known = any(f"{inner}.".startswith(f"{each}.") for each in allowed)
+            if inner != name and not known and inner != "ops.table.op":
+                found.append(f"{module.where(line)}: {name}")
+        asked = [
+            node.value
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.Attribute) and node.attr == "name"
+        ]
+        found += [
+            f"{module.where(node.lineno)}: more than the name of op(layer)"
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id == "op"
+            and node not in asked
+        ]
+    assert found == []
+
+
 def test_no_relative_imports(modules: tuple[Module, ...]) -> None:
     found = [
         module.where(node.lineno)
