@@ -11,8 +11,6 @@ from typing import NamedTuple, Protocol
 from caffefold import log
 from caffefold.ir.net import Net
 
-DEBUG = "CAFFEFOLD_DEBUG"
-
 
 class SkipCode(str, Enum):
     """Why a layer was left alone. Each code has a line in the README."""
@@ -174,7 +172,7 @@ def run(passes: tuple[Pass, ...], net: Net) -> tuple[Net, tuple[Step, ...]]:
         ContractError: a condition does not hold; the pass is named.
     """
     steps = []
-    checked = bool(os.environ.get(DEBUG))
+    checked = bool(os.environ.get(log.DEBUG))
     for step in passes:
         if checked:
             _check(step.requires, net, f"pass '{step.name}' requires")
