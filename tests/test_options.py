@@ -55,17 +55,20 @@ def test_what_values_become(given: dict[str, Any], name: str, wanted: object) ->
         ({"collapse": 0}, "collapse is 0, expected true or false"),
         (
             {"input_shapes": {"data": (1, 0)}},
-            "input_shapes is {'data': (1, 0)}, expected a table of names, each with a list, "
-            "each item an integer of at least 1",
+            "input_shapes is {'data': (1, 0)}, expected a table of names, "
+            + "each with a list, each item an integer of at least 1",
         ),
         (
             {"detection": {"nms_threshold": 1.5}},
             "detection: nms_threshold is 1.5, expected a number from 0 to 1",
         ),
-        ({"detection": {"top": 1}}, "detection is {'top': 1}, expected a table of nms_threshold, "
-                                    "top_k, keep_top_k, confidence_threshold"),
+        (
+            {"detection": {"top": 1}},
+            "detection is {'top': 1}, expected a table of nms_threshold, "
+            + "top_k, keep_top_k, confidence_threshold",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_refused(given: dict[str, Any], complaint: str) -> None:
     with pytest.raises(UsageError) as caught:
         ConvertOptions(**given)
@@ -82,9 +85,9 @@ def test_a_threshold_that_is_no_number() -> None:
 
 def test_a_table_names_the_place() -> None:
     assert read(ConvertOptions, {"keep": ["a"]}, "zoo.toml") == ConvertOptions(keep=("a",))
-    with pytest.raises(UsageError, match="^zoo.toml: no option 'kepe'; known are classes, "):
+    with pytest.raises(UsageError, match=r"^zoo\.toml: no option 'kepe'; known are classes, "):
         read(ConvertOptions, {"kepe": 1}, "zoo.toml")
-    with pytest.raises(UsageError, match="^zoo.toml: classes is 0, expected "):
+    with pytest.raises(UsageError, match=r"^zoo\.toml: classes is 0, expected "):
         read(ConvertOptions, {"classes": 0}, "zoo.toml")
 
 
@@ -107,7 +110,7 @@ def test_convert_shows_every_option() -> None:
     assert set(vars(ConvertOptions())) < set(parameters)
     assert parameters["dtype"].default == "fp32"
     with pytest.raises(TypeError, match="kepe"):
-        caffefold.convert("a", None, "b", kepe="x")
+        caffefold.convert("a", None, "b", kepe="x")  # type: ignore[call-arg]
 
 
 def test_keep_is_a_predicate() -> None:

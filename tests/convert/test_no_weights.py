@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import caffefold
+from caffefold.options import Directions
 from tests.support.deploy import net
 from tests.support.nets import L, Numbers, data, relu, write
 
@@ -103,7 +104,7 @@ def _families() -> dict[str, list[L]]:
 
 @pytest.mark.parametrize("family", _families())
 @pytest.mark.parametrize("fold", ["all", "output", "none"])
-def test_the_same_structure_as_with_weights(tmp_path: Path, family: str, fold: str) -> None:
+def test_the_same_structure_as_with_weights(tmp_path: Path, family: str, fold: Directions) -> None:
     layers = [data(1, 4, 6, 6), *_families()[family]]
     prototxt, caffemodel = write(tmp_path, layers)
     caffefold.convert(prototxt, caffemodel, tmp_path / "with", fold=fold)

@@ -69,7 +69,7 @@ class Unwire:
 
 
 def test_the_runner_holds_passes_to_their_contracts(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ContractError, match="pass 'unwire' ensures wired: .*bottom 'gone'"):
+    with pytest.raises(ContractError, match=r"pass 'unwire' ensures wired: .*bottom 'gone'"):
         run((Unwire(),), net(FINE))
     with pytest.raises(ContractError, match="pass 'unwire' requires wired"):
         run((Unwire(),), net(CONV % ""))
