@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from caffefold.analysis import fit
 from caffefold.analysis.cost import totals
@@ -36,6 +37,29 @@ from caffefold.passes.infra import Change
 from caffefold.passes.view import placeholders
 from caffefold.report import ConvertReport, DeployResult, FileSize, FoldResult
 
+if TYPE_CHECKING:  # the options as keywords, for type checkers: those of the class that is given
+    _P = ParamSpec("_P")
+    _R_co = TypeVar("_R_co", covariant=True)
+
+    class _OnNet(Protocol[_P, _R_co]):
+        def __call__(self, net: Net, *args: _P.args, **options: _P.kwargs) -> _R_co: ...
+
+    class _OnFiles(Protocol[_P]):
+        def __call__(
+            self,
+            prototxt: PathLike,
+            caffemodel: PathLike | None,
+            output: PathLike,
+            force: bool = ...,
+            *args: _P.args,
+            **options: _P.kwargs,
+        ) -> ConvertReport: ...
+
+    def _on_net(kind: Callable[_P, Any]) -> Callable[[Callable[..., _R_co]], _OnNet[_P, _R_co]]: ...
+    def _on_files(kind: Callable[_P, Any]) -> Callable[[Callable[..., Any]], _OnFiles[_P]]: ...
+else:
+    _on_net = _on_files = takes
+
 SUFFIXES = (".prototxt", ".caffemodel", ".report.json")
 
 
@@ -59,7 +83,7 @@ def load(
     return _load(schema_of(proto), prototxt, caffemodel)
 
 
-@takes(DeployOptions)
+@_on_net(DeployOptions)
 def to_deploy(net: Net, **given: Any) -> DeployResult:
     """Turn a training net into its deploy net, without folding anything yet.
 
@@ -77,7 +101,7 @@ def to_deploy(net: Net, **given: Any) -> DeployResult:
     return _to_deploy(net, DeployOptions(**given))
 
 
-@takes(FoldOptions)
+@_on_net(FoldOptions)
 def fold(net: Net, **given: Any) -> FoldResult:
     """Fold BatchNorm and Scale layers of a deploy net into its linear layers.
 
@@ -147,7 +171,7 @@ def save(
     return written
 
 
-@takes(ConvertOptions)
+@_on_files(ConvertOptions)
 def convert(
     prototxt: PathLike,
     caffemodel: PathLike | None,
@@ -285,7 +309,7 @@ def _strangers(net: Net) -> tuple[str, ...]:
     return tuple(
         f"layer '{record.name}': in the caffemodel but not in the prototxt; carried along unchanged"
         for record in net.weights.layers
-        if record.blobs and record.name not in net.given
+        if record.blobs and record.name not in net.listed
     )
 
 
@@ -294,7 +318,7 @@ def _idle(net: Net, options: FoldOptions) -> tuple[str, ...]:
     return tuple(
         Text(Option("keep", pattern), ": no effect; no layer has such a name")
         for pattern in options.keep
-        if not any(map(replace(options, keep=(pattern,)).keeps, net.given))
+        if not any(map(replace(options, keep=(pattern,)).keeps, net.listed))
     )
 
 
@@ -351,7 +375,7 @@ def _stage(
 
 def _new_layers(net: Net, precision: Precision) -> dict[str, NewLayer | None]:
     """What becomes of each record: by name, for every layer the prototxt that was read knows."""
-    new: dict[str, NewLayer | None] = dict.fromkeys(net.given)
+    new: dict[str, NewLayer | None] = dict.fromkeys(net.listed)
     assert net.weights is not None
     new.update((r.name, None) for r in net.weights.layers if op_of(r.type) is SPLIT)
     for layer in reversed(net.layers):

@@ -13,7 +13,7 @@ import operator
 import os
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar
 
@@ -21,6 +21,7 @@ from caffefold.errors import UsageError
 
 PathLike = str | os.PathLike[str]
 Dtype = Literal["fp32", "fp16"]
+Directions = Literal["all", "output", "none"]
 ALL = "*"
 """In ``heads``: every loss."""
 _T = TypeVar("_T")
@@ -59,6 +60,15 @@ class _Checked:
             if value is not each.default:
                 object.__setattr__(self, each.name, _value(each, value))
 
+    def __repr__(self) -> str:
+        """``ConvertOptions(classes=21, keep=('fc*',))``: what is not the default."""
+        given = [
+            f"{each.name}={value!r}"
+            for each in fields(self)  # type: ignore[arg-type]
+            if (value := getattr(self, each.name)) != each.default and value != {}
+        ]
+        return f"{type(self).__name__}({', '.join(given)})"
+
 
 @dataclass(frozen=True, repr=False)
 class DetectionOptions(_Checked):
@@ -73,9 +83,6 @@ class DetectionOptions(_Checked):
     confidence_threshold: float = _option(
         0.25, "... confidence below which a box is dropped.", least=0, most=1
     )
-
-    def __repr__(self) -> str:
-        return _shown(self)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -98,10 +105,7 @@ class ViewOptions(_Checked):
         "TEST", "Phase that include and exclude rules are matched against."
     )
     level: int = _option(0, "... their level.")
-    stages: tuple[str, ...] = _option((), "... a stage that is on.", flag="--stage")
-
-    def __repr__(self) -> str:
-        return _shown(self)
+    stages: Sequence[str] = _option((), "... a stage that is on.", flag="--stage")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -120,7 +124,7 @@ class DeployOptions(ViewOptions):
         flag="--head", metavar="[LAYER=]TYPE", key=ALL,
     )  # fmt: skip
     prob_name: str = _option("", "Name of the probability layer, for prob.", metavar="NAME")
-    outputs: tuple[str, ...] = _option(
+    outputs: Sequence[str] = _option(
         (), "Keep what this blob is computed from as the output, and drop the rest.",
         flag="--output", metavar="BLOB",
     )  # fmt: skip
@@ -133,19 +137,16 @@ class DeployOptions(ViewOptions):
 class FoldOptions(_Checked):
     """What folding may do."""
 
-    fold: Literal["all", "output", "none"] = _option(
+    fold: Directions = _option(
         "all", "Where affine layers may go: anywhere exact, only into the layer in front, nowhere."
     )
     collapse: bool = _option(
         True, "Make one Scale of affine layers that no linear layer may absorb, or leave them."
     )
-    keep: tuple[str, ...] = _option((), "Leave layers of this name alone.", metavar="GLOB")
+    keep: Sequence[str] = _option((), "Leave layers of this name alone.", metavar="GLOB")
     unshare: bool = _option(
         False, "Give layers that share weights their own, so that they can be folded into."
     )
-
-    def __repr__(self) -> str:
-        return _shown(self)
 
     def keeps(self, name: str) -> bool:
         """Whether the layer ``name`` is left alone."""
@@ -204,16 +205,6 @@ def _plain(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-def _shown(options: Any) -> str:
-    """``ConvertOptions(classes=21, keep=('fc*',))``: what is not the default."""
-    given = [
-        f"{each.name}={value!r}"
-        for each in fields(options)
-        if (value := getattr(options, each.name)) != each.default and value != {}
-    ]
-    return f"{type(options).__name__}({', '.join(given)})"
-
-
 # -------------------------------------------------------------------------------- the checks
 
 
@@ -252,7 +243,7 @@ def _typed(value: Any, kind: Any, bounds: _Bounds) -> Any:
     elif origin is Mapping:
         if isinstance(value, Mapping):
             return {_typed(k, str, bounds): _typed(v, inner[1], bounds) for k, v in value.items()}
-    elif origin is tuple:
+    elif origin in (tuple, Sequence):
         return _items(value, inner[0], bounds)
     elif origin is os.PathLike:
         return os.fspath(value)

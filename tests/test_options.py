@@ -72,7 +72,7 @@ def test_what_values_become(given: dict[str, Any], name: str, wanted: object) ->
             ),
         ),
     ],
-)  # fmt: skip
+)
 def test_what_is_refused(given: dict[str, Any], complaint: str) -> None:
     with pytest.raises(UsageError) as caught:
         ConvertOptions(**given)
@@ -114,7 +114,7 @@ def test_convert_shows_every_option() -> None:
     assert set(vars(ConvertOptions())) < set(parameters)
     assert parameters["dtype"].default == "fp32"
     with pytest.raises(TypeError, match="kepe"):
-        caffefold.convert("a", None, "b", kepe="x")
+        caffefold.convert("a", None, "b", kepe="x")  # type: ignore[call-arg]
 
 
 def test_keep_is_a_predicate() -> None:

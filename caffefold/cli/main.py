@@ -56,8 +56,9 @@ class _Commands(click.Group):
 @click.version_option(VERSION, "-V", "--version", message="caffefold %(version)s")
 @click.option("-v", "--verbose", count=True, help="Log what is done; twice for more.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@click.option("--debug", is_flag=True, help="Check every step on the way; a failure is a bug.")
 @click.pass_context
-def cli(context: click.Context, verbose: int, quiet: bool) -> None:
+def cli(context: click.Context, verbose: int, quiet: bool, debug: bool) -> None:
     """Fold BatchNorm and Scale into Caffe models, from training net to deploy net.
 
     \b
@@ -65,6 +66,10 @@ def cli(context: click.Context, verbose: int, quiet: bool) -> None:
       caffefold convert train.prototxt snapshot.caffemodel -o out/net
     """
     context.obj = console.Console(quiet=quiet, verbose=verbose)
+    if debug:
+        from caffefold.log import DEBUG
+
+        os.environ[DEBUG] = "1"  # worker processes of a zoo inherit it
     if verbose:
         import logging
 

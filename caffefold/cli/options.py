@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, fields, is_dataclass
 from typing import Any
 
@@ -80,7 +80,7 @@ def _click_option(each: Field[Any]) -> Callable[[Any], Any]:
     if each.type is bool:
         names = f"{flag}/--no-{flag[2:]}" if each.default else flag
         return click.option(names, each.name, is_flag=True, default=each.default, help=how["help"])
-    if origin in (tuple, Mapping):
+    if origin in (Sequence, Mapping):
         how |= {"multiple": True, "help": f"{about['help']} Repeatable."}
         if origin is Mapping:
             how["callback"] = _assignments(about["key"], inner[1])

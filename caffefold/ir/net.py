@@ -106,8 +106,8 @@ class Net:
     """How the files were read when not as they are: found through a solver, upgraded."""
     header: str = ""
     """Comment lines above the first field, each with its ``#`` and its end."""
-    given: frozenset[str] = frozenset()
-    """Names of all layers of the net as it was read; records of others are not the net's own."""
+    listed: frozenset[str] = frozenset()
+    """Names of all layers of the net as it was read: records of other names are not its own."""
     history: tuple[object, ...] = ()
     """What was done to the net since it was read: the changes of each pass, in order."""
     layers: tuple[Layer, ...] = dataclasses.field(init=False, repr=False)
@@ -132,7 +132,7 @@ class Net:
                 layer = replace(layer, blobs=record.blobs, record=record)
             items.append(layer)
         names = frozenset(item.name for item in items if isinstance(item, Layer))
-        return cls(document, tuple(items), weights, given=names)
+        return cls(document, tuple(items), weights, listed=names)
 
     @classmethod
     def from_text(

@@ -13,8 +13,6 @@ from caffefold import log
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.base import SkipCode
 
-DEBUG = "CAFFEFOLD_DEBUG"
-
 
 class LayerRef(NamedTuple):
     """One layer of a net, where several may have one name: the ``nth``, from 0, of its name and
@@ -169,7 +167,7 @@ def run(passes: tuple[Pass, ...], net: Net) -> tuple[Net, tuple[Step, ...]]:
         ContractError: a condition does not hold; the pass is named.
     """
     steps = []
-    checked = bool(os.environ.get(DEBUG))
+    checked = bool(os.environ.get(log.DEBUG))
     for step in passes:
         if checked:
             _check(step.requires, net, f"pass '{step.name}' requires")

@@ -184,6 +184,10 @@ def test_errors_are_one_tree_with_exit_codes() -> None:
         "OutputError": 3,
         "ProofError": 1,
     }
+    assert issubclass(caffefold.UnknownInput, caffefold.UnknownName)
+    assert issubclass(caffefold.UnknownName, caffefold.UsageError)
+    assert issubclass(caffefold.MissingShape, caffefold.UsageError)
+    assert issubclass(caffefold.ExistingOutput, caffefold.OutputError)
     assert all(issubclass(getattr(caffefold, name), caffefold.CaffefoldError) for name in codes)
 
 

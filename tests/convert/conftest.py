@@ -183,6 +183,7 @@ class Tamper:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
+        monkeypatch.delenv("CAFFEFOLD_DEBUG", raising=False)  # the proof shall notice it, alone
 
     def __call__(self, spoil: Any, hide: Any = None) -> None:
         """``spoil(folded) -> Net``; ``hide(net) -> Net`` is what the pass gets to see."""
