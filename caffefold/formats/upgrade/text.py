@@ -43,14 +43,13 @@ from caffefold.formats.upgrade.solver import NETS, is_solver, upgrade_solver_typ
 from caffefold.formats.upgrade.tables import (
     DATA_MESSAGES,
     MAX_SPECS,
+    PADDED,
     PADDING,
     SPECS,
     TRANSFORMATIONS,
     V0_NET_KEPT,
     V0_TYPES,
-    Connection,
     is_v0_field,
-    merge_padding,
     v0_target,
     v1_name,
     v1_of_v0,
@@ -201,34 +200,29 @@ def _from_v0(fields: _Fields, log: Log) -> _Fields:
 
 
 def _without_padding(fields: _Fields, log: Log) -> tuple[_Fields, list[str]]:
-    """The fields with padding layers merged, and the names of those layers."""
-    places = [i for i, field in enumerate(fields) if field.name == "layers" or _is_v0(field)]
-    connections = [_connection(fields[place]) for place in places]
+    """The fields with padding layers merged into what they feed, and the names of those layers."""
+    writer: dict[str, Field | None] = dict.fromkeys(Message(fields).strings("input"))
+    edited: list[Field] = []
+    gone: dict[int, Field] = {}
+    for field in fields:
+        edited.append(field)
+        if field.name != "layers" and not _is_v0(field):
+            continue
+        if _is_padding(field):
+            gone[id(field)] = field
+        for bottom in field.body.strings("bottom"):
+            if bottom not in writer:
+                what = f"reads '{bottom}', which nothing before it writes"
+                raise log.error(field, f"layer '{_name(field)}' {what}")
+            source = writer[bottom]
+            if source is not None and _is_padding(source):
+                edited[-1] = _padded(field, source, log)
+        writer.update(dict.fromkeys(field.body.strings("top"), field))
+    return drop(tuple(edited), lambda field: id(field) in gone), list(map(_name, gone.values()))
 
-    def error(index: int, message: str) -> InputError:
-        field = fields[places[index]]
-        return log.error(field, f"layer '{_name(field)}' {message}")
 
-    edited = list(fields)
-    for index, padded in merge_padding(
-        Message(fields).strings("input"), connections, error
-    ).items():
-        edited[places[index]] = _padded(fields[places[index]], padded.pad, padded.bottom)
-    pairs = zip(places, connections, strict=True)
-    gone = [edited[place] for place, connection in pairs if connection.type == PADDING]
-    offsets = set(map(id, gone))
-    return drop(tuple(edited), lambda field: id(field) in offsets), list(map(_name, gone))
-
-
-def _connection(field: Field) -> Connection:
-    body, inner = field.body, _inner(field)
-    pad = inner.last("pad")
-    return Connection(
-        inner.string("type"),
-        body.strings("bottom"),
-        body.strings("top"),
-        pad.raw if isinstance(pad, Scalar) else "0",
-    )
+def _is_padding(field: Field) -> bool:
+    return _inner(field).string("type") == PADDING
 
 
 def _inner(field: Field) -> Message:
@@ -239,11 +233,23 @@ def _name(field: Field) -> str:
     return _inner(field).string("name") or field.body.string("name")
 
 
-def _padded(field: Field, pad: str, bottom: str) -> Field:
-    body = set_strings(field.body, "bottom", (bottom,))
+def _padded(field: Field, padding: Field, log: Log) -> Field:
+    """The layer with the pad of the padding layer that feeds it, reading what that one reads."""
+    kind, fed = _inner(field).string("type"), "a padding layer feeds it"
+    sources = padding.body.strings("bottom")
+    if kind not in PADDED:
+        raise log.error(field, f"layer '{_name(field)}': {fed}, but '{kind}' takes no pad")
+    if len(field.body.strings("bottom")) != 1:
+        raise log.error(field, f"layer '{_name(field)}': {fed}, so it may have one bottom only")
+    if len(sources) != 1 or len(padding.body.strings("top")) != 1:
+        what = "a padding layer has exactly one bottom and one top"
+        raise log.error(padding, f"layer '{_name(padding)}': {what}")
+    pad = _inner(padding).last("pad")
+    body = set_strings(field.body, "bottom", sources)
     fields = list(body.fields)
     place = max(i for i, inner in enumerate(fields) if inner.name == "layer")
-    inner = set_scalar(fields[place].body, "pad", pad, after="kernelsize")
+    raw = pad.raw if isinstance(pad, Scalar) else "0"
+    inner = set_scalar(fields[place].body, "pad", raw, after="kernelsize")
     fields[place] = fields[place].with_body(inner)
     return field.with_body(replace(body, fields=tuple(fields)))
 
