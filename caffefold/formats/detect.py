@@ -93,7 +93,7 @@ def is_hdf5(path: str | Path) -> bool:
     """Whether an existing file starts as an HDF5 file does.
 
     Raises:
-        InputError: there is no such file, or it can not be read.
+        InputError: there is no such file, or it cannot be read.
     """
     return head_of(path, "caffemodel").startswith(HDF5)
 

@@ -107,9 +107,9 @@ def test_where_caffe_stops(text: str, line: int, what: str, tmp_path: Path) -> N
 
 
 def test_a_net_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not there") as caught:
+    with pytest.raises(InputError, match="was not found") as caught:
         net_of('base_lr: 1\nnet: "models/net.prototxt"', tmp_path)
-    assert f"{tmp_path}/solver.prototxt:2: this is a solver, and its net is not" in str(
+    assert f"{tmp_path}/solver.prototxt:2: this is a solver, and its net was not" in str(
         caught.value
     )
     assert "give the net itself" in str(caught.value)
@@ -120,7 +120,7 @@ def test_a_net_that_is_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["x" * 300 + ".prototxt", "a/" * 3000, r"a\0b", "."])
 def test_a_name_that_no_file_can_have(name: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="was not found"):
         net_of(f'base_lr: 1\nnet: "{name}"', tmp_path)
 
 
@@ -129,7 +129,7 @@ def test_real_solvers(name: str) -> None:
     document = text_parse.read(CORPUS / name)
     assert is_solver(document)
     if not {field.name for field in document.fields} & {*NETS}:
-        with pytest.raises(InputError, match="is not there"):  # the net is not in the corpus
+        with pytest.raises(InputError, match="was not found"):  # the net is not in the corpus
             net_of_solver(document)
         return
     found = net_of_solver(document)

@@ -102,7 +102,7 @@ class Piece(NamedTuple):
 
     @property
     def end(self) -> int:
-        """Offset behind the run."""
+        """Offset after the run."""
         return self.start + self.length * self.stride
 
 

@@ -126,7 +126,7 @@ class WeightsUpgrade:
             kind = Message((inner,)).string("type")
             if kind and not v1_name(int(kind)):
                 owner = f"layer '{Message(fields).string('name')}'"
-                self._log.tell(inner, owner, f"unknown V1 type {kind} left out")
+                self._log.note(inner, owner, f"unknown V1 type {kind} dropped")
             else:
                 yield inner
 
@@ -178,8 +178,8 @@ class WeightsUpgrade:
         if field.name.startswith(_UNKNOWN):
             assert isinstance(value, _Stored)
             if value.kind != kind and value.field.number in _names(kind):
-                what = f"unknown field {value.field.number} left out; V2 has another there"
-                self._log.tell(field, owner, what)
+                what = f"unknown field {value.field.number} dropped; V2 has another field there"
+                self._log.note(field, owner, what)
                 return []
             return [Range(value.field.tag_start, value.field.end)]
         declared = _fields(kind)[field.name]
@@ -209,7 +209,7 @@ class _Stored(Scalar):
 
 
 class _WireLog(Log):
-    """What was done to a caffemodel. What is told of layers is counted: a million give one line."""
+    """What was done to a caffemodel. Layers are counted: a million make one line."""
 
     steps = MappingProxyType({"V0": "from V0 to V1", "V1": "from V1 to V2"})
 
@@ -218,7 +218,7 @@ class _WireLog(Log):
         self._source = source
         self._found: dict[str, tuple[int, str]] = {}
 
-    def tell(self, field: Field, owner: str, what: str) -> None:
+    def note(self, field: Field, owner: str, what: str) -> None:
         if f"'{_UNKNOWN}" not in what:
             count, first = self._found.get(what, (0, owner))
             self._found[what] = count + 1, first
@@ -227,7 +227,7 @@ class _WireLog(Log):
         return self._source.error(field.offset, what)
 
     def sentences(self) -> tuple[str, ...]:
-        """One sentence per kind of thing that was told."""
+        """One sentence for each kind of note."""
         return tuple(
             f"{first}{f' and {count - 1} more' if count > 1 else ''}: {what}"
             for what, (count, first) in self._found.items()

@@ -94,7 +94,7 @@ def _located(name: str, place: Field, document: Document, solver: Path) -> Path:
     where = " and ".join(str(candidate) for candidate in tried)
     line, _ = document.position(place.offset)
     raise InputError(
-        f"{solver}:{line}: this is a solver, and its {place.name} is not there "
+        f"{solver}:{line}: this is a solver, and its {place.name} was not found "
         f"(tried {where}); {advice}"
     )
 

@@ -114,13 +114,13 @@ class Log:
         """Note that layers of the format ``old`` became layers of the next."""
         self.notes.append(f"{counted(count, 'layer')} {self.steps[old]}")
 
-    def tell(self, field: Field, owner: str, what: str) -> None:
+    def note(self, field: Field, owner: str, what: str) -> None:
         """Note what became of ``field`` of ``owner``."""
         self.notes.append(f"line {self._lines.of(field.offset)}: {owner}: {what}")
 
     def gone(self, field: Field, owner: str, why: str) -> None:
         """Note that ``field`` of ``owner`` was dropped."""
-        self.tell(field, owner, f"'{field.name}' is gone; {why}")
+        self.note(field, owner, f"'{field.name}' dropped; {why}")
 
     def error(self, field: Field, what: str) -> InputError:
         """The error for a net that cannot be upgraded, at ``field``."""
@@ -195,12 +195,12 @@ def _from_v0(fields: _Fields, log: Log) -> _Fields:
     kept = drop(fields, lambda field: field.name in known)
     log.upgraded(sum(map(_is_v0, kept)), "V0")
     if merged:
-        log.notes.append(f"padding layers merged into what they feed: {', '.join(merged)}")
+        log.notes.append(f"padding layers merged into the layers they feed: {', '.join(merged)}")
     return tuple(_v0_layer(field, log) if _is_v0(field) else field for field in kept)
 
 
 def _without_padding(fields: _Fields, log: Log) -> tuple[_Fields, list[str]]:
-    """The fields with padding layers merged into what they feed, and the names of those layers."""
+    """The fields with padding layers merged into the layers they feed, and the names of those layers."""
     writer: dict[str, Field | None] = dict.fromkeys(Message(fields).strings("input"))
     edited: list[Field] = []
     gone: dict[int, Field] = {}
@@ -240,7 +240,7 @@ def _padded(field: Field, padding: Field, log: Log) -> Field:
     if kind not in PADDED:
         raise log.error(field, f"layer '{_name(field)}': {fed}, but '{kind}' takes no pad")
     if len(field.body.strings("bottom")) != 1:
-        raise log.error(field, f"layer '{_name(field)}': {fed}, so it may have one bottom only")
+        raise log.error(field, f"layer '{_name(field)}': {fed}, so it may have only one bottom")
     if len(sources) != 1 or len(padding.body.strings("top")) != 1:
         what = "a padding layer has exactly one bottom and one top"
         raise log.error(padding, f"layer '{_name(padding)}': {what}")
@@ -299,11 +299,11 @@ def _flattened(nested: Field, owner: str, log: Log) -> Iterator[Field]:
         if field.name == "type":
             order.append(moved(_v1_typed(field, owner, log), old, outer))
         elif known and target is None:
-            log.gone(field, owner, f"Caffe knows none for the V0 type '{kind}'")
+            log.gone(field, owner, f"Caffe has none for the V0 type '{kind}'")
         elif target is None or not target.message:
             order.append(moved(field, old, outer))
             if not known:
-                log.tell(field, owner, f"unknown field '{field.name}' kept as it is")
+                log.note(field, owner, f"unknown field '{field.name}' kept unchanged")
         elif last[field.name] is field:  # written twice, the last counts; V1 repeats some
             if target.message not in blocks:
                 order.append(target.message)
@@ -333,8 +333,8 @@ def _v1_typed(field: Field, owner: str, log: Log) -> Field:
     kind = Message((field,)).string("type")
     name = v1_of_v0(kind)
     if kind not in V0_TYPES:
-        what = f"taken for V1's {name}" if name else "kept as it is"
-        log.tell(field, owner, f"unknown V0 type '{kind}' {what}")
+        what = f"read as V1's {name}" if name else "kept unchanged"
+        log.note(field, owner, f"unknown V0 type '{kind}' {what}")
     return replace(field, value=Scalar(name or quote(kind)))
 
 
@@ -475,7 +475,7 @@ def _v2_typed(kind: Field, owner: str, log: Log) -> Field:
     raw = kind.value.raw if isinstance(kind.value, Scalar) else ""
     if raw[:1] in ("'", '"'):
         return kind  # written as V2 has it
-    log.tell(kind, owner, f"unknown V1 type {word} kept as it is")
+    log.note(kind, owner, f"unknown V1 type {word} kept unchanged")
     return replace(kind, value=Scalar(quote(word)))
 
 
@@ -554,9 +554,9 @@ def _with_input_layer(fields: _Fields, log: Log) -> _Fields:
         elif index != place:
             saved += detached(field.lead)
     if not shapes and not dims:
-        log.notes.append(f"inputs without shape removed: {names}")
+        log.notes.append(f"inputs without a shape dropped: {names}")
         return tuple(kept)
-    log.notes.append(f"inputs made an Input layer: {names}")
+    log.notes.append(f"inputs turned into an Input layer: {names}")
     outer = "\n" if not place and "\n" not in lead else fresh(lead)
     inside = deeper(outer)
     for field in inputs[len(shapes) if shapes else len(dims) // 4 :]:
