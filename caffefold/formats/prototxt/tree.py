@@ -115,7 +115,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A whole prototxt. ``bom`` and ``tail`` are what stands before the first and after the last field.
+    """A whole prototxt. ``bom`` stands before the first field, ``tail`` after the last.
 
     ``schema`` is what its fields are to be read by, when they are read as values.
     """

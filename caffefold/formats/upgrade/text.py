@@ -200,7 +200,7 @@ def _from_v0(fields: _Fields, log: Log) -> _Fields:
 
 
 def _without_padding(fields: _Fields, log: Log) -> tuple[_Fields, list[str]]:
-    """The fields with padding layers merged into the layers they feed, and the names of those layers."""
+    """The fields with padding layers merged into what they feed, and those layers' names."""
     writer: dict[str, Field | None] = dict.fromkeys(Message(fields).strings("input"))
     edited: list[Field] = []
     gone: dict[int, Field] = {}
