@@ -23,7 +23,7 @@ from caffefold.formats.caffemodel.blob import quiet
 from caffefold.formats.caffemodel.open import open_snapshot
 from caffefold.formats.caffemodel.precision import PRECISIONS, Precision, of_layer
 from caffefold.formats.caffemodel.write import NewLayer, write_weights
-from caffefold.formats.prototxt.open import read_net, schema_of
+from caffefold.formats.prototxt.open import NetText, read_net, schema_of
 from caffefold.formats.schema import Schema
 from caffefold.ir import graph
 from caffefold.ir.net import Layer, Net
@@ -237,7 +237,11 @@ def convert(
 
 
 def _load(schema: Schema, prototxt: PathLike, caffemodel: PathLike | None = None) -> Net:
-    text = read_net(os.fspath(prototxt), schema)
+    return pair(read_net(os.fspath(prototxt), schema), caffemodel)
+
+
+def pair(text: NetText, caffemodel: PathLike | None) -> Net:
+    """The net of a prototxt that was read, with its weights when a caffemodel is given."""
     weights = None if caffemodel is None else open_snapshot(os.fspath(caffemodel), text.document)
     return replace(Net.of(text.document, weights), notes=text.notes)
 

@@ -12,11 +12,12 @@ from caffefold.analysis.channels import channels_of
 from caffefold.analysis.cost import Totals, layer_costs, totals
 from caffefold.analysis.input_size import input_size
 from caffefold.analysis.shapes import Shapes, infer
-from caffefold.conversion import load
+from caffefold.conversion import pair
 from caffefold.errors import InputError, UnknownInput
-from caffefold.formats import detect
 from caffefold.formats.caffemodel.index import LayerRecord, WeightsFile
 from caffefold.formats.caffemodel.open import open_snapshot
+from caffefold.formats.prototxt.open import net_of
+from caffefold.formats.prototxt.parse import read, read_if_text
 from caffefold.inspection.result import BlobShape, Inspection, LayerRow
 from caffefold.ir.net import Net
 from caffefold.ops.shape import Known, Shape, show
@@ -62,10 +63,11 @@ def inspect(
         UsageError: an option contradicts the files.
     """
     path = os.fspath(net)
-    if weights is None and not detect.is_text(detect.head_of(path, "net")):
+    document = read_if_text(path, "net") if weights is None else read(path)
+    if document is None:
         with open_snapshot(path) as file:
             return _weights_alone(file, threshold)
-    with load(path, weights) as given:
+    with pair(net_of(document), weights) as given:
         filled = FillPlaceholders(dict(values or {}), classes).run(given).net
         state = State(phase, level, frozenset(stages))
         viewed = SelectPhase(state).run(filled).net
