@@ -128,7 +128,7 @@ def zoo(
     from caffefold import zoo as api
     from caffefold.cli import zoo_view
     from caffefold.errors import UsageError
-    from caffefold.zoo import results
+    from caffefold.zoo.pages import data
 
     console: Console = context.obj
     given = {name: others.pop(name) for name in list(others) if name in _NAMES}
@@ -165,7 +165,7 @@ def zoo(
         zoo_view.interrupted(watcher)
         context.exit(INTERRUPTED)
     if as_json:
-        console.result(results.as_json(result).rstrip("\n"))
+        console.result(data.as_json(result).rstrip("\n"))
     else:
         zoo_view.table(console, result)
     context.exit(0 if result.ok else 1)
@@ -187,7 +187,7 @@ def _given(context: click.Context, values: dict[str, Any]) -> dict[str, Any]:
 def _print_plan(console: Console, plan: Plan, as_json: bool) -> None:
     import json
 
-    from caffefold.zoo import manifest
+    from caffefold.zoo.planning import manifest
 
     if as_json:
         document = {"schema": 1, **plan.to_json()}

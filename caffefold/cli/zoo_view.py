@@ -166,7 +166,7 @@ def interrupted(watcher: Watcher) -> None:
 
 def table(console: Console, result: Result) -> None:
     """The result on screen: a row for each model, then the sums."""
-    from caffefold.zoo import results
+    from caffefold.zoo.pages import data
 
     names = [printable(outcome.name) for outcome in result.outcomes]
     width = min(max(map(len, names), default=0), 60)
@@ -176,7 +176,7 @@ def table(console: Console, result: Result) -> None:
         console.result(click.style(head, bold=True))
     for name, outcome in zip(names, result.outcomes, strict=True):
         console.result(_row(name, outcome, width, room))
-    counts = results.summary(result)
+    counts = data.summary(result)
     parts = [f"{counts[status]} {status}" for status in _COLOURS if counts[status]]
     parts += [f"{counts['waiting']} not tried"] if counts["waiting"] else []
     same = len(result.outcomes) - result.worked

@@ -1,9 +1,9 @@
-"""A whole model zoo: find its models, convert them in parallel, resume where a run was ended.
+"""A whole model zoo: find its models, convert them in parallel, resume after an interruption.
 
     plan = caffefold.zoo.plan("zoo/", "out/")
     result = caffefold.zoo.run(plan, on_event=print)
 
-Imported only by those who use it; ``import caffefold`` alone does not load it.
+``import caffefold`` alone does not load it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from caffefold.zoo.values import Event, Facts, Model, Orphan, Outcome, Plan, Result
+from caffefold.zoo.records import Event, Facts, Model, Orphan, Outcome, Plan, Result
 
 __all__ = ["Event", "Facts", "Model", "Orphan", "Outcome", "Plan", "Result", "plan", "run"]
 
@@ -46,10 +46,10 @@ def plan(
         The models in the order of their names, and the files that belong to none.
 
     Raises:
-        InputError: the source can not be read, or the manifest is no TOML.
-        UsageError: an option, a key of the manifest, or a target that holds the source.
+        InputError: the source cannot be read, or the manifest is not TOML.
+        UsageError: a wrong option or key of the manifest, or a target that holds the source.
     """
-    from caffefold.zoo.planning import plan as make
+    from caffefold.zoo.planning.plan import plan as make
 
     return make(
         os.fspath(source),
@@ -97,13 +97,13 @@ def run(
         ``zoo.csv``, ``index.html`` and a page for each model.
 
     Raises:
-        OutputError: the target can not be written, or another run holds it.
+        OutputError: the target cannot be written, or another run holds it.
         UsageError: options that contradict each other, or a package is not installed.
         KeyboardInterrupt: Ctrl-C; what is finished stays and is in the journal.
     """
     from caffefold.errors import UsageError
-    from caffefold.zoo.running import RunOptions
-    from caffefold.zoo.running import run as do
+    from caffefold.zoo.running.run import RunOptions
+    from caffefold.zoo.running.run import run as do
 
     if not plan.target:
         raise UsageError("this plan has no target; give one to plan()")

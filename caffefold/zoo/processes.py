@@ -1,4 +1,4 @@
-"""Worker processes: how they start, what they ignore, and that they end with whom they work for."""
+"""Worker processes: how they start, what they ignore, and that they end with their parent."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def context() -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     made = multiprocessing.get_context("forkserver")
-    made.set_forkserver_preload(["caffefold.zoo.warm"])
+    made.set_forkserver_preload(["caffefold.zoo.preload"])
     return made
 
 
@@ -61,7 +61,7 @@ def prepare(memory: int = 0, guard: str = "") -> None:
     Ctrl-C reaches every process of a terminal; only the parent acts on it. ``guard`` is a file that
     this process holds a shared lock on while it lives, ``memory`` its limit in bytes.
     """
-    from caffefold.zoo.lock import hold_shared
+    from caffefold.zoo.running.lock import hold_shared
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -93,10 +93,10 @@ def limit_memory(limit: int) -> None:
 
 
 def check_memory(limit: int) -> None:
-    """Refuse a limit that this system can not set, or that no conversion can keep.
+    """Refuse a limit that this system cannot set, or that no conversion can keep.
 
     Raises:
-        UsageError: one of the two.
+        UsageError: which of the two it is.
     """
     try:
         import resource  # noqa: F401

@@ -37,6 +37,7 @@ OUTSIDE = {
     "numpy": {"formats", "ir", "ops", "analysis", "passes", "check", "compare"},
     "google": {"formats", "ir", "ops", "compare"},
     "fsspec": {"zoo"},
+    "jinja2": {"zoo"},
     "distributed": {"zoo"},
     "tomli": {"zoo"},
     "tomllib": {"zoo"},

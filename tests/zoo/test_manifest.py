@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from caffefold import DetectionOptions, zoo
 from caffefold.errors import CaffefoldError, InputError, UsageError
-from caffefold.zoo import Model, Plan, manifest
-from caffefold.zoo import options as convert_options
+from caffefold.zoo import Model, Plan
+from caffefold.zoo.planning import manifest
+from caffefold.zoo.planning import options as convert_options
 from tests.support.nets import weights
 from tests.support.zoo import body, deploy, model, put
 

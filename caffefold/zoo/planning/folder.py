@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from caffefold.analysis import fit
@@ -95,20 +95,13 @@ class FolderFacts:
     agreements: tuple[Agreement, ...] = ()
 
 
-@dataclass(slots=True)
-class _Read:
-    """Nets of the folder that is being read; they are needed again for each of its weights."""
-
-    nets: dict[str, Net] = field(default_factory=dict)
-
-
 def read_folder(files: Iterable[tuple[str, str]]) -> FolderFacts:
     """Read the files of a folder: pairs of the path in the zoo and the path on the disk."""
     nets: list[NetFacts] = []
     given: list[tuple[str, str, bool]] = []
     weights: list[WeightsFacts] = []
     agreements: list[Agreement] = []
-    read = _Read()
+    read: dict[str, Net] = {}  # needed again for each of the weights
     for path, place in files:
         named = path.endswith(_WEIGHTS_SUFFIXES)
         try:
@@ -128,7 +121,7 @@ def read_folder(files: Iterable[tuple[str, str]]) -> FolderFacts:
         elif head.startswith(_NET_STARTS) and not detect.is_text(head):
             given.append((path, place, False))
     for path, place, named in given:
-        facts, agreed = _weights(path, place, nets, read.nets)
+        facts, agreed = _weights(path, place, nets, read)
         if named or (facts.layers and not facts.error):
             weights.append(facts)
             agreements += agreed
@@ -145,13 +138,13 @@ def related(weights: WeightsFacts, nets: Iterable[NetFacts]) -> list[NetFacts]:
 
 
 def compare(
-    weights: tuple[WeightsFacts, str], nets: Iterable[tuple[NetFacts, str]]
+    work: tuple[tuple[WeightsFacts, str], list[tuple[NetFacts, str]]],
 ) -> list[Agreement]:
-    """Agreements of weights with nets of other folders."""
-    listed = list(nets)
-    read = {facts.path: _load(place) for facts, place in listed}
-    with open_snapshot(weights[1]) as file:
-        return _agreements(weights[0], file, [facts for facts, _ in listed], read)
+    """Agreements of weights with nets of other folders; of each the path on the disk."""
+    (weights, place), nets = work
+    read = {facts.path: _load(path) for facts, path in nets}
+    with open_snapshot(place) as file:
+        return _agreements(weights, file, [facts for facts, _ in nets], read)
 
 
 # ----------------------------------------------------------------------------------- prototxts
@@ -163,7 +156,7 @@ def _may_be_net(place: str) -> bool:
     return len(data) <= _MAX_TEXT and _NET_TEXT.search(data) is not None
 
 
-def _net(path: str, place: str, read: _Read) -> NetFacts:
+def _net(path: str, place: str, read: dict[str, Net]) -> NetFacts:
     try:
         detect.expect_prototxt(place)
         document = text_parse.read(place)
@@ -177,7 +170,7 @@ def _net(path: str, place: str, read: _Read) -> NetFacts:
         return NetFacts(path, error=str(error))
     except OSError as error:
         return NetFacts(path, error=f"{place}: cannot read this prototxt: {error.strerror}")
-    read.nets[path] = net
+    read[path] = net
     return facts
 
 
@@ -192,14 +185,14 @@ def _load(place: str) -> Net:
     return _current(document)
 
 
-def _solver(path: str, place: str, document: Document, read: _Read) -> NetFacts:
+def _solver(path: str, place: str, document: Document, read: dict[str, Net]) -> NetFacts:
     root = document.root
     prefix = root.string("snapshot_prefix")
     named = root.string("net") or root.string("train_net")
     if named:
         return NetFacts(path, "solver", net=named, snapshots=prefix)
     net = _current(net_of_solver(document, place).document)
-    read.nets[path] = net
+    read[path] = net
     inside = _net_facts(path, net)
     return NetFacts(path, inside.role, inside.layers, inside.template, snapshots=prefix)
 

@@ -2,22 +2,21 @@
 
 The last line of a model counts. A line torn by a kill is not read, and the next one starts afresh.
 Behind a URL, where nothing can be appended to, each entry is an object of its own until the next
-run puts them together.
+run merges them.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from caffefold.errors import OutputError
-from caffefold.zoo.remote import RemoteStorage
+from caffefold.zoo.records import Outcome
 from caffefold.zoo.storage import STATE, Storage
-from caffefold.zoo.values import Outcome
 
 JOURNAL = f"{STATE}/journal.jsonl"
 _PARTS = f"{STATE}/journal"
@@ -31,28 +30,20 @@ class Journal(Protocol):
         ...
 
     def close(self) -> None:
-        """Nothing more will be recorded."""
+        """Bring everything to the disk; nothing more will be recorded."""
         ...
 
 
 def read(storage: Storage) -> dict[str, Outcome]:
-    """The latest outcome of each model. What can not be read is as if it had never happened."""
-    data = storage.read(JOURNAL) or b""
-    lines = data.split(b"\n")
-    if isinstance(storage, RemoteStorage):
+    """The latest outcome of each model. What cannot be read is as if it had never happened."""
+    lines = (storage.read(JOURNAL) or b"").split(b"\n")
+    if not storage.local:
         lines += [storage.read(path) or b"" for path in storage.names(_PARTS)]
     found: dict[str, Outcome] = {}
     for line in lines:
         with suppress(ValueError, KeyError, TypeError):
-            outcome = Outcome.of_json(_object(line))
+            outcome = Outcome.of_json(json.loads(line))
             found[outcome.name] = outcome
-    return found
-
-
-def _object(line: bytes) -> Mapping[str, Any]:
-    found = json.loads(line)
-    if not isinstance(found, dict):
-        raise TypeError(found)
     return found
 
 
@@ -62,9 +53,7 @@ def _line(outcome: Outcome) -> bytes:
 
 def open_journal(storage: Storage, known: Iterable[Outcome]) -> Journal:
     """The journal to append to; ``known`` is what it holds."""
-    if isinstance(storage, RemoteStorage):
-        return _Parts(storage, known)
-    return _Lines(Path(storage.shown(JOURNAL)))
+    return _Lines(Path(storage.shown(JOURNAL))) if storage.local else _Parts(storage, known)
 
 
 class _Lines:
@@ -95,7 +84,7 @@ class _Lines:
             raise OutputError(f"{self._path}: cannot write: {error.strerror}") from None
 
     def close(self) -> None:
-        """Bring it to the disk."""
+        """See ``Journal``."""
         with suppress(OSError):
             os.fsync(self._handle)
         os.close(self._handle)
@@ -104,11 +93,11 @@ class _Lines:
 class _Parts:
     """A journal in a store: what is known is written whole, then one object for each entry."""
 
-    def __init__(self, storage: RemoteStorage, known: Iterable[Outcome]) -> None:
+    def __init__(self, storage: Storage, known: Iterable[Outcome]) -> None:
         self._storage = storage
         self._number = 0
         self._latest = {outcome.name: outcome for outcome in known}
-        self._together()
+        self._merge()
 
     def append(self, outcome: Outcome) -> None:
         """One object."""
@@ -117,12 +106,10 @@ class _Parts:
         self._storage.write(f"{_PARTS}/{self._number:08d}.json", _line(outcome))
 
     def close(self) -> None:
-        """Put all entries into one object."""
-        self._together()
+        """Merge all entries into one object."""
+        self._merge()
 
-    def _together(self) -> None:
-        parts = self._storage.names(_PARTS)
-        if parts:
+    def _merge(self) -> None:
+        if self._storage.names(_PARTS):
             self._storage.write(JOURNAL, b"".join(map(_line, self._latest.values())))
-            for path in parts:
-                self._storage.remove(path)
+            self._storage.clear(_PARTS)

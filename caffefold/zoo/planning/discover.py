@@ -1,4 +1,4 @@
-"""Walk a zoo and find its models: every caffemodel, with the prototxts that are its own.
+"""Find the models of a zoo: every caffemodel, with the prototxts that are its own.
 
 Given   ssd/{train,test,deploy,solver}.prototxt, ssd/net_iter_{1000,9000}.caffemodel, ssd/readme.md
 Result  one model ``ssd/net_iter_9000`` with train.prototxt (then test, deploy); orphans: the solver
@@ -14,36 +14,21 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from caffefold.zoo import facts as folder_facts
-from caffefold.zoo import frontmatter, pairing, processes
-from caffefold.zoo.facts import Agreement, FolderFacts, NetFacts, WeightsFacts, folder_of
-from caffefold.zoo.frontmatter import FrontMatter
-from caffefold.zoo.manifest import default_name
+from caffefold.zoo import processes
+from caffefold.zoo.planning import folder as folders
+from caffefold.zoo.planning import pairing, readme
+from caffefold.zoo.planning.folder import Agreement, FolderFacts, NetFacts, WeightsFacts, folder_of
+from caffefold.zoo.planning.manifest import default_name
+from caffefold.zoo.planning.readme import FrontMatter
+from caffefold.zoo.records import Model, Orphan
 from caffefold.zoo.storage import UNREADABLE, Entry, Storage
-from caffefold.zoo.values import Model, Orphan
 
-_README = "readme.md"
 # Never nets or weights, and often large or many.
-_IGNORED: tuple[str, ...] = (
-    ".solverstate",
-    ".binaryproto",
-    ".npz",
-    ".npy",
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".bmp",
-)
-_IGNORED += (".json", ".csv", ".html", ".py", ".sh", ".log", ".zip", ".gz", ".mdb", ".toml")
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What discovery may decide."""
-
-    prefer: str = "train"
-    snapshots: str = "last"
-    jobs: int = 1
+_IGNORED = (
+    ".solverstate", ".binaryproto", ".npz", ".npy", ".jpg", ".jpeg", ".png", ".bmp", ".json",
+    ".csv", ".html", ".py", ".sh", ".log", ".zip", ".gz", ".mdb", ".toml", readme.NAME,
+)  # fmt: skip
+_RESERVED = ("index", "zoo")  # index.html and zoo.json are the zoo's own
 
 
 @dataclass(slots=True)
@@ -54,49 +39,66 @@ class _Found:
     weights: dict[str, WeightsFacts] = field(default_factory=dict)
     agreements: dict[str, list[Agreement]] = field(default_factory=dict)
 
-    def add(self, folder: FolderFacts, places: _Places) -> None:
+    def add(self, folder: FolderFacts, copies: _Copies) -> None:
         for net in folder.nets:
-            self.nets[net.path] = replace(net, error=places.named(net.error, net.path))
+            self.nets[net.path] = replace(net, error=copies.named(net.error, net.path))
         for each in folder.weights:
-            self.weights[each.path] = replace(each, error=places.named(each.error, each.path))
-        for agreement in folder.agreements:
+            self.weights[each.path] = replace(each, error=copies.named(each.error, each.path))
+        self.agree(folder.agreements)
+
+    def agree(self, agreements: Iterable[Agreement]) -> None:
+        for agreement in agreements:
             self.agreements.setdefault(agreement.weights, []).append(agreement)
 
 
 def discover(
-    storage: Storage, listing: Iterable[Entry], settings: Settings, taken: frozenset[str]
+    storage: Storage,
+    listing: Iterable[Entry],
+    taken: frozenset[str],
+    *,
+    prefer: str = "train",
+    snapshots: str = "last",
+    jobs: int = 1,
 ) -> tuple[list[Model], list[Orphan]]:
     """The models among the files of ``listing``, and the files that belong to none.
 
-    ``taken`` are caffemodels that a manifest speaks for already.
+    ``taken`` are caffemodels that a manifest speaks for already; ``prefer`` and ``snapshots`` as
+    for ``caffefold.zoo.plan``.
     """
-    entries = list(listing)
-    unreadable = [Orphan(e.path, "folder", e.stamp) for e in entries if e.size == UNREADABLE]
-    entries = [entry for entry in entries if entry.size != UNREADABLE]
+    listed = list(listing)
+    unreadable = [Orphan(e.path, "folder", e.stamp) for e in listed if e.size == UNREADABLE]
+    paths = [entry.path for entry in listed if entry.size != UNREADABLE]
     found = _Found()
     with _scratch(storage) as scratch:
-        places = _Places(storage, Path(scratch))
-        folders: dict[str, list[str]] = {}
-        for entry in entries:
-            if not entry.path.lower().endswith((*_IGNORED, _README)):
-                folders.setdefault(folder_of(entry.path), []).append(entry.path)
-        with processes.mapper(settings.jobs) as mapper:
-            work = [[(path, places.of(path)) for path in paths] for paths in folders.values()]
-            for result in mapper(folder_facts.read_folder, work):
-                found.add(result, places)
-            gone = pairing.superseded(found.weights.values(), every=settings.snapshots == "all")
+        copies = _Copies(storage, Path(scratch))
+        by_folder: dict[str, list[str]] = {}
+        for path in paths:
+            if not path.lower().endswith(_IGNORED):
+                by_folder.setdefault(folder_of(path), []).append(path)
+        with processes.mapper(jobs) as mapper:
+            work = [[(path, copies.of(path)) for path in inside] for inside in by_folder.values()]
+            for result in mapper(folders.read_folder, work):
+                found.add(result, copies)
+            gone = pairing.superseded(found.weights.values(), every=snapshots == "all")
             live = [w for p, w in found.weights.items() if p not in gone and p not in taken]
             lonely = [w for w in live if not any(a.fits for a in found.agreements.get(w.path, ()))]
-            for agreements in _elsewhere(lonely, found, places, mapper):
-                for agreement in agreements:
-                    found.agreements.setdefault(agreement.weights, []).append(agreement)
-    readmes, orphans = _readmes(storage, entries)
+            for agreements in _elsewhere(lonely, found, copies, mapper):
+                found.agree(agreements)
+    front, orphans = readme.read_all(storage, paths)
     solvers = _solvers(found.nets)
-    models = [_model(w, found, solvers, settings.prefer, readmes) for w in live]
+    live.sort(key=lambda weights: (weights.path.endswith(".h5"), weights.path))
+    names = unique((default_name(w.path) for w in live), _RESERVED)
+    models = [
+        _model(name, weights, found, solvers, prefer, front.get(weights.path))
+        for name, weights in zip(names, live, strict=True)
+    ]
     orphans += unreadable
     orphans += [Orphan(path, "snapshot", reason) for path, reason in sorted(gone.items())]
     orphans += _unused(models, found, gone, taken)
-    return _named(models), sorted(orphans, key=lambda orphan: orphan.path)
+    return (
+        sorted(models, key=lambda model: model.name),
+        sorted(orphans, key=lambda orphan: orphan.path),
+    )
 
 
 def _scratch(storage: Storage) -> AbstractContextManager[str]:
@@ -106,7 +108,7 @@ def _scratch(storage: Storage) -> AbstractContextManager[str]:
     return tempfile.TemporaryDirectory(prefix="caffefold-zoo-")
 
 
-class _Places:
+class _Copies:
     """Where files of the zoo are on this machine; remote ones are copied when asked for."""
 
     def __init__(self, storage: Storage, scratch: Path) -> None:
@@ -129,25 +131,18 @@ class _Places:
 
 
 def _elsewhere(
-    lonely: list[WeightsFacts], found: _Found, places: _Places, mapper: processes.Mapper
+    lonely: list[WeightsFacts], found: _Found, copies: _Copies, mapper: processes.Mapper
 ) -> Iterator[list[Agreement]]:
     """Agreements of weights that fit nothing in their folder with the nets of other folders."""
     work = []
     for weights in lonely:
-        nets = [
-            net for net in found.nets.values() if folder_of(net.path) != folder_of(weights.path)
-        ]
-        candidates = folder_facts.related(weights, nets)
+        here = folder_of(weights.path)
+        others = [net for net in found.nets.values() if folder_of(net.path) != here]
+        candidates = folders.related(weights, others)
         if candidates:
-            pairs = [(net, places.of(net.path)) for net in candidates]
-            work.append(((weights, places.of(weights.path)), pairs))
-    yield from mapper(_compare, work)
-
-
-def _compare(
-    work: tuple[tuple[WeightsFacts, str], list[tuple[NetFacts, str]]],
-) -> list[Agreement]:
-    return folder_facts.compare(*work)
+            pairs = [(net, copies.of(net.path)) for net in candidates]
+            work.append(((weights, copies.of(weights.path)), pairs))
+    yield from mapper(folders.compare, work)
 
 
 def _solvers(nets: Mapping[str, NetFacts]) -> list[pairing.Solver]:
@@ -175,22 +170,18 @@ def _solved(solver: NetFacts, nets: Mapping[str, NetFacts]) -> str | None:
 
 
 def _model(
+    name: str,
     weights: WeightsFacts,
     found: _Found,
     solvers: list[pairing.Solver],
     prefer: str,
-    readmes: Mapping[str, FrontMatter],
+    front: FrontMatter | None,
 ) -> Model:
-    front = readmes.get(weights.path)
-    model = Model(
-        default_name(weights.path),
-        weights.path,
-        size=weights.size,
-        title=front.name if front else "",
-        sha1=front.sha1 if front else "",
-    )
-    if weights.error:
-        return replace(model, problem=weights.error)
+    model = Model(name, weights.path, size=weights.size, problem=weights.error)
+    if front:
+        model = replace(model, title=front.name, sha1=front.sha1)
+    if model.problem:
+        return model
     agreements = found.agreements.get(weights.path, [])
     choice = pairing.choose(weights, agreements, found.nets, prefer=prefer, solvers=solvers)
     if choice.prototxts or choice.problem:
@@ -206,7 +197,7 @@ def _nothing_fits(weights: WeightsFacts, found: _Found) -> str:
     for net in here:
         if net.error:
             return (
-                f"{weights.path}: no prototxt fits; the one beside it can not be read: {net.error}"
+                f"{weights.path}: no prototxt fits; the one beside it cannot be read: {net.error}"
             )
     nets = [net for net in here if net.layers]
     if nets:
@@ -217,29 +208,6 @@ def _nothing_fits(weights: WeightsFacts, found: _Found) -> str:
             f"{near.path} it knows {known or 'none'}"
         )
     return f"{weights.path}: no prototxt of the zoo has these layers; add its train or deploy net"
-
-
-def _readmes(storage: Storage, entries: list[Entry]) -> tuple[dict[str, FrontMatter], list[Orphan]]:
-    """Front matter by the caffemodel it speaks of; what it gets wrong."""
-    known = {entry.path for entry in entries}
-    found: dict[str, FrontMatter] = {}
-    orphans: list[Orphan] = []
-    for path in sorted(known):
-        if PurePosixPath(path).name.lower() != _README:
-            continue
-        front = frontmatter.parse((storage.read(path) or b"").decode("utf-8", "replace"))
-        if front is None:
-            continue
-        target = posixpath.normpath(posixpath.join(folder_of(path), front.caffemodel))
-        if front.problem:
-            orphans.append(Orphan(path, "readme", front.problem))
-        if target in known:
-            found[target] = front
-        else:
-            where = f"; it is at {front.url}" if front.url else ""
-            reason = f"names {front.caffemodel}, which is not there{where}"
-            orphans.append(Orphan(path, "readme", reason))
-    return found, orphans
 
 
 def _unused(
@@ -270,17 +238,15 @@ def _unused(
             yield Orphan(net.path, "prototxt", f"no weights in the zoo{alike_too}")
 
 
-def _named(models: Iterable[Model]) -> list[Model]:
-    """The models with unique names, also where the file system ignores case."""
-    taken = {"index", "zoo"}  # index.html and zoo.json are the zoo's own
-    named = []
-    for model in sorted(
-        models, key=lambda each: (each.caffemodel.endswith(".h5"), each.caffemodel)
-    ):
-        name, number = model.name, 1
-        while name.lower() in taken:
+def unique(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+    """``names``, numbered where one is taken; also where the file system ignores case."""
+    seen = {name.lower() for name in taken}
+    found = []
+    for name in names:
+        free, number = name, 1
+        while free.lower() in seen:
             number += 1
-            name = f"{model.name}-{number}"
-        taken.add(name.lower())
-        named.append(replace(model, name=name))
-    return sorted(named, key=lambda each: each.name)
+            free = f"{name}-{number}"
+        seen.add(free.lower())
+        found.append(free)
+    return found

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from caffefold.errors import OutputError
-from caffefold.zoo.remote import RemoteStorage
 from caffefold.zoo.storage import STATE, Storage
 
 LOCK = f"{STATE}/lock"
@@ -27,7 +26,7 @@ _PATIENCE = 10.0  # seconds for the workers of a dead run
 
 
 def holder() -> dict[str, Any]:
-    """What a lock says of this process."""
+    """What a lock records of this process."""
     return {
         "pid": os.getpid(),
         "host": socket.gethostname(),
@@ -40,9 +39,9 @@ def held(storage: Storage) -> Iterator[None]:
     """Hold the target while ``with`` lasts.
 
     Raises:
-        OutputError: another run holds it; who that is is said.
+        OutputError: another run holds it, which is named.
     """
-    if isinstance(storage, RemoteStorage):
+    if not storage.local:
         with _remote(storage):
             yield
         return
@@ -50,7 +49,7 @@ def held(storage: Storage) -> Iterator[None]:
     handle = _open(path)
     try:
         if not _try(handle, shared=False):
-            raise OutputError(_refusal(storage.root, _read(path)))
+            raise OutputError(_refusal(storage.root, _holder(storage)))
         _await_workers(Path(storage.root, GUARD))
         os.ftruncate(handle, 0)
         os.lseek(handle, 0, os.SEEK_SET)
@@ -110,11 +109,10 @@ def _try(handle: int, *, shared: bool) -> bool:
     return True
 
 
-def _read(path: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        found = json.loads(path.read_bytes())
-        if isinstance(found, dict):
-            return found
+def _holder(storage: Storage) -> dict[str, Any]:
+    """What the lock records; nothing where a lock keeps others from reading (Windows)."""
+    with suppress(OutputError):
+        return _parsed(storage.read(LOCK))
     return {}
 
 
@@ -129,19 +127,19 @@ def _refusal(root: str, by: dict[str, Any]) -> str:
 
 
 @contextmanager
-def _remote(storage: RemoteStorage) -> Iterator[None]:
+def _remote(storage: Storage) -> Iterator[None]:
     """An object with the holder's name. Stores have no locks that end with a process: one whose
     process is dead on this machine is taken over, any other has to be deleted by hand."""
     mine = json.dumps({**holder(), "token": os.urandom(8).hex()}).encode()
     found = storage.read(LOCK)
-    if found and not _is_dead(found):
-        by = _parsed(found)
+    by = _parsed(found)
+    if found and not _is_dead(by):
         raise OutputError(
             f"{_refusal(storage.root, by)}; if it is dead, delete {storage.shown(LOCK)}"
         )
     storage.write(LOCK, mine)
     if storage.read(LOCK) != mine:
-        raise OutputError(_refusal(storage.root, _parsed(storage.read(LOCK) or b"")))
+        raise OutputError(_refusal(storage.root, _parsed(storage.read(LOCK))))
     try:
         yield
     finally:
@@ -149,16 +147,15 @@ def _remote(storage: RemoteStorage) -> Iterator[None]:
             storage.remove(LOCK)
 
 
-def _parsed(data: bytes) -> dict[str, Any]:
+def _parsed(data: bytes | None) -> dict[str, Any]:
     with suppress(ValueError):
-        found = json.loads(data)
+        found = json.loads(data or b"")
         if isinstance(found, dict):
             return found
     return {}
 
 
-def _is_dead(data: bytes) -> bool:
-    by = _parsed(data)
+def _is_dead(by: dict[str, Any]) -> bool:
     if by.get("host") != socket.gethostname():
         return False
     try:

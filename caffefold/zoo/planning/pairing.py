@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from caffefold.zoo.facts import Agreement, NetFacts, WeightsFacts, folder_of
+from caffefold.zoo.planning.folder import Agreement, NetFacts, WeightsFacts, folder_of
 
 _ROLES = {"train": ("train", "test", "deploy"), "deploy": ("deploy", "test", "train")}
 _ITERATION = re.compile(r"(.*?)[-_.]?iter(?:ation)?[-_]?(\d+)$", re.IGNORECASE)
@@ -63,7 +63,7 @@ def choose(
             problem=f"{weights.path}: no prototxt fits; the nearest, {best.net}, lacks layers that "
             f"stand between others in the caffemodel: {shown}{more}; name the right one in zoo.toml"
         )
-    return Choice((best.net,))  # convert says exactly what does not fit
+    return Choice((best.net,))  # convert reports exactly what does not fit
 
 
 def _rank(

@@ -1,4 +1,4 @@
-"""What a run leaves beside the models: zoo.json, zoo.csv, index.html, pages of what was refused."""
+"""zoo.json and zoo.csv: what became of every model, as data."""
 
 from __future__ import annotations
 
@@ -9,34 +9,13 @@ from collections import Counter
 from typing import Any
 
 from caffefold._version import VERSION
-from caffefold.zoo import landing
-from caffefold.zoo.storage import Storage
-from caffefold.zoo.values import CONVERTED, FAILED, REFUSED, Facts, Model, Outcome, Result
+from caffefold.zoo.records import CONVERTED, FAILED, REFUSED, Facts, Model, Outcome, Result
 
 SCHEMA = 1
 COLUMNS = (
     "model", "status", "reason", "caffemodel", "prototxt", "net", "layers_before", "layers_after",
     "bytes_before", "bytes_after", "folds", "folded", "largest_error", "left",
 )  # fmt: skip
-
-
-def write(result: Result, target: Storage, worked: frozenset[str]) -> None:
-    """Write all of it; what is the same already is not touched."""
-    from caffefold.zoo import index, page
-
-    models = {model.name: model for model in result.plan.models}
-    for outcome in result.outcomes:
-        place = f"{outcome.name}.html"
-        stays = outcome.name not in worked and target.stat(place) is not None
-        if outcome.status != CONVERTED and not stays:
-            target.write(place, page.plain_page(models[outcome.name], outcome))
-    for path, data in (
-        ("zoo.json", as_json(result).encode("utf-8", "backslashreplace")),
-        ("zoo.csv", as_csv(result).encode("utf-8", "backslashreplace")),
-        ("index.html", index.index_page(result)),
-    ):
-        if target.read(path) != data:
-            target.write(path, data)
 
 
 def summary(result: Result) -> dict[str, int]:
@@ -85,7 +64,7 @@ def _model(model: Model, outcome: Outcome) -> dict[str, Any]:
         "notes": list(outcome.notes),
         "inputs": [_file(each.path, each.bytes, each.sha256) for each in outcome.inputs],
         "outputs": [_file(each.path, each.bytes, each.sha256) for each in outcome.outputs],
-        "page": landing.targets(outcome.name)[2],
+        "page": f"{outcome.name}.html",
     }
 
 
@@ -107,8 +86,7 @@ def _file(path: str, size: int, digest: str) -> dict[str, Any]:
 
 
 def as_csv(result: Result) -> str:
-    """zoo.csv: a line for each model. Text that a spreadsheet would take for a formula gets a ``'``
-    in front."""
+    """zoo.csv: a line for each model. What spreadsheets take for a formula begins with ``'``."""
     models = {model.name: model for model in result.plan.models}
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
