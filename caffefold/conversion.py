@@ -17,16 +17,15 @@ from caffefold.analysis.cost import totals
 from caffefold.analysis.shapes import carried
 from caffefold.check.proof import prove
 from caffefold.check.runnable import runnable
-from caffefold.errors import InputError, ModelError, OutputError, UsageError
-from caffefold.formats import detect
+from caffefold.errors import ModelError, OutputError, UsageError
 from caffefold.formats.atomic import Staging, output_error
 from caffefold.formats.caffemodel.blob import quiet
 from caffefold.formats.caffemodel.open import open_snapshot
 from caffefold.formats.caffemodel.precision import PRECISIONS, Precision, of_layer
 from caffefold.formats.caffemodel.write import NewLayer, write_weights
-from caffefold.formats.prototxt import parse as text_parse
-from caffefold.formats.prototxt.tree import Document, Field
-from caffefold.formats.schema import OURS, Schema
+from caffefold.formats.prototxt.open import read_net, schema_of
+from caffefold.formats.prototxt.tree import Field
+from caffefold.formats.schema import Schema
 from caffefold.ir import graph
 from caffefold.ir.net import Layer, Net
 from caffefold.passes import infra, pipeline
@@ -61,14 +60,13 @@ def load(
     Raises:
         InputError: a file is missing, broken, or not what it should be.
     """
-    return _load(prototxt, caffemodel, OURS if proto is None else _compiled(proto))
+    return _load(prototxt, caffemodel, schema_of(proto))
 
 
 def _load(prototxt: PathLike, caffemodel: PathLike | None, schema: Schema) -> Net:
-    document, notes = _read_prototxt(prototxt)
-    document = replace(document, schema=schema)
-    weights = None if caffemodel is None else open_snapshot(os.fspath(caffemodel), document)
-    return replace(Net.of(document, weights), notes=notes)
+    text = read_net(os.fspath(prototxt), schema)
+    weights = None if caffemodel is None else open_snapshot(os.fspath(caffemodel), text.document)
+    return replace(Net.of(text.document, weights), notes=text.notes)
 
 
 def convert(
@@ -150,12 +148,9 @@ def convert(
         unshare=unshare,
         heads=HeadOptions(detection, prob_name, dict(heads or {}), tuple(outputs)),
     )
-    detect.expect_prototxt(sources[0])
-    if caffemodel is not None:
-        detect.expect_snapshot(sources[1])
-    targets = _targets(Path(output), sources, force)
-    schema = OURS if proto is None else _compiled(proto)
+    schema = schema_of(proto)
     with _load(prototxt, caffemodel, schema) as net, Staging() as staging, quiet():
+        targets = _targets(Path(output), sources, force)
         _reject_unfit(net)
         if targets[0].exists() and targets[0].samefile(net.document.path):  # named by a solver
             raise OutputError(f"{targets[0]}: this is an input; choose another output prefix")
@@ -259,58 +254,11 @@ def _idle(net: Net, options: Options) -> tuple[str, ...]:
 # ------------------------------------------------------------------------- inputs, outputs
 
 
-def _read_prototxt(path: PathLike) -> tuple[Document, tuple[str, ...]]:
-    """The net, found through a solver and upgraded from V0 or V1; sentences that say so."""
-    detect.expect_prototxt(os.fspath(path))
-    document = text_parse.read(os.fspath(path))
-    if "[" in document.source:
-        document = _apart(document)
-    names = {field.name for field in document.fields}
-    notes: tuple[str, ...] = ()
-    if "layer" not in names or "layers" in names or _is_v0(document):
-        document, notes = _modernised(document, os.fspath(path))
-    if not any(field.name == "layer" for field in document.fields):
-        raise InputError(f"{document.path}: no layers in this prototxt; is it a Caffe net?")
-    return document, notes
-
-
-def _modernised(document: Document, path: str) -> tuple[Document, tuple[str, ...]]:
-    """The net a solver names, or a net of an older format, as today's net."""
-    # Imported only here: most files need none of it, and converting should start at once.
-    from caffefold.formats.upgrade.document import upgrade_document
-    from caffefold.formats.upgrade.solver import is_solver, net_of_solver
-
-    found: tuple[str, ...] = ()
-    if is_solver(document):
-        solver = net_of_solver(document, path)
-        document, found = solver.document, (solver.found,)
-    document, upgrades = upgrade_document(document, layers_only=True)
-    return document, found + tuple(f"{document.path}: upgraded: {note}" for note in upgrades)
-
-
-def _apart(document: Document) -> Document:
-    """``layer: [{...}, {...}]`` and lists of messages in layers, one field each."""
-    from caffefold.formats.prototxt.layout import messages_apart
-
-    return replace(document, fields=messages_apart(document.fields))
-
-
-def _compiled(proto: PathLike) -> Schema:
-    from caffefold.formats.fork_schema import compile_schema  # seldom wanted
-
-    return compile_schema(os.fspath(proto))
-
-
 def _precision(name: str) -> Precision:
     if name not in PRECISIONS:
         known = ", ".join(repr(each) for each in PRECISIONS)
         raise UsageError(f"dtype is {name!r}; it is one of {known}")
     return PRECISIONS[name]
-
-
-def _is_v0(document: Document) -> bool:
-    """Whether some layer is a V0 one, with a layer inside."""
-    return any(f.body.message("layer") is not None for f in document.fields if f.name == "layer")
 
 
 def _reject_unfit(net: Net) -> None:

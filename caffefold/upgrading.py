@@ -13,15 +13,14 @@ from pathlib import Path
 from caffefold.errors import InputError, OutputError
 from caffefold.formats import detect
 from caffefold.formats.atomic import Staging
-from caffefold.formats.caffemodel.wire import ByteSource
-from caffefold.formats.prototxt import parse as text_parse
+from caffefold.formats.caffemodel.wire import ByteSource, Range, write_parts
+from caffefold.formats.prototxt.parse import read_if_text
+from caffefold.formats.prototxt.tree import Document
 from caffefold.formats.upgrade.binary import WeightsUpgrade
-from caffefold.formats.upgrade.document import upgrade_document
-from caffefold.formats.upgrade.parts import Range, write_parts
 from caffefold.formats.upgrade.solver import is_solver
+from caffefold.formats.upgrade.text import upgrade_document
 
 PathLike = str | os.PathLike[str]
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +62,18 @@ def upgrade(source: PathLike, target: PathLike, *, force: bool = False) -> Upgra
         OutputError: ``target`` exists (without ``force``), is ``source``, or can not be written.
     """
     given, wanted = Path(source), Path(target)
-    head = detect.head_of(given, "file")
+    document = read_if_text(given)
     _check_target(given, wanted, force)
-    if head.startswith(_HDF5):
-        raise InputError(f"{given}: HDF5 weights have no layer format; nothing can be upgraded")
-    if detect.is_text(head):
-        return _text(given, wanted)
-    return _weights(given, wanted)
+    return _weights(given, wanted) if document is None else _text(document, given, wanted)
 
 
-def _text(source: Path, target: Path) -> UpgradeReport:
-    detect.expect_prototxt(source)
-    document = text_parse.read(source)
+def _text(document: Document, source: Path, target: Path) -> UpgradeReport:
     solver = is_solver(document)
     if not solver and not {field.name for field in document.fields} & {"layer", "layers", "input"}:
         raise InputError(f"{source}: no layers in this prototxt; is it a Caffe net or solver?")
     upgraded, changes = upgrade_document(document)
-    data = upgraded.encode() if changes else source.read_bytes()
+    # Nothing to do: the very bytes that were read, even where they were no UTF-8.
+    data = upgraded.encode() if changes else document.source.encode("utf-8", "surrogateescape")
     with Staging() as staging:
         staging.write(target, data)
         staging.commit()
@@ -88,6 +82,8 @@ def _text(source: Path, target: Path) -> UpgradeReport:
 
 
 def _weights(source: Path, target: Path) -> UpgradeReport:
+    if detect.is_hdf5(source):
+        raise InputError(f"{source}: HDF5 weights have no layer format; nothing can be upgraded")
     detect.expect_caffemodel(source)
     with ByteSource(source) as file, Staging() as staging:
         work = WeightsUpgrade(file)

@@ -20,7 +20,7 @@ from caffefold.conversion import load
 from caffefold.errors import InputError
 from caffefold.formats import detect
 from caffefold.formats.caffemodel import describe as weights_text
-from caffefold.formats.caffemodel.index import open_current
+from caffefold.formats.caffemodel.open import open_current
 from caffefold.formats.prototxt import parse as text_parse
 from caffefold.formats.prototxt.tree import Field, Message, block, quote, scalar
 from caffefold.formats.upgrade.solver import is_solver

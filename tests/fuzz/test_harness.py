@@ -21,7 +21,7 @@ from caffefold.formats.caffemodel import index as weights
 from caffefold.formats.caffemodel import write as weights_writer
 from caffefold.formats.prototxt import parse as text_parse
 from caffefold.formats.prototxt import tree as text
-from caffefold.formats.upgrade.document import upgrade_document
+from caffefold.formats.upgrade.text import upgrade_document
 from tests.fuzz import harness
 from tests.fuzz.cases import SHARES, make, target
 from tests.fuzz.harness import TRIES, Finding, Target, examine, shrunk

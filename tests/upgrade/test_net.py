@@ -6,7 +6,7 @@ import pytest
 
 from caffefold.errors import TextError
 from caffefold.formats.prototxt import parse as text_parse
-from caffefold.formats.upgrade.document import upgrade_document
+from caffefold.formats.upgrade.text import upgrade_document
 from tests.upgrade.by_message import upgrade
 from tests.upgrade.helpers import corpus, message, real, strictly, upgraded
 

@@ -8,8 +8,8 @@ import pytest
 
 from caffefold.errors import InputError, TextError
 from caffefold.formats.prototxt import parse as text_parse
-from caffefold.formats.upgrade.document import upgrade_document
 from caffefold.formats.upgrade.solver import NETS, SolverNet, is_solver, net_of_solver
+from caffefold.formats.upgrade.text import upgrade_document
 from tests.upgrade.helpers import CORPUS, corpus
 
 NET = 'name: "n"\nlayer { name: "a" type: "ReLU" }\n'
@@ -21,7 +21,7 @@ def net_of(text: str, folder: Path) -> SolverNet:
     path.write_text(text)
     document = text_parse.read(path)
     assert is_solver(document)
-    return net_of_solver(document, path)
+    return net_of_solver(document)
 
 
 @pytest.mark.parametrize("field", ["net", "train_net", "test_net"])
@@ -131,9 +131,9 @@ def test_real_solvers(name: str) -> None:
     assert is_solver(document)
     if not {field.name for field in document.fields} & {*NETS}:
         with pytest.raises(InputError, match="is not there"):  # the net is not in the corpus
-            net_of_solver(document, CORPUS / name)
+            net_of_solver(document)
         return
-    found = net_of_solver(document, CORPUS / name)
+    found = net_of_solver(document)
     assert found.inline
     upgraded, _ = upgrade_document(found.document)
     assert sum(field.name == "layer" for field in upgraded.fields) > 8

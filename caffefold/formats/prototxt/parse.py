@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from caffefold.errors import TextError
+from caffefold.formats import detect
 from caffefold.formats.prototxt.tree import (
     Document,
     Field,
@@ -54,13 +55,23 @@ _CONFLICT = re.compile(r"^(<{7}|={7}|>{7}|\|{7})(?: |\r?$)", re.MULTILINE)
 
 
 def read(path: str | Path) -> Document:
-    """Read and parse a prototxt file.
+    """Read and parse a prototxt file as it stands; ``open.read_net`` reads the net it stands for.
 
     Raises:
         TextError: the text is not a prototxt; line, column and the line itself are given.
-        OSError: the file cannot be read.
+        InputError: the file cannot be read, or is something else, which is named.
     """
-    return parse(Path(path).read_bytes(), str(path))
+    return parse(detect.read_prototxt(path), str(path))
+
+
+def read_if_text(path: str | Path, role: str = "file") -> Document | None:
+    """Read and parse a file that may be a prototxt; None when it is not text.
+
+    Raises:
+        TextError, InputError: as ``read``; ``role`` is what the file is called in errors.
+    """
+    data = detect.read_text(path, role)
+    return None if data is None else parse(data, str(path))
 
 
 def parse(data: bytes | str, path: str = "<text>") -> Document:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from caffefold.errors import InputError
-from caffefold.formats import detect
 from caffefold.formats.prototxt import parse as text_parse
 from caffefold.formats.prototxt.layout import before, indent_of, moved
 from caffefold.formats.prototxt.tree import Document, Field, Message, Scalar, quote, unquote
@@ -54,8 +53,8 @@ def is_solver(document: Document) -> bool:
     return bool(names & _SOLVER) and not names & _NET
 
 
-def net_of_solver(document: Document, path: str | Path) -> SolverNet:
-    """The net that the solver at ``path`` trains; the test net when it names only that.
+def net_of_solver(document: Document) -> SolverNet:
+    """The net that this solver trains; the test net when it names only that.
 
     A relative file name is looked for beside the solver, then from the current directory (where
     Caffe itself looks). The document of an inline net points into the solver file.
@@ -64,6 +63,7 @@ def net_of_solver(document: Document, path: str | Path) -> SolverNet:
         TextError: no net, or several, as Caffe refuses it too.
         InputError: the file it names is not there.
     """
+    path = Path(document.path)
     places = [field for field in document.fields if field.name in _TRAIN]
     if not places:
         places = [field for field in document.fields if field.name in _TEST][:1]
@@ -77,10 +77,9 @@ def net_of_solver(document: Document, path: str | Path) -> SolverNet:
     if isinstance(place.value, Message):
         line, _ = document.position(place.offset)
         found = f"{path}: a solver; its net is inside it, {place.name} in line {line}"
-        return SolverNet(_inline(place, document), found, Path(path), inline=True)
+        return SolverNet(_inline(place, document), found, path, inline=True)
     name = Message((place,)).string(place.name)
-    target = _located(name, place, document, Path(path))
-    detect.expect_prototxt(target)
+    target = _located(name, place, document, path)
     found = f"{path}: a solver; its {place.name} is {target}"
     return SolverNet(text_parse.read(target), found, target)
 

@@ -17,10 +17,9 @@ from caffefold.formats import detect
 from caffefold.formats.caffemodel.index import LayerRecord, WeightsFile
 from caffefold.formats.caffemodel.open import open_snapshot
 from caffefold.formats.caffemodel.wire import LEN
-from caffefold.formats.prototxt import parse as text_parse
-from caffefold.formats.prototxt.tree import Document
-from caffefold.formats.upgrade.document import upgrade_document
-from caffefold.formats.upgrade.solver import is_solver, net_of_solver
+from caffefold.formats.prototxt import parse
+from caffefold.formats.prototxt.open import net_of, read_net
+from caffefold.formats.upgrade.solver import is_solver
 from caffefold.ir import placeholder
 from caffefold.ir.net import Net
 from caffefold.ops.kinds import is_data, is_loss
@@ -142,7 +141,7 @@ def compare(
 ) -> list[Agreement]:
     """Agreements of weights with nets of other folders; of each the path on the disk."""
     (weights, place), nets = work
-    read = {facts.path: _load(path) for facts, path in nets}
+    read = {facts.path: Net.of(read_net(path).document) for facts, path in nets}
     with open_snapshot(place) as file:
         return _agreements(weights, file, [facts for facts, _ in nets], read)
 
@@ -158,48 +157,21 @@ def _may_be_net(place: str) -> bool:
 
 def _net(path: str, place: str, read: dict[str, Net]) -> NetFacts:
     try:
-        detect.expect_prototxt(place)
-        document = text_parse.read(place)
+        document = parse.read(place)
+        prefix = ""
         if is_solver(document):
-            return _solver(path, place, document, read)
-        net = _current(document)
-        if not net.layers:
-            return NetFacts(path, error=f"{place}: no layers in this prototxt; is it a Caffe net?")
-        facts = _net_facts(path, net)
+            prefix = document.root.string("snapshot_prefix")
+            named = document.root.string("net") or document.root.string("train_net")
+            if named:
+                return NetFacts(path, "solver", net=named, snapshots=prefix)
+        net = Net.of(net_of(document).document)
+        layers = frozenset(layer.name for layer in net.layers if fit.wants_blobs(layer))
+        template = _is_template(net.document.source)
+        facts = NetFacts(path, _role(net), layers, template, snapshots=prefix)
     except CaffefoldError as error:
         return NetFacts(path, error=str(error))
-    except OSError as error:
-        return NetFacts(path, error=f"{place}: cannot read this prototxt: {error.strerror}")
     read[path] = net
     return facts
-
-
-def _current(document: Document) -> Net:
-    return Net.of(upgrade_document(document, layers_only=True)[0])
-
-
-def _load(place: str) -> Net:
-    document = text_parse.read(place)
-    if is_solver(document):
-        document = net_of_solver(document, place).document
-    return _current(document)
-
-
-def _solver(path: str, place: str, document: Document, read: dict[str, Net]) -> NetFacts:
-    root = document.root
-    prefix = root.string("snapshot_prefix")
-    named = root.string("net") or root.string("train_net")
-    if named:
-        return NetFacts(path, "solver", net=named, snapshots=prefix)
-    net = _current(net_of_solver(document, place).document)
-    read[path] = net
-    inside = _net_facts(path, net)
-    return NetFacts(path, inside.role, inside.layers, inside.template, snapshots=prefix)
-
-
-def _net_facts(path: str, net: Net) -> NetFacts:
-    layers = frozenset(layer.name for layer in net.layers if fit.wants_blobs(layer))
-    return NetFacts(path, _role(net), layers, _is_template(net.document.source))
 
 
 def _role(net: Net) -> str:

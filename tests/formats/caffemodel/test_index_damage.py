@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from caffefold._proto import caffe_pb2
 from caffefold.errors import InputError, WeightsError
-from caffefold.formats.caffemodel import limits
+from caffefold.formats.caffemodel import index
 from caffefold.formats.caffemodel.blob import StoredBlob
 from caffefold.formats.caffemodel.index import WeightsFile
 from caffefold.formats.caffemodel.wire import (
@@ -270,7 +270,7 @@ def test_protobuf_agrees_on_what_is_damaged(opened: Opened) -> None:
 def test_more_layers_than_any_net_has(
     opened: Opened, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "MAX_LAYERS", 100)
+    monkeypatch.setattr(index, "MAX_LAYERS", 100)
     record = len_field(number, b"")
     assert len(opened(NET + record * 100).layers) == 100
     with pytest.raises(WeightsError, match="more than 100 layers") as caught:
@@ -286,7 +286,7 @@ def test_more_layers_than_any_net_has(
 def test_more_pieces_than_any_net_has(
     opened: Opened, blob: bytes, counted: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "MAX_PIECES", 100)
+    monkeypatch.setattr(index, "MAX_PIECES", 100)
     fits = 100 // counted
     assert len(opened(NET + ip(*[blob] * fits)).layers[0].blobs) == fits
     for layers in (ip(*[blob] * (fits + 1)), ip(blob) * (fits + 1)):
