@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from caffefold.inspection.inspecting import inspect
     from caffefold.inspection.result import Inspection
     from caffefold.ir.net import Layer, Net
-    from caffefold.passes.deploy.detection import DetectionOptions
+    from caffefold.options import DetectionOptions
     from caffefold.report import ConvertReport
 
 __version__ = _version.VERSION
@@ -60,7 +60,7 @@ __all__ = [
 
 _HOMES = {
     "ConvertReport": "caffefold.report",
-    "DetectionOptions": "caffefold.passes.deploy.detection",
+    "DetectionOptions": "caffefold.options",
     "Inspection": "caffefold.inspection.result",
     "Layer": "caffefold.ir.net",
     "Net": "caffefold.ir.net",

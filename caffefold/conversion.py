@@ -6,7 +6,6 @@ Nothing is put in place before the proof has passed on the files as they were wr
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,7 +16,7 @@ from caffefold.analysis.cost import totals
 from caffefold.analysis.shapes import carried
 from caffefold.check.proof import prove
 from caffefold.check.runnable import runnable
-from caffefold.errors import ModelError, OutputError, UsageError
+from caffefold.errors import ModelError, OutputError
 from caffefold.formats.atomic import Staging, output_error
 from caffefold.formats.caffemodel.blob import quiet
 from caffefold.formats.caffemodel.open import open_snapshot
@@ -28,18 +27,13 @@ from caffefold.formats.prototxt.tree import Field
 from caffefold.formats.schema import Schema
 from caffefold.ir import graph
 from caffefold.ir.net import Layer, Net
+from caffefold.options import ConvertOptions, DeployOptions, FoldOptions, PathLike, takes
 from caffefold.passes import infra, pipeline
-from caffefold.passes.deploy.detection import DetectionOptions
-from caffefold.passes.deploy.headoptions import HeadOptions
-from caffefold.passes.deploy.input_shape import ShapeOptions
 from caffefold.passes.deploy.preprocessing import comment, preprocessing
 from caffefold.passes.infra import Step
-from caffefold.passes.pipeline import Options
 from caffefold.passes.view import placeholders
-from caffefold.passes.view.phase import State
 from caffefold.report import ConvertReport, FileSize
 
-PathLike = str | os.PathLike[str]
 SUFFIXES = (".prototxt", ".caffemodel", ".report.json")
 
 
@@ -69,30 +63,14 @@ def _load(prototxt: PathLike, caffemodel: PathLike | None, schema: Schema) -> Ne
     return replace(Net.of(text.document, weights), notes=text.notes)
 
 
+@takes(ConvertOptions)
 def convert(
     prototxt: PathLike,
     caffemodel: PathLike | None,
     output: PathLike,
     *,
-    classes: int | None = None,
-    values: Mapping[str, str] | None = None,
-    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
-    batch: int | None = None,
-    input_style: str = "",
-    detection: DetectionOptions | None = None,
-    heads: Mapping[str, str] | None = None,
-    prob_name: str = "",
-    outputs: Iterable[str] = (),
-    phase: str = "TEST",
-    level: int = 0,
-    stages: Iterable[str] = (),
-    fold: str = "all",
-    collapse: bool = True,
-    keep: Iterable[str] = (),
-    unshare: bool = False,
-    dtype: str = "fp32",
-    proto: PathLike | None = None,
     force: bool = False,
+    **given: Any,
 ) -> ConvertReport:
     """Turn a training net and its snapshot into a folded deploy pair, proven equal.
 
@@ -101,53 +79,22 @@ def convert(
         caffemodel: the snapshot, binary or HDF5; it must belong to the prototxt. None: only the
             structure is converted and folded, and no caffemodel is written.
         output: prefix of the results: ``PREFIX.prototxt``, ``.caffemodel``, ``.report.json``.
-        classes: number of classes for ``clsNx`` placeholders; else taken from the weights.
-        values: values of other placeholders, by name.
-        input_shapes: shapes of inputs by blob, such as ``{"data": (1, 3, 300, 300)}``.
-        batch: size of the first axis of the inputs; 1 when not given.
-        input_style: ``"layer"``: Input layers; ``"legacy"``: ``input:`` fields; ``""``: inputs made
-            of data layers are Input layers, others stay as they are.
-        detection: thresholds of the DetectionOutput that replaces a MultiBoxLoss.
-        heads: type of the layer that takes a loss's place, by the loss layer's name (``"*"``: every
-            loss); ``"none"`` leaves the prediction as the output.
-        prob_name: name of the probability layer and its blob, instead of ``prob``.
-        outputs: blobs that shall be the outputs; none: what the losses predict.
-        phase: what include and exclude rules are matched against, TEST or TRAIN;
-        level: their level;
-        stages: the stages that are on.
-        fold: ``"all"``; ``"output"``: only into the layer that an affine layer follows;
-            ``"none"``: nothing is folded, and Dropout stays.
-        collapse: make one Scale layer of neighbouring affine layers that can not be folded.
-        keep: glob patterns of names of layers that folding leaves alone.
-        unshare: give layers that share weights their own, so that they can be folded into.
-        dtype: what weights are stored as: ``"fp32"``, or ``"fp16"`` (``raw_data`` as NVCaffe and
-            OpenCV read it); rounded once, after the fold.
-        proto: a fork's ``caffe.proto``; its fields and defaults count where it declares them.
         force: replace existing results.
+        {options}
 
     Returns:
         What was changed, what was left alone and why, and the proof.
 
     Raises:
         InputError: an input is missing, broken, or does not fit the other one.
-        OutputError: a result exists (without ``force``), equals an input, or can not be written.
+        OutputError: a result exists (without ``force``), equals an input, or cannot be written.
         ProofError: the written pair does not compute the same; nothing was put in place.
-        UsageError: an option contradicts the files.
+        UsageError: an option has a wrong value, or contradicts the files.
     """
+    options = ConvertOptions(**given)
+    proto = options.proto
     sources = tuple(Path(p) for p in (prototxt, caffemodel, proto) if p is not None)
-    precision = _precision(dtype)
-    options = Options(
-        classes=classes,
-        values=dict(values or {}),
-        shapes=ShapeOptions(dict(input_shapes or {}), batch),
-        input_style=input_style,
-        state=State(phase, level, frozenset(stages)),
-        fold=fold,
-        collapse=collapse,
-        keep=tuple(keep),
-        unshare=unshare,
-        heads=HeadOptions(detection, prob_name, dict(heads or {}), tuple(outputs)),
-    )
+    precision = PRECISIONS[options.dtype]
     schema = schema_of(proto)
     with _load(prototxt, caffemodel, schema) as net, Staging() as staging, quiet():
         targets = _targets(Path(output), sources, force)
@@ -155,7 +102,7 @@ def convert(
         if targets[0].exists() and targets[0].samefile(net.document.path):  # named by a solver
             raise OutputError(f"{targets[0]}: this is an input; choose another output prefix")
         deploy, known, steps = _to_deploy(net, options)
-        shapes, misfits = runnable(deploy, options.shapes.shapes)
+        shapes, misfits = runnable(deploy, options.input_shapes)
         if net.weights is None:
             from caffefold.analysis.stand_in import with_blobs_of, with_stand_ins  # seldom needed
 
@@ -199,7 +146,7 @@ def convert(
 
 
 def _to_deploy(
-    net: Net, options: Options
+    net: Net, options: DeployOptions
 ) -> tuple[Net, tuple[dict[str, Any], ...], tuple[Step, ...]]:
     """The deploy net, not yet folded; what the data layers knew; what the passes did."""
     net, steps = infra.run(pipeline.view_passes(options), net)
@@ -241,7 +188,7 @@ def _strangers(net: Net) -> tuple[str, ...]:
     )
 
 
-def _idle(net: Net, options: Options) -> tuple[str, ...]:
+def _idle(net: Net, options: FoldOptions) -> tuple[str, ...]:
     """A warning for each pattern of layers to leave alone that fits none."""
     names = [layer.name for layer in net.layers]
     return tuple(
@@ -252,13 +199,6 @@ def _idle(net: Net, options: Options) -> tuple[str, ...]:
 
 
 # ------------------------------------------------------------------------- inputs, outputs
-
-
-def _precision(name: str) -> Precision:
-    if name not in PRECISIONS:
-        known = ", ".join(repr(each) for each in PRECISIONS)
-        raise UsageError(f"dtype is {name!r}; it is one of {known}")
-    return PRECISIONS[name]
 
 
 def _reject_unfit(net: Net) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caffefold.cli.console import Console
-from caffefold.cli.options import assignments, view_of_the_net, what_the_net_leaves_open
+from caffefold.cli.options import given, options_of
 from caffefold.humanize import counted, size
+from caffefold.options import ConvertOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,13 +25,6 @@ _TOLD = {
     "inputs": "inputs",
     "sequences": "inputs",
 }
-
-
-def _heads(
-    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> dict[str, str]:
-    """``TYPE`` and ``LAYER=TYPE`` options as a mapping; ``*`` stands for every loss."""
-    return assignments(context, parameter, tuple(v if "=" in v else f"*={v}" for v in values))
 
 
 @click.command(short_help="Training net + snapshot -> folded deploy pair, proven equal.")
@@ -50,101 +44,7 @@ def _heads(
     help="Convert and fold the structure alone: no CAFFEMODEL is read or written.",
 )
 @click.option("--force", is_flag=True, help="Replace existing results.")
-@what_the_net_leaves_open
-@click.option(
-    "--batch",
-    type=click.IntRange(min=1),
-    metavar="N",
-    help="First axis of the inputs.  [default: 1]",
-)
-@click.option(
-    "--input-style",
-    type=click.Choice(["layer", "legacy"]),
-    help="Write inputs as Input layers, or as input: and input_shape fields.",
-)
-@click.option(
-    "--head",
-    "heads",
-    multiple=True,
-    metavar="[LAYER=]TYPE",
-    callback=_heads,
-    help="What takes a loss's place: Softmax, Sigmoid, ArgMax, none (its prediction), "
-    "Yolov3DetectionOutput, YoloDetectionOutput. Repeatable.",
-)
-@click.option(
-    "--prob-name", default="", metavar="NAME", help="Name of the probability layer, for prob."
-)
-@click.option(
-    "--output",
-    "outputs",
-    multiple=True,
-    metavar="BLOB",
-    help="Keep what this blob is computed from as the output, and drop the rest. Repeatable.",
-)
-@click.option(
-    "--nms-threshold",
-    type=click.FloatRange(0, 1),
-    default=0.45,
-    show_default=True,
-    help="DetectionOutput made from MultiBoxLoss: overlap above which boxes are merged.",
-)
-@click.option(
-    "--top-k",
-    type=click.IntRange(min=-1),
-    default=100,
-    show_default=True,
-    help="... boxes per class that enter the merging.",
-)
-@click.option(
-    "--keep-top-k",
-    type=click.IntRange(min=-1),
-    default=100,
-    show_default=True,
-    help="... boxes per image that are kept.",
-)
-@click.option(
-    "--confidence-threshold",
-    type=click.FloatRange(0, 1),
-    default=0.25,
-    show_default=True,
-    help="... confidence below which a box is dropped.",
-)
-@view_of_the_net
-@click.option(
-    "--fold",
-    type=click.Choice(["all", "output", "none"]),
-    default="all",
-    show_default=True,
-    help="Where affine layers may go: anywhere exact, only into the layer in front, nowhere.",
-)
-@click.option(
-    "--collapse/--no-collapse",
-    default=True,
-    help="Make one Scale of affine layers that no linear layer may take, or leave them.",
-)
-@click.option(
-    "--keep",
-    multiple=True,
-    metavar="GLOB",
-    help="Leave layers of this name alone. Repeatable.",
-)
-@click.option(
-    "--unshare",
-    is_flag=True,
-    help="Give layers that share weights their own, so that they can be folded into.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(["fp32", "fp16"]),
-    default="fp32",
-    show_default=True,
-    help="What weights are stored as; fp16 is NVCaffe's half precision, which OpenCV reads too.",
-)
-@click.option(
-    "--proto",
-    metavar="FILE",
-    help="A fork's caffe.proto: its fields and defaults count (needs caffefold[proto]).",
-)
+@options_of(ConvertOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
 def convert(
@@ -155,25 +55,8 @@ def convert(
     output: str,
     no_weights: bool,
     force: bool,
-    classes: int | None,
-    values: dict[str, str],
-    input_shapes: dict[str, tuple[int, ...]],
-    batch: int | None,
-    input_style: str | None,
-    heads: dict[str, str],
-    prob_name: str,
-    outputs: tuple[str, ...],
-    phase: str,
-    level: int,
-    stages: tuple[str, ...],
-    fold: str,
-    collapse: bool,
-    keep: tuple[str, ...],
-    unshare: bool,
-    dtype: str,
-    proto: str | None,
     as_json: bool,
-    **detection: Any,
+    **options: Any,
 ) -> None:
     """Turn a training net and its snapshot into a deploy net, BatchNorm and Scale folded in.
 
@@ -189,39 +72,15 @@ def convert(
           -o out/mobilenet_ssd
     """
     from caffefold.conversion import convert as run
-    from caffefold.passes.deploy.detection import DetectionOptions
 
+    del options  # they are read from the context, with where they come from
     console: Console = context.obj
     if no_weights and caffemodel is not None:
         raise click.UsageError(f"--no-weights contradicts the CAFFEMODEL '{caffemodel}'")
     if not no_weights and caffemodel is None:
         raise click.UsageError("give the CAFFEMODEL, or --no-weights for the structure alone")
-    given = click.core.ParameterSource.DEFAULT
-    thresholds = any(context.get_parameter_source(name) != given for name in detection)
-    report = run(
-        prototxt,
-        caffemodel,
-        output,
-        classes=classes,
-        values=values,
-        input_shapes=input_shapes,
-        batch=batch,
-        input_style=input_style or "",
-        detection=DetectionOptions(**detection) if thresholds else None,
-        heads=heads,
-        prob_name=prob_name,
-        outputs=outputs,
-        phase=phase,
-        level=level,
-        stages=stages,
-        fold=fold,
-        collapse=collapse,
-        keep=keep,
-        unshare=unshare,
-        dtype=dtype,
-        proto=proto,
-        force=force,
-    )
+    settings = given(context, ConvertOptions)
+    report = run(prototxt, caffemodel, output, force=force, **settings)
     for warning in report.warnings:
         console.warning(warning)
     if as_json:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 HOUSE = (
     {"_proto"},
     {"errors", "log", "humanize", "_version"},
+    {"options"},
     {"formats"},
     {"ir"},
     {"ops"},
@@ -141,11 +142,13 @@ def test_no_other_package_from_outside(modules: tuple[Module, ...]) -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("room", ["__init__", "__main__", "_version", "errors", "humanize", "cli"])
+@pytest.mark.parametrize(
+    "room", ["__init__", "__main__", "_version", "errors", "humanize", "options", "cli"]
+)
 def test_the_entrance_is_light(modules: tuple[Module, ...], room: str) -> None:
     """What loads before any work: nothing that costs time."""
     heavy = {"numpy", "google", "rich", "h5py"}
-    light = {"errors", "_version", "humanize", "cli"}
+    light = {"errors", "_version", "humanize", "options", "cli"}
     for module in modules:
         for line, name in module.imports(at_start=True) if module.room == room else ():
             assert name.split(".")[0] not in heavy, module.where(line)

@@ -11,13 +11,19 @@ from caffefold.formats.prototxt.tree import Field, block, quote, scalar
 from caffefold.ir.graph import OUTSIDE
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.kinds import probability_of
+from caffefold.options import ALL, DeployOptions, DetectionOptions
 from caffefold.passes.deploy import yolo
-from caffefold.passes.deploy.detection import DetectionOptions, multibox
-from caffefold.passes.deploy.headoptions import ALL, KINDS, NONE, HeadOptions
+from caffefold.passes.deploy.detection import multibox
 from caffefold.passes.deploy.newlayer import free_name, new_layer
 from caffefold.passes.deploy.training import Roles
 from caffefold.passes.deploy.twins import same_function, without_twins
 
+NONE = "none"
+KINDS = (
+    *("Softmax", "Sigmoid", "ArgMax"),
+    *("DetectionOutput", "YoloDetectionOutput", "Yolov3DetectionOutput"),
+    NONE,
+)
 _SCORE = re.compile(r"(.+)_score(_reshape)?$")  # cls_score -> cls_prob, as the R-CNN family has it
 # Losses without a head whose bottom is a result as it stands; for others a note says so.
 _PLAIN = re.compile(
@@ -47,7 +53,7 @@ class Head(NamedTuple):
 class HeadMaker:
     """Makes the heads of one net; names given to new layers are not given again."""
 
-    def __init__(self, roles: Roles, options: HeadOptions, auxiliary: frozenset[int]) -> None:
+    def __init__(self, roles: Roles, options: DeployOptions, auxiliary: frozenset[int]) -> None:
         self.roles = roles
         self.options = options
         self.detection = options.detection or DetectionOptions()

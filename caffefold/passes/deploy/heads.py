@@ -17,9 +17,9 @@ from caffefold.ir import graph
 from caffefold.ir.graph import OUTSIDE, Graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.kinds import is_measure
+from caffefold.options import DeployOptions
 from caffefold.passes.deploy.auxiliary import auxiliary
 from caffefold.passes.deploy.head import Head, HeadMaker
-from caffefold.passes.deploy.headoptions import HeadOptions
 from caffefold.passes.deploy.prune import prune
 from caffefold.passes.deploy.training import Roles, roles
 from caffefold.passes.infra import Change, PassResult
@@ -32,7 +32,7 @@ RULE = "heads"
 class ConvertHeads:
     """Replace losses by heads; drop what only trains or measures; prune behind the outputs."""
 
-    options: HeadOptions = field(default_factory=HeadOptions)
+    options: DeployOptions = field(default_factory=DeployOptions)
     state: State = field(default_factory=State)
     """What tells a loss for TRAIN only from one that TEST has as well."""
     name: str = RULE

@@ -7,8 +7,6 @@ the weights that read it; height and width for which the fully connected layers 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from caffefold.analysis.channels import along_channels, weight_channels
@@ -18,6 +16,7 @@ from caffefold.ir.graph import Graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops import image
 from caffefold.ops.kinds import is_recurrent
+from caffefold.options import DeployOptions
 
 _SAME_CHANNELS = frozenset(
     {"Power", "ReLU", "PReLU", "Pooling", "Dropout", "LRN", "Split", "Normalize", "Scale"}
@@ -25,16 +24,6 @@ _SAME_CHANNELS = frozenset(
 # Blobs whose shape is the same in every net of the family (py-faster-rcnn, proposal_layer.py).
 _KNOWN = {"im_info": (1, 3), "rois": (1, 5)}
 _COLOUR = 3
-
-
-@dataclass(frozen=True, slots=True)
-class ShapeOptions:
-    """What the user says about input shapes."""
-
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """By blob; they override everything."""
-    batch: int | None = None
-    """Size of the first axis of the inputs that are made; None: 1."""
 
 
 class Decided(NamedTuple):
@@ -60,13 +49,13 @@ class Source(NamedTuple):
     """Of the part that was cut; 0: the whole."""
 
 
-def decide(net: Net, wiring: Graph, source: Source, options: ShapeOptions) -> Decided:
+def decide(net: Net, wiring: Graph, source: Source, options: DeployOptions) -> Decided:
     """The shape of the input ``source``.
 
     Raises:
         UsageError: neither the net nor the options tell it; says where and what to give.
     """
-    given = options.shapes.get(source.blob)
+    given = options.input_shapes.get(source.blob)
     if given is not None:
         return Decided(given)
     layer = source.layer
@@ -102,7 +91,7 @@ def decide(net: Net, wiring: Graph, source: Source, options: ShapeOptions) -> De
 
 
 def _solved(
-    net: Net, wiring: Graph, source: Source, batch: int, channels: int, options: ShapeOptions
+    net: Net, wiring: Graph, source: Source, batch: int, channels: int, options: DeployOptions
 ) -> tuple[Decided | None, str]:
     """The shape for which the InnerProducts behind the input fit; else what speaks against one."""
     if net.weights is None:
@@ -114,7 +103,7 @@ def _solved(
 
     layer = source.layer
     channels = channels or source.channels or _weight_channels(net, wiring, source)
-    found = input_size(net, layer.tops[source.top], channels or None, dict(options.shapes))
+    found = input_size(net, layer.tops[source.top], channels or None, dict(options.input_shapes))
     if found.size is None or not (channels or found.channels):
         return None, found.why
     dims = (batch, channels or found.channels or 0, *found.size)

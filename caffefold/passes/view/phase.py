@@ -16,6 +16,7 @@ from caffefold.errors import UsageError
 from caffefold.ir.net import Layer, Net
 from caffefold.ir.params import Params
 from caffefold.ops.kinds import is_loss
+from caffefold.options import ViewOptions
 from caffefold.passes.infra import Change, PassResult
 
 RULE = "phase"
@@ -30,6 +31,11 @@ class State:
     phase: str = "TEST"
     level: int = 0
     stages: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, options: ViewOptions) -> State:
+        """The state that the options choose."""
+        return cls(options.phase, options.level, frozenset(options.stages))
 
 
 @dataclass(frozen=True, slots=True)

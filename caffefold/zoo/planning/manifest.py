@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from caffefold.errors import InputError, UsageError
-from caffefold.zoo.planning import options as convert_options
+from caffefold.options import ConvertOptions, read
 from caffefold.zoo.records import Model, Plan
 
 if sys.version_info >= (3, 11):
@@ -110,7 +110,7 @@ def default_name(caffemodel: str) -> str:
 
 def _options(table: Mapping[str, Any], where: str) -> dict[str, Any]:
     options: dict[str, Any] = _typed(table.get("options", {}), dict, f"{where}: options")
-    convert_options.check(options, f"{where}: options")
+    read(ConvertOptions, options, f"{where}: options")
     return options
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from caffefold._version import VERSION
 from caffefold.errors import InputError, UsageError
+from caffefold.options import ConvertOptions, plain, read
 from caffefold.zoo.planning import manifest as manifests
-from caffefold.zoo.planning import options as convert_options
 from caffefold.zoo.planning.manifest import Manifest
 from caffefold.zoo.records import Model, Orphan, Plan
 from caffefold.zoo.storage import STATE, Entry, Storage, open_storage
@@ -40,7 +40,7 @@ def plan(
         raise UsageError(f"--prefer {prefer}: choose one of {', '.join(PREFER)}")
     if snapshots not in SNAPSHOTS:
         raise UsageError(f"--snapshots {snapshots}: choose one of {', '.join(SNAPSHOTS)}")
-    shared = convert_options.plain(options)
+    shared = plain(options)
     storage = open_storage(source)
     results = open_storage(target) if target else None
     _apart(storage, results)
@@ -53,7 +53,7 @@ def plan(
     cached = _cached(results, key) if results and not fresh else None
     if cached is not None:
         return cached
-    convert_options.check(shared, "options")
+    read(ConvertOptions, shared, "options")
     named = manifests.parse(data, where) if data else Manifest()
     models, orphans = _planned(storage, entries, named, prefer, snapshots, jobs)
     common = _merged(named.options, shared)

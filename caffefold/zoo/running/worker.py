@@ -16,7 +16,6 @@ from caffefold.conversion import convert, load
 from caffefold.errors import CaffefoldError, InputError, UsageError
 from caffefold.report import ConvertReport
 from caffefold.zoo.pages import site
-from caffefold.zoo.planning import options
 from caffefold.zoo.records import (
     CONVERTED,
     FAILED,
@@ -118,7 +117,6 @@ def work(task: Task) -> Outcome:
     if model.problem:
         raise InputError(model.problem)
     source, target = open_storage(task.source), open_storage(task.target)
-    keywords = options.restore(model.options)
     with _folder(task, target) as folder:
         weights = source.fetch(model.caffemodel, _copies(folder / "weights", source))
         given = _weights(source, model, weights)
@@ -129,7 +127,7 @@ def work(task: Task) -> Outcome:
             prototxt = source.fetch(path, _copies(folder / "prototxt", source))
             inputs.append(_state(source, path, prototxt))
             try:
-                report = convert(prototxt, weights, folder / task.token, **keywords)
+                report = convert(prototxt, weights, folder / task.token, **model.options)
             except (InputError, UsageError) as error:
                 reason = str(error)
                 if not source.local:  # name the files of the zoo, not their copies
