@@ -109,6 +109,32 @@ def open_storage(root: str) -> Storage:
     return LocalStorage(str(Path(rest if sign else root).absolute()))
 
 
+class Copies:
+    """Files of a storage on the local disk; in ``folder`` where they have no paths of their own."""
+
+    def __init__(self, storage: Storage, folder: Path) -> None:
+        self._storage = storage
+        self._folder = folder
+        self._known: dict[str, Path] = {}
+
+    def of(self, path: str) -> Path:
+        """The file, copied when it is first asked for."""
+        if path not in self._known:
+            folder = self._folder
+            if not self._storage.local:
+                folder = folder / f"f{len(self._known)}"
+                folder.mkdir()
+            self._known[path] = self._storage.fetch(path, folder)
+        return self._known[path]
+
+    def named(self, text: str) -> str:
+        """A message, with the URLs of files in place of their copies."""
+        if text and not self._storage.local:
+            for path, place in self._known.items():
+                text = text.replace(str(place), self._storage.shown(path))
+        return text
+
+
 def need(package: str, extra: str, why: str, error: ImportError) -> UsageError:
     """The error for a package that is not installed."""
     return UsageError(f"{why} needs {package} ({error}); pip install 'caffefold[{extra}]'")

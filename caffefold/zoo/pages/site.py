@@ -22,17 +22,7 @@ if TYPE_CHECKING:
     from caffefold.ir.net import Layer, Net
     from caffefold.report import ConvertReport
 
-_COLUMNS = (
-    ("status", "status", ""),
-    ("model", "model", ""),
-    ("layers", "layers", "n"),
-    ("size", "size", "n"),
-    ("folds", "folds", "n"),
-    ("error", "largest error", "n"),
-    ("why", "left alone, reasons", ""),
-)
-_ORDER = {"failed": 0, "refused": 1, "converted": 2}
-_STORED = {"fp32": "float32", "fp16": "half precision"}
+_STORED = {"fp32": "float32", "fp16": "half precision"}  # by the names of dtypes
 
 
 @cache
@@ -53,7 +43,6 @@ def templates() -> Environment:
         "growth": _growth,
         "href": _href,
         "json": lambda value, indent=None: json.dumps(value, indent=indent, ensure_ascii=False),
-        "kept_share": _kept_share,
         "scientific": "{:.1e}".format,
         "size": size,
     }
@@ -69,9 +58,6 @@ def index_page(result: Result) -> bytes:
         "index.html",
         plan=result.plan,
         summary=summary(result),
-        columns=_COLUMNS,
-        order=_ORDER,
-        files=_files,
         rows=[(models[outcome.name], outcome) for outcome in result.outcomes],
         converted=[outcome.facts for outcome in result.outcomes if outcome.facts is not None],
         others=[*result.plan.orphans, *(Orphan(n, "result", gone) for n in result.stale)],
@@ -154,19 +140,6 @@ def _fates(report: ConvertReport) -> tuple[dict[str, str], dict[str, str]]:
     return gone, {
         name: f"absorbed {', '.join(layers)}" if layers else "" for name, layers in absorbed.items()
     }
-
-
-def _files(model: Model, outcome: Outcome) -> str:
-    """The files of a model, as seen from the folder of the caffemodel."""
-    folder = model.caffemodel.rpartition("/")[0] + "/"
-    paths = (outcome.prototxt, model.caffemodel)
-    return " + ".join(path.removeprefix(folder) for path in paths if path)
-
-
-def _kept_share(facts: Facts) -> str:
-    """Per cent of the layers that are left."""
-    before, after = facts.layers_before, facts.layers_after
-    return f"{100 * min(after, before) / before if before else 100:.0f}"
 
 
 def _growth(facts: Facts) -> str:

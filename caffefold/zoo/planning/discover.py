@@ -21,13 +21,14 @@ from caffefold.zoo.planning.folder import Agreement, FolderFacts, NetFacts, Weig
 from caffefold.zoo.planning.manifest import default_name
 from caffefold.zoo.planning.readme import FrontMatter
 from caffefold.zoo.records import Model, Orphan
-from caffefold.zoo.storage import UNREADABLE, Entry, Storage
+from caffefold.zoo.storage import UNREADABLE, Copies, Entry, Storage
 
 # Never nets or weights, and often large or many.
 _IGNORED = (
     ".solverstate", ".binaryproto", ".npz", ".npy", ".jpg", ".jpeg", ".png", ".bmp", ".json",
     ".csv", ".html", ".py", ".sh", ".log", ".zip", ".gz", ".mdb", ".toml", readme.NAME,
 )  # fmt: skip
+_NO_README = FrontMatter("", "")
 _RESERVED = ("index", "zoo")  # index.html and zoo.json are the zoo's own
 
 
@@ -39,11 +40,11 @@ class _Found:
     weights: dict[str, WeightsFacts] = field(default_factory=dict)
     agreements: dict[str, list[Agreement]] = field(default_factory=dict)
 
-    def add(self, folder: FolderFacts, copies: _Copies) -> None:
+    def add(self, folder: FolderFacts, copies: Copies) -> None:
         for net in folder.nets:
-            self.nets[net.path] = replace(net, error=copies.named(net.error, net.path))
+            self.nets[net.path] = replace(net, error=copies.named(net.error))
         for each in folder.weights:
-            self.weights[each.path] = replace(each, error=copies.named(each.error, each.path))
+            self.weights[each.path] = replace(each, error=copies.named(each.error))
         self.agree(folder.agreements)
 
     def agree(self, agreements: Iterable[Agreement]) -> None:
@@ -70,7 +71,7 @@ def discover(
     paths = [entry.path for entry in listed if entry.size != UNREADABLE]
     found = _Found()
     with _scratch(storage) as scratch:
-        copies = _Copies(storage, Path(scratch))
+        copies = Copies(storage, Path(scratch))
         by_folder: dict[str, list[str]] = {}
         for path in paths:
             if not path.lower().endswith(_IGNORED):
@@ -88,10 +89,24 @@ def discover(
     solvers = _solvers(found.nets)
     live.sort(key=lambda weights: (weights.path.endswith(".h5"), weights.path))
     names = unique((default_name(w.path) for w in live), _RESERVED)
-    models = [
-        _model(name, weights, found, solvers, prefer, front.get(weights.path))
-        for name, weights in zip(names, live, strict=True)
-    ]
+    models = []
+    for name, weights in zip(names, live, strict=True):
+        choice = pairing.Choice(problem=weights.error)
+        if not weights.error:
+            agreements = found.agreements.get(weights.path, [])
+            choice = pairing.choose(weights, agreements, found.nets, prefer=prefer, solvers=solvers)
+        text = front.get(weights.path, _NO_README)
+        models.append(
+            Model(
+                name,
+                weights.path,
+                choice.prototxts,
+                size=weights.size,
+                title=text.name,
+                sha1=text.sha1,
+                problem=choice.problem,
+            )
+        )
     orphans += unreadable
     orphans += [Orphan(path, "snapshot", reason) for path, reason in sorted(gone.items())]
     orphans += _unused(models, found, gone, taken)
@@ -108,30 +123,8 @@ def _scratch(storage: Storage) -> AbstractContextManager[str]:
     return tempfile.TemporaryDirectory(prefix="caffefold-zoo-")
 
 
-class _Copies:
-    """Where files of the zoo are on this machine; remote ones are copied when asked for."""
-
-    def __init__(self, storage: Storage, scratch: Path) -> None:
-        self.storage = storage
-        self.scratch = scratch
-        self.known: dict[str, str] = {}
-
-    def of(self, path: str) -> str:
-        if path not in self.known:
-            folder = self.scratch
-            if not self.storage.local:
-                folder = self.scratch / f"f{len(self.known)}"
-                folder.mkdir()
-            self.known[path] = str(self.storage.fetch(path, folder))
-        return self.known[path]
-
-    def named(self, text: str, path: str) -> str:
-        """A message about a file, with its URL in place of that of its copy."""
-        return text.replace(self.of(path), self.storage.shown(path)) if text else text
-
-
 def _elsewhere(
-    lonely: list[WeightsFacts], found: _Found, copies: _Copies, mapper: processes.Mapper
+    lonely: list[WeightsFacts], found: _Found, copies: Copies, mapper: processes.Mapper
 ) -> Iterator[list[Agreement]]:
     """Agreements of weights that fit nothing in their folder with the nets of other folders."""
     work = []
@@ -145,69 +138,20 @@ def _elsewhere(
     yield from mapper(folders.compare, work)
 
 
-def _solvers(nets: Mapping[str, NetFacts]) -> list[pairing.Solver]:
-    solvers = []
+def _solvers(nets: Mapping[str, NetFacts]) -> dict[str, list[str]]:
+    """By net the names that solvers give to its snapshots."""
+    found: dict[str, list[str]] = {}
     for net in nets.values():
-        if net.role == "solver":
-            target = _solved(net, nets)
-            if target is not None:
-                solvers.append(pairing.Solver(target, PurePosixPath(net.snapshots).name))
-    return solvers
+        if net.role == "solver" and (target := _solved(net, nets)):
+            found.setdefault(target, []).append(PurePosixPath(net.snapshots).name)
+    return found
 
 
-def _solved(solver: NetFacts, nets: Mapping[str, NetFacts]) -> str | None:
+def _solved(solver: NetFacts, nets: Mapping[str, NetFacts]) -> str:
     """The net in the zoo that a solver names: beside it, by the path, or by the end of the path."""
-    beside = posixpath.normpath(posixpath.join(folder_of(solver.path), solver.net))
-    name = PurePosixPath(solver.net).name
-    for path in (
-        beside,
-        posixpath.normpath(solver.net),
-        str(PurePosixPath(solver.path).parent / name),
-    ):
-        if path in nets:
-            return path
-    return None
-
-
-def _model(
-    name: str,
-    weights: WeightsFacts,
-    found: _Found,
-    solvers: list[pairing.Solver],
-    prefer: str,
-    front: FrontMatter | None,
-) -> Model:
-    model = Model(name, weights.path, size=weights.size, problem=weights.error)
-    if front:
-        model = replace(model, title=front.name, sha1=front.sha1)
-    if model.problem:
-        return model
-    agreements = found.agreements.get(weights.path, [])
-    choice = pairing.choose(weights, agreements, found.nets, prefer=prefer, solvers=solvers)
-    if choice.prototxts or choice.problem:
-        return replace(model, prototxts=choice.prototxts, problem=choice.problem)
-    return replace(model, problem=_nothing_fits(weights, found))
-
-
-def _nothing_fits(weights: WeightsFacts, found: _Found) -> str:
-    """Why no prototxt was found: what is in the same folder explains it best."""
-    if not weights.layers:
-        return f"{weights.path}: no layer in this caffemodel holds any weights"
-    here = [net for net in found.nets.values() if folder_of(net.path) == folder_of(weights.path)]
-    for net in here:
-        if net.error:
-            return (
-                f"{weights.path}: no prototxt fits; the one beside it cannot be read: {net.error}"
-            )
-    nets = [net for net in here if net.layers]
-    if nets:
-        near = max(nets, key=lambda net: (len(net.layers & weights.layers), net.path))
-        known = len(near.layers & weights.layers)
-        return (
-            f"{weights.path}: no prototxt fits; of the {len(near.layers)} layers with weights in "
-            f"{near.path} it knows {known or 'none'}"
-        )
-    return f"{weights.path}: no prototxt of the zoo has these layers; add its train or deploy net"
+    here, name = PurePosixPath(solver.path).parent, PurePosixPath(solver.net).name
+    paths = (posixpath.join(here, solver.net), solver.net, posixpath.join(here, name))
+    return next((path for path in map(posixpath.normpath, paths) if path in nets), "")
 
 
 def _unused(

@@ -94,10 +94,10 @@ class FolderFacts:
     agreements: tuple[Agreement, ...] = ()
 
 
-def read_folder(files: Iterable[tuple[str, str]]) -> FolderFacts:
+def read_folder(files: Iterable[tuple[str, Path]]) -> FolderFacts:
     """Read the files of a folder: pairs of the path in the zoo and the path on the disk."""
     nets: list[NetFacts] = []
-    given: list[tuple[str, str, bool]] = []
+    given: list[tuple[str, Path, bool]] = []
     weights: list[WeightsFacts] = []
     agreements: list[Agreement] = []
     read: dict[str, Net] = {}  # needed again for each of the weights
@@ -137,25 +137,25 @@ def related(weights: WeightsFacts, nets: Iterable[NetFacts]) -> list[NetFacts]:
 
 
 def compare(
-    work: tuple[tuple[WeightsFacts, str], list[tuple[NetFacts, str]]],
+    work: tuple[tuple[WeightsFacts, Path], list[tuple[NetFacts, Path]]],
 ) -> list[Agreement]:
     """Agreements of weights with nets of other folders; of each the path on the disk."""
     (weights, place), nets = work
     read = {facts.path: Net.of(read_net(path).document) for facts, path in nets}
-    with open_snapshot(place) as file:
+    with open_snapshot(str(place)) as file:
         return _agreements(weights, file, [facts for facts, _ in nets], read)
 
 
 # ----------------------------------------------------------------------------------- prototxts
 
 
-def _may_be_net(place: str) -> bool:
-    with Path(place).open("rb") as file:
+def _may_be_net(place: Path) -> bool:
+    with place.open("rb") as file:
         data = file.read(_MAX_TEXT + 1)
     return len(data) <= _MAX_TEXT and _NET_TEXT.search(data) is not None
 
 
-def _net(path: str, place: str, read: dict[str, Net]) -> NetFacts:
+def _net(path: str, place: Path, read: dict[str, Net]) -> NetFacts:
     try:
         document = parse.read(place)
         prefix = ""
@@ -196,19 +196,19 @@ def _is_template(source: str) -> bool:
 
 
 def _weights(
-    path: str, place: str, nets: Iterable[NetFacts], read: Mapping[str, Net]
+    path: str, place: Path, nets: Iterable[NetFacts], read: Mapping[str, Net]
 ) -> tuple[WeightsFacts, list[Agreement]]:
     """What a caffemodel holds, and how it fits the nets beside it."""
     try:
-        with open_snapshot(place) as file:
+        with open_snapshot(str(place)) as file:
             learned = [record for record in file.layers if record.blobs]
             shapes = sorted((r.name, [tuple(b.shape) for b in r.blobs]) for r in learned)
             digest = hashlib.sha256(repr(shapes).encode("utf-8", "surrogateescape")).hexdigest()
             names = frozenset(record.name for record in learned)
-            facts = WeightsFacts(path, Path(place).stat().st_size, names, digest)
+            facts = WeightsFacts(path, place.stat().st_size, names, digest)
             return facts, _agreements(facts, file, related(facts, nets), read)
     except CaffefoldError as error:
-        size = Path(place).stat().st_size if Path(place).exists() else 0
+        size = place.stat().st_size if place.exists() else 0
         return WeightsFacts(path, size, error=str(error)), []
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from caffefold._version import VERSION
 from caffefold.errors import InputError, UsageError
-from caffefold.options import ConvertOptions, plain, read
+from caffefold.options import ConvertOptions, PathLike, plain, read
 from caffefold.zoo.planning import manifest as manifests
 from caffefold.zoo.planning.manifest import Manifest
 from caffefold.zoo.records import Model, Orphan, Plan
@@ -25,27 +25,45 @@ _CACHE = f"{STATE}/plan.json"
 
 
 def plan(
-    source: str,
-    target: str,
+    source: PathLike,
+    target: PathLike = "",
     *,
-    options: Mapping[str, Any],
-    prefer: str,
-    snapshots: str,
-    manifest: str,
-    jobs: int,
-    fresh: bool,
+    options: Mapping[str, Any] | None = None,
+    prefer: str = "train",
+    snapshots: str = "last",
+    manifest: PathLike = "",
+    jobs: int = 0,
+    fresh: bool = False,
 ) -> Plan:
-    """Plan a zoo; see ``caffefold.zoo.plan``."""
+    """Find the models of a zoo, without converting anything.
+
+    Args:
+        source: the folder of the zoo, or a URL that fsspec reaches.
+        target: where results will go; also where the plan of an unchanged zoo is kept.
+        options: keyword options of ``caffefold.convert`` for every model.
+        prefer: of several prototxts that fit, take ``"train"`` or ``"deploy"``.
+        snapshots: convert the ``"last"`` snapshot of a net, or ``"all"``.
+        manifest: a zoo.toml; by default the one in ``source``, if there is one.
+        jobs: processes that read files; 0: one for each core.
+        fresh: do not use the plan of an earlier run.
+
+    Returns:
+        The models in the order of their names, and the files that belong to none.
+
+    Raises:
+        InputError: the source cannot be read, or the manifest is not TOML.
+        UsageError: a wrong option or key of the manifest, or a target that holds the source.
+    """
     if prefer not in PREFER:
         raise UsageError(f"--prefer {prefer}: choose one of {', '.join(PREFER)}")
     if snapshots not in SNAPSHOTS:
         raise UsageError(f"--snapshots {snapshots}: choose one of {', '.join(SNAPSHOTS)}")
-    shared = plain(options)
-    storage = open_storage(source)
-    results = open_storage(target) if target else None
+    shared = plain(options or {})
+    storage = open_storage(os.fspath(source))
+    results = open_storage(os.fspath(target)) if target else None
     _apart(storage, results)
-    where = manifest or storage.shown(manifests.NAME)
-    data = _read(manifest) if manifest else storage.read(manifests.NAME) or b""
+    where = os.fspath(manifest) or storage.shown(manifests.NAME)
+    data = _read(where) if manifest else storage.read(manifests.NAME) or b""
     root = results.root if results else ""
     entries = list(storage.walk(root))
     asked = [VERSION, storage.root, root, shared, prefer, snapshots]

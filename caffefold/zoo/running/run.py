@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from caffefold.errors import UsageError
 from caffefold.zoo.planning import plan as plans
@@ -39,43 +39,78 @@ _CHANGED_BY_HAND = f"{STATE}/changed"
 _STILL_THERE = "the results of an earlier version are still there"
 
 
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How a plan is run."""
+class _Options(NamedTuple):
+    """How a plan is run; see ``run``."""
 
-    jobs: int = 0
-    """Processes; 0: one for each core."""
-    engine: str = "processes"
-    scheduler: str = ""
-    timeout: float = 0.0
-    memory: int = 0
-    fail_fast: bool = False
-    retry_failed: bool = False
-    """Try refused models again, although their files are the same."""
-    force: bool = False
-    """Convert everything again, and replace files that no journal knows."""
+    jobs: int
+    engine: str
+    scheduler: str
+    timeout: float
+    memory: int
+    fail_fast: bool
+    retry_failed: bool
+    force: bool
 
 
-def run(plan: Plan, options: RunOptions, on_event: Callable[[Event], None] | None = None) -> Result:
-    """Run ``plan``; see ``caffefold.zoo.run``."""
+def run(
+    plan: Plan,
+    on_event: Callable[[Event], None] | None = None,
+    *,
+    jobs: int = 0,
+    engine: str = "processes",
+    scheduler: str = "",
+    timeout: float = 0.0,
+    memory: int = 0,
+    fail_fast: bool = False,
+    retry_failed: bool = False,
+    force: bool = False,
+) -> Result:
+    """Convert what is new, changed or failed since the last run.
+
+    Worker processes start fresh: a script that calls this needs ``if __name__ == "__main__":``.
+
+    Args:
+        plan: from ``plan``, with a target.
+        on_event: called in this thread as models start and end.
+        jobs: worker processes; 0: one for each core.
+        engine: ``"processes"``, or ``"dask"``.
+        scheduler: address of the Dask scheduler.
+        timeout: seconds that one model may take; 0: any time.
+        memory: bytes that one worker process may have; 0: as much as there is.
+        fail_fast: end the run with the first model that is not converted.
+        retry_failed: try refused models again, although their files are the same.
+        force: convert everything again, also over files that no earlier run made.
+
+    Returns:
+        What became of each model, earlier runs included. Also written to the target: ``zoo.json``,
+        ``zoo.csv``, ``index.html`` and a page for each model.
+
+    Raises:
+        OutputError: the target cannot be written, or another run holds it.
+        UsageError: options that contradict each other, or a package is not installed.
+        KeyboardInterrupt: Ctrl-C; what is finished stays and is in the journal.
+    """
+    if not plan.target:
+        raise UsageError("this plan has no target; give one to plan()")
+    options = _Options(jobs, engine, scheduler, timeout, memory, fail_fast, retry_failed, force)
     source, target = open_storage(plan.source), open_storage(plan.target)
-    check(options, source, target)
+    _check(options, source, target)
     with lock.held(target):
         plans.keep(plan, target)
         known = journal.read(target)
         with closing(journal.open_journal(target, known.values())) as book:
-            recover(target, book, known)
+            _recover(target, book, known)
             work = _Run(plan, options, source, target, book, known, on_event or _ignore)
             try:
                 work.all()
             finally:
-                work.late(recover(target, book, known))
+                work.late(_recover(target, book, known))
                 result = work.result()
                 _write(result, target, frozenset(work.worked))
     return result
 
 
-def check(options: RunOptions, source: Storage, target: Storage) -> None:
+def _check(options: _Options, source: Storage, target: Storage) -> None:
     """Refuse options that contradict each other.
 
     Raises:
@@ -97,7 +132,7 @@ def check(options: RunOptions, source: Storage, target: Storage) -> None:
         processes.check_memory(options.memory)
 
 
-def recover(target: Storage, book: journal.Journal, known: dict[str, Outcome]) -> list[Outcome]:
+def _recover(target: Storage, book: journal.Journal, known: dict[str, Outcome]) -> list[Outcome]:
     """Journal what was committed and not reported; clear away what never will be."""
     found = commit.recover(target)
     for outcome in found:
@@ -142,7 +177,7 @@ class _Run:
     """One run, while it lasts."""
 
     plan: Plan
-    options: RunOptions
+    options: _Options
     source: Storage
     target: Storage
     book: journal.Journal

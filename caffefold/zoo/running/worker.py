@@ -27,7 +27,7 @@ from caffefold.zoo.records import (
     Status,
 )
 from caffefold.zoo.running import commit, files
-from caffefold.zoo.storage import Storage, open_storage
+from caffefold.zoo.storage import Copies, Storage, open_storage
 
 _CHANGED = "the file changed while it was read; run again"
 
@@ -118,21 +118,19 @@ def work(task: Task) -> Outcome:
         raise InputError(model.problem)
     source, target = open_storage(task.source), open_storage(task.target)
     with _folder(task, target) as folder:
-        weights = source.fetch(model.caffemodel, _copies(folder / "weights", source))
+        copies = Copies(source, folder)
+        weights = copies.of(model.caffemodel)
         given = _weights(source, model, weights)
         inputs = [given]
         notes: list[str] = []
         refusal: CaffefoldError | None = None
         for path in model.prototxts:
-            prototxt = source.fetch(path, _copies(folder / "prototxt", source))
+            prototxt = copies.of(path)
             inputs.append(_state(source, path, prototxt))
             try:
                 report = convert(prototxt, weights, folder / task.token, **model.options)
             except (InputError, UsageError) as error:
-                reason = str(error)
-                if not source.local:  # name the files of the zoo, not their copies
-                    reason = reason.replace(str(prototxt), source.shown(path))
-                    reason = reason.replace(str(weights), source.shown(model.caffemodel))
+                reason = copies.named(str(error))
                 notes.append(f"{path} was refused: {reason}")
                 # Errors with a place would add it to their text again.
                 kind = UsageError if isinstance(error, UsageError) else InputError
@@ -249,10 +247,3 @@ def _folder(task: Task, target: Storage) -> Iterator[Path]:
         if not commit.is_recorded(target, task.token):
             for suffix in commit.SUFFIXES:
                 (folder / f"{task.token}{suffix}").unlink(missing_ok=True)
-
-
-def _copies(folder: Path, source: Storage) -> Path:
-    """A folder for a copy, where one is needed."""
-    if not source.local:
-        folder.mkdir(exist_ok=True)
-    return folder
