@@ -13,4 +13,4 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 for _name in ("running.engines", "planning.folder"):
     importlib.import_module(f"caffefold.zoo.{_name}")
 importlib.import_module("concurrent.futures.process")
-importlib.import_module("caffefold.zoo.pages.site").templates()
+importlib.import_module("caffefold.zoo.pages.site").templates().get_template("model.html")

@@ -71,7 +71,7 @@ def prepare(memory: int = 0, guard: str = "") -> None:
     if parent is not None:
         threading.Thread(target=_die_with, args=(parent.join,), daemon=True).start()
     if memory:
-        limit_memory(memory)
+        _limit_memory(memory)
 
 
 def _die_with(wait: Callable[[], None]) -> None:
@@ -80,7 +80,7 @@ def _die_with(wait: Callable[[], None]) -> None:
     os.kill(os.getpid(), _KILL)
 
 
-def limit_memory(limit: int) -> None:
+def _limit_memory(limit: int) -> None:
     """Let this process have no more than ``limit`` bytes of data, where the system can do that."""
     import resource
 
@@ -108,9 +108,9 @@ def check_memory(limit: int) -> None:
 
 @contextmanager
 def mapper(jobs: int) -> Iterator[Mapper]:
-    """A ``Mapper``: over ``jobs`` processes, or plainly here for one."""
+    """A ``Mapper``: over ``jobs`` processes, or in this one."""
     if jobs <= 1:
-        yield _here
+        yield map  # type: ignore[misc]  # generic, but a class
         return
     with ProcessPoolExecutor(jobs, mp_context=context(), initializer=prepare) as pool:
 
@@ -123,11 +123,6 @@ def mapper(jobs: int) -> Iterator[Mapper]:
                     done += 1
                     yield result
             except BrokenExecutor:  # a process was killed; go on without them
-                yield from _here(function, listed[done:])
+                yield from map(function, listed[done:])
 
         yield spread
-
-
-def _here(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    for item in items:
-        yield function(item)

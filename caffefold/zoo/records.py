@@ -71,13 +71,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data."""
-        return {
-            "key": self.key,
-            "source": self.source,
-            "target": self.target,
-            "models": [asdict(model) for model in self.models],
-            "orphans": [asdict(orphan) for orphan in self.orphans],
-        }
+        return asdict(self)
 
     @classmethod
     def of_json(cls, data: Mapping[str, Any]) -> Plan:
@@ -86,7 +80,7 @@ class Plan:
             Model(**{**each, "prototxts": tuple(each["prototxts"])}) for each in data["models"]
         )
         orphans = tuple(Orphan(**each) for each in data["orphans"])
-        return cls(data["source"], data["target"], models, orphans, data["key"])
+        return cls(**{**data, "models": models, "orphans": orphans})
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 from caffefold.analysis import fit
 from caffefold.errors import CaffefoldError, InputError
 from caffefold.formats import detect
-from caffefold.formats.caffemodel.index import LayerRecord, WeightsFile
+from caffefold.formats.caffemodel.describe import to_document
+from caffefold.formats.caffemodel.index import WeightsFile
 from caffefold.formats.caffemodel.open import open_snapshot
-from caffefold.formats.caffemodel.wire import LEN
 from caffefold.formats.prototxt import parse
 from caffefold.formats.prototxt.open import net_of, read_net
 from caffefold.formats.upgrade.solver import is_solver
@@ -242,43 +242,30 @@ def _agreement(weights: str, path: str, net: Net, file: WeightsFile) -> Agreemen
 
 def _unlike(net: Net, file: WeightsFile) -> int:
     """How much the net differs from the one that the snapshot was taken of."""
-    stored = {record.name: (record.type, _wires(file, record)[1]) for record in file.layers}
+    stored = {layer.name: layer for layer in Net.of(to_document(file)).layers}
     unlike = int(bool(file.name) and file.name != net.name)
     for layer in net.layers:
-        if layer.name in stored:
-            kind, tops = stored[layer.name]
-            unlike += bool(tops) and (kind, tops) != (layer.type, list(layer.tops))
-        else:
-            unlike += 1
+        other = stored.get(layer.name)
+        unlike += other is None or bool(
+            other.tops and (other.type, other.tops) != (layer.type, layer.tops)
+        )
     return unlike
 
 
 def _feeding(file: WeightsFile, known: set[str]) -> tuple[str, ...]:
     """Strangers with numbers that known layers with numbers depended on, by the file's wiring."""
+    learned = {record.name for record in file.layers if record.blobs}
     behind: dict[str, frozenset[str]] = {}
-    guilty: dict[str, None] = {}
-    for record in file.layers:
-        bottoms, tops = _wires(file, record)
-        sources = frozenset[str]().union(*(behind.get(blob, frozenset()) for blob in bottoms))
-        if record.blobs and record.name in known:
-            guilty.update(dict.fromkeys(sorted(sources)))
+    feeding: dict[str, None] = {}
+    for layer in Net.of(to_document(file)).layers:
+        sources = frozenset[str]().union(*(behind.get(b, frozenset()) for b in layer.bottoms))
+        if layer.name in learned and layer.name in known:
+            feeding.update(dict.fromkeys(sorted(sources)))
             sources = frozenset()  # named once
-        elif record.blobs:
-            sources |= {record.name}
-        behind.update(dict.fromkeys(tops, sources))
-    return tuple(guilty)
-
-
-def _wires(file: WeightsFile, record: LayerRecord) -> tuple[list[str], list[str]]:
-    """Bottoms and tops as the caffemodel has them; none in files that hold no wiring."""
-    bottoms: list[str] = []
-    tops: list[str] = []
-    sides = {record.layout.bottom: bottoms, record.layout.top: tops}
-    for part in file.source.fields(record.body, record.end):
-        if part.wire_type == LEN and part.number in sides:
-            raw = file.source.read(part.start, part.end)
-            sides[part.number].append(raw.decode("utf-8", "surrogateescape"))
-    return bottoms, tops
+        elif layer.name in learned:
+            sources |= {layer.name}
+        behind.update(dict.fromkeys(layer.tops, sources))
+    return tuple(feeding)
 
 
 def folder_of(path: str) -> str:

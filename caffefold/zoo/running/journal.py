@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 
 from caffefold.errors import OutputError
 from caffefold.zoo.records import Outcome
@@ -20,18 +19,6 @@ from caffefold.zoo.storage import STATE, Storage
 
 JOURNAL = f"{STATE}/journal.jsonl"
 _PARTS = f"{STATE}/journal"
-
-
-class Journal(Protocol):
-    """Where outcomes are recorded."""
-
-    def append(self, outcome: Outcome) -> None:
-        """Record one outcome; it is on its way to the disk when this returns."""
-        ...
-
-    def close(self) -> None:
-        """Bring everything to the disk; nothing more will be recorded."""
-        ...
 
 
 def read(storage: Storage) -> dict[str, Outcome]:
@@ -51,13 +38,8 @@ def _line(outcome: Outcome) -> bytes:
     return json.dumps(outcome.to_json(), separators=(",", ":")).encode() + b"\n"
 
 
-def open_journal(storage: Storage, known: Iterable[Outcome]) -> Journal:
-    """The journal to append to; ``known`` is what it holds."""
-    return _Lines(Path(storage.shown(JOURNAL))) if storage.local else _Parts(storage, known)
-
-
-class _Lines:
-    """A local journal. One write for each entry: the system appends it whole."""
+class Journal:
+    """Where outcomes are recorded. One write for each entry: the system appends it whole."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -73,7 +55,7 @@ class _Lines:
             raise OutputError(f"{path}: cannot write: {error.strerror}") from None
 
     def append(self, outcome: Outcome) -> None:
-        """One line."""
+        """Record one outcome; it is on its way to the disk when this returns."""
         self._write(_line(outcome))
 
     def _write(self, data: bytes) -> None:
@@ -84,14 +66,14 @@ class _Lines:
             raise OutputError(f"{self._path}: cannot write: {error.strerror}") from None
 
     def close(self) -> None:
-        """See ``Journal``."""
+        """Bring everything to the disk; nothing more will be recorded."""
         with suppress(OSError):
             os.fsync(self._handle)
         os.close(self._handle)
 
 
-class _Parts:
-    """A journal in a store: what is known is written whole, then one object for each entry."""
+class _Parts(Journal):
+    """The journal of a store: what is known is written whole, then one object for each entry."""
 
     def __init__(self, storage: Storage, known: Iterable[Outcome]) -> None:
         self._storage = storage
@@ -113,3 +95,8 @@ class _Parts:
         if self._storage.names(_PARTS):
             self._storage.write(JOURNAL, b"".join(map(_line, self._latest.values())))
             self._storage.clear(_PARTS)
+
+
+def open_journal(storage: Storage, known: Iterable[Outcome]) -> Journal:
+    """The journal to append to; ``known`` is what it holds."""
+    return Journal(Path(storage.shown(JOURNAL))) if storage.local else _Parts(storage, known)

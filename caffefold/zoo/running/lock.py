@@ -42,14 +42,14 @@ def held(storage: Storage) -> Iterator[None]:
         OutputError: another run holds it, which is named.
     """
     if not storage.local:
-        with _remote(storage):
+        with _held_remotely(storage):
             yield
         return
     path = Path(storage.root, LOCK)
     handle = _open(path)
     try:
         if not _try(handle, shared=False):
-            raise OutputError(_refusal(storage.root, _holder(storage)))
+            raise _refusal(storage)
         _await_workers(Path(storage.root, GUARD))
         os.ftruncate(handle, 0)
         os.lseek(handle, 0, os.SEEK_SET)
@@ -109,50 +109,40 @@ def _try(handle: int, *, shared: bool) -> bool:
     return True
 
 
-def _holder(storage: Storage) -> dict[str, Any]:
-    """What the lock records; nothing where a lock keeps others from reading (Windows)."""
-    with suppress(OutputError):
-        return _parsed(storage.read(LOCK))
-    return {}
-
-
-def _refusal(root: str, by: dict[str, Any]) -> str:
+def _refusal(storage: Storage, advice: str = "") -> OutputError:
+    by = _holder(storage)
     who = "another run"
     if by:
         who = f"process {by.get('pid')} on {by.get('host')} since {by.get('since')}"
-    return f"{root}: in use by {who}; wait for it, or choose another target"
+    return OutputError(
+        f"{storage.root}: in use by {who}; wait for it, or choose another target{advice}"
+    )
 
 
-# ------------------------------------------------------------------------------ behind a URL
+def _holder(storage: Storage) -> dict[str, Any]:
+    """What the lock records; nothing where a lock keeps others from reading it (Windows)."""
+    with suppress(OutputError, ValueError):
+        found = json.loads(storage.read(LOCK) or b"")
+        if isinstance(found, dict):
+            return found
+    return {}
 
 
 @contextmanager
-def _remote(storage: Storage) -> Iterator[None]:
+def _held_remotely(storage: Storage) -> Iterator[None]:
     """An object with the holder's name. Stores have no locks that end with a process: one whose
     process is dead on this machine is taken over, any other has to be deleted by hand."""
     mine = json.dumps({**holder(), "token": os.urandom(8).hex()}).encode()
-    found = storage.read(LOCK)
-    by = _parsed(found)
-    if found and not _is_dead(by):
-        raise OutputError(
-            f"{_refusal(storage.root, by)}; if it is dead, delete {storage.shown(LOCK)}"
-        )
+    if storage.read(LOCK) and not _is_dead(_holder(storage)):
+        raise _refusal(storage, f"; if it is dead, delete {storage.shown(LOCK)}")
     storage.write(LOCK, mine)
     if storage.read(LOCK) != mine:
-        raise OutputError(_refusal(storage.root, _parsed(storage.read(LOCK))))
+        raise _refusal(storage)
     try:
         yield
     finally:
         if storage.read(LOCK) == mine:
             storage.remove(LOCK)
-
-
-def _parsed(data: bytes | None) -> dict[str, Any]:
-    with suppress(ValueError):
-        found = json.loads(data or b"")
-        if isinstance(found, dict):
-            return found
-    return {}
 
 
 def _is_dead(by: dict[str, Any]) -> bool:

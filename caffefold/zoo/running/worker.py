@@ -120,7 +120,7 @@ def work(task: Task) -> Outcome:
     with _folder(task, target) as folder:
         copies = Copies(source, folder)
         weights = copies.of(model.caffemodel)
-        given = _weights(source, model, weights)
+        given = _state(source, model.caffemodel, weights, model.sha1)
         inputs = [given]
         notes: list[str] = []
         refusal: CaffefoldError | None = None
@@ -153,33 +153,25 @@ def work(task: Task) -> Outcome:
         raise refusal or InputError(f"{model.caffemodel}: no prototxt to convert it with")
 
 
-def _weights(source: Storage, model: Model, place: Path) -> FileState:
-    """The state of the caffemodel, which is at ``place``.
+def _state(source: Storage, path: str, place: Path, sha1: str = "") -> FileState:
+    """The state of a file of the zoo, which is at ``place``.
 
     Raises:
-        InputError: it is not there, or its SHA-1 is another one than the zoo's readme.md says.
+        InputError: it cannot be read, or its SHA-1 is another one than the zoo's readme.md says.
     """
-    entry = source.stat(model.caffemodel)
-    shown = source.shown(model.caffemodel)
+    entry, shown = source.stat(path), source.shown(path)
     if entry is None:
         raise InputError(f"{shown}: no such file")
-    known, sha1 = files.digests(place, sha1=bool(model.sha1))
-    if sha1 != model.sha1:
-        raise InputError(
-            f"{shown}: its SHA-1 is {sha1}, the zoo says {model.sha1}; the file is damaged, or "
-            "another version than the one described"
-        )
-    return FileState(model.caffemodel, entry.size, entry.stamp, known)
-
-
-def _state(source: Storage, path: str, place: Path) -> FileState:
-    """The state of a file of the zoo, which is at ``place``."""
-    entry = source.stat(path)
     try:
-        size = place.stat().st_size if entry is None else entry.size
-        return FileState(path, size, "" if entry is None else entry.stamp, files.sha256(place))
+        known, found = files.digests(place, sha1=bool(sha1))
     except OSError as error:
-        raise InputError(f"{source.shown(path)}: cannot read: {error.strerror}") from None
+        raise InputError(f"{shown}: cannot read: {error.strerror}") from None
+    if found != sha1:
+        raise InputError(
+            f"{shown}: its SHA-1 is {found}, the zoo says {sha1}; the file is damaged, or another "
+            "version than the one described"
+        )
+    return FileState(path, entry.size, entry.stamp, known)
 
 
 def _commit(
