@@ -36,7 +36,25 @@ def context() -> BaseContext:
         return multiprocessing.get_context("spawn")
     made = multiprocessing.get_context("forkserver")
     made.set_forkserver_preload(["caffefold.zoo.preload"])
+    _start_server()
     return made
+
+
+def _start_server() -> None:
+    """Start the fork server unless it runs; it must not import from the working directory.
+
+    It is a ``python -c``, which does so unless told otherwise (Python 3.10 cannot be told).
+    """
+    from multiprocessing import forkserver
+
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        forkserver.ensure_running()
+    finally:
+        del os.environ["PYTHONSAFEPATH"]
+        if before is not None:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def cores() -> int:
@@ -45,14 +63,6 @@ def cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:
         return os.cpu_count() or 1
-
-
-def warm_up() -> None:
-    """Let the fork server load what workers need while this process does something else."""
-    if context().get_start_method() == "forkserver":
-        from multiprocessing import forkserver
-
-        forkserver.ensure_running()
 
 
 def prepare(memory: int = 0, guard: str = "") -> None:

@@ -98,10 +98,10 @@ def _planned(
 
     jobs = jobs or processes.cores()
     if jobs > 1 and len(entries) > processes.FEW:
-        processes.warm_up()
+        processes.context()  # loads what workers need, while this process does something else
     else:
         jobs = 1
-    from caffefold.zoo.planning.discover import discover, unique  # loads much, meanwhile
+    from caffefold.zoo.planning.discover import discover, unique
 
     taken = {model.caffemodel for model in named.models}.union(named.skipped) - unpaired
     found, orphans = discover(
