@@ -111,7 +111,7 @@ def check_memory(limit: int) -> None:
     try:
         import resource  # noqa: F401
     except ImportError:
-        raise UsageError("--memory: this system has no limits for processes") from None
+        raise UsageError("--memory: this system cannot limit the memory of a process") from None
     if limit < 64_000_000:
         raise UsageError(f"--memory {limit}: a conversion needs about 64 MB itself; give more")
 

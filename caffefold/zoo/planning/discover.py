@@ -63,7 +63,7 @@ def discover(
 ) -> tuple[list[Model], list[Orphan]]:
     """The models among the files of ``listing``, and the files that belong to none.
 
-    ``taken`` are caffemodels that a manifest speaks for already; ``prefer`` and ``snapshots`` as
+    ``taken`` are caffemodels that a manifest names or skips; ``prefer`` and ``snapshots`` as
     for ``caffefold.zoo.plan``.
     """
     listed = list(listing)
@@ -82,8 +82,10 @@ def discover(
                 found.add(result, copies)
             gone = pairing.superseded(found.weights.values(), every=snapshots == "all")
             live = [w for p, w in found.weights.items() if p not in gone and p not in taken]
-            lonely = [w for w in live if not any(a.fits for a in found.agreements.get(w.path, ()))]
-            for agreements in _elsewhere(lonely, found, copies, mapper):
+            unpaired = [
+                w for w in live if not any(a.fits for a in found.agreements.get(w.path, ()))
+            ]
+            for agreements in _elsewhere(unpaired, found, copies, mapper):
                 found.agree(agreements)
     front, orphans = readme.read_all(storage, paths)
     solvers = _solvers(found.nets)
@@ -124,11 +126,11 @@ def _scratch(storage: Storage) -> AbstractContextManager[str]:
 
 
 def _elsewhere(
-    lonely: list[WeightsFacts], found: _Found, copies: Copies, mapper: processes.Mapper
+    unpaired: list[WeightsFacts], found: _Found, copies: Copies, mapper: processes.Mapper
 ) -> Iterator[list[Agreement]]:
     """Agreements of weights that fit nothing in their folder with the nets of other folders."""
     work = []
-    for weights in lonely:
+    for weights in unpaired:
         here = folder_of(weights.path)
         others = [net for net in found.nets.values() if folder_of(net.path) != here]
         candidates = folders.related(weights, others)

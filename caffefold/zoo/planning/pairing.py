@@ -76,8 +76,8 @@ def _nothing_fits(weights: WeightsFacts, nets: Iterable[NetFacts]) -> str:
         near = max(here, key=lambda net: (len(net.layers & weights.layers), net.path))
         known = len(near.layers & weights.layers)
         return (
-            f"{weights.path}: no prototxt fits; of the {len(near.layers)} layers with weights in "
-            f"{near.path} it knows {known or 'none'}"
+            f"{weights.path}: no prototxt fits; it holds {known or 'none'} of the "
+            f"{len(near.layers)} layers with weights in {near.path}"
         )
     return f"{weights.path}: no prototxt of the zoo has these layers; add its train or deploy net"
 

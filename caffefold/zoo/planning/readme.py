@@ -39,7 +39,7 @@ class FrontMatter:
 
 
 def read_all(storage: Storage, paths: Iterable[str]) -> tuple[dict[str, FrontMatter], list[Orphan]]:
-    """The front matter in a zoo by the caffemodel it speaks of, and what it gets wrong."""
+    """The front matter in a zoo by the caffemodel it describes, and what is wrong with it."""
     known = set(paths)
     found: dict[str, FrontMatter] = {}
     orphans: list[Orphan] = []

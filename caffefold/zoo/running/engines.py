@@ -26,8 +26,8 @@ Outcomes = Generator[tuple[Task, Outcome], None, None]
 _MAX_DEAD_STARTS = 3
 _CONNECT = 15.0  # seconds for the scheduler of a cluster to answer
 _DIED = (
-    "its worker process died (killed by the system or by somebody, or a crash in native code); "
-    "often for lack of memory: fewer --jobs, or --memory"
+    "its worker process died (it was killed, or crashed in native code); often for lack of memory: "
+    "try fewer --jobs, or --memory"
 )
 
 

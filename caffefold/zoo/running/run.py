@@ -260,7 +260,7 @@ class _Run:
         if not there or self.ours(model):
             return False
         shown = self.target.shown(there[0])
-        reason = f"{shown}: exists already, and is no result of an earlier run; use --force"
+        reason = f"{shown}: exists already, and is not from an earlier run; use --force"
         print_ = model.fingerprint()
         self.finished(model, Outcome(model.name, FAILED, reason, "OutputError", fingerprint=print_))
         return True

@@ -61,7 +61,7 @@ def attempt(work: Work, task: Task) -> Outcome:
         status = REFUSED if isinstance(error, (InputError, UsageError)) else FAILED
         outcome = _ended(task, status, type(error).__name__, str(error))
     except MemoryError:
-        outcome = _ended(task, FAILED, "OutOfMemory", "out of memory; give it more with --memory")
+        outcome = _ended(task, FAILED, "OutOfMemory", "out of memory; raise --memory")
     except OSError as error:
         code = "OutOfMemory" if error.errno == errno.ENOMEM else type(error).__name__
         outcome = _ended(task, FAILED, code, f"{error.filename or 'system'}: {error.strerror}")
@@ -157,7 +157,7 @@ def _state(source: Storage, path: str, place: Path, sha1: str = "") -> FileState
     """The state of a file of the zoo, which is at ``place``.
 
     Raises:
-        InputError: it cannot be read, or its SHA-1 is another one than the zoo's readme.md says.
+        InputError: it cannot be read, or ``sha1`` is given and is not its SHA-1.
     """
     entry, shown = source.stat(path), source.shown(path)
     if entry is None:
@@ -168,8 +168,8 @@ def _state(source: Storage, path: str, place: Path, sha1: str = "") -> FileState
         raise InputError(f"{shown}: cannot read: {error.strerror}") from None
     if found != sha1:
         raise InputError(
-            f"{shown}: its SHA-1 is {found}, the zoo says {sha1}; the file is damaged, or another "
-            "version than the one described"
+            f"{shown}: its SHA-1 is {found}, the zoo says {sha1}; the file is damaged, or not "
+            "the version described"
         )
     return FileState(path, entry.size, entry.stamp, known)
 
