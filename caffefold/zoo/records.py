@@ -182,6 +182,12 @@ class Result:
     """Models in the journal that the plan no longer has; their results are still there."""
 
     @property
+    def pairs(self) -> list[tuple[Model, Outcome]]:
+        """Each outcome with its model."""
+        models = {model.name: model for model in self.plan.models}
+        return [(models[outcome.name], outcome) for outcome in self.outcomes]
+
+    @property
     def ok(self) -> bool:
         """Whether every model of the plan is converted."""
         done = sum(outcome.status == CONVERTED for outcome in self.outcomes)

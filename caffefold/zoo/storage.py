@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from caffefold.errors import CaffefoldError, InputError, OutputError, UsageError
 
@@ -30,109 +30,6 @@ class Entry(NamedTuple):
     path: str
     size: int
     stamp: str
-
-
-class Storage(Protocol):
-    """A tree of files; paths inside are relative to its root and use ``/``.
-
-    Implementations pickle, so that workers elsewhere can open them too.
-
-    Raises:
-        InputError: a file or folder of the zoo cannot be read.
-        OutputError: a result or a file of the zoo's own cannot be read or written.
-    """
-
-    @property
-    def root(self) -> str:
-        """The path or URL of the tree."""
-        ...
-
-    @property
-    def local(self) -> bool:
-        """Whether files have paths of their own, to be read in place and renamed."""
-        ...
-
-    @property
-    def shared(self) -> bool:
-        """Whether other processes see the same files."""
-        ...
-
-    def walk(self, skip: str = "") -> Iterator[Entry]:
-        """Every file, sorted; without folders that hold a zoo's results, and without ``skip``."""
-        ...
-
-    def stat(self, path: str) -> Entry | None:
-        """The file as it is now; None when it is not there."""
-        ...
-
-    def shown(self, path: str) -> str:
-        """The path or URL for people."""
-        ...
-
-    def fetch(self, path: str, folder: Path) -> Path:
-        """The file on the local disk, in ``folder`` if it has to be copied."""
-        ...
-
-    def store(self, source: Path, path: str) -> None:
-        """Put a local file in place, complete or not at all.
-
-        In a local tree ``source`` must lie on the same file system; it is renamed.
-        """
-        ...
-
-    def read(self, path: str) -> bytes | None:
-        """The content; None when there is no such file."""
-        ...
-
-    def write(self, path: str, data: bytes) -> None:
-        """Replace the content, complete or not at all."""
-        ...
-
-    def remove(self, path: str) -> None:
-        """Remove a file; it need not be there."""
-        ...
-
-    def names(self, folder: str) -> list[str]:
-        """Paths of the files below a folder, sorted; none when it is not there."""
-        ...
-
-    def clear(self, folder: str) -> None:
-        """Remove a folder with all that is in it."""
-        ...
-
-
-def open_storage(root: str) -> Storage:
-    """The storage at a path, or at a URL that fsspec reaches (``s3://bucket/zoo``)."""
-    scheme, sign, rest = root.partition("://")
-    if sign and scheme not in ("file", "local"):
-        return RemoteStorage(root.rstrip("/"))
-    return LocalStorage(str(Path(rest if sign else root).absolute()))
-
-
-class Copies:
-    """Files of a storage on the local disk; in ``folder`` where they have no paths of their own."""
-
-    def __init__(self, storage: Storage, folder: Path) -> None:
-        self._storage = storage
-        self._folder = folder
-        self._known: dict[str, Path] = {}
-
-    def of(self, path: str) -> Path:
-        """The file, copied when it is first asked for."""
-        if path not in self._known:
-            folder = self._folder
-            if not self._storage.local:
-                folder = folder / f"f{len(self._known)}"
-                folder.mkdir()
-            self._known[path] = self._storage.fetch(path, folder)
-        return self._known[path]
-
-    def named(self, text: str) -> str:
-        """A message, with the URLs of files in place of their copies."""
-        if text and not self._storage.local:
-            for path, place in self._known.items():
-                text = text.replace(str(place), self._storage.shown(path))
-        return text
 
 
 def need(package: str, extra: str, why: str, error: ImportError) -> UsageError:
@@ -155,14 +52,22 @@ def _failing(kind: type[CaffefoldError], place: object, what: str) -> Iterator[N
 
 @dataclass(frozen=True, slots=True)
 class LocalStorage:
-    """A folder of this machine, or one that several machines mount at the same path."""
+    """A folder of this machine, or one that several machines mount at the same path.
+
+    All methods raise InputError when the zoo cannot be read, OutputError for everything else.
+    """
 
     root: str
     local: bool = True
+    """Whether files have paths of their own, to be read in place and renamed."""
     shared: bool = True
+    """Whether other processes see the same files."""
 
     def walk(self, skip: str = "") -> Iterator[Entry]:
-        """See ``Storage``. Links are followed, each folder is visited once."""
+        """Every file, sorted; without folders that hold a zoo's results, and without ``skip``.
+
+        Links are followed, each folder is visited once.
+        """
         if not Path(self.root).is_dir():
             raise InputError(f"{self.root}: no such directory; give the folder of the zoo")
         yield from self._below("", os.path.realpath(skip) if skip else "", set())
@@ -195,27 +100,30 @@ class LocalStorage:
                 yield from self._below(name + "/", skip, seen)
 
     def stat(self, path: str) -> Entry | None:
+        """The file as it is now; None when it is not there."""
         try:
             return _local_entry(path, os.stat(self.shown(path)))  # noqa: PTH116
         except OSError:
             return None
 
     def shown(self, path: str) -> str:
-        """See ``Storage``; joined as strings, for it happens thousands of times."""
+        """The path for people; joined as strings, for it happens thousands of times."""
         return os.path.join(self.root, path)  # noqa: PTH118
 
     def fetch(self, path: str, folder: Path) -> Path:
-        """The file itself."""
+        """The file on the local disk: itself. Of a store, a copy in ``folder``."""
         del folder
         return Path(self.shown(path))
 
     def store(self, source: Path, path: str) -> None:
+        """Put a file of the same file system in place, complete or not at all: it is renamed."""
         target = Path(self.shown(path))
         with _failing(OutputError, target, "write"):
             target.parent.mkdir(parents=True, exist_ok=True)
             source.replace(target)
 
     def read(self, path: str) -> bytes | None:
+        """The content; None when there is no such file."""
         with _failing(OutputError, self.shown(path), "read"):
             try:
                 return Path(self.shown(path)).read_bytes()
@@ -223,7 +131,7 @@ class LocalStorage:
                 return None
 
     def write(self, path: str, data: bytes) -> None:
-        """See ``Storage``; through a temporary file."""
+        """Replace the content, complete or not at all, through a temporary file."""
         target = Path(self.shown(path))
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
         with _failing(OutputError, target, "write"):
@@ -235,14 +143,17 @@ class LocalStorage:
                 part.unlink(missing_ok=True)
 
     def remove(self, path: str) -> None:
+        """Remove a file; it need not be there."""
         with suppress(FileNotFoundError, NotADirectoryError):
             Path(self.shown(path)).unlink()
 
     def names(self, folder: str) -> list[str]:
+        """Paths of the files below a folder, sorted; none when it is not there."""
         found = Path(self.root, folder).rglob("*")
         return sorted(path.relative_to(self.root).as_posix() for path in found if path.is_file())
 
     def clear(self, folder: str) -> None:
+        """Remove a folder with all that is in it."""
         shutil.rmtree(self.shown(folder), ignore_errors=True)
 
 
@@ -259,7 +170,7 @@ class RemoteStorage:
     """A tree of files that fsspec reaches: ``s3://``, ``gs://``, ``memory://``, ``sftp://`` ...
 
     Credentials and endpoints come from where fsspec and the store's own client take them
-    (environment, configuration files); the URL names only the place.
+    (environment, configuration files); the URL names only the place. Methods as in LocalStorage.
     """
 
     root: str
@@ -271,7 +182,7 @@ class RemoteStorage:
         return not self.root.startswith("memory:")
 
     def walk(self, skip: str = "") -> Iterator[Entry]:
-        """See ``Storage``; from one listing."""
+        """As ``LocalStorage``, from one listing."""
         system, base = self._open()
         with _failing(InputError, self.root, "list this"):
             if not system.isdir(base):
@@ -286,7 +197,7 @@ class RemoteStorage:
                 yield _remote_entry(path, paths[path])
 
     def stat(self, path: str) -> Entry | None:
-        """See ``Storage``; not as a cached listing has it."""
+        """The file as it is now, not as a cached listing has it."""
         system, target = self._open(path)
         with _failing(OutputError, self.shown(path), "read"):
             try:
@@ -346,7 +257,7 @@ class RemoteStorage:
             system.rm_file(target)
 
     def names(self, folder: str) -> list[str]:
-        """See ``Storage``; from a fresh listing."""
+        """Paths of the files below a folder, from a fresh listing."""
         system, base = self._open()
         system.invalidate_cache()
         with suppress(FileNotFoundError):
@@ -382,3 +293,43 @@ class RemoteStorage:
 def _remote_entry(path: str, info: dict[str, Any]) -> Entry:
     stamps = [f"{key}={info[key]}" for key in _STAMPS if info.get(key) is not None]
     return Entry(path, int(info.get("size") or 0), " ".join(stamps))
+
+
+# -------------------------------------------------------------------------------- either one
+
+Storage = LocalStorage | RemoteStorage
+"""A tree of files; paths inside are relative to its root and use ``/``. Travels by pickle."""
+
+
+def open_storage(root: str) -> Storage:
+    """The storage at a path, or at a URL that fsspec reaches (``s3://bucket/zoo``)."""
+    scheme, sign, rest = root.partition("://")
+    if sign and scheme not in ("file", "local"):
+        return RemoteStorage(root.rstrip("/"))
+    return LocalStorage(str(Path(rest if sign else root).absolute()))
+
+
+class Copies:
+    """Files of a storage on the local disk; in ``folder`` where they have no paths of their own."""
+
+    def __init__(self, storage: Storage, folder: Path) -> None:
+        self._storage = storage
+        self._folder = folder
+        self._known: dict[str, Path] = {}
+
+    def of(self, path: str) -> Path:
+        """The file, copied when it is first asked for."""
+        if path not in self._known:
+            folder = self._folder
+            if not self._storage.local:
+                folder = folder / f"f{len(self._known)}"
+                folder.mkdir()
+            self._known[path] = self._storage.fetch(path, folder)
+        return self._known[path]
+
+    def named(self, text: str) -> str:
+        """A message, with the URLs of files in place of their copies."""
+        if text and not self._storage.local:
+            for path, place in self._known.items():
+                text = text.replace(str(place), self._storage.shown(path))
+        return text

@@ -6,10 +6,20 @@ import csv
 import io
 import json
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 from caffefold._version import VERSION
-from caffefold.zoo.records import CONVERTED, FAILED, REFUSED, Facts, Model, Outcome, Result
+from caffefold.zoo.records import (
+    CONVERTED,
+    FAILED,
+    REFUSED,
+    Facts,
+    FileState,
+    Model,
+    Outcome,
+    Result,
+)
 
 SCHEMA = 1
 COLUMNS = (
@@ -32,18 +42,14 @@ def summary(result: Result) -> dict[str, int]:
 
 def as_json(result: Result) -> str:
     """zoo.json, as ``zoo.schema.json`` describes it; the same zoo gives the same text."""
-    models = {model.name: model for model in result.plan.models}
     document = {
         "schema": SCHEMA,
         "caffefold": VERSION,
         "source": result.plan.source,
         "target": result.plan.target,
         "summary": summary(result),
-        "models": [_model(models[outcome.name], outcome) for outcome in result.outcomes],
-        "orphans": [
-            {"path": orphan.path, "kind": orphan.kind, "reason": orphan.reason}
-            for orphan in result.plan.orphans
-        ],
+        "models": [_model(*pair) for pair in result.pairs],
+        "orphans": [asdict(orphan) for orphan in result.plan.orphans],
         "stale": list(result.stale),
     }
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
@@ -62,8 +68,8 @@ def _model(model: Model, outcome: Outcome) -> dict[str, Any]:
         "options": dict(model.options),
         "result": None if facts is None else _result(facts),
         "notes": list(outcome.notes),
-        "inputs": [_file(each.path, each.bytes, each.sha256) for each in outcome.inputs],
-        "outputs": [_file(each.path, each.bytes, each.sha256) for each in outcome.outputs],
+        "inputs": [_file(each) for each in outcome.inputs],
+        "outputs": [_file(each) for each in outcome.outputs],
         "page": f"{outcome.name}.html",
     }
 
@@ -81,17 +87,16 @@ def _result(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _file(path: str, size: int, digest: str) -> dict[str, Any]:
-    return {"path": path, "bytes": size, "sha256": digest or None}
+def _file(file: FileState) -> dict[str, Any]:
+    return {"path": file.path, "bytes": file.bytes, "sha256": file.sha256 or None}
 
 
 def as_csv(result: Result) -> str:
     """zoo.csv: a line for each model. What spreadsheets take for a formula begins with ``'``."""
-    models = {model.name: model for model in result.plan.models}
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for outcome in result.outcomes:
+    for model, outcome in result.pairs:
         facts = outcome.facts
         numbers: list[Any] = [""] * 9
         if facts is not None:
@@ -100,8 +105,8 @@ def as_csv(result: Result) -> str:
                 facts.net, facts.layers_before, facts.layers_after, facts.bytes_before,
                 facts.bytes_after, facts.folds, facts.folded, f"{facts.largest_error:.3e}", left,
             ]  # fmt: skip
-        weights = models[outcome.name].caffemodel
-        row = [outcome.name, outcome.status, outcome.reason, weights, outcome.prototxt, *numbers]
+        names = outcome.reason, model.caffemodel, outcome.prototxt
+        row = (outcome.name, outcome.status, *names, *numbers)
         writer.writerow([_cell(value) for value in row])
     return out.getvalue()
 

@@ -52,13 +52,12 @@ def templates() -> Environment:
 
 def index_page(result: Result) -> bytes:
     """The page of the whole zoo."""
-    models = {model.name: model for model in result.plan.models}
     gone = "its model is not in the zoo any more"
     return _rendered(
         "index.html",
         plan=result.plan,
         summary=summary(result),
-        rows=[(models[outcome.name], outcome) for outcome in result.outcomes],
+        rows=result.pairs,
         converted=[outcome.facts for outcome in result.outcomes if outcome.facts is not None],
         others=[*result.plan.orphans, *(Orphan(n, "result", gone) for n in result.stale)],
     )

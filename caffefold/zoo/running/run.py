@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from caffefold.errors import UsageError
 from caffefold.zoo.planning import plan as plans
@@ -37,19 +37,6 @@ if TYPE_CHECKING:
 
 _CHANGED_BY_HAND = f"{STATE}/changed"
 _STILL_THERE = "the results of an earlier version are still there"
-
-
-class _Options(NamedTuple):
-    """How a plan is run; see ``run``."""
-
-    jobs: int
-    engine: str
-    scheduler: str
-    timeout: float
-    memory: int
-    fail_fast: bool
-    retry_failed: bool
-    force: bool
 
 
 def run(
@@ -92,15 +79,16 @@ def run(
     """
     if not plan.target:
         raise UsageError("this plan has no target; give one to plan()")
-    options = _Options(jobs, engine, scheduler, timeout, memory, fail_fast, retry_failed, force)
     source, target = open_storage(plan.source), open_storage(plan.target)
-    _check(options, source, target)
+    make = _engine(engine, scheduler, jobs, timeout, memory, source, target)
     with lock.held(target):
         plans.keep(plan, target)
         known = journal.read(target)
         with closing(journal.open_journal(target, known.values())) as book:
             _recover(target, book, known)
-            work = _Run(plan, options, source, target, book, known, on_event or _ignore)
+            work = _Run(
+                plan, source, target, book, known, make, on_event, fail_fast, retry_failed, force
+            )
             try:
                 work.all()
             finally:
@@ -110,26 +98,47 @@ def run(
     return result
 
 
-def _check(options: _Options, source: Storage, target: Storage) -> None:
-    """Refuse options that contradict each other.
+def _engine(
+    name: str,
+    scheduler: str,
+    jobs: int,
+    timeout: float,
+    memory: int,
+    source: Storage,
+    target: Storage,
+) -> Callable[[], Engine]:
+    """What makes the engine, which loads much: not before something is to be converted.
 
     Raises:
-        UsageError: which.
+        UsageError: the options contradict each other.
     """
     from caffefold.zoo import processes
 
-    if options.engine not in ("processes", "threads", "dask"):
-        raise UsageError(f"--engine {options.engine}: choose processes or dask")
-    if options.engine == "dask" and not options.scheduler:
+    shared = source.shared and target.shared
+    if name not in ("processes", "threads", "dask"):
+        raise UsageError(f"--engine {name}: choose processes or dask")
+    if name == "dask" and not scheduler:
         raise UsageError("--engine dask: give the --scheduler, such as tcp://host:8786")
-    if options.engine != "dask" and options.scheduler:
+    if name != "dask" and scheduler:
         raise UsageError("--scheduler goes with --engine dask")
-    if options.engine == "dask" and options.memory:
+    if name == "dask" and memory:
         raise UsageError("--memory: with Dask it is the workers' own --memory-limit")
-    if options.engine == "dask" and not (source.shared and target.shared):
+    if name == "dask" and not shared:
         raise UsageError("memory:// is seen by this process only; no cluster can work on it")
-    if options.memory:
-        processes.check_memory(options.memory)
+    if memory:
+        processes.check_memory(memory)
+
+    def make() -> Engine:
+        from caffefold.zoo.running.engines import DaskEngine, ProcessEngine, ThreadEngine
+
+        if name == "dask":
+            return DaskEngine(scheduler, timeout)
+        if name == "threads" or not shared:
+            return ThreadEngine(jobs or processes.cores())
+        guard = target.shown(lock.GUARD) if target.local else ""
+        return ProcessEngine(jobs or processes.cores(), timeout, memory, guard)
+
+    return make
 
 
 def _recover(target: Storage, book: journal.Journal, known: dict[str, Outcome]) -> list[Outcome]:
@@ -149,20 +158,15 @@ def _identity(outcome: Outcome) -> tuple[object, ...]:
     return outcome.status, outcome.fingerprint, outcome.inputs, outcome.outputs
 
 
-def _ignore(event: Event) -> None:
-    del event
-
-
 def _write(result: Result, target: Storage, worked: frozenset[str]) -> None:
     """zoo.json, zoo.csv, index.html, pages of what was refused; only what differs is written."""
     from caffefold.zoo.pages import data, site
 
-    models = {model.name: model for model in result.plan.models}
-    for outcome in result.outcomes:
-        place = f"{outcome.name}.html"
-        stays = outcome.name not in worked and target.stat(place) is not None
+    for model, outcome in result.pairs:
+        place = f"{model.name}.html"
+        stays = model.name not in worked and target.stat(place) is not None
         if outcome.status != CONVERTED and not stays:
-            target.write(place, site.plain_page(models[outcome.name], outcome))
+            target.write(place, site.plain_page(model, outcome))
     for path, content in (
         ("zoo.json", data.as_json(result).encode("utf-8", "backslashreplace")),
         ("zoo.csv", data.as_csv(result).encode("utf-8", "backslashreplace")),
@@ -177,12 +181,15 @@ class _Run:
     """One run, while it lasts."""
 
     plan: Plan
-    options: _Options
     source: Storage
     target: Storage
     book: journal.Journal
     known: dict[str, Outcome]
-    on_event: Callable[[Event], None]
+    engine: Callable[[], Engine]
+    on_event: Callable[[Event], None] | None
+    fail_fast: bool
+    retry_failed: bool
+    force: bool
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     worked: list[str] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
@@ -200,7 +207,7 @@ class _Run:
             elif not self.foreign(model, old):
                 todo.append(model)
         todo.sort(key=lambda model: (-model.size, model.name))
-        if todo and not (self.stopped and self.options.fail_fast):
+        if todo and not (self.stopped and self.fail_fast):
             self.work(todo)
 
     def problem(self, model: Model, old: Outcome | None) -> None:
@@ -214,9 +221,9 @@ class _Run:
 
     def stays(self, model: Model, old: Outcome) -> bool:
         """Whether an old outcome still holds. Notices results that were changed or removed."""
-        if self.options.force or old.fingerprint != model.fingerprint():
+        if self.force or old.fingerprint != model.fingerprint():
             return False
-        if old.status == FAILED or (old.status == REFUSED and self.options.retry_failed):
+        if old.status == FAILED or (old.status == REFUSED and self.retry_failed):
             return False
         inputs = files.unchanged(self.source, old.inputs)
         if inputs is None:
@@ -250,7 +257,7 @@ class _Run:
 
     def foreign(self, model: Model, old: Outcome | None) -> bool:
         """Refuse to replace files that no journal knows, without ``force``."""
-        if self.options.force or (old is not None and old.outputs):
+        if self.force or (old is not None and old.outputs):
             return False
         there = [
             path
@@ -281,9 +288,7 @@ class _Run:
             Task(model, self.plan.source, self.plan.target, f"{stem}-{number}")
             for number, model in enumerate(todo)
         ]
-        outcomes = self.engine(len(tasks)).run(
-            tasks, lambda task: self.report("started", task.model)
-        )
+        outcomes = self.engine().run(tasks, lambda task: self.report("started", task.model))
         try:
             for task, reported in outcomes:
                 outcome = reported
@@ -292,26 +297,12 @@ class _Run:
                     outcome = commit.recovered(self.target, task.token) or reported
                 self.finished(task.model, outcome)
                 commit.clear(self.target, task.token)
-                if self.options.fail_fast and outcome.status != CONVERTED:
+                if self.fail_fast and outcome.status != CONVERTED:
                     return
         finally:
             outcomes.close()  # ends what is running, now and not when somebody collects it
             for task in tasks if not self.target.local else ():
                 shutil.rmtree(commit.scratch(task.token), ignore_errors=True)
-
-    def engine(self, count: int) -> Engine:
-        """The engine that was asked for."""
-        from caffefold.zoo import processes
-        from caffefold.zoo.running.engines import DaskEngine, ProcessEngine, ThreadEngine
-
-        options = self.options
-        jobs = min(options.jobs or processes.cores(), count)
-        if options.engine == "dask":
-            return DaskEngine(options.scheduler, options.timeout)
-        if options.engine == "threads" or not (self.source.shared and self.target.shared):
-            return ThreadEngine(jobs)
-        guard = self.target.shown(lock.GUARD) if self.target.local else ""
-        return ProcessEngine(jobs, options.timeout, options.memory, guard)
 
     def unchanged(self, model: Model, outcome: Outcome) -> None:
         """An outcome of an earlier run still holds."""
@@ -329,7 +320,7 @@ class _Run:
         self.book.append(outcome)
         self.known[model.name] = self.outcomes[model.name] = outcome
         self.worked.append(model.name)
-        self.stopped |= self.options.fail_fast and outcome.status != CONVERTED
+        self.stopped |= self.fail_fast and outcome.status != CONVERTED
         self.report("finished", model, outcome)
 
     def late(self, found: list[Outcome]) -> None:
@@ -342,7 +333,9 @@ class _Run:
 
     def report(self, kind: Kind, model: Model, outcome: Outcome | None = None) -> None:
         """Pass an event on."""
-        self.on_event(Event(kind, model, len(self.outcomes), len(self.plan.models), outcome))
+        if self.on_event is not None:
+            done, total = len(self.outcomes), len(self.plan.models)
+            self.on_event(Event(kind, model, done, total, outcome))
 
     def result(self) -> Result:
         """All outcomes there are by now."""

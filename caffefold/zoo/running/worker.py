@@ -97,12 +97,11 @@ def _ended(task: Task, status: Status, code: str, reason: str) -> Outcome:
     source = open_storage(task.source)
     inputs = []
     for path in (*task.model.prototxts, task.model.caffemodel):
-        entry = source.stat(path)
-        if entry is not None:
-            known = ""
-            with suppress(OSError):
+        with suppress(CaffefoldError, OSError):  # it may be what failed
+            entry = source.stat(path)
+            if entry is not None:
                 known = files.sha256(Path(source.shown(path))) if source.local else ""
-            inputs.append(FileState(path, entry.size, entry.stamp, known))
+                inputs.append(FileState(path, entry.size, entry.stamp, known))
     outcome = failed(task, code, " ".join(reason.split()))
     return replace(outcome, status=status, inputs=tuple(inputs))
 
