@@ -40,6 +40,7 @@ OUTSIDE = {
     "numpy": {"formats", "testing", "ir", "ops", "analysis", "passes", "check", "compare"},
     "google": {"formats", "testing", "ir", "ops", "compare"},
     "fsspec": {"zoo"},
+    "jinja2": {"zoo"},
     "distributed": {"zoo"},
     "tomli": {"zoo"},
     "tomllib": {"zoo"},

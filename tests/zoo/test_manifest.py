@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from caffefold import DetectionOptions, zoo
 from caffefold.errors import CaffefoldError, InputError, UsageError
 from caffefold.options import ConvertOptions, plain, read
-from caffefold.zoo import Model, Plan, manifest
+from caffefold.zoo import Model, Plan
+from caffefold.zoo.planning import manifest
 from tests.support.nets import weights
 from tests.support.zoo import body, deploy, model, put
 

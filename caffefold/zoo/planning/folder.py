@@ -8,19 +8,18 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from caffefold.analysis import fit
 from caffefold.errors import CaffefoldError, InputError
 from caffefold.formats import detect
-from caffefold.formats.caffemodel.index import LayerRecord, WeightsFile
+from caffefold.formats.caffemodel.describe import to_document
+from caffefold.formats.caffemodel.index import WeightsFile
 from caffefold.formats.caffemodel.open import open_snapshot
-from caffefold.formats.caffemodel.wire import LEN
-from caffefold.formats.prototxt import parse as text_parse
-from caffefold.formats.prototxt.tree import Document
-from caffefold.formats.upgrade.solver import is_solver, net_of_solver
-from caffefold.formats.upgrade.text import upgrade_document
+from caffefold.formats.prototxt import parse
+from caffefold.formats.prototxt.open import net_of, read_net
+from caffefold.formats.upgrade.solver import is_solver
 from caffefold.ir import placeholder
 from caffefold.ir.net import Net
 from caffefold.ops.table import op
@@ -95,20 +94,13 @@ class FolderFacts:
     agreements: tuple[Agreement, ...] = ()
 
 
-@dataclass(slots=True)
-class _Read:
-    """Nets of the folder that is being read; they are needed again for each of its weights."""
-
-    nets: dict[str, Net] = field(default_factory=dict)
-
-
-def read_folder(files: Iterable[tuple[str, str]]) -> FolderFacts:
+def read_folder(files: Iterable[tuple[str, Path]]) -> FolderFacts:
     """Read the files of a folder: pairs of the path in the zoo and the path on the disk."""
     nets: list[NetFacts] = []
-    given: list[tuple[str, str, bool]] = []
+    given: list[tuple[str, Path, bool]] = []
     weights: list[WeightsFacts] = []
     agreements: list[Agreement] = []
-    read = _Read()
+    read: dict[str, Net] = {}  # needed again for each of the weights
     for path, place in files:
         named = path.endswith(_WEIGHTS_SUFFIXES)
         try:
@@ -128,7 +120,7 @@ def read_folder(files: Iterable[tuple[str, str]]) -> FolderFacts:
         elif head.startswith(_NET_STARTS) and not detect.is_text(head):
             given.append((path, place, False))
     for path, place, named in given:
-        facts, agreed = _weights(path, place, nets, read.nets)
+        facts, agreed = _weights(path, place, nets, read)
         if named or (facts.layers and not facts.error):
             weights.append(facts)
             agreements += agreed
@@ -145,68 +137,41 @@ def related(weights: WeightsFacts, nets: Iterable[NetFacts]) -> list[NetFacts]:
 
 
 def compare(
-    weights: tuple[WeightsFacts, str], nets: Iterable[tuple[NetFacts, str]]
+    work: tuple[tuple[WeightsFacts, Path], list[tuple[NetFacts, Path]]],
 ) -> list[Agreement]:
-    """Agreements of weights with nets of other folders."""
-    listed = list(nets)
-    read = {facts.path: _load(place) for facts, place in listed}
-    with open_snapshot(weights[1]) as file:
-        return _agreements(weights[0], file, [facts for facts, _ in listed], read)
+    """Agreements of weights with nets of other folders; of each the path on the disk."""
+    (weights, place), nets = work
+    read = {facts.path: Net.of(read_net(path).document) for facts, path in nets}
+    with open_snapshot(str(place)) as file:
+        return _agreements(weights, file, [facts for facts, _ in nets], read)
 
 
 # ----------------------------------------------------------------------------------- prototxts
 
 
-def _may_be_net(place: str) -> bool:
-    with Path(place).open("rb") as file:
+def _may_be_net(place: Path) -> bool:
+    with place.open("rb") as file:
         data = file.read(_MAX_TEXT + 1)
     return len(data) <= _MAX_TEXT and _NET_TEXT.search(data) is not None
 
 
-def _net(path: str, place: str, read: _Read) -> NetFacts:
+def _net(path: str, place: Path, read: dict[str, Net]) -> NetFacts:
     try:
-        detect.expect_prototxt(place)
-        document = text_parse.read(place)
+        document = parse.read(place)
+        prefix = ""
         if is_solver(document):
-            return _solver(path, place, document, read)
-        net = _current(document)
-        if not net.layers:
-            return NetFacts(path, error=f"{place}: no layers in this prototxt; is it a Caffe net?")
-        facts = _net_facts(path, net)
+            prefix = document.root.string("snapshot_prefix")
+            named = document.root.string("net") or document.root.string("train_net")
+            if named:
+                return NetFacts(path, "solver", net=named, snapshots=prefix)
+        net = Net.of(net_of(document).document)
+        layers = frozenset(layer.name for layer in net.layers if fit.wants_blobs(layer))
+        template = _is_template(net.document.source)
+        facts = NetFacts(path, _role(net), layers, template, snapshots=prefix)
     except CaffefoldError as error:
         return NetFacts(path, error=str(error))
-    except OSError as error:
-        return NetFacts(path, error=f"{place}: cannot read this prototxt: {error.strerror}")
-    read.nets[path] = net
+    read[path] = net
     return facts
-
-
-def _current(document: Document) -> Net:
-    return Net.of(upgrade_document(document, layers_only=True)[0])
-
-
-def _load(place: str) -> Net:
-    document = text_parse.read(place)
-    if is_solver(document):
-        document = net_of_solver(document).document
-    return _current(document)
-
-
-def _solver(path: str, place: str, document: Document, read: _Read) -> NetFacts:
-    root = document.root
-    prefix = root.string("snapshot_prefix")
-    named = root.string("net") or root.string("train_net")
-    if named:
-        return NetFacts(path, "solver", net=named, snapshots=prefix)
-    net = _current(net_of_solver(document).document)
-    read.nets[path] = net
-    inside = _net_facts(path, net)
-    return NetFacts(path, inside.role, inside.layers, inside.template, snapshots=prefix)
-
-
-def _net_facts(path: str, net: Net) -> NetFacts:
-    layers = frozenset(layer.name for layer in net.layers if fit.wants_blobs(layer))
-    return NetFacts(path, _role(net), layers, _is_template(net.document.source))
 
 
 def _role(net: Net) -> str:
@@ -231,19 +196,19 @@ def _is_template(source: str) -> bool:
 
 
 def _weights(
-    path: str, place: str, nets: Iterable[NetFacts], read: Mapping[str, Net]
+    path: str, place: Path, nets: Iterable[NetFacts], read: Mapping[str, Net]
 ) -> tuple[WeightsFacts, list[Agreement]]:
     """What a caffemodel holds, and how it fits the nets beside it."""
     try:
-        with open_snapshot(place) as file:
+        with open_snapshot(str(place)) as file:
             learned = [record for record in file.layers if record.blobs]
             shapes = sorted((r.name, [tuple(b.shape) for b in r.blobs]) for r in learned)
             digest = hashlib.sha256(repr(shapes).encode("utf-8", "surrogateescape")).hexdigest()
             names = frozenset(record.name for record in learned)
-            facts = WeightsFacts(path, Path(place).stat().st_size, names, digest)
+            facts = WeightsFacts(path, place.stat().st_size, names, digest)
             return facts, _agreements(facts, file, related(facts, nets), read)
     except CaffefoldError as error:
-        size = Path(place).stat().st_size if Path(place).exists() else 0
+        size = place.stat().st_size if place.exists() else 0
         return WeightsFacts(path, size, error=str(error)), []
 
 
@@ -277,43 +242,30 @@ def _agreement(weights: str, path: str, net: Net, file: WeightsFile) -> Agreemen
 
 def _unlike(net: Net, file: WeightsFile) -> int:
     """How much the net differs from the one that the snapshot was taken of."""
-    stored = {record.name: (record.type, _wires(file, record)[1]) for record in file.layers}
+    stored = {layer.name: layer for layer in Net.of(to_document(file)).layers}
     unlike = int(bool(file.name) and file.name != net.name)
     for layer in net.layers:
-        if layer.name in stored:
-            kind, tops = stored[layer.name]
-            unlike += bool(tops) and (kind, tops) != (layer.type, list(layer.tops))
-        else:
-            unlike += 1
+        other = stored.get(layer.name)
+        unlike += other is None or bool(
+            other.tops and (other.type, other.tops) != (layer.type, layer.tops)
+        )
     return unlike
 
 
 def _feeding(file: WeightsFile, known: set[str]) -> tuple[str, ...]:
     """Strangers with numbers that known layers with numbers depended on, by the file's wiring."""
+    learned = {record.name for record in file.layers if record.blobs}
     behind: dict[str, frozenset[str]] = {}
-    guilty: dict[str, None] = {}
-    for record in file.layers:
-        bottoms, tops = _wires(file, record)
-        sources = frozenset[str]().union(*(behind.get(blob, frozenset()) for blob in bottoms))
-        if record.blobs and record.name in known:
-            guilty.update(dict.fromkeys(sorted(sources)))
+    feeding: dict[str, None] = {}
+    for layer in Net.of(to_document(file)).layers:
+        sources = frozenset[str]().union(*(behind.get(b, frozenset()) for b in layer.bottoms))
+        if layer.name in learned and layer.name in known:
+            feeding.update(dict.fromkeys(sorted(sources)))
             sources = frozenset()  # named once
-        elif record.blobs:
-            sources |= {record.name}
-        behind.update(dict.fromkeys(tops, sources))
-    return tuple(guilty)
-
-
-def _wires(file: WeightsFile, record: LayerRecord) -> tuple[list[str], list[str]]:
-    """Bottoms and tops as the caffemodel has them; none in files that hold no wiring."""
-    bottoms: list[str] = []
-    tops: list[str] = []
-    sides = {record.layout.bottom: bottoms, record.layout.top: tops}
-    for part in file.source.fields(record.body, record.end):
-        if part.wire_type == LEN and part.number in sides:
-            raw = file.source.read(part.start, part.end)
-            sides[part.number].append(raw.decode("utf-8", "surrogateescape"))
-    return bottoms, tops
+        elif layer.name in learned:
+            sources |= {layer.name}
+        behind.update(dict.fromkeys(layer.tops, sources))
+    return tuple(feeding)
 
 
 def folder_of(path: str) -> str:

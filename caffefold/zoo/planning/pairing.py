@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import PurePosixPath
 
-from caffefold.zoo.facts import Agreement, NetFacts, WeightsFacts, folder_of
+from caffefold.zoo.planning.folder import Agreement, NetFacts, WeightsFacts, folder_of
 
 _ROLES = {"train": ("train", "test", "deploy"), "deploy": ("deploy", "test", "train")}
 _ITERATION = re.compile(r"(.*?)[-_.]?iter(?:ation)?[-_]?(\d+)$", re.IGNORECASE)
@@ -27,24 +28,18 @@ class Choice:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Solver:
-    """A solver whose net is in the zoo."""
-
-    net: str
-    snapshots: str
-    """The last part of its snapshot_prefix."""
-
-
 def choose(
     weights: WeightsFacts,
     agreements: Iterable[Agreement],
     nets: Mapping[str, NetFacts],
     *,
-    prefer: str = "train",
-    solvers: Sequence[Solver] = (),
+    prefer: str,
+    solvers: Mapping[str, Sequence[str]],
 ) -> Choice:
-    """The prototxts for ``weights`` out of those they were compared with."""
+    """The prototxts for ``weights`` out of those they were compared with.
+
+    ``solvers`` are by net the names that solvers give to its snapshots.
+    """
     ranked = sorted(
         agreements, key=lambda each: _rank(weights, each, nets[each.net], prefer, solvers)
     )
@@ -54,7 +49,7 @@ def choose(
         near = [each for each in fitting if _distance(weights.path, each.net) == distance]
         return Choice(_one_of_each_role([nets[each.net] for each in near]))
     if not ranked:
-        return Choice()
+        return Choice(problem=_nothing_fits(weights, nets.values()))
     best = ranked[0]
     if best.feeding and not best.missing and not best.wrong:
         shown = ", ".join(f"'{name}'" for name in best.feeding[:3])
@@ -63,7 +58,28 @@ def choose(
             problem=f"{weights.path}: no prototxt fits; the nearest, {best.net}, lacks layers that "
             f"stand between others in the caffemodel: {shown}{more}; name the right one in zoo.toml"
         )
-    return Choice((best.net,))  # convert says exactly what does not fit
+    return Choice((best.net,))  # convert reports exactly what does not fit
+
+
+def _nothing_fits(weights: WeightsFacts, nets: Iterable[NetFacts]) -> str:
+    """Why no prototxt was found: what is in the same folder explains it best."""
+    if not weights.layers:
+        return f"{weights.path}: no layer in this caffemodel holds any weights"
+    here = [net for net in nets if folder_of(net.path) == folder_of(weights.path)]
+    for net in here:
+        if net.error:
+            return (
+                f"{weights.path}: no prototxt fits; the one beside it cannot be read: {net.error}"
+            )
+    here = [net for net in here if net.layers]
+    if here:
+        near = max(here, key=lambda net: (len(net.layers & weights.layers), net.path))
+        known = len(near.layers & weights.layers)
+        return (
+            f"{weights.path}: no prototxt fits; it holds {known or 'none'} of the "
+            f"{len(near.layers)} layers with weights in {near.path}"
+        )
+    return f"{weights.path}: no prototxt of the zoo has these layers; add its train or deploy net"
 
 
 def _rank(
@@ -71,11 +87,11 @@ def _rank(
     agreement: Agreement,
     net: NetFacts,
     prefer: str,
-    solvers: Sequence[Solver],
+    solvers: Mapping[str, Sequence[str]],
 ) -> tuple[object, ...]:
     """Smaller is better."""
     stem = stem_of(weights.path)
-    named = any(s.net == net.path and s.snapshots and stem.startswith(s.snapshots) for s in solvers)
+    named = any(prefix and stem.startswith(prefix) for prefix in solvers.get(net.path, ()))
     roles = _ROLES[prefer]
     own = PurePosixPath(net.path).name.lower()
     return (
@@ -97,12 +113,10 @@ def _rank(
     )
 
 
-def _common(one: str, other: str) -> int:
-    """How many characters two names begin with alike."""
-    for count, (a, b) in enumerate(zip(one, other, strict=False)):
-        if a != b:
-            return count
-    return min(len(one), len(other))
+def _common(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many items two sequences begin with alike."""
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return sum(1 for _ in alike)
 
 
 def _one_of_each_role(nets: Sequence[NetFacts]) -> tuple[str, ...]:
@@ -117,12 +131,7 @@ def _distance(one: str, other: str) -> int:
     """Steps up and down from folder to folder."""
     first = PurePosixPath(one).parent.parts
     second = PurePosixPath(other).parent.parts
-    common = 0
-    for a, b in zip(first, second, strict=False):
-        if a != b:
-            break
-        common += 1
-    return len(first) + len(second) - 2 * common
+    return len(first) + len(second) - 2 * _common(first, second)
 
 
 # ----------------------------------------------------------------------------------- snapshots

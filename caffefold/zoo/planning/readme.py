@@ -12,23 +12,54 @@ YAML, of which zoos use plain ``key: value`` lines only.
 
 from __future__ import annotations
 
+import posixpath
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from caffefold.zoo.records import Orphan
+from caffefold.zoo.storage import Storage
+
+NAME = "readme.md"
 _LINE = re.compile(r"([A-Za-z_][\w-]*)\s*:\s*(.*?)\s*\Z")
 _SHA1 = re.compile(r"[0-9a-fA-F]{40}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class FrontMatter:
-    """What a readme says of the caffemodel beside it. ``sha1`` is empty or 40 small hex digits."""
+    """What a readme says of the caffemodel beside it."""
 
     name: str
     caffemodel: str
     sha1: str = ""
+    """Empty, or 40 lower-case hexadecimal digits."""
     url: str = ""
     problem: str = ""
     """What is wrong with it, if anything."""
+
+
+def read_all(storage: Storage, paths: Iterable[str]) -> tuple[dict[str, FrontMatter], list[Orphan]]:
+    """The front matter in a zoo by the caffemodel it describes, and what is wrong with it."""
+    known = set(paths)
+    found: dict[str, FrontMatter] = {}
+    orphans: list[Orphan] = []
+    for path in sorted(known):
+        folder, name = posixpath.split(path)
+        if name.lower() != NAME:
+            continue
+        front = parse((storage.read(path) or b"").decode("utf-8", "replace"))
+        if front is None:
+            continue
+        if front.problem:
+            orphans.append(Orphan(path, "readme", front.problem))
+        target = posixpath.normpath(posixpath.join(folder, front.caffemodel))
+        if target in known:
+            found[target] = front
+        else:
+            where = f"; it is at {front.url}" if front.url else ""
+            reason = f"names {front.caffemodel}, which is not there{where}"
+            orphans.append(Orphan(path, "readme", reason))
+    return found, orphans
 
 
 def parse(text: str) -> FrontMatter | None:

@@ -1,4 +1,4 @@
-"""zoo.toml: pairs and options that discovery can not know; and a plan printed as such a file.
+"""zoo.toml: pairs and options that discovery cannot know; and a plan printed as such a file.
 
 discover = true                     # look for further models (the default)
 [options]                           # of every model: keyword options of caffefold.convert
@@ -20,11 +20,11 @@ import posixpath
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from caffefold.errors import InputError, UsageError
 from caffefold.options import ConvertOptions, read
-from caffefold.zoo.values import Model, Orphan, Plan
+from caffefold.zoo.records import Model, Plan
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -34,6 +34,8 @@ else:
 NAME = "zoo.toml"
 _TOP = frozenset({"discover", "options", "model"})
 _MODEL = frozenset({"name", "caffemodel", "prototxt", "options", "skip", "title", "sha1"})
+_SPOKEN = {bool: "true or false", str: "a string", dict: "a table"}
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,40 +52,34 @@ def parse(data: bytes, path: str) -> Manifest:
     """Read a manifest; paths in it are relative to the zoo's source.
 
     Raises:
-        InputError: it is no TOML, with line and column.
-        UsageError: a key or value that a manifest has not, or two models of one name.
+        InputError: it is not TOML; line and column are named.
+        UsageError: an unknown key, a wrong value, or two models of one name.
     """
     try:
         document = tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: {error}") from None
     _only(document, _TOP, path)
-    shared = _table(document.get("options", {}), f"{path}: options")
-    read(ConvertOptions, shared, f"{path}: options")
     entries = document.get("model", [])
     if not isinstance(entries, list):
         raise UsageError(f"{path}: model is one table; write [[model]], one for each")
-    models, skipped = [], []
+    shared = _options(document, path)
+    models: dict[str, Model] = {}
+    skipped = []
     for number, entry in enumerate(entries, 1):
         where = f"{path}: model {number}"
-        model = _model(_table(entry, where), where)
-        if entry.get("skip"):
+        model = _model(_typed(entry, dict, where), where)
+        if _get(entry, "skip", False, where):
             skipped.append(model.caffemodel)
-        else:
-            models.append(model)
-    names: dict[str, int] = {}
-    for number, model in enumerate(models, 1):
-        if names.setdefault(model.name.lower(), number) != number:
+        elif models.setdefault(model.name.lower(), model) is not model:
             raise UsageError(f"{path}: two models are called '{model.name}'; give each its name")
-    discover = document.get("discover", True)
-    if not isinstance(discover, bool):
-        raise UsageError(f"{path}: discover is {discover!r}, expected true or false")
-    return Manifest(tuple(models), tuple(skipped), shared, discover)
+    discover = _get(document, "discover", True, path)
+    return Manifest(tuple(models.values()), tuple(skipped), shared, discover)
 
 
 def _model(entry: dict[str, Any], where: str) -> Model:
     _only(entry, _MODEL, where)
-    caffemodel = _string(entry, "caffemodel", where)
+    caffemodel = _get(entry, "caffemodel", "", where)
     if not caffemodel:
         raise UsageError(f"{where}: caffemodel is missing; name the weights")
     where += f" ({caffemodel})"
@@ -91,9 +87,7 @@ def _model(entry: dict[str, Any], where: str) -> Model:
     prototxts = [named] if isinstance(named, str) else named
     if not isinstance(prototxts, list) or not all(isinstance(p, str) for p in prototxts):
         raise UsageError(f"{where}: prototxt is {named!r}, expected a path or a list of paths")
-    options = _table(entry.get("options", {}), f"{where}: options")
-    read(ConvertOptions, options, f"{where}: options")
-    name = _string(entry, "name", where) or default_name(caffemodel)
+    name = _get(entry, "name", "", where) or default_name(caffemodel)
     inside = posixpath.normpath(name)
     if inside.startswith(("/", "..")) or inside in (".", "") or (os.sep != "/" and os.sep in name):
         raise UsageError(f"{where}: name is '{name}', expected a path below the target")
@@ -101,9 +95,9 @@ def _model(entry: dict[str, Any], where: str) -> Model:
         inside,
         caffemodel,
         tuple(prototxts),
-        options,
-        title=_string(entry, "title", where),
-        sha1=_string(entry, "sha1", where).lower(),
+        _options(entry, where),
+        title=_get(entry, "title", "", where),
+        sha1=_get(entry, "sha1", "", where).lower(),
     )
 
 
@@ -114,22 +108,25 @@ def default_name(caffemodel: str) -> str:
     return "/".join(parts) or "model"
 
 
+def _options(table: Mapping[str, Any], where: str) -> dict[str, Any]:
+    options: dict[str, Any] = _typed(table.get("options", {}), dict, f"{where}: options")
+    read(ConvertOptions, options, f"{where}: options")
+    return options
+
+
 def _only(table: Mapping[str, Any], known: frozenset[str], where: str) -> None:
     for key in table:
         if key not in known:
             raise UsageError(f"{where}: unknown key '{key}'; known are {', '.join(sorted(known))}")
 
 
-def _table(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise UsageError(f"{where} is {value!r}, expected a table")
-    return value
+def _get(table: Mapping[str, Any], key: str, default: _T, where: str) -> _T:
+    return _typed(table.get(key, default), type(default), f"{where}: {key}")
 
 
-def _string(table: Mapping[str, Any], key: str, where: str) -> str:
-    value = table.get(key, "")
-    if not isinstance(value, str):
-        raise UsageError(f"{where}: {key} is {value!r}, expected a string")
+def _typed(value: Any, kind: type[_T], where: str) -> _T:
+    if not isinstance(value, kind):
+        raise UsageError(f"{where} is {value!r}, expected {_SPOKEN[kind]}")
     return value
 
 
@@ -154,20 +151,21 @@ def _entry(model: Model) -> Iterator[str]:
     if model.problem:
         yield f"# {_comment(model.problem)}"
     yield "[[model]]"
-    yield f"caffemodel = {_value(model.caffemodel)}"
-    if model.prototxts:
-        one = len(model.prototxts) == 1
-        yield f"prototxt = {_value(model.prototxts[0] if one else list(model.prototxts))}"
-    yield f"name = {_value(model.name)}"
-    if model.title:
-        yield f"title = {_value(model.title)}"
-    if model.sha1:
-        yield f"sha1 = {_value(model.sha1)}"
-    if model.options:
-        yield f"options = {_value(model.options)}"
+    paths = model.prototxts
+    for key, value in (
+        ("caffemodel", model.caffemodel),
+        ("prototxt", paths[0] if len(paths) == 1 else paths),
+        ("name", model.name),
+        ("title", model.title),
+        ("sha1", model.sha1),
+        ("options", model.options),
+    ):
+        if value or key == "caffemodel":
+            yield f"{key} = {_value(value)}"
 
 
 def _value(value: Any) -> str:
+    """Our own, not tomli-w's, which cannot write [[model]] for short tables, nor comments."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
@@ -185,8 +183,3 @@ def _comment(text: str) -> str:
     """One line without control characters, which TOML forbids in comments."""
     plain = text.encode("utf-8", "backslashreplace").decode()
     return "".join(char if char.isprintable() else " " for char in plain)
-
-
-def orphans_of(manifest: Manifest, path: str) -> tuple[Orphan, ...]:
-    """What the manifest leaves out on purpose."""
-    return tuple(Orphan(name, "skipped", f"skip = true in {path}") for name in manifest.skipped)

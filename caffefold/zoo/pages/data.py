@@ -1,4 +1,4 @@
-"""What a run leaves beside the models: zoo.json, zoo.csv, index.html, pages of what was refused."""
+"""zoo.json and zoo.csv: what became of every model, as data."""
 
 from __future__ import annotations
 
@@ -6,37 +6,26 @@ import csv
 import io
 import json
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 from caffefold._version import VERSION
-from caffefold.zoo import landing
-from caffefold.zoo.storage import Storage
-from caffefold.zoo.values import CONVERTED, FAILED, REFUSED, Facts, Model, Outcome, Result
+from caffefold.zoo.records import (
+    CONVERTED,
+    FAILED,
+    REFUSED,
+    Facts,
+    FileState,
+    Model,
+    Outcome,
+    Result,
+)
 
 SCHEMA = 1
 COLUMNS = (
     "model", "status", "reason", "caffemodel", "prototxt", "net", "layers_before", "layers_after",
     "bytes_before", "bytes_after", "folds", "folded", "largest_error", "left",
 )  # fmt: skip
-
-
-def write(result: Result, target: Storage, worked: frozenset[str]) -> None:
-    """Write all of it; what is the same already is not touched."""
-    from caffefold.zoo import index, page
-
-    models = {model.name: model for model in result.plan.models}
-    for outcome in result.outcomes:
-        place = f"{outcome.name}.html"
-        stays = outcome.name not in worked and target.stat(place) is not None
-        if outcome.status != CONVERTED and not stays:
-            target.write(place, page.plain_page(models[outcome.name], outcome))
-    for path, data in (
-        ("zoo.json", as_json(result).encode("utf-8", "backslashreplace")),
-        ("zoo.csv", as_csv(result).encode("utf-8", "backslashreplace")),
-        ("index.html", index.index_page(result)),
-    ):
-        if target.read(path) != data:
-            target.write(path, data)
 
 
 def summary(result: Result) -> dict[str, int]:
@@ -53,18 +42,14 @@ def summary(result: Result) -> dict[str, int]:
 
 def as_json(result: Result) -> str:
     """zoo.json, as ``zoo.schema.json`` describes it; the same zoo gives the same text."""
-    models = {model.name: model for model in result.plan.models}
     document = {
         "schema": SCHEMA,
         "caffefold": VERSION,
         "source": result.plan.source,
         "target": result.plan.target,
         "summary": summary(result),
-        "models": [_model(models[outcome.name], outcome) for outcome in result.outcomes],
-        "orphans": [
-            {"path": orphan.path, "kind": orphan.kind, "reason": orphan.reason}
-            for orphan in result.plan.orphans
-        ],
+        "models": [_model(*pair) for pair in result.pairs],
+        "orphans": [asdict(orphan) for orphan in result.plan.orphans],
         "stale": list(result.stale),
     }
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
@@ -83,9 +68,9 @@ def _model(model: Model, outcome: Outcome) -> dict[str, Any]:
         "options": dict(model.options),
         "result": None if facts is None else _result(facts),
         "notes": list(outcome.notes),
-        "inputs": [_file(each.path, each.bytes, each.sha256) for each in outcome.inputs],
-        "outputs": [_file(each.path, each.bytes, each.sha256) for each in outcome.outputs],
-        "page": landing.targets(outcome.name)[2],
+        "inputs": [_file(each) for each in outcome.inputs],
+        "outputs": [_file(each) for each in outcome.outputs],
+        "page": f"{outcome.name}.html",
     }
 
 
@@ -102,18 +87,16 @@ def _result(facts: Facts) -> dict[str, Any]:
     }
 
 
-def _file(path: str, size: int, digest: str) -> dict[str, Any]:
-    return {"path": path, "bytes": size, "sha256": digest or None}
+def _file(file: FileState) -> dict[str, Any]:
+    return {"path": file.path, "bytes": file.bytes, "sha256": file.sha256 or None}
 
 
 def as_csv(result: Result) -> str:
-    """zoo.csv: a line for each model. Text that a spreadsheet would take for a formula gets a ``'``
-    in front."""
-    models = {model.name: model for model in result.plan.models}
+    """zoo.csv: a line for each model. What spreadsheets take for a formula begins with ``'``."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for outcome in result.outcomes:
+    for model, outcome in result.pairs:
         facts = outcome.facts
         numbers: list[Any] = [""] * 9
         if facts is not None:
@@ -122,8 +105,8 @@ def as_csv(result: Result) -> str:
                 facts.net, facts.layers_before, facts.layers_after, facts.bytes_before,
                 facts.bytes_after, facts.folds, facts.folded, f"{facts.largest_error:.3e}", left,
             ]  # fmt: skip
-        weights = models[outcome.name].caffemodel
-        row = [outcome.name, outcome.status, outcome.reason, weights, outcome.prototxt, *numbers]
+        names = outcome.reason, model.caffemodel, outcome.prototxt
+        row = (outcome.name, outcome.status, *names, *numbers)
         writer.writerow([_cell(value) for value in row])
     return out.getvalue()
 

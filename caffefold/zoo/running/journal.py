@@ -2,57 +2,35 @@
 
 The last line of a model counts. A line torn by a kill is not read, and the next one starts afresh.
 Behind a URL, where nothing can be appended to, each entry is an object of its own until the next
-run puts them together.
+run merges them.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
 
 from caffefold.errors import OutputError
-from caffefold.zoo.remote import RemoteStorage
+from caffefold.zoo.records import Outcome
 from caffefold.zoo.storage import STATE, Storage
-from caffefold.zoo.values import Outcome
 
 JOURNAL = f"{STATE}/journal.jsonl"
 _PARTS = f"{STATE}/journal"
 
 
-class Journal(Protocol):
-    """Where outcomes are recorded."""
-
-    def append(self, outcome: Outcome) -> None:
-        """Record one outcome; it is on its way to the disk when this returns."""
-        ...
-
-    def close(self) -> None:
-        """Nothing more will be recorded."""
-        ...
-
-
 def read(storage: Storage) -> dict[str, Outcome]:
-    """The latest outcome of each model. What can not be read is as if it had never happened."""
-    data = storage.read(JOURNAL) or b""
-    lines = data.split(b"\n")
-    if isinstance(storage, RemoteStorage):
+    """The latest outcome of each model. What cannot be read is as if it had never happened."""
+    lines = (storage.read(JOURNAL) or b"").split(b"\n")
+    if not storage.local:
         lines += [storage.read(path) or b"" for path in storage.names(_PARTS)]
     found: dict[str, Outcome] = {}
     for line in lines:
         with suppress(ValueError, KeyError, TypeError):
-            outcome = Outcome.of_json(_object(line))
+            outcome = Outcome.of_json(json.loads(line))
             found[outcome.name] = outcome
-    return found
-
-
-def _object(line: bytes) -> Mapping[str, Any]:
-    found = json.loads(line)
-    if not isinstance(found, dict):
-        raise TypeError(found)
     return found
 
 
@@ -60,15 +38,8 @@ def _line(outcome: Outcome) -> bytes:
     return json.dumps(outcome.to_json(), separators=(",", ":")).encode() + b"\n"
 
 
-def open_journal(storage: Storage, known: Iterable[Outcome]) -> Journal:
-    """The journal to append to; ``known`` is what it holds."""
-    if isinstance(storage, RemoteStorage):
-        return _Parts(storage, known)
-    return _Lines(Path(storage.shown(JOURNAL)))
-
-
-class _Lines:
-    """A local journal. One write for each entry: the system appends it whole."""
+class Journal:
+    """Where outcomes are recorded. One write for each entry: the system appends it whole."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -84,7 +55,7 @@ class _Lines:
             raise OutputError(f"{path}: cannot write: {error.strerror}") from None
 
     def append(self, outcome: Outcome) -> None:
-        """One line."""
+        """Record one outcome; it is on its way to the disk when this returns."""
         self._write(_line(outcome))
 
     def _write(self, data: bytes) -> None:
@@ -95,20 +66,20 @@ class _Lines:
             raise OutputError(f"{self._path}: cannot write: {error.strerror}") from None
 
     def close(self) -> None:
-        """Bring it to the disk."""
+        """Bring everything to the disk; nothing more will be recorded."""
         with suppress(OSError):
             os.fsync(self._handle)
         os.close(self._handle)
 
 
-class _Parts:
-    """A journal in a store: what is known is written whole, then one object for each entry."""
+class _Parts(Journal):
+    """The journal of a store: what is known is written whole, then one object for each entry."""
 
-    def __init__(self, storage: RemoteStorage, known: Iterable[Outcome]) -> None:
+    def __init__(self, storage: Storage, known: Iterable[Outcome]) -> None:
         self._storage = storage
         self._number = 0
         self._latest = {outcome.name: outcome for outcome in known}
-        self._together()
+        self._merge()
 
     def append(self, outcome: Outcome) -> None:
         """One object."""
@@ -117,12 +88,15 @@ class _Parts:
         self._storage.write(f"{_PARTS}/{self._number:08d}.json", _line(outcome))
 
     def close(self) -> None:
-        """Put all entries into one object."""
-        self._together()
+        """Merge all entries into one object."""
+        self._merge()
 
-    def _together(self) -> None:
-        parts = self._storage.names(_PARTS)
-        if parts:
+    def _merge(self) -> None:
+        if self._storage.names(_PARTS):
             self._storage.write(JOURNAL, b"".join(map(_line, self._latest.values())))
-            for path in parts:
-                self._storage.remove(path)
+            self._storage.clear(_PARTS)
+
+
+def open_journal(storage: Storage, known: Iterable[Outcome]) -> Journal:
+    """The journal to append to; ``known`` is what it holds."""
+    return Journal(Path(storage.shown(JOURNAL))) if storage.local else _Parts(storage, known)

@@ -1,7 +1,7 @@
-"""What a zoo is made of: models to convert, files that belong to none, and what became of each.
+"""The records of a zoo: models to convert, files that belong to none, and what became of each.
 
-All of it is plain data that survives JSON: the plan is cached and printed, outcomes are journalled
-and travel between processes and machines.
+Plain data that survives JSON: plans are cached and printed, outcomes are journalled and travel
+between processes and machines.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Model:
     title: str = ""
     """The name that a model zoo's readme.md gives it."""
     sha1: str = ""
-    """What that readme.md says the caffemodel's SHA-1 is."""
+    """The SHA-1 of the caffemodel according to that readme.md."""
     problem: str = ""
-    """Why it can not be converted, when planning saw that already."""
+    """Why it cannot be converted, if planning found that out."""
 
     def fingerprint(self) -> str:
         """Changes whenever the result might, the content of the files aside."""
@@ -67,26 +67,20 @@ class Plan:
     models: tuple[Model, ...]
     orphans: tuple[Orphan, ...] = ()
     key: str = field(default="", repr=False, compare=False)
-    """A digest of all it was made from; the same again needs no planning. Empty: never kept."""
+    """A digest of all it was made from; the same again needs no planning. Empty: never cached."""
 
     def to_json(self) -> dict[str, Any]:
         """The plan as plain data."""
-        return {
-            "key": self.key,
-            "source": self.source,
-            "target": self.target,
-            "models": [asdict(model) for model in self.models],
-            "orphans": [asdict(orphan) for orphan in self.orphans],
-        }
+        return asdict(self)
 
     @classmethod
     def of_json(cls, data: Mapping[str, Any]) -> Plan:
-        """The plan that ``to_json`` gave."""
+        """The plan that ``to_json`` wrote."""
         models = tuple(
             Model(**{**each, "prototxts": tuple(each["prototxts"])}) for each in data["models"]
         )
         orphans = tuple(Orphan(**each) for each in data["orphans"])
-        return cls(data["source"], data["target"], models, orphans, data["key"])
+        return cls(**{**data, "models": models, "orphans": orphans})
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +101,9 @@ class Facts:
     layers_before: int
     layers_after: int
     folds: int
-    """Layers that took up others."""
+    """Layers that absorbed others."""
     folded: int
-    """Layers that were taken up."""
+    """Layers that were absorbed."""
     largest_error: float
     """The largest error of the proof, relative to the layer's largest output."""
     bytes_before: int
@@ -144,10 +138,10 @@ class Outcome:
 
     @classmethod
     def of_json(cls, data: Mapping[str, Any]) -> Outcome:
-        """The outcome that ``to_json`` gave.
+        """The outcome that ``to_json`` wrote.
 
         Raises:
-            KeyError, TypeError, ValueError: it is none.
+            KeyError, TypeError, ValueError: it is not one.
         """
         given = dict(data)
         facts = given.get("facts")
@@ -163,29 +157,35 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One step of a run, for whoever watches it."""
+    """One step of a run."""
 
     kind: Kind
     model: Model
     done: int
-    """Models that are through, this one included."""
+    """Models that are finished, this one included."""
     total: int
     outcome: Outcome | None = None
-    """What became of it; None when it has only started."""
+    """None when the model has only started."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run leaves: the outcome of every model of the plan, old and new, in its order."""
+    """The outcome of every model of the plan, old and new, in the plan's order."""
 
     plan: Plan
     outcomes: tuple[Outcome, ...]
     worked: int = 0
-    """Models that this run worked on; the others were up to date."""
+    """How many models this run worked on; the others were up to date."""
     stopped: bool = False
     """Whether the first failure ended the run, as ``fail_fast`` asks for."""
     stale: tuple[str, ...] = ()
-    """Models in the journal that are not in the plan any more; their results are still there."""
+    """Models in the journal that the plan no longer has; their results are still there."""
+
+    @property
+    def pairs(self) -> list[tuple[Model, Outcome]]:
+        """Each outcome with its model."""
+        models = {model.name: model for model in self.plan.models}
+        return [(models[outcome.name], outcome) for outcome in self.outcomes]
 
     @property
     def ok(self) -> bool:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from caffefold.errors import OutputError
-from caffefold.zoo.remote import RemoteStorage
 from caffefold.zoo.storage import STATE, Storage
 
 LOCK = f"{STATE}/lock"
@@ -27,7 +26,7 @@ _PATIENCE = 10.0  # seconds for the workers of a dead run
 
 
 def holder() -> dict[str, Any]:
-    """What a lock says of this process."""
+    """What a lock records of this process."""
     return {
         "pid": os.getpid(),
         "host": socket.gethostname(),
@@ -40,17 +39,17 @@ def held(storage: Storage) -> Iterator[None]:
     """Hold the target while ``with`` lasts.
 
     Raises:
-        OutputError: another run holds it; who that is is said.
+        OutputError: another run holds it, which is named.
     """
-    if isinstance(storage, RemoteStorage):
-        with _remote(storage):
+    if not storage.local:
+        with _held_remotely(storage):
             yield
         return
     path = Path(storage.root, LOCK)
     handle = _open(path)
     try:
         if not _try(handle, shared=False):
-            raise OutputError(_refusal(storage.root, _read(path)))
+            raise _refusal(storage)
         _await_workers(Path(storage.root, GUARD))
         os.ftruncate(handle, 0)
         os.lseek(handle, 0, os.SEEK_SET)
@@ -110,38 +109,35 @@ def _try(handle: int, *, shared: bool) -> bool:
     return True
 
 
-def _read(path: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        found = json.loads(path.read_bytes())
+def _refusal(storage: Storage, advice: str = "") -> OutputError:
+    by = _holder(storage)
+    who = "another run"
+    if by:
+        who = f"process {by.get('pid')} on {by.get('host')} since {by.get('since')}"
+    return OutputError(
+        f"{storage.root}: in use by {who}; wait for it, or choose another target{advice}"
+    )
+
+
+def _holder(storage: Storage) -> dict[str, Any]:
+    """What the lock records; nothing where a lock keeps others from reading it (Windows)."""
+    with suppress(OutputError, ValueError):
+        found = json.loads(storage.read(LOCK) or b"")
         if isinstance(found, dict):
             return found
     return {}
 
 
-def _refusal(root: str, by: dict[str, Any]) -> str:
-    who = "another run"
-    if by:
-        who = f"process {by.get('pid')} on {by.get('host')} since {by.get('since')}"
-    return f"{root}: in use by {who}; wait for it, or choose another target"
-
-
-# ------------------------------------------------------------------------------ behind a URL
-
-
 @contextmanager
-def _remote(storage: RemoteStorage) -> Iterator[None]:
+def _held_remotely(storage: Storage) -> Iterator[None]:
     """An object with the holder's name. Stores have no locks that end with a process: one whose
     process is dead on this machine is taken over, any other has to be deleted by hand."""
     mine = json.dumps({**holder(), "token": os.urandom(8).hex()}).encode()
-    found = storage.read(LOCK)
-    if found and not _is_dead(found):
-        by = _parsed(found)
-        raise OutputError(
-            f"{_refusal(storage.root, by)}; if it is dead, delete {storage.shown(LOCK)}"
-        )
+    if storage.read(LOCK) and not _is_dead(_holder(storage)):
+        raise _refusal(storage, f"; if it is dead, delete {storage.shown(LOCK)}")
     storage.write(LOCK, mine)
     if storage.read(LOCK) != mine:
-        raise OutputError(_refusal(storage.root, _parsed(storage.read(LOCK) or b"")))
+        raise _refusal(storage)
     try:
         yield
     finally:
@@ -149,16 +145,7 @@ def _remote(storage: RemoteStorage) -> Iterator[None]:
             storage.remove(LOCK)
 
 
-def _parsed(data: bytes) -> dict[str, Any]:
-    with suppress(ValueError):
-        found = json.loads(data)
-        if isinstance(found, dict):
-            return found
-    return {}
-
-
-def _is_dead(data: bytes) -> bool:
-    by = _parsed(data)
+def _is_dead(by: dict[str, Any]) -> bool:
     if by.get("host") != socket.gethostname():
         return False
     try:
