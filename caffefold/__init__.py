@@ -15,8 +15,8 @@ from caffefold import _version
 
 if TYPE_CHECKING:
     from caffefold import zoo as zoo
-    from caffefold.compare.entries import NetDiff
-    from caffefold.compare.run import diff
+    from caffefold.compare.diff import diff
+    from caffefold.compare.result import NetDiff
     from caffefold.conversion import convert, load
     from caffefold.errors import (
         CaffefoldError,
@@ -64,9 +64,9 @@ _HOMES = {
     "Inspection": "caffefold.inspection.result",
     "Layer": "caffefold.ir.net",
     "Net": "caffefold.ir.net",
-    "NetDiff": "caffefold.compare.entries",
+    "NetDiff": "caffefold.compare.result",
     "convert": "caffefold.conversion",
-    "diff": "caffefold.compare.run",
+    "diff": "caffefold.compare.diff",
     "inspect": "caffefold.inspection.inspecting",
     "load": "caffefold.conversion",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +12,7 @@ import click
 from caffefold.cli.console import Console, discard_output
 
 if TYPE_CHECKING:
-    from caffefold.compare.entries import NetDiff
+    from caffefold.compare.result import NetDiff
 
 _COLOURS: dict[str, dict[str, Any]] = {
     "-": {"fg": "red"},
@@ -122,7 +123,7 @@ def diff(
         raise click.UsageError("the html page is side by side already; --stat does not go with it")
     if stat and (side_by_side or context is not None):
         raise click.UsageError("--stat goes with neither --side-by-side nor --context")
-    from caffefold.compare.run import diff as run
+    from caffefold.compare.diff import diff as run
 
     found = run(
         *paths,
@@ -142,30 +143,28 @@ def diff(
 
 def _rendered(
     found: NetDiff, form: str, context: int | None, *, side_by_side: bool, stat: bool
-) -> list[str]:
+) -> Iterable[str]:
+    summary, width = found.summary, _width()
     if form == "json":
-        from caffefold.compare.render_json import to_json
-
-        return [to_json(found).rstrip("\n")]
+        return found.to_json().splitlines()
     if form == "markdown":
-        from caffefold.compare.render_markdown import markdown
+        from caffefold.compare.render.markdown import markdown
 
-        return [markdown(found).rstrip("\n")]
-    from caffefold.compare import render_side, render_text
+        return markdown(summary).splitlines()
+    from caffefold.compare.render import columns, text
 
-    near = render_side.CONTEXT if context is None else context
+    near = columns.CONTEXT if context is None else context
     if form == "html":
-        from caffefold.compare.render_html import html
+        from caffefold.compare.render.html import page
 
-        return [html(found, near).rstrip("\n")]
-    width = _width()
+        return page(summary, near).splitlines()
     if side_by_side:
-        return list(render_side.side_by_side(found, width, near, _painted))
+        return columns.side_by_side(summary, width, near, _painted)
     if stat:
-        return list(render_text.stat(found, _painted))
+        return text.counts(summary, _painted)
     if context is not None:
-        return list(render_text.listed(found, context, width, _painted))
-    return list(render_text.tell(found, width, _painted))
+        return text.listing(summary, context, width, _painted)
+    return text.overview(summary, width, _painted)
 
 
 def _width() -> int:
@@ -182,13 +181,13 @@ def _painted(symbol: str, text: str) -> str:
 
 def _from_git(console: Console, arguments: tuple[str, ...]) -> None:
     """Answer git, which takes any exit code but 0 for a crash."""
-    from caffefold.compare import render_text
-    from caffefold.compare.git import Call
+    from caffefold.compare.git import GitCall
+    from caffefold.compare.render import text
     from caffefold.errors import InputError
 
     if os.environ.get("GIT_PAGER_IN_USE") and not os.environ.get("NO_COLOR"):
         os.environ.setdefault("FORCE_COLOR", "1")  # what git itself does for its pager
-    call = Call.of(arguments)
+    call = GitCall.of(arguments)
     old, new = call.names
     console.result(click.style(f"caffefold diff {old} {new}", bold=True))
     try:
@@ -201,6 +200,6 @@ def _from_git(console: Console, arguments: tuple[str, ...]) -> None:
         for line in call.as_text(""):
             console.result(line)
         return
-    for line in render_text.tell(found, _width(), _painted):
+    for line in text.overview(found.summary, _width(), _painted):
         console.result(line)
     sys.stdout.flush()

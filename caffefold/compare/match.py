@@ -17,8 +17,8 @@ from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from caffefold.compare.canonical import is_training
-from caffefold.compare.entries import LayerInfo, Shape
+from caffefold.compare.entries import Dims, LayerInfo
+from caffefold.compare.settings import is_training
 from caffefold.ir.graph import Graph
 
 _ALIKE = 0.5
@@ -279,12 +279,12 @@ def source_of(
     return None
 
 
-def same_shape(one: Shape, two: Shape) -> bool:
+def same_shape(one: Dims, two: Dims) -> bool:
     """Whether shapes agree; ones in front of a legacy 4-D shape do not count (blob.cpp)."""
     return one == two or _squeezed(one) == _squeezed(two)
 
 
-def _squeezed(shape: Shape) -> Shape:
+def _squeezed(shape: Dims) -> Dims:
     at = 0
     while at < len(shape) and shape[at] == 1:
         at += 1

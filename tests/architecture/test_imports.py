@@ -34,6 +34,7 @@ OUTSIDE = {
     "click": {"cli"},
     "rich": {"cli"},
     "h5py": {"formats"},
+    "jinja2": {"compare", "inspection", "zoo"},
     "numpy": {"formats", "ir", "ops", "analysis", "passes", "check", "compare"},
     "google": {"formats", "ir", "ops", "compare"},
     "fsspec": {"zoo"},

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import caffefold
-from caffefold.compare.entries import Fold, NetDiff
-from caffefold.compare.foldguess import TRANSFORM, USUAL_EPS
+from caffefold.compare.entries import FoldMatch
+from caffefold.compare.fold_check import TRANSFORM, USUAL_EPS
+from caffefold.compare.result import NetDiff
 from tests.compare.conftest import DATA, conv, layer
 from tests.support.nets import L, Numbers, data, relu, write
 
@@ -46,7 +47,7 @@ def _converted(folder: Path, layers: list[L], **options: object) -> NetDiff:
 
 def test_a_fold_without_weights(compare: Compare) -> None:
     (fold,) = compare(DATA + BARE + BN + SCALE + RELU, DATA + conv("conv1", "data") + RELU).folds
-    assert fold == Fold(("conv1/bn", "conv1/scale"), ("conv1",), "output", bias_added=True)
+    assert fold == FoldMatch(("conv1/bn", "conv1/scale"), ("conv1",), "output", bias_added=True)
 
 
 def test_reasons_and_net_of_a_fold(compare: Compare) -> None:

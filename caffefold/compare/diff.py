@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from caffefold.compare import explain, foldcheck, folds, sides
-from caffefold.compare.canonical import Settings
+from caffefold.compare import explain, fold_check, folds, load
 from caffefold.compare.entries import (
     Added,
     BlobDiff,
     Changed,
     FieldChange,
-    Fold,
+    FoldMatch,
     LayerInfo,
-    NetDiff,
     Removed,
     Row,
     Same,
     Wiring,
 )
-from caffefold.compare.match import Matching, match, source_of
-from caffefold.compare.sides import PathLike, Side, View
+from caffefold.compare.load import ComparedNet, NetLike, PathLike, Scope
+from caffefold.compare.match import match, source_of
+from caffefold.compare.result import NetDiff
+from caffefold.compare.settings import SettingMap
 from caffefold.compare.weights import Tolerance, compare, same_statistics
 from caffefold.errors import UsageError
 
@@ -32,8 +33,8 @@ _HIDDEN = frozenset({"data", "loss", "training", "input", "head"})
 
 
 def diff(
-    a: PathLike,
-    b: PathLike,
+    a: NetLike,
+    b: NetLike,
     *,
     weights: tuple[PathLike | None, PathLike | None] = (None, None),
     level: str = "full",
@@ -54,9 +55,10 @@ def diff(
             print(entry.symbol, entry)
 
     Args:
-        a: a prototxt of any age, a template, a solver, a caffemodel, or a folder with a pair;
+        a: a net in memory, a (prototxt, caffemodel) pair, or a path: a prototxt of any age, a
+            template, a solver, a caffemodel, or a folder with a pair;
         b: the same.
-        weights: caffemodels of ``a`` and ``b``, where these are prototxts.
+        weights: caffemodels of ``a`` and ``b``, where these are paths of prototxts.
         level: ``"full"``, or ``"structure"``: names, types and wiring only.
         ignore_training: leave out rates, fillers, rules, data layers, losses and their heads.
         phase: compare TEST or TRAIN alone; None: TEST, then the layers of other phases.
@@ -78,47 +80,53 @@ def diff(
         raise UsageError(f"phase {phase!r}: choose TEST or TRAIN")
     if not (rtol >= 0 and atol >= 0):
         raise UsageError("rtol and atol are not negative")
-    sources = [sides.find(path, given) for path, given in zip((a, b), weights, strict=True)]
-    snapshots = [source.prototxt is None for source in sources]
-    view = View(
+    given = [load.find(net, file) for net, file in zip((a, b), weights, strict=True)]
+    snapshots = [one.is_snapshot for one in given]
+    scope = Scope(
         phase,
         tuple(stages),
         structure=level == "structure",
         ignore_training=ignore_training,
         parameters=not any(snapshots) or all(snapshots),
-        both_weights=all(source.caffemodel is not None for source in sources),
+        both_weights=all(one.has_weights for one in given),
     )
-    one = sides.open_side(sources[0], view)
-    try:
-        two = sides.open_side(sources[1], view)
-        try:
-            work = _Work(one, two, view, tuple(only), Tolerance(rtol, atol))
-            return replace(work.result(), level=level, phase=phase or "all")
-        finally:
-            two.close()
-    finally:
-        one.close()
+    with ExitStack() as files:
+        nets = [files.enter_context(load.opened(one, scope)) for one in given]
+        notes = [note for net in nets for note in net.info.notes]
+        if not scope.parameters:
+            notes.append("one side is a caffemodel alone: parameters of layers were not compared")
+        lonely = [one.path for one in given if one.has_weights]
+        if len(lonely) == 1 and not scope.structure:
+            notes.append(f"only {lonely[0]} came with weights: no numbers were compared")
+        work = _Comparer(nets[0], nets[1], scope, tuple(only), Tolerance(rtol, atol))
+        return work.result(level, tuple(dict.fromkeys(notes)))
 
 
-class _Work:
-    """One comparison of two open sides."""
+class _Comparer:
+    """One comparison of two open nets."""
 
     def __init__(
-        self, a: Side, b: Side, view: View, only: tuple[str, ...], tolerance: Tolerance
+        self,
+        a: ComparedNet,
+        b: ComparedNet,
+        scope: Scope,
+        only: tuple[str, ...],
+        tolerance: Tolerance,
     ) -> None:
-        self.a, self.b, self.view, self.only, self.tolerance = a, b, view, only, tolerance
-        self.pairs: Matching = match(a.infos, b.infos, a.wiring, b.wiring)
+        self.a, self.b, self.scope, self.only, self.tolerance = a, b, scope, only, tolerance
+        self.numbers = scope.both_weights and not scope.structure
+        self.pairs = match(a.infos, b.infos, a.wiring, b.wiring)
         self.reasons = explain.explain(a, b, self.pairs.ab, self.pairs.ba)
-        self.folds = (*self.find_folds(a, b, inverse=False), *self.find_folds(b, a, inverse=True))
+        self.folds = (*self.find_folds(inverse=False), *self.find_folds(inverse=True))
         exact = [fold for fold in self.folds if not fold.problem]
         self.inside_a = {name for fold in exact if fold.inverse for name in fold.into}
         self.inside_b = {name for fold in exact if not fold.inverse for name in fold.into}
 
-    def find_folds(self, plain: Side, folded: Side, *, inverse: bool) -> tuple[Fold, ...]:
-        """Folds in one direction, checked where both sides have weights."""
-        partner, codes = self.pairs.ab, self.reasons.a
+    def find_folds(self, *, inverse: bool) -> tuple[FoldMatch, ...]:
+        """Folds in one direction, checked where both nets have weights."""
+        plain, folded, partner, codes = self.a, self.b, self.pairs.ab, self.reasons.a
         if inverse:
-            partner, codes = self.pairs.ba, self.reasons.b
+            plain, folded, partner, codes = self.b, self.a, self.pairs.ba, self.reasons.b
         found = folds.find(plain, folded, partner, set(codes))
         if self.only:
             found = tuple(f for f in found if any(map(self.wanted, (*f.layers, *f.into))))
@@ -126,8 +134,8 @@ class _Work:
         for i in range(plain.in_phase):
             if i not in partner and i not in codes and plain.layers[i].name in explained:
                 codes[i] = "fold"
-        if self.view.both_weights and not self.view.structure:
-            found = foldcheck.check(found, plain, folded, partner, self.tolerance)
+        if self.numbers:
+            found = fold_check.check(found, plain, folded, partner, self.tolerance)
         return tuple(replace(fold, inverse=inverse) for fold in found)
 
     def wanted(self, *names: str) -> bool:
@@ -136,61 +144,47 @@ class _Work:
             return True
         return any(fnmatchcase(name, pattern) for name in names for pattern in self.only)
 
-    def result(self) -> NetDiff:
+    def result(self, level: str, notes: tuple[str, ...]) -> NetDiff:
         """The answer."""
-        rows = tuple(self.rows())
-        fields = () if self.only else tuple(changes(self.a.settings, self.b.settings))
+        scope = self.scope
         return NetDiff(
-            self.a.given,
-            self.b.given,
-            "",
-            "",
-            self.view.ignore_training,
-            fields,
-            rows,
+            self.a.info,
+            self.b.info,
+            level,
+            scope.phase or "all",
+            scope.ignore_training,
+            () if self.only else tuple(_changes(self.a.settings, self.b.settings)),
+            tuple(self.rows()),
             self.folds,
-            self.reasons.replacements if not self.view.ignore_training else (),
-            self.view.both_weights and not self.view.structure,
-            tuple(self.notes()),
+            self.reasons.replacements if not scope.ignore_training else (),
+            self.numbers,
+            notes,
         )
-
-    def notes(self) -> Iterator[str]:
-        """What the reader of the answer must know."""
-        yield from self.a.given.notes
-        yield from (note for note in self.b.given.notes if note not in self.a.given.notes)
-        if not self.view.parameters:
-            yield "one side is a caffemodel alone: parameters of layers were not compared"
-        lonely = [side.given for side in (self.a, self.b) if side.given.weights]
-        if len(lonely) == 1 and not self.view.structure:
-            yield f"only {lonely[0].path} came with weights: no numbers were compared"
 
     def rows(self) -> Iterator[Row]:
         """All wanted layers of both nets in one order: that of B, with A's in their place."""
         a, b, pairs = self.a.infos, self.b.infos, self.pairs
         j = 0
         for i in range(len(a) + 1):
-            anchor = pairs.ab.get(i) if i not in pairs.moved else None
             if i < len(a) and i not in pairs.ab:
-                if self.wanted(a[i].name) and not self.hidden(self.reasons.a.get(i, "")):
-                    yield Removed(a[i], self.reasons.a.get(i, ""))
+                reason = self.reasons.a.get(i, "")
+                if self.wanted(a[i].name) and not self.hidden(reason):
+                    yield Removed(a[i], reason)
                 continue
-            if i < len(a) and anchor is None:
-                continue  # moved: it comes where B has it
-            stop = len(b) if anchor is None else anchor
-            for place in range(j, stop):
-                source = pairs.ba.get(place)
-                if source is not None:
-                    yield from self.pair(source, place)
-                elif self.wanted(b[place].name) and not self.hidden(self.reasons.b.get(place, "")):
-                    yield Added(b[place], self.reasons.b.get(place, ""))
-            j = stop
-            if anchor is not None:
-                yield from self.pair(i, anchor)
-                j = anchor + 1
+            if i in pairs.moved:
+                continue  # it comes where B has it
+            stop = pairs.ab.get(i, len(b))
+            for place in range(j, min(stop + 1, len(b))):
+                reason = self.reasons.b.get(place, "")
+                if place in pairs.ba:
+                    yield from self.pair(pairs.ba[place], place)
+                elif self.wanted(b[place].name) and not self.hidden(reason):
+                    yield Added(b[place], reason)
+            j = stop + 1
 
     def hidden(self, reason: str) -> bool:
         """Whether layers of this kind are left out."""
-        return self.view.ignore_training and reason in _HIDDEN
+        return self.scope.ignore_training and reason in _HIDDEN
 
     def pair(self, i: int, j: int) -> Iterator[Row]:
         """The row of one pair, if it is wanted."""
@@ -203,21 +197,13 @@ class _Work:
             return
         fields: tuple[FieldChange, ...] = ()
         if one.settings != two.settings:
-            fields = tuple(changes(dict(one.settings), dict(two.settings)))
-        wiring = self.wiring(i, j)
-        blobs = self.blobs(i, j) if self.view.both_weights and reason != "fold" else ()
-        moved = i in self.pairs.moved
+            fields = tuple(_changes(dict(one.settings), dict(two.settings)))
+        blobs = self.blobs(i, j) if self.numbers and reason != "fold" else ()
         differ = any(not blob.equal for blob in blobs)
         if differ and one.type == two.type == "BatchNorm" and self.same_statistics(i, j):
             reason = "statistics"
-        row = Changed(one, two, fields, wiring, moved, blobs, reason)
-        plain = (one.name, one.type, one.bottoms, one.tops) == (
-            two.name,
-            two.type,
-            two.bottoms,
-            two.tops,
-        )
-        if plain and not fields and not moved and not row.reblobbed and wiring.kind != "rewired":
+        row = Changed(one, two, fields, self.wiring(i, j), i in self.pairs.moved, blobs, reason)
+        if row.consequence and one.bottoms == two.bottoms:
             yield Same(one, two, blobs, reason)
         else:
             yield row
@@ -250,7 +236,7 @@ class _Work:
                 kind = "around" if kind != "rewired" else kind
                 continue
             kind = "rewired"
-            sources.append((self.maker(self.a, u), self.maker(self.b, v)))
+            sources.append((self.a.maker_name(u), self.b.maker_name(v)))
         return Wiring(kind, tuple(sources))
 
     def alike(self, u: int, v: int, *, past: bool) -> bool:
@@ -263,27 +249,18 @@ class _Work:
             return one is two and u < 0 and v < 0
         return (self.pairs.ab[one[0]], one[1]) == two
 
-    def maker(self, side: Side, version: int) -> str:
-        """The name of the layer that makes a version."""
-        if version < 0:
-            return ""
-        producer = side.wiring.versions[version].producer
-        return side.layers[producer].name if producer >= 0 else ""
-
     def same_statistics(self, i: int, j: int) -> bool:
         """Whether a pair of BatchNorm layers differs by its factors alone."""
         return same_statistics(self.a.layers[i].blobs, self.b.layers[j].blobs)
 
     def blobs(self, i: int, j: int) -> tuple[BlobDiff, ...]:
         """The numbers of a pair."""
-        if self.view.structure:
-            return ()
         one, two = self.a.layers[i].blobs, self.b.layers[j].blobs
         pairs = itertools.zip_longest(one, two)
         return tuple(compare(n, x, y, self.tolerance) for n, (x, y) in enumerate(pairs))
 
 
-def changes(before: Settings, after: Settings) -> Iterator[FieldChange]:
+def _changes(before: SettingMap, after: SettingMap) -> Iterator[FieldChange]:
     """Settings that differ, by path."""
     for path in sorted(before.keys() | after.keys()):
         one, two = before.get(path), after.get(path)
