@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import prod
 
@@ -27,7 +28,7 @@ PathLike = str | os.PathLike[str]
 
 
 def inspect(
-    net: PathLike,
+    net: Net | PathLike | tuple[PathLike, PathLike | None],
     weights: PathLike | None = None,
     *,
     classes: int | None = None,
@@ -43,9 +44,10 @@ def inspect(
     Sizes of inputs that the text leaves open are taken from the weights where those fix them.
 
     Args:
-        net: a train, train_val or deploy prototxt, a template, a solver; or a caffemodel alone,
-            of which names, types and blobs are known.
-        weights: the caffemodel of the prototxt.
+        net: a net in memory, a (prototxt, caffemodel) pair, or a path: a train, train_val or deploy
+            prototxt, a template, a solver; or a caffemodel alone, of which names, types and blobs
+            are known.
+        weights: the caffemodel, where ``net`` is the path of a prototxt.
         classes: number of classes for ``clsNx`` placeholders; else taken from the weights.
         values: values of other placeholders, by name.
         input_shapes: shapes of inputs by blob, such as ``{"data": (1, 3, 300, 300)}``.
@@ -61,11 +63,20 @@ def inspect(
         InputError: a file is missing, broken, or not what it should be.
         UsageError: an option contradicts the files.
     """
-    path = os.fspath(net)
-    if weights is None and not detect.is_text(detect.head_of(path, "net")):
-        with open_snapshot(path) as file:
-            return _weights_alone(file, threshold)
-    with load(path, weights) as given:
+    if isinstance(net, (Net, tuple)) and weights is not None:
+        raise UsageError("weights are given apart only for a path; this net brings its own")
+    if isinstance(net, tuple):
+        net, weights = net
+    if isinstance(net, Net):
+        files = (net.document.path, net.weights.path if net.weights is not None else None)
+        opened: AbstractContextManager[Net] = nullcontext(net)
+    else:
+        files = (os.fspath(net), None if weights is None else os.fspath(weights))
+        if weights is None and not detect.is_text(detect.head_of(files[0], "net")):
+            with open_snapshot(files[0]) as file:
+                return _weights_alone(file, threshold)
+        opened = load(net, weights)
+    with opened as given:
         filled = FillPlaceholders(dict(values or {}), classes).run(given).net
         state = State(phase, level, frozenset(stages))
         viewed = SelectPhase(state).run(filled).net
@@ -75,8 +86,7 @@ def inspect(
         warnings += _misfits(viewed) or map(str, shapes.problems)
         return Inspection(
             given.name,
-            path,
-            None if weights is None else os.fspath(weights),
+            *files,
             tuple(BlobShape(blob, shapes.of_input(blob)) for blob in inputs.blobs),
             tuple(
                 BlobShape(shapes.graph.versions[sink].blob, shapes.versions[sink])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,36 @@ def _weighted(folder: Path, seed: int = 0, split: bool = False) -> tuple[Path, P
     layers = [data(1, 3, 8, 8), first, relu("r1", "conv1"), random.product("fc", "conv1", 144, 5)]
     folder.mkdir(exist_ok=True)
     return write(folder, layers)
+
+
+def test_a_net_in_memory_and_a_pair_are_what_their_files_are(tmp_path: Path) -> None:
+    one, two = _weighted(tmp_path / "a"), _weighted(tmp_path / "b", seed=1)
+    found = caffefold.diff(one[0], two[0], weights=(one[1], two[1]))
+    assert caffefold.diff(one, two) == found
+    with caffefold.load(*one) as net:
+        mixed = caffefold.diff(net, two)
+        assert mixed.entries == found.entries
+        assert (mixed.a.kind, mixed.a.path, mixed.a.weights) == ("net", str(one[0]), str(one[1]))
+        assert not caffefold.diff(net, net)  # it is still open
+    assert caffefold.diff((one[0], None), two[0]) == caffefold.diff(one[0], two[0])
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_weights_are_given_once(tmp_path: Path, in_memory: bool) -> None:
+    prototxt, caffemodel = _weighted(tmp_path / "a")
+    given = caffefold.load(prototxt) if in_memory else (prototxt, None)
+    with pytest.raises(caffefold.UsageError, match="brings its own"):
+        caffefold.diff(given, prototxt, weights=(caffemodel, None))
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    net = _file(tmp_path / "net.prototxt", NET)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(NET,))
+    writer.start()
+    assert not caffefold.diff(pipe, net)
+    writer.join()
 
 
 def test_two_caffemodels_alone(tmp_path: Path) -> None:

@@ -260,6 +260,41 @@ def test_markdown_is_a_table_and_bullets(converted: tuple[Path, ...]) -> None:
     assert shown.count("```") == 2
 
 
+def test_a_diff_shows_itself(compare: Compare) -> None:
+    found = compare(DATA + conv("c1", "data"), DATA + conv("c1", "data", 9) + conv("c2", "c1"))
+    assert repr(found) == f"<NetDiff {found.a.path} -> {found.b.path}: 1 added, 1 changed>"
+    assert str(found) == "\n".join(text.overview(found.summary, 100))
+    assert isinstance(found.entries, tuple)
+    same = compare(DATA, DATA)
+    assert repr(same).endswith(": no difference>")
+
+
+def test_a_notebook_shows_the_page_in_a_box_of_its_own(compare: Compare) -> None:
+    box = _Tags()
+    source = _hostile(compare)._repr_html_()
+    box.feed(source)
+    assert box.open == []
+    assert not {"script", "html", "head", "body"} & box.seen
+    style = source.partition("<style>")[2].partition("</style>")[0]
+    rules = re.sub(r"/\*.*?\*/", "", style, flags=re.DOTALL)
+    selectors = re.findall(r"([^{}]+)\{", re.sub(r"@media[^{]*\{", "", rules))
+    assert all(".caffefold" in selector for selector in selectors)
+
+
+def test_a_reason_is_that_of_the_layer_itself(compare: Compare) -> None:
+    """Two layers of one name, of which only one is in the compared phase."""
+    twins = [
+        layer("d", "Data", "", "d", "include { phase: TEST }"),
+        layer("d", "Data", "", "d", "include { phase: TRAIN }"),
+    ]
+    rest = layer("x", "Input", "", "x") + conv("c", "x")
+    lines = list(text.listing(compare("".join(twins) + rest, rest).summary))
+    assert [line.split()[3:] for line in lines if line.startswith("- d")] == [
+        ["data", "layer"],
+        ["TRAIN", "only"],
+    ]
+
+
 def test_no_difference_is_said(compare: Compare) -> None:
     found = compare(DATA, DATA)
     assert list(text.overview(found.summary))[-1] == "same      = 1 layer: no difference"

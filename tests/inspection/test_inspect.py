@@ -48,6 +48,42 @@ def test_a_pair(tmp_path: Path) -> None:
     assert found.warnings == ()
 
 
+def test_a_net_in_memory_and_a_pair_are_what_their_files_are(tmp_path: Path) -> None:
+    prototxt, caffemodel = write(tmp_path, NET)
+    found = caffefold.inspect(prototxt, caffemodel)
+    assert caffefold.inspect((prototxt, caffemodel)) == found
+    assert caffefold.inspect((prototxt, None)) == caffefold.inspect(prototxt)
+    with caffefold.load(prototxt, caffemodel) as net:
+        assert caffefold.inspect(net) == found
+        assert np.asarray(net.layers[1].blobs[0]).shape == (4, 3, 3, 3)  # it is still open
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_weights_are_given_once(tmp_path: Path, in_memory: bool) -> None:
+    prototxt, caffemodel = write(tmp_path, NET)
+    given = caffefold.load(prototxt) if in_memory else (prototxt, None)
+    with pytest.raises(caffefold.UsageError, match="brings its own"):
+        caffefold.inspect(given, caffemodel)
+
+
+def test_how_it_is_shown(tmp_path: Path) -> None:
+    prototxt, caffemodel = write(tmp_path, NET)
+    found = caffefold.inspect(prototxt, caffemodel)
+    assert repr(found) == "<Inspection net: 6 layers, 850 parameters>"
+    lines = str(found).splitlines()
+    assert lines[:3] == ["net       net", "input     data 1x3x8x8", "output    fc 1x5"]
+    assert lines[5].split() == ["data", "Input", "1x3x8x8", "0", "0", "768", "B"]
+    assert lines == list(found.lines())
+
+
+def test_a_notebook_shows_tables_with_every_name_escaped(tmp_path: Path) -> None:
+    hostile = [data(1, 3, 8, 8), relu("<script>alert(1)</script>", "data")]
+    page = caffefold.inspect(write(tmp_path, hostile)[0])._repr_html_()
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert page.count("<table>") == page.count("</table>") == 2
+
+
 def test_a_prototxt_alone_costs_the_same(tmp_path: Path) -> None:
     prototxt, caffemodel = write(tmp_path, NET)
     alone, both = caffefold.inspect(prototxt), caffefold.inspect(prototxt, caffemodel)
