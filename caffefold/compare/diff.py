@@ -198,10 +198,14 @@ class _Comparer:
         fields: tuple[FieldChange, ...] = ()
         if one.settings != two.settings:
             fields = tuple(_changes(dict(one.settings), dict(two.settings)))
-        blobs = self.blobs(i, j) if self.numbers and reason != "fold" else ()
-        differ = any(not blob.equal for blob in blobs)
-        if differ and one.type == two.type == "BatchNorm" and self.same_statistics(i, j):
-            reason = "statistics"
+        blobs: tuple[BlobDiff, ...] = ()
+        if self.numbers and reason != "fold":
+            given = (self.a.layers[i].blobs, self.b.layers[j].blobs)
+            pairs = enumerate(itertools.zip_longest(*given))
+            blobs = tuple(compare(n, x, y, self.tolerance) for n, (x, y) in pairs)
+            differ = any(not blob.equal for blob in blobs)
+            if differ and one.type == two.type == "BatchNorm" and same_statistics(*given):
+                reason = "statistics"
         row = Changed(one, two, fields, self.wiring(i, j), i in self.pairs.moved, blobs, reason)
         if row.consequence and one.bottoms == two.bottoms:
             yield Same(one, two, blobs, reason)
@@ -222,21 +226,16 @@ class _Comparer:
         """How the bottoms of a pair compare."""
         wired_a, wired_b = self.a.wiring, self.b.wiring
         one, two = self.a.infos[i], self.b.infos[j]
-        if i >= len(wired_a.reads) or j >= len(wired_b.reads):
+        if i >= self.a.in_phase or j >= self.b.in_phase:
             return Wiring("same" if one.bottoms == two.bottoms else "rewired")
         kind = "same" if one.bottoms == two.bottoms else "renamed"
         sources = []
-        reads = max(len(wired_a.reads[i]), len(wired_b.reads[j]))
-        for n in range(reads):
-            u = wired_a.reads[i][n] if n < len(wired_a.reads[i]) else -1
-            v = wired_b.reads[j][n] if n < len(wired_b.reads[j]) else -1
+        for u, v in itertools.zip_longest(wired_a.reads[i], wired_b.reads[j], fillvalue=-1):
             if self.alike(u, v, past=False):
                 continue
-            if self.alike(u, v, past=True):
-                kind = "around" if kind != "rewired" else kind
-                continue
-            kind = "rewired"
-            sources.append((self.a.maker_name(u), self.b.maker_name(v)))
+            if not self.alike(u, v, past=True):
+                sources.append((self.a.maker_name(u), self.b.maker_name(v)))
+            kind = "rewired" if sources else "around"
         return Wiring(kind, tuple(sources))
 
     def alike(self, u: int, v: int, *, past: bool) -> bool:
@@ -248,16 +247,6 @@ class _Comparer:
             # Both come from nowhere: the same blob name is all there is to compare.
             return one is two and u < 0 and v < 0
         return (self.pairs.ab[one[0]], one[1]) == two
-
-    def same_statistics(self, i: int, j: int) -> bool:
-        """Whether a pair of BatchNorm layers differs by its factors alone."""
-        return same_statistics(self.a.layers[i].blobs, self.b.layers[j].blobs)
-
-    def blobs(self, i: int, j: int) -> tuple[BlobDiff, ...]:
-        """The numbers of a pair."""
-        one, two = self.a.layers[i].blobs, self.b.layers[j].blobs
-        pairs = itertools.zip_longest(one, two)
-        return tuple(compare(n, x, y, self.tolerance) for n, (x, y) in enumerate(pairs))
 
 
 def _changes(before: SettingMap, after: SettingMap) -> Iterator[FieldChange]:

@@ -133,11 +133,8 @@ def _replaced(
 
 def _sources(net: ComparedNet, part: list[int], back: dict[int, int]) -> set[tuple[int, int]]:
     """The layers with a partner (and their top) that a group reads."""
-    found = {
-        source_of(net.wiring, version, back, past=False)
-        for at in part
-        for version in net.wiring.reads[at]
-    }
+    versions = {version for at in part for version in net.wiring.reads[at]}
+    found = (source_of(net.wiring, version, back, past=False) for version in versions)
     return {source for source in found if source is not None}
 
 

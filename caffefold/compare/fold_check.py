@@ -21,9 +21,9 @@ from caffefold.analysis import fit
 from caffefold.compare.entries import FoldCheck, FoldMatch
 from caffefold.compare.folds import is_affine
 from caffefold.compare.load import ComparedNet
-from caffefold.compare.weights import Figures, Tolerance
+from caffefold.compare.weights import Tolerance, figures_of
 from caffefold.errors import InputError, TextError
-from caffefold.formats.caffemodel.blob import Blob, size
+from caffefold.formats.caffemodel.blob import Blob, chunks, size
 from caffefold.formats.prototxt.tree import drop
 from caffefold.ir.affine import Affine
 from caffefold.ir.net import Layer, Net
@@ -42,7 +42,6 @@ CLOSE = 1e-5
 """Difference, relative to the largest number of a blob, that arithmetic in float32 explains."""
 USUAL_EPS = "it is what eps 1e-05 gives, but the net says another"
 TRANSFORM = "it is the fold with the data layer's mean and scale taken in as well"
-_STEP = 1 << 16
 
 
 def check(
@@ -166,26 +165,16 @@ def _compare(into: str, want: Layer, have: Layer, tolerance: Tolerance) -> FoldC
     for one, two in zip(want.blobs, have.blobs, strict=True):
         if size(one) != size(two):
             return FoldCheck(into, "different", message="blobs of another size")
-        figures, largest = _figures(one, two, tolerance)
-        share = figures.max_abs / (largest or 1.0)
+        figures = figures_of(one, two, tolerance, stored=True)
+        share = figures.max_abs and figures.max_abs / (_largest(two) or 1.0)
         worst, relative = max(worst, figures.max_abs), max(relative, share)
         equal = equal and (figures.equal or share <= CLOSE)
     return FoldCheck(into, "equal" if equal else "different", worst, relative)
 
 
-def _figures(want: Blob, have: Blob, tolerance: Tolerance) -> tuple[Figures, float]:
-    """Figures of two blobs, the first one rounded to float32 as it would be stored; the largest
-    number of the second."""
-    figures = Figures(tolerance)
-    total, largest = size(want), 0.0
-    step = max(want.step, _STEP)
-    with np.errstate(all="ignore"):
-        for start in range(0, total, step):
-            stop = min(start + step, total)
-            wanted, found = want.read(start, stop), have.read(start, stop)
-            figures.add(wanted.astype(np.float32), found)
-            largest = max(largest, float(np.abs(found).max(initial=0)))
-    return figures, largest
+def _largest(blob: Blob) -> float:
+    """The largest number of a blob, whatever its sign."""
+    return max((float(np.abs(numbers).max(initial=0)) for numbers in chunks(blob)), default=0.0)
 
 
 # ---------------------------------------------------------------------------------- guesses
