@@ -10,7 +10,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from caffefold.errors import InputError, OutputError
+from caffefold.errors import ExistingOutput, InputError, OutputError
 from caffefold.formats import detect
 from caffefold.formats.atomic import Staging
 from caffefold.formats.caffemodel.wire import ByteSource
@@ -104,4 +104,4 @@ def _check_target(source: Path, target: Path, force: bool) -> None:
         if target.samefile(source):
             raise OutputError(f"{target}: this is the input; choose another output")
         if not force:
-            raise OutputError(f"{target}: exists already; use --force to replace it")
+            raise ExistingOutput(str(target))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from typing import Any
 
 import click
 
 from caffefold.cli.console import Console
-from caffefold.cli.options import view_of_the_net, what_the_net_leaves_open
+from caffefold.cli.options import given, options_of
+from caffefold.options import ViewOptions
 
 _SHOWN = 8
 _THRESHOLD = 1e-3  # health.THRESHOLD, which is not loaded for --help
@@ -17,8 +19,7 @@ _THRESHOLD = 1e-3  # health.THRESHOLD, which is not loaded for --help
 @click.command(short_help="What is in a net: shapes, parameters, MACs, statistics.")
 @click.argument("net")
 @click.argument("weights", required=False)
-@what_the_net_leaves_open
-@view_of_the_net
+@options_of(ViewOptions)
 @click.option(
     "--threshold",
     type=click.FloatRange(min=0),
@@ -33,21 +34,16 @@ _THRESHOLD = 1e-3  # health.THRESHOLD, which is not loaded for --help
     is_flag=True,
     help="Print NET, a prototxt or a caffemodel, as stable text for git diff.",
 )
-@click.pass_obj
+@click.pass_context
 def inspect(
-    console: Console,
+    context: click.Context,
     /,
     net: str,
     weights: str | None,
-    classes: int | None,
-    values: dict[str, str],
-    input_shapes: dict[str, tuple[int, ...]],
-    phase: str,
-    level: int,
-    stages: tuple[str, ...],
     threshold: float,
     as_json: bool,
     as_text: bool,
+    **options: Any,
 ) -> None:
     """Show what is in NET, layer by layer, and in all.
 
@@ -60,6 +56,8 @@ def inspect(
       caffefold inspect deploy.prototxt net.caffemodel
       git config diff.caffe.textconv "caffefold inspect --textconv"
     """
+    del options  # they are read from the context
+    console: Console = context.obj
     if as_text:
         if weights is not None or as_json:
             raise click.UsageError("--textconv takes one file, and no --json")
@@ -70,17 +68,7 @@ def inspect(
         return
     from caffefold.inspection.inspecting import inspect as run
 
-    found = run(
-        net,
-        weights,
-        classes=classes,
-        values=values,
-        input_shapes=input_shapes,
-        phase=phase,
-        level=level,
-        stages=stages,
-        threshold=threshold,
-    )
+    found = run(net, weights, threshold=threshold, **given(context, ViewOptions))
     for warning in found.warnings[: None if as_json else _SHOWN]:
         console.warning(warning)
     if len(found.warnings) > _SHOWN and not as_json:

@@ -7,17 +7,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from caffefold.cli.console import Console
-from caffefold.cli.convert import convert
+from caffefold.cli.options import given, names_of, options_of
+from caffefold.options import ConvertOptions
 
 if TYPE_CHECKING:
     from caffefold.zoo import Plan
 
-_OWN = frozenset({"prototxt", "caffemodel", "output", "no_weights", "force", "as_json"})
-_CONVERT_OPTIONS = tuple(option for option in convert.params if option.name not in _OWN)
-_NAMES = frozenset(str(option.name) for option in _CONVERT_OPTIONS)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 INTERRUPTED = 130
 
@@ -37,14 +34,6 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return int(float(match[1]) * _UNITS[match[2]])
 
 
-def _with_convert_options(command: click.Command) -> click.Command:
-    """Add the options of ``convert``, whatever they are by now."""
-    known = {option.name for option in command.params}
-    command.params += [option for option in _CONVERT_OPTIONS if option.name not in known]
-    return command
-
-
-@_with_convert_options
 @click.command(short_help="Convert a whole model zoo: parallel, resumable, with a report.")
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="DST", required=False, default="")
@@ -95,6 +84,7 @@ def _with_convert_options(command: click.Command) -> click.Command:
     help="Worker processes of this machine, or a Dask cluster that runs already.",
 )
 @click.option("--scheduler", metavar="URL", default="", help="... its address, tcp://HOST:8786.")
+@options_of(ConvertOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print zoo.json (or the plan) as JSON.")
 @click.pass_context
 def zoo(
@@ -131,13 +121,14 @@ def zoo(
     from caffefold.zoo import results
 
     console: Console = context.obj
-    given = {name: others.pop(name) for name in list(others) if name in _NAMES}
+    for name in names_of(ConvertOptions):
+        del others[name]  # they are read from the context
     if not target and not plan_only:
         raise UsageError("DST is missing: where do the results go? Or look with --plan")
     plan = api.plan(
         source,
         target,
-        options=_given(context, given),
+        options=given(context, ConvertOptions),
         prefer=prefer,
         snapshots=snapshots,
         manifest=manifest,
@@ -169,19 +160,6 @@ def zoo(
     else:
         zoo_view.table(console, result)
     context.exit(0 if result.ok else 1)
-
-
-def _given(context: click.Context, values: dict[str, Any]) -> dict[str, Any]:
-    """What was said on the command line, as keyword options of ``caffefold.convert``."""
-    from dataclasses import fields
-
-    from caffefold.passes.deploy.detection import DetectionOptions
-
-    default = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
-    said = {k: v for k, v in values.items() if context.get_parameter_source(k) not in default}
-    detection = {field.name for field in fields(DetectionOptions)}
-    nested = {name: said.pop(name) for name in list(said) if name in detection}
-    return {**said, **({"detection": nested} if nested else {})}
 
 
 def _print_plan(console: Console, plan: Plan, as_json: bool) -> None:

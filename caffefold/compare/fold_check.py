@@ -10,8 +10,7 @@ convolution as well.
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -87,12 +86,12 @@ class _Checker:
         self.folds, self.tolerance = folds, tolerance
         self.given = {plain.layers[i].name: folded.layers[j] for i, j in reversed(partner.items())}
         self.names = {layer.name: name for name, layer in self.given.items()}
-        self.partners = [plain.layers[i].name for i in partner]
-        self.affine = [
+        self.partners = {plain.layers[i].name for i in partner}
+        self.affine = {
             layer.name
             for i, layer in enumerate(plain.layers)
             if i in partner and is_affine(folded.layers[partner[i]])
-        ]
+        }
 
     def checked(self, net: Net, feeds: Mapping[str, Layer]) -> tuple[FoldMatch, ...]:
         """The folds with their figures; ``feeds`` are data layers to be folded in, too."""
@@ -122,8 +121,7 @@ class _Checker:
         """Layers of the net once it is folded, by name; why layers were not folded, by name."""
         into_scale = [fold for fold in self.folds if fold.way == "scale"]
         beside = {name for fold in into_scale for name in (*fold.layers, *fold.into)}
-        kept = _patterns(name for name in self.affine if name not in beside)
-        idle = _patterns(self.partners)
+        kept = self.affine - beside
         # As in a conversion: a loss may read labels that this phase does not have.
         ready, _ = infra.run((ConvertHeads(), Strip(is_training_net(net))), net)
         fit.check(ready)  # the arithmetic below relies on shapes
@@ -132,9 +130,9 @@ class _Checker:
                 raise layer.error("one of its blobs is empty; its numbers can not be folded")
         result, steps = infra.run(
             (
-                Tidy(idle),
-                Fold("all", (*_patterns(self.affine), *_patterns(beside)), unshare=True),
-                Collapse((*kept, *idle) if not beside else kept),
+                Tidy(self.partners.__contains__),
+                Fold("all", (self.affine | beside).__contains__, unshare=True),
+                Collapse((kept if beside else kept | self.partners).__contains__),
             ),
             ready,
         )
@@ -150,11 +148,6 @@ class _Checker:
             if name not in gone
         }
         return expected, reasons
-
-
-def _patterns(names: Iterable[str]) -> tuple[str, ...]:
-    """Glob patterns of exactly these names."""
-    return tuple(map(glob.escape, names))
 
 
 def _compare(into: str, want: Layer, have: Layer, tolerance: Tolerance) -> FoldCheck:

@@ -14,7 +14,7 @@ from caffefold.analysis.input_channels import channels_of
 from caffefold.analysis.input_size import input_size
 from caffefold.analysis.shapes import Shapes, infer
 from caffefold.conversion import load
-from caffefold.errors import InputError, UsageError
+from caffefold.errors import InputError, UnknownInput, UsageError
 from caffefold.formats import detect
 from caffefold.formats.caffemodel.index import LayerRecord, WeightsFile
 from caffefold.formats.caffemodel.open import open_snapshot
@@ -143,10 +143,7 @@ class _Inputs:
         blobs = known.inputs
         unknown = sorted(set(given) - set(blobs))
         if unknown:
-            raise UsageError(
-                f"--input-shape {unknown[0]}=...: '{unknown[0]}' is no input of this net; "
-                f"its inputs are {', '.join(blobs) or 'none'}"
-            )
+            raise UnknownInput(unknown[0], tuple(blobs))
         shapes: dict[str, Known] = dict(given)
         notes = []
         if any(layer.blobs for layer in net.layers):

@@ -107,11 +107,9 @@ class Inspection:
         return "\n".join(self.lines())
 
     def _repr_html_(self) -> str:
-        from jinja2 import Environment, PackageLoader
+        from caffefold.html import render
 
-        environment = Environment(loader=PackageLoader("caffefold.inspection"), autoescape=True)
-        template = environment.get_template("inspection.html.j2")
-        return template.render(ends=tuple(self._ends()), tables=tuple(self._tables()))
+        return render("inspection.html", ends=tuple(self._ends()), tables=tuple(self._tables()))
 
     def _ends(self) -> Iterator[tuple[str, str]]:
         """The net, its inputs and its outputs, each with a label."""

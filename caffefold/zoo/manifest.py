@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from caffefold.errors import InputError, UsageError
-from caffefold.zoo import options as convert_options
+from caffefold.options import ConvertOptions, read
 from caffefold.zoo.values import Model, Orphan, Plan
 
 if sys.version_info >= (3, 11):
@@ -59,7 +59,7 @@ def parse(data: bytes, path: str) -> Manifest:
         raise InputError(f"{path}: {error}") from None
     _only(document, _TOP, path)
     shared = _table(document.get("options", {}), f"{path}: options")
-    convert_options.check(shared, f"{path}: options")
+    read(ConvertOptions, shared, f"{path}: options")
     entries = document.get("model", [])
     if not isinstance(entries, list):
         raise UsageError(f"{path}: model is one table; write [[model]], one for each")
@@ -92,7 +92,7 @@ def _model(entry: dict[str, Any], where: str) -> Model:
     if not isinstance(prototxts, list) or not all(isinstance(p, str) for p in prototxts):
         raise UsageError(f"{where}: prototxt is {named!r}, expected a path or a list of paths")
     options = _table(entry.get("options", {}), f"{where}: options")
-    convert_options.check(options, f"{where}: options")
+    read(ConvertOptions, options, f"{where}: options")
     name = _string(entry, "name", where) or default_name(caffemodel)
     inside = posixpath.normpath(name)
     if inside.startswith(("/", "..")) or inside in (".", "") or (os.sep != "/" and os.sep in name):

@@ -12,9 +12,9 @@ from typing import Any
 
 from caffefold._version import VERSION
 from caffefold.errors import InputError, UsageError
+from caffefold.options import ConvertOptions, plain, read
 from caffefold.zoo import kept as kept_plans
 from caffefold.zoo import manifest as manifests
-from caffefold.zoo import options as convert_options
 from caffefold.zoo.manifest import Manifest
 from caffefold.zoo.places import open_storage
 from caffefold.zoo.storage import Entry, Storage
@@ -40,7 +40,7 @@ def plan(
         raise UsageError(f"--prefer {prefer}: choose one of {', '.join(PREFER)}")
     if snapshots not in SNAPSHOTS:
         raise UsageError(f"--snapshots {snapshots}: choose one of {', '.join(SNAPSHOTS)}")
-    shared = convert_options.plain(options)
+    shared = plain(options)
     storage = open_storage(source)
     place = open_storage(target) if target else None
     _apart(storage, place)
@@ -57,7 +57,7 @@ def plan(
         kept = kept_plans.plan(place, key)
         if kept is not None:
             return kept
-    convert_options.check(shared, "options")
+    read(ConvertOptions, shared, "options")
     named = manifests.parse(data, where) if data else Manifest()
     models, orphans = _planned(storage, entries, named, prefer, snapshots, jobs)
     everybody = merged(named.options, shared)

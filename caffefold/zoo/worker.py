@@ -15,7 +15,7 @@ from pathlib import Path
 from caffefold.conversion import convert, load
 from caffefold.errors import CaffefoldError, InputError, UsageError
 from caffefold.report import ConvertReport, FileSize
-from caffefold.zoo import digest, landing, options, page
+from caffefold.zoo import digest, landing, page
 from caffefold.zoo.places import open_storage
 from caffefold.zoo.storage import Entry, Storage
 from caffefold.zoo.values import CONVERTED, FAILED, REFUSED, Facts, FileState, Model, Outcome
@@ -89,7 +89,7 @@ def _work(task: Task) -> Outcome:
     model = task.model
     if model.problem:
         raise InputError(model.problem)
-    keywords = options.restore(model.options)
+    keywords = dict(model.options)
     source, target = open_storage(task.source), open_storage(task.target)
     with _folder(task, target) as folder:
         weights = source.fetch(model.caffemodel, _made(folder / "weights", source))

@@ -50,6 +50,15 @@ def test_a_net_in_memory_and_a_pair_are_what_their_files_are(tmp_path: Path) -> 
     assert caffefold.diff((one[0], None), two[0]) == caffefold.diff(one[0], two[0])
 
 
+def test_a_net_before_and_after_its_fold(tmp_path: Path) -> None:
+    random = Numbers()
+    layers = [data(1, 3, 8, 8), random.conv("conv", "data", 3, 4), random.norm("bn", "conv", 4)]
+    with caffefold.load(*write(tmp_path, layers)) as net:
+        (fold,) = caffefold.diff(net, caffefold.fold(net).net).folds
+    assert (fold.layers, fold.into) == (("bn",), ("conv",))
+    assert [check.verdict for check in fold.checks] == ["equal"]
+
+
 @pytest.mark.parametrize("in_memory", [True, False])
 def test_weights_are_given_once(tmp_path: Path, in_memory: bool) -> None:
     prototxt, caffemodel = _weighted(tmp_path / "a")

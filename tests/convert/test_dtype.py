@@ -199,7 +199,7 @@ def test_the_proof_catches_bad_rounding(
 
 
 def test_an_unknown_dtype(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="dtype is 'int8'; it is one of 'fp32', 'fp16'"):
+    with pytest.raises(UsageError, match="dtype is 'int8', expected one of fp32, fp16"):
         caffefold.convert(*write(tmp_path, net(Numbers(1))), tmp_path / "out", dtype="int8")
 
 

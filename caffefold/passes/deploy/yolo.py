@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from caffefold.formats.prototxt.tree import Document, Field, Message, block, quote, scalar
 from caffefold.ir.net import Layer
-from caffefold.passes.deploy.detection import DetectionOptions
+from caffefold.options import DetectionOptions
 from caffefold.passes.deploy.newlayer import new_layer
 
 LOSSES: Mapping[str, frozenset[str]] = {

@@ -10,7 +10,7 @@ chain's last Scale, or else of its last layer with numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,10 +18,11 @@ from caffefold.formats.prototxt.tree import Field, block, quote, scalar, set_sca
 from caffefold.ir.affine import Affine
 from caffefold.ir.blob import ArrayBlob
 from caffefold.ir.net import Layer, Net
+from caffefold.passes.contracts import blobs_fit, text_agrees, wired
 from caffefold.passes.fold import affine as sources
 from caffefold.passes.fold.edit import Wires
 from caffefold.passes.fold.shared import unshared
-from caffefold.passes.infra import Change, PassResult, Refusal
+from caffefold.passes.infra import Change, ChangeKind, PassResult, Predicate, Refusal, nothing
 
 RULE = "collapse"
 _PARAMETERS = frozenset({"batch_norm_param", "bn_param", "scale_param"})
@@ -31,25 +32,28 @@ _PARAMETERS = frozenset({"batch_norm_param", "bn_param", "scale_param"})
 class Collapse:
     """One Scale layer for every chain of affine layers that is still there."""
 
-    keep: tuple[str, ...] = ()
+    keeps: Predicate = nothing
+    """Whether the layer of this name is left alone."""
     name: str = RULE
+    requires: ClassVar = (text_agrees, wired, blobs_fit)
+    ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Collapse each chain."""
-        worker = _Collapser(net, self.keep)
+        worker = _Collapser(net, self.keeps)
         for first in sorted(worker.maps):
             worker.collapse(first)
         return PassResult(worker.wires.to_net(), tuple(worker.changes))
 
 
 class _Collapser:
-    def __init__(self, net: Net, keep: tuple[str, ...]) -> None:
+    def __init__(self, net: Net, keeps: Predicate) -> None:
         self.wires = Wires(net)
         self.changes: list[Change] = []
         self.maps: dict[int, Affine] = {}
         self.done: set[int] = set()
         for position, layer in enumerate(net.layers):
-            if not sources.is_source(layer) or any(fnmatchcase(layer.name, p) for p in keep):
+            if not sources.is_source(layer) or keeps(layer.name):
                 continue
             rank = self.wires.extent[self.wires.reads[position][0]].rank if layer.bottoms else None
             found = sources.of_layer(layer, rank)
@@ -70,7 +74,9 @@ class _Collapser:
         layers = [self.wires.layers[position] for position in chain]
         names = tuple(layer.name for layer in layers)
         if affine.is_identity and self.wires.bypass(chain):
-            self.changes.append(Change(RULE, names, (), f"{', '.join(names)} changes nothing"))
+            self.changes.append(
+                Change(ChangeKind.UNIT_DROPPED, names, (), f"{', '.join(names)} changes nothing")
+            )
             return
         if len(chain) == 1 and layers[0].type not in ("BatchNorm", "BN"):
             return
@@ -86,7 +92,7 @@ class _Collapser:
         self.wires.layers[chain[home]] = as_scale(stays, affine.over(channels))
         going = tuple(name for name in names if name != stays.name)
         detail = f"{', '.join(names)} -> one Scale layer '{stays.name}'"
-        self.changes.append(Change(RULE, going, (stays.name,), detail))
+        self.changes.append(Change(ChangeKind.COLLAPSED, going, (stays.name,), detail))
 
 
 def _home(layers: list[Layer]) -> int | None:

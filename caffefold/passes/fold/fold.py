@@ -11,20 +11,30 @@ it maps, else down to those whose input it maps; as a whole, or not at all. Vers
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from caffefold.ir.affine import Affine
 from caffefold.ir.net import Layer, Net
+from caffefold.passes.contracts import blobs_fit, text_agrees, wired
 from caffefold.passes.fold import absorb as linear
 from caffefold.passes.fold import affine as sources
 from caffefold.passes.fold import propagate as travel
 from caffefold.passes.fold.edit import Wires
 from caffefold.passes.fold.propagate import Plan
 from caffefold.passes.fold.shared import shared_weights, unshared
-from caffefold.passes.infra import Absorbed, Change, PassResult, Refusal, Skip, SkipCode
+from caffefold.passes.infra import (
+    Absorbed,
+    Change,
+    ChangeKind,
+    PassResult,
+    Predicate,
+    Refusal,
+    Skip,
+    SkipCode,
+    nothing,
+)
 
 RULE = "fold"
 
@@ -35,11 +45,13 @@ class Fold:
 
     directions: str = "all"
     """``all``; or ``output``: only into the layer a chain follows."""
-    keep: tuple[str, ...] = ()
-    """Glob patterns of layer names that are left as they are."""
+    keeps: Predicate = nothing
+    """Whether the layer of this name is left as it is."""
     unshare: bool = False
     """Give a layer that shares weights its own copy, so that it can absorb."""
     name: str = RULE
+    requires: ClassVar = (text_agrees, wired, blobs_fit)
+    ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Fold until nothing more goes; one Skip for each affine layer that stays."""
@@ -92,7 +104,7 @@ class _Folder:
             )
 
     def kept(self, layer: Layer) -> bool:
-        return any(fnmatchcase(layer.name, pattern) for pattern in self.options.keep)
+        return self.options.keeps(layer.name)
 
     # ------------------------------------------------------------------------------- sweeps
 
@@ -189,7 +201,7 @@ class _Folder:
         modified = tuple(dict.fromkeys(wires.layers[item.position].name for item in plan))
         way = "into" if upward else "into the input of"
         detail = f"{', '.join(removed)} folded {way} {', '.join(modified)}"
-        self.changes.append(Change(RULE, removed, modified, detail, tuple(claims)))
+        self.changes.append(Change(ChangeKind.FOLDED, removed, modified, detail, tuple(claims)))
         return True
 
     def skips(self) -> list[Skip]:
