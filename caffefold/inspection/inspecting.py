@@ -82,8 +82,8 @@ def inspect(
         viewed = SelectPhase(state).run(filled).net
         inputs = _Inputs.of(viewed, input_shapes or {})
         shapes = infer(viewed, inputs.shapes)
-        warnings = [*given.notes, *inputs.notes, *map(str, shapes.graph.problems)]
-        warnings += _misfits(viewed) or map(str, shapes.problems)
+        problems = [*shapes.graph.problems, *(_misfits(viewed) or shapes.problems)]
+        warnings = [*given.notes, *inputs.notes, *(p.as_warning() for p in problems)]
         return Inspection(
             given.name,
             *files,
@@ -117,14 +117,13 @@ def _rows(net: Net, shapes: Shapes) -> tuple[LayerRow, ...]:
     )
 
 
-def _misfits(net: Net) -> list[str]:
+def _misfits(net: Net) -> list[InputError]:
     """What Caffe would say of weights that do not belong to the net."""
-    if net.weights is None:
-        return []
-    try:
-        fit.check(net)
-    except InputError as error:
-        return [str(error)]
+    if net.weights is not None:
+        try:
+            fit.check(net)
+        except InputError as error:
+            return [error]
     return []
 
 
