@@ -35,11 +35,13 @@ _GIT = (7, 9)  # arguments with which git calls an external diff
 )
 @click.option("--ignore-training", is_flag=True, help="Leave out rates, fillers, data and losses.")
 @click.option("--structure", is_flag=True, help="Compare names, types and wiring only.")
-@click.option("--only", multiple=True, metavar="GLOB", help="Look at these layers. Repeatable.")
+@click.option(
+    "--only", multiple=True, metavar="GLOB", help="Compare these layers only. Repeatable."
+)
 @click.option(
     "--phase",
     type=click.Choice(["TEST", "TRAIN"], case_sensitive=False),
-    help="Compare one phase. [default: TEST, then what other phases have]",
+    help="Compare one phase. [default: TEST, then layers of other phases]",
 )
 @click.option("--stage", "stages", multiple=True, help="A stage that is on. Repeatable.")
 @click.option(
@@ -86,11 +88,11 @@ def diff(
     form: str,
     as_json: bool,
 ) -> int:
-    """Compare two nets: which layers went, came, moved or changed, and whether the weights agree.
+    """Compare two nets: layers removed, added, moved or changed, and whether weights agree.
 
     A and B may each be a prototxt of any age (template, train, deploy), a solver, a caffemodel, or
     a folder that holds a pair. Spelling, defaults, order of fields and layout do not count.
-    Exit code: 0 the same, 1 different, 2 wrong usage, 3 bad input.
+    Exit code: 0 same, 1 different, 2 usage error, 3 bad input.
 
     \b
     In front of a line: - removed, + added, ~ changed, > moved, = the same.
@@ -118,11 +120,15 @@ def diff(
         raise click.UsageError(f"diff takes two nets, A and B; {len(paths)} given")
     form = "json" if as_json else form
     if form in ("json", "markdown") and (context is not None or side_by_side or stat):
-        raise click.UsageError(f"--context, --side-by-side and --stat do not go with {form}")
+        raise click.UsageError(
+            f"--context, --side-by-side and --stat cannot be combined with {form}"
+        )
     if form == "html" and (side_by_side or stat):
-        raise click.UsageError("the html page is side by side already; --stat does not go with it")
+        raise click.UsageError(
+            "the HTML page is already side by side; --stat cannot be combined with it"
+        )
     if stat and (side_by_side or context is not None):
-        raise click.UsageError("--stat goes with neither --side-by-side nor --context")
+        raise click.UsageError("--stat cannot be combined with --side-by-side or --context")
     from caffefold.compare.diff import diff as run
 
     found = run(

@@ -63,7 +63,7 @@ def diff(
         ignore_training: leave out rates, fillers, rules, data layers, losses and their heads.
         phase: compare TEST or TRAIN alone; None: TEST, then the layers of other phases.
         stages: the stages that are on.
-        only: glob patterns of layer names; other layers are not looked at.
+        only: glob patterns of layer names; other layers are ignored.
         rtol: numbers agree when ``|a - b| <= atol + rtol * max(|a|, |b|)``.
         atol: see ``rtol``.
 
@@ -79,7 +79,7 @@ def diff(
     if phase not in (None, "TEST", "TRAIN"):
         raise UsageError(f"phase {phase!r}: choose TEST or TRAIN")
     if not (rtol >= 0 and atol >= 0):
-        raise UsageError("rtol and atol are not negative")
+        raise UsageError("rtol and atol must not be negative")
     given = [load.find(net, file) for net, file in zip((a, b), weights, strict=True)]
     snapshots = [one.is_snapshot for one in given]
     scope = Scope(
@@ -94,10 +94,10 @@ def diff(
         nets = [files.enter_context(load.opened(one, scope)) for one in given]
         notes = [note for net in nets for note in net.info.notes]
         if not scope.parameters:
-            notes.append("one side is a caffemodel alone: parameters of layers were not compared")
+            notes.append("one side is only a caffemodel: layer parameters were not compared")
         lonely = [one.path for one in given if one.has_weights]
         if len(lonely) == 1 and not scope.structure:
-            notes.append(f"only {lonely[0]} came with weights: no numbers were compared")
+            notes.append(f"only {lonely[0]} has weights: no weights were compared")
         work = _Comparer(nets[0], nets[1], scope, tuple(only), Tolerance(rtol, atol))
         return work.result(level, tuple(dict.fromkeys(notes)))
 
@@ -139,7 +139,7 @@ class _Comparer:
         return tuple(replace(fold, inverse=inverse) for fold in found)
 
     def wanted(self, *names: str) -> bool:
-        """Whether a layer is to be looked at."""
+        """Whether a layer is compared."""
         if not self.only:
             return True
         return any(fnmatchcase(name, pattern) for name in names for pattern in self.only)

@@ -4,7 +4,7 @@ The other net is folded as ``convert`` does it, but only where the given net has
 layers; then each layer that absorbed some is compared number for number, streaming.
 
 Where numbers differ, two things that authors of published merged models did instead are tried:
-eps 1e-5 although the net says 1e-3, and the mean and scale of the data layer folded into the first
+eps 1e-5 although the net sets 1e-3, and the mean and scale of the data layer folded into the first
 convolution as well.
 """
 
@@ -39,8 +39,8 @@ from caffefold.passes.pipeline import is_training_net
 
 CLOSE = 1e-5
 """Difference, relative to the largest number of a blob, that arithmetic in float32 explains."""
-USUAL_EPS = "it is what eps 1e-05 gives, but the net says another"
-TRANSFORM = "it is the fold with the data layer's mean and scale taken in as well"
+USUAL_EPS = "weights match a fold with eps 1e-05; the net sets a different eps"
+TRANSFORM = "weights match a fold that also absorbs the mean and scale of the data layer"
 
 
 def check(
@@ -110,7 +110,7 @@ class _Checker:
                 if want is not None and own in feeds:
                     want = _with_transform(want, feeds[own])
                 if refusal or want is None or have is None:
-                    why = refusal or "it was not folded"
+                    why = refusal or "the fold leaves it as it is"
                     checks.append(FoldCheck(into, "refused", message=why))
                 else:
                     checks.append(_compare(into, want, have, self.tolerance))
@@ -127,7 +127,7 @@ class _Checker:
         fit.check(ready)  # the arithmetic below relies on shapes
         for layer in ready.layers:
             if any(size(blob) == 0 for blob in layer.blobs):
-                raise layer.error("one of its blobs is empty; its numbers can not be folded")
+                raise layer.error("one of its blobs is empty, so it cannot be folded")
         result, steps = infra.run(
             (
                 Tidy(self.partners.__contains__),
@@ -152,12 +152,12 @@ class _Checker:
 
 def _compare(into: str, want: Layer, have: Layer, tolerance: Tolerance) -> FoldCheck:
     if len(want.blobs) != len(have.blobs):
-        message = f"{len(have.blobs)} blobs, the fold gives {len(want.blobs)}"
+        message = f"it has {len(have.blobs)} blobs instead of {len(want.blobs)}"
         return FoldCheck(into, "different", message=message)
     worst, relative, equal = 0.0, 0.0, True
     for one, two in zip(want.blobs, have.blobs, strict=True):
         if size(one) != size(two):
-            return FoldCheck(into, "different", message="blobs of another size")
+            return FoldCheck(into, "different", message="the blobs differ in size")
         figures = figures_of(one, two, tolerance, stored=True)
         share = figures.max_abs and figures.max_abs / (_largest(two) or 1.0)
         worst, relative = max(worst, figures.max_abs), max(relative, share)
@@ -174,7 +174,7 @@ def _largest(blob: Blob) -> float:
 
 
 class _Guess(NamedTuple):
-    """Another net to fold, or data layers whose transformation goes in too."""
+    """Another net to fold, or data layers whose transformation is absorbed as well."""
 
     message: str
     net: Net

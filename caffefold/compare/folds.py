@@ -114,7 +114,7 @@ class _Finder:
         way = _Way(upward=False)
         if self._all_linear(self.wired.writes[chain[-1]][:1], way):
             beneath = self._fold(names, way, chain)
-        nobody = "no linear layer of the other net could take it"
+        nobody = "no linear layer of the other net could absorb it"
         return beneath or above or FoldMatch(names, (), "", bias_added=False, problem=nobody)
 
     def _fold(self, names: tuple[str, ...], way: _Way, chain: list[int]) -> FoldMatch:
@@ -135,7 +135,7 @@ class _Finder:
             ]
             if also:
                 problem = (
-                    f"'{also[0]}' reads '{layers[ends[0]].name}' too, and would see it changed"
+                    f"'{also[0]}' also reads '{layers[ends[0]].name}', and its input would change"
                 )
         into = tuple(two.name for _, two in pairs)
         return FoldMatch(names, into, "output" if way.upward else "input", added, problem=problem)

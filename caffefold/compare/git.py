@@ -70,7 +70,7 @@ class GitCall:
         if why:
             for file, name in ((self.old_file, old), (self.new_file, new)):
                 why = why.replace(file, name)
-            yield f"no comparison of nets: {why}"
+            yield f"cannot compare as nets: {why}"
         texts = [_text(self.old_file), _text(self.new_file)]
         if texts[0] is None or texts[1] is None:
             yield f"Binary files {old} and {new} differ"

@@ -119,7 +119,7 @@ def find(given: NetLike, weights: PathLike | None = None) -> Given:
         UsageError: ``weights`` for what has its own.
     """
     if isinstance(given, (Net, tuple)) and weights is not None:
-        raise UsageError("weights are given apart only for a path; this side brings its own")
+        raise UsageError("weights go with the path of a prototxt; a net or a pair brings its own")
     if isinstance(given, Net):
         file = given.weights.path if given.weights is not None else None
         return Given(given.document.path, "net", given.document, file, given)
@@ -133,7 +133,7 @@ def find(given: NetLike, weights: PathLike | None = None) -> Given:
     if document is not None:
         return Given(name, "prototxt", document, model)
     if model is not None:
-        raise InputError(f"{name}: this is a caffemodel itself; give a prototxt with --weights")
+        raise InputError(f"{name}: this is a caffemodel itself; weights go with a prototxt")
     return Given(name, "caffemodel", None, name)
 
 
@@ -192,8 +192,8 @@ def _read(given: Given, scope: Scope) -> tuple[Net, str]:
     assert given.caffemodel is not None
     if detect.is_hdf5(given.caffemodel):
         raise InputError(
-            f"{given.caffemodel}: an HDF5 snapshot names neither types nor order of its "
-            "layers; give the prototxt, and this file with --weights"
+            f"{given.caffemodel}: an HDF5 snapshot has neither the types nor the order of "
+            "its layers; give its prototxt, with this file as the weights"
         )
     snapshot = open_current(given.caffemodel)
     try:
@@ -211,7 +211,7 @@ def _normalised(net: Net, given: Given, scope: Scope) -> ComparedNet:
         filled = FillPlaceholders().run(net)
         if filled.changes:
             values = ", ".join(change.detail for change in filled.changes)
-            notes.append(f"{given.path}: a template, filled by the weights: {values}")
+            notes.append(f"{given.path}: a template, filled in from the weights: {values}")
         net = filled.net
     net = _with_input_layers(net)
     state = State(scope.phase or "TEST", stages=frozenset(scope.stages))

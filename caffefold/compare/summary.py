@@ -39,10 +39,10 @@ _FEW = 6  # settings that are still listed one by one when a layer's type change
 _WHY = {
     "nothing": "does nothing at test time",
     "data": "data layer",
-    "loss": "loss or measure",
+    "loss": "loss or metric",
     "training": "needed in training",
-    "input": "stands for the data layer",
-    "head": "stands for the loss",
+    "input": "replaces the data layer",
+    "head": "replaces the loss",
 }
 
 
@@ -205,7 +205,7 @@ def _replaced(diff: Aligned) -> Iterator[Item]:
         gone = {top for layer in old for top in layer.tops} - {t for x in new for t in x.tops}
         if item.kind == "input":
             lost = ", ".join(f"'{top}'" for top in sorted(gone))
-            text += f"; {lost} {'is' if len(gone) == 1 else 'are'} gone" if gone else ""
+            text += f"; {lost} dropped" if gone else ""
         names = tuple(layer.name for layer in new)
         more = () if names == tuple(x.name for x in old) else (", ".join(names),)
         yield Item("~", ", ".join(x.name for x in old), text, (), more)
@@ -242,7 +242,7 @@ def _folded(diff: Aligned, *, inverse: bool) -> Iterator[Item]:
             layers, into = ", ".join(first.layers), ", ".join(first.into)
         else:
             names = tuple(fold_pattern(f.layers, f.into)[2] for f in group)
-        verb = "put together into" if first.way == "scale" and not inverse else _verb(first)
+        verb = "merged into" if first.way == "scale" and not inverse else _verb(first)
         bias = f" (bias {'removed' if inverse else 'added'})" if first.bias_added else ""
         times = f", {len(group)} times" if len(group) > 1 else ""
         lines, wrong = _verdicts(group, "B" if inverse else "A")
@@ -253,7 +253,7 @@ def _folded(diff: Aligned, *, inverse: bool) -> Iterator[Item]:
 
 def _verb(fold: FoldMatch) -> str:
     way = " the input of" if fold.way == "input" else ""
-    return f"{'taken out of' if fold.inverse else 'folded into'}{way}"
+    return f"{'split out of' if fold.inverse else 'folded into'}{way}"
 
 
 def _verdicts(group: list[FoldMatch], plain: str) -> tuple[tuple[str, ...], bool]:
@@ -265,7 +265,7 @@ def _verdicts(group: list[FoldMatch], plain: str) -> tuple[tuple[str, ...], bool
     worst = max(wrong or checks, key=lambda check: check.relative or 0.0, default=None)
     if wrong and worst is not None:
         of = f" in {len(wrong)} of {len(checks)}" if len(checks) > 1 else ""
-        line = f"not what the fold of {plain} gives{of}: "
+        line = f"does not match the fold of {plain}{of}: "
         if worst.relative is None:
             lines.append(f"{line}{worst.message} ({worst.layer})")
         else:
@@ -279,8 +279,8 @@ def _verdicts(group: list[FoldMatch], plain: str) -> tuple[tuple[str, ...], bool
     elif refused:
         lines.append(f"not checked: {refused[0].message}")
     elif worst is not None:
-        same = f"to {worst.relative:.0e} of the largest" if worst.max_abs else "number for number"
-        lines.append(f"weights are those that the fold of {plain} gives, {same}")
+        same = f"to {worst.relative:.0e} of the largest" if worst.max_abs else "exactly"
+        lines.append(f"weights match the fold of {plain}, {same}")
     return tuple(lines), bool(wrong)
 
 
@@ -304,10 +304,10 @@ def _one_sided(diff: Aligned, rows: Sequence[Removed | Added]) -> Iterator[Item]
         text = ", ".join(f"{n} {kind}" if n > 1 else kind for kind, n in counts.items())
         if len(layers) > 1 and reasons <= {"loss", "training"} and not phase:
             losses = any(not measures(layer.type) for layer in layers)
-            ends = "losses and measures" if losses else "measures"
+            ends = "losses and metrics" if losses else "metrics"
             head = ends if reasons == {"loss"} else "training head"
             source = _source(layers)
-            behind = f", behind '{source}'" if source else ""
+            behind = f", after '{source}'" if source else ""
             text = f"{head}{behind}: {text}"
         elif phase:
             text += f" ({_rule(phase)} only)"
@@ -455,8 +455,8 @@ def _moved(diff: Aligned) -> Iterator[Item]:
         if run and not (moved and _follows(run[-1], moved)):
             subject, names = several([_name(item) for item in run])
             wired = any(item.wiring.kind == "rewired" for item in run)
-            text = f"place {run[0].before.position + 1} -> {run[0].after.position + 1}"
-            yield Item(">", subject, text + ("" if wired else ", reads the same"), names)
+            text = f"position {run[0].before.position + 1} -> {run[0].after.position + 1}"
+            yield Item(">", subject, text + ("" if wired else ", same inputs"), names)
             run = []
         if moved:
             run.append(moved)
@@ -485,9 +485,11 @@ def _rewired(diff: Aligned) -> Iterator[Item]:
             before, after = ", ".join(row.before.tops), ", ".join(row.after.tops)
             yield Item("~", _name(row), f"top: {before or '-'} -> {after or '-'}")
     if around:
-        yield Item("~", counted(around, "layer"), "read past what went or came, else the same")
+        yield Item(
+            "~", counted(around, "layer"), "bypass removed or added layers, otherwise unchanged"
+        )
     if renamed:
-        yield Item("~", counted(renamed, "layer"), "read the same from blobs of another name")
+        yield Item("~", counted(renamed, "layer"), "read the same values under other blob names")
 
 
 def _training(diff: Aligned) -> Iterator[Item]:
@@ -549,8 +551,8 @@ def _facts(row: Changed) -> Iterator[Fact]:
     if row.tops_differ:
         yield _fact("top:", ", ".join(row.before.tops), ", ".join(row.after.tops))
     if row.moved:
-        place = _fact("place", str(row.before.position + 1), str(row.after.position + 1))
-        yield place._replace(line=f"moved: {place.line}")
+        position = _fact("position", str(row.before.position + 1), str(row.after.position + 1))
+        yield position._replace(line=f"moved: {position.line}")
     for blob in row.blobs:
         if blob.max_abs is None:
             yield _shape_fact(blob)
@@ -644,7 +646,9 @@ def _numbers(diff: Aligned) -> Iterator[tuple[str, ...]]:
 
 def _factors(diff: Aligned) -> str:
     names = [_name(row) for row in diff.changed if row.reason == "statistics"]
-    return f"the same statistics with another factor: {several(names)[0]}" if names else ""
+    return (
+        f"the same statistics, stored with a different factor: {several(names)[0]}" if names else ""
+    )
 
 
 def _same(diff: Aligned) -> tuple[str, str]:

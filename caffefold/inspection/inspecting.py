@@ -41,14 +41,14 @@ def inspect(
 ) -> Inspection:
     """What is in a net: the shape, parameters, MACs and memory of every layer, and in all.
 
-    Sizes of inputs that the text leaves open are taken from the weights where those fix them.
+    Input sizes that the text leaves open are inferred from the weights where those determine them.
 
     Args:
         net: a net in memory, a (prototxt, caffemodel) pair, or a path: a train, train_val or deploy
             prototxt, a template, a solver; or a caffemodel alone, of which names, types and blobs
             are known.
         weights: the caffemodel, where ``net`` is the path of a prototxt.
-        classes: number of classes for ``clsNx`` placeholders; else taken from the weights.
+        classes: number of classes for ``clsNx`` placeholders; by default inferred from the weights.
         values: values of other placeholders, by name.
         input_shapes: shapes of inputs by blob, such as ``{"data": (1, 3, 300, 300)}``.
         phase: what include and exclude rules are matched against, TEST or TRAIN;
@@ -64,7 +64,7 @@ def inspect(
         UsageError: an option contradicts the files.
     """
     if isinstance(net, (Net, tuple)) and weights is not None:
-        raise UsageError("weights are given apart only for a path; this net brings its own")
+        raise UsageError("weights go with the path of a prototxt; a net or a pair brings its own")
     if isinstance(net, tuple):
         net, weights = net
     if isinstance(net, Net):
@@ -137,7 +137,7 @@ class _Inputs:
 
     @classmethod
     def of(cls, net: Net, given: Mapping[str, tuple[int, ...]]) -> _Inputs:
-        """What the user gave, and what the weights tell of the rest."""
+        """What the user gave, and what follows from the weights for the rest."""
         known = infer(net, given)
         blobs = known.inputs
         unknown = sorted(set(given) - set(blobs))
@@ -152,7 +152,7 @@ class _Inputs:
                     solved, why = _solved(net, blob, own, shapes)
                     if solved is not None:
                         shapes[blob] = solved
-                        notes.append(f"input '{blob}' taken as {show(solved)}: {why}")
+                        notes.append(f"input '{blob}' inferred as {show(solved)}: {why}")
         return cls(blobs, shapes, tuple(notes))
 
 

@@ -78,7 +78,7 @@ def test_another_reader_would_see_it(compare: Compare) -> None:
     after = layer("sum", "Eltwise", "conv1 conv1", "sum")
     one, two = DATA + BARE + bn + both, DATA + conv("conv1", "data") + after
     (fold,) = compare(one, two).folds
-    assert fold.problem == "'sum' reads 'conv1' too, and would see it changed"
+    assert fold.problem == "'sum' also reads 'conv1', and its input would change"
 
 
 def test_behind_a_nonlinearity_it_goes_down_or_nowhere(compare: Compare) -> None:
@@ -90,7 +90,7 @@ def test_behind_a_nonlinearity_it_goes_down_or_nowhere(compare: Compare) -> None
     pool = layer("pool", "Pooling", "relu", "pool")
     (fold,) = compare(head + bn + pool, head + pool).folds
     assert fold.into == ()
-    assert fold.problem == "no linear layer of the other net could take it"
+    assert fold.problem == "no linear layer of the other net could absorb it"
 
 
 def test_through_a_concat(compare: Compare) -> None:

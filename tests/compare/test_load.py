@@ -91,7 +91,7 @@ def test_a_caffemodel_against_its_prototxt(tmp_path: Path) -> None:
     prototxt, caffemodel = _weighted(tmp_path / "a")
     found = caffefold.diff(prototxt, caffemodel)
     assert not found
-    assert any("parameters of layers were not compared" in note for note in found.notes)
+    assert any("layer parameters were not compared" in note for note in found.notes)
 
 
 def test_splits_that_caffe_inserted_are_seen_through(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_weights_for_a_caffemodel_make_no_sense(tmp_path: Path) -> None:
 def test_weights_of_one_side_are_said_to_be_unused(tmp_path: Path) -> None:
     prototxt, caffemodel = _weighted(tmp_path / "a")
     found = caffefold.diff(prototxt, prototxt, weights=(caffemodel, None))
-    assert any("no numbers were compared" in note for note in found.notes)
+    assert any("no weights were compared" in note for note in found.notes)
     assert not found.weights_compared
 
 
@@ -229,6 +229,6 @@ def test_an_hdf5_snapshot_needs_its_prototxt(tmp_path: Path) -> None:
     with caffefold.load(prototxt, binary) as net, h5py.File(snapshot, "w") as file:
         for i, blob in enumerate(net.layers[1].blobs):
             file[f"data/conv/{i}"] = np.asarray(blob)
-    with pytest.raises(caffefold.InputError, match="names neither types nor order"):
+    with pytest.raises(caffefold.InputError, match="neither the types nor the order"):
         caffefold.diff(binary, snapshot)
     assert not caffefold.diff(prototxt, prototxt, weights=(binary, snapshot))

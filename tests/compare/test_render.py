@@ -33,7 +33,7 @@ def converted(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 STORY = """\
 A         train_template.prototxt: MobileNet-SSD, 187 layers
 B         deploy.prototxt: MobileNet-SSD, 120 layers
-replaced  ~ data       AnnotatedData -> Input 1x3x160x160; 'label' is gone
+replaced  ~ data       AnnotatedData -> Input 1x3x160x160; 'label' dropped
           ~ mbox_loss  MultiBoxLoss -> Reshape, Softmax, Flatten, DetectionOutput
                        mbox_conf_reshape, mbox_conf_softmax, mbox_conf_flatten, detection_out
 folded    - 70 layers into 35
@@ -63,9 +63,9 @@ def test_the_story_of_a_conversion(converted: tuple[Path, ...]) -> None:
 def test_the_story_with_weights(converted: tuple[Path, ...]) -> None:
     train, snapshot, deploy, merged = converted
     told = _named(caffefold.diff(train, deploy, weights=(snapshot, merged)))
-    assert "weights are those that the fold of A gives, number for number" in told
+    assert "weights match the fold of A, exactly" in told
     assert "weights   = 24 other blobs: 24 identical" in told
-    filled = "a template, filled by the weights: cls3x = 12, cls6x = 24, cls1x = 4"
+    filled = "a template, filled in from the weights: cls3x = 12, cls6x = 24, cls1x = 4"
     assert filled in " ".join(told.split())
 
 
@@ -81,7 +81,7 @@ def test_the_story_fits_one_screen(converted: tuple[Path, ...], width: int) -> N
 def test_the_story_backwards(converted: tuple[Path, ...]) -> None:
     told = _named(caffefold.diff(converted[2], converted[0]))
     assert "unfolded  + 70 layers out of 35" in told
-    assert "+ X/bn, X/scale taken out of X (bias removed), 35 times" in told
+    assert "+ X/bn, X/scale split out of X (bias removed), 35 times" in told
     assert "total     - 4 removed   + 71 added   ~ 48 changed   = 68 same" in told
 
 
@@ -255,7 +255,7 @@ def test_markdown_is_a_table_and_bullets(converted: tuple[Path, ...]) -> None:
     assert "**71** removed, **4** added, **48** changed, **68** same" in shown
     assert "| A | MobileNet-SSD | 187 |  | `mbox_loss` |" in shown
     assert "- `-` 70 layers into 35" in shown
-    assert "- `~` `data`: AnnotatedData -> Input 1x3x160x160; 'label' is gone" in shown
+    assert "- `~` `data`: AnnotatedData -> Input 1x3x160x160; 'label' dropped" in shown
     assert shown.count("<details>") == shown.count("</details>")
     assert shown.count("```") == 2
 

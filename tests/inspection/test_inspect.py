@@ -108,7 +108,7 @@ def test_sizes_that_only_the_weights_know(tmp_path: Path) -> None:
     found = caffefold.inspect(prototxt, caffemodel)
     assert found.inputs == (BlobShape("data", (7, 3, 8, 8)),)
     (note,) = found.warnings
-    assert note == "input 'data' taken as 7x3x8x8: 'fc' takes 144 inputs: only 8x8 fits"
+    assert note == "input 'data' inferred as 7x3x8x8: 'fc' takes 144 inputs: only 8x8 fits"
     assert found.totals.unknown_macs == 0
     without = caffefold.inspect(prototxt)
     assert without.layers[-1].tops == (BlobShape("fc", (7, 5)),)
@@ -119,7 +119,7 @@ def test_channels_without_a_size(tmp_path: Path) -> None:
     prototxt, caffemodel = write(tmp_path, NET[1:5])
     found = caffefold.inspect(prototxt, caffemodel)
     assert found.inputs == (BlobShape("data", (1, 3, None, None)),)
-    assert "input 'data' taken as 1x3x?x?: its channels are those of" in found.warnings[0]
+    assert "input 'data' inferred as 1x3x?x?: its channels are those of" in found.warnings[0]
     assert "bottom 'data' is made by no layer before it" in found.warnings[1]
 
 
