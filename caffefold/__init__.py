@@ -24,8 +24,8 @@ from caffefold import _version
 if TYPE_CHECKING:
     from caffefold import zoo as zoo
     from caffefold.check.proof import Proof
-    from caffefold.compare.entries import NetDiff
-    from caffefold.compare.run import diff
+    from caffefold.compare.diff import diff
+    from caffefold.compare.result import NetDiff
     from caffefold.conversion import convert, fold, load, prove, save, to_deploy
     from caffefold.errors import (
         CaffefoldError,
@@ -84,8 +84,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "compare.entries": ("NetDiff",),
-    "compare.run": ("diff",),
+    "compare.diff": ("diff",),
+    "compare.result": ("NetDiff",),
     "check.proof": ("Proof",),
     "conversion": ("convert", "fold", "load", "prove", "save", "to_deploy"),
     "inspection.inspecting": ("inspect",),

@@ -76,6 +76,10 @@ class CaffefoldError(Exception):
         """The message with each option as ``spell`` has it."""
         return _line(self.text.spelled(spell))
 
+    def as_warning(self) -> Text:
+        """The message in one line, for what goes on regardless; options are kept apart."""
+        return Text(*(p if isinstance(p, Option) else _line(p) for p in self.text.parts))
+
 
 def _line(message: str) -> str:
     """``message`` with control characters escaped; a long one without its middle."""

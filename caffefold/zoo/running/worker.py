@@ -185,7 +185,7 @@ def _commit(
         *map(target.shown, commit.targets(model.name)),
     )
     pairs = (*report.inputs[:2], *report.outputs[:2])
-    shown = [replace(file, path=path) for file, path in zip(pairs, places, strict=False)]
+    shown = [file._replace(path=path) for file, path in zip(pairs, places, strict=False)]
     report = replace(
         report,
         inputs=(*shown[:2], *report.inputs[2:]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,45 @@ def _weighted(folder: Path, seed: int = 0, split: bool = False) -> tuple[Path, P
     return write(folder, layers)
 
 
+def test_a_net_in_memory_and_a_pair_are_what_their_files_are(tmp_path: Path) -> None:
+    one, two = _weighted(tmp_path / "a"), _weighted(tmp_path / "b", seed=1)
+    found = caffefold.diff(one[0], two[0], weights=(one[1], two[1]))
+    assert caffefold.diff(one, two) == found
+    with caffefold.load(*one) as net:
+        mixed = caffefold.diff(net, two)
+        assert mixed.entries == found.entries
+        assert (mixed.a.kind, mixed.a.path, mixed.a.weights) == ("net", str(one[0]), str(one[1]))
+        assert not caffefold.diff(net, net)  # it is still open
+    assert caffefold.diff((one[0], None), two[0]) == caffefold.diff(one[0], two[0])
+
+
+def test_a_net_before_and_after_its_fold(tmp_path: Path) -> None:
+    random = Numbers()
+    layers = [data(1, 3, 8, 8), random.conv("conv", "data", 3, 4), random.norm("bn", "conv", 4)]
+    with caffefold.load(*write(tmp_path, layers)) as net:
+        (fold,) = caffefold.diff(net, caffefold.fold(net).net).folds
+    assert (fold.layers, fold.into) == (("bn",), ("conv",))
+    assert [check.verdict for check in fold.checks] == ["equal"]
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_weights_are_given_once(tmp_path: Path, in_memory: bool) -> None:
+    prototxt, caffemodel = _weighted(tmp_path / "a")
+    given = caffefold.load(prototxt) if in_memory else (prototxt, None)
+    with pytest.raises(caffefold.UsageError, match="brings its own"):
+        caffefold.diff(given, prototxt, weights=(caffemodel, None))
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    net = _file(tmp_path / "net.prototxt", NET)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=(NET,))
+    writer.start()
+    assert not caffefold.diff(pipe, net)
+    writer.join()
+
+
 def test_two_caffemodels_alone(tmp_path: Path) -> None:
     one, two = _weighted(tmp_path / "a"), _weighted(tmp_path / "b", seed=1)
     assert not caffefold.diff(one[1], one[1])
@@ -50,7 +91,7 @@ def test_a_caffemodel_against_its_prototxt(tmp_path: Path) -> None:
     prototxt, caffemodel = _weighted(tmp_path / "a")
     found = caffefold.diff(prototxt, caffemodel)
     assert not found
-    assert any("parameters of layers were not compared" in note for note in found.notes)
+    assert any("layer parameters were not compared" in note for note in found.notes)
 
 
 def test_splits_that_caffe_inserted_are_seen_through(tmp_path: Path) -> None:
@@ -102,7 +143,7 @@ def test_weights_for_a_caffemodel_make_no_sense(tmp_path: Path) -> None:
 def test_weights_of_one_side_are_said_to_be_unused(tmp_path: Path) -> None:
     prototxt, caffemodel = _weighted(tmp_path / "a")
     found = caffefold.diff(prototxt, prototxt, weights=(caffemodel, None))
-    assert any("no numbers were compared" in note for note in found.notes)
+    assert any("no weights were compared" in note for note in found.notes)
     assert not found.weights_compared
 
 
@@ -188,6 +229,6 @@ def test_an_hdf5_snapshot_needs_its_prototxt(tmp_path: Path) -> None:
     with caffefold.load(prototxt, binary) as net, h5py.File(snapshot, "w") as file:
         for i, blob in enumerate(net.layers[1].blobs):
             file[f"data/conv/{i}"] = np.asarray(blob)
-    with pytest.raises(caffefold.InputError, match="names neither types nor order"):
+    with pytest.raises(caffefold.InputError, match="neither the types nor the order"):
         caffefold.diff(binary, snapshot)
     assert not caffefold.diff(prototxt, prototxt, weights=(binary, snapshot))

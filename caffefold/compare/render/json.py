@@ -35,28 +35,18 @@ from dataclasses import asdict
 from typing import Any
 
 from caffefold._version import VERSION
-from caffefold.compare.entries import (
-    BlobDiff,
-    Changed,
-    Entry,
-    Given,
-    LayerInfo,
-    NetDiff,
-    Removed,
-    Same,
-)
+from caffefold.compare.entries import SYMBOLS, Aligned, Changed, Difference, Removed
+from caffefold.compare.summary import WeightTotals
 
 SCHEMA = 1
-_TOTALS = {"-": "removed", "+": "added", "~": "changed", ">": "moved", "=": "same"}
 
 
-def to_json(diff: NetDiff) -> str:
+def to_json(diff: Aligned, weights: WeightTotals) -> str:
     """The document, with a line break at its end; the same diff gives the same text."""
-    return json.dumps(_finite(document(diff)), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(_finite(_document(diff, weights)), indent=2, ensure_ascii=False) + "\n"
 
 
-def document(diff: NetDiff) -> dict[str, Any]:
-    """The document as plain values."""
+def _document(diff: Aligned, weights: WeightTotals) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "caffefold": VERSION,
@@ -64,73 +54,36 @@ def document(diff: NetDiff) -> dict[str, Any]:
         "level": diff.level,
         "phase": diff.phase,
         "ignore_training": diff.ignore_training,
-        "a": _given(diff.a),
-        "b": _given(diff.b),
-        "totals": {_TOTALS[symbol]: count for symbol, count in diff.totals.items()},
+        "a": asdict(diff.a) | {"weights": diff.a.weights or None},
+        "b": asdict(diff.b) | {"weights": diff.b.weights or None},
+        "totals": {SYMBOLS[symbol]: count for symbol, count in diff.totals.items()},
         "net": [asdict(change) for change in diff.net_fields],
         "entries": [_entry(entry) for entry in diff.entries],
         "folds": [asdict(fold) for fold in diff.folds],
         "replacements": [asdict(item) for item in diff.replacements],
-        "weights": _weights(diff),
-        "notes": list(diff.notes),
+        "weights": weights._asdict(),
+        "notes": diff.notes,
     }
 
 
-def _given(given: Given) -> dict[str, Any]:
-    return asdict(given) | {"weights": given.weights or None}
-
-
-def _entry(entry: Entry) -> dict[str, Any]:
-    if isinstance(entry, Changed):
-        return {
-            "kind": "moved" if entry.symbol == ">" else "changed",
-            "before": _layer(entry.before),
-            "after": _layer(entry.after),
-            "reason": entry.reason,
-            "fields": [asdict(change) for change in entry.fields],
-            "wiring": asdict(entry.wiring),
-            "moved": entry.moved,
-            "blobs": [asdict(blob) for blob in entry.blobs],
-        }
-    removed = isinstance(entry, Removed)
-    return {
-        "kind": "removed" if removed else "added",
-        "before": _layer(entry.layer) if removed else None,
-        "after": None if removed else _layer(entry.layer),
+def _entry(entry: Difference) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "kind": SYMBOLS[entry.symbol],
+        "before": None,
+        "after": None,
         "reason": entry.reason,
         "fields": [],
         "wiring": None,
         "moved": False,
         "blobs": [],
     }
-
-
-def _layer(layer: LayerInfo) -> dict[str, Any]:
-    return {
-        "name": layer.name,
-        "type": layer.type,
-        "bottoms": layer.bottoms,
-        "tops": layer.tops,
-        "settings": dict(layer.settings),
-        "shapes": layer.shapes,
-        "position": layer.position,
-        "phase": layer.phase,
-    }
-
-
-def _weights(diff: NetDiff) -> dict[str, Any]:
-    blobs: list[BlobDiff] = [
-        blob for row in diff.rows if isinstance(row, (Changed, Same)) for blob in row.blobs
-    ]
-    identical = sum(blob.identical for blob in blobs)
-    equal = sum(blob.equal for blob in blobs)
-    return {
-        "compared": diff.weights_compared,
-        "blobs": len(blobs),
-        "identical": identical,
-        "close": equal - identical,
-        "different": len(blobs) - equal,
-    }
+    if isinstance(entry, Changed):
+        found |= asdict(entry)
+    else:
+        found["before" if isinstance(entry, Removed) else "after"] = asdict(entry.layer)
+    for layer in filter(None, (found["before"], found["after"])):
+        layer["settings"] = dict(layer["settings"])
+    return found
 
 
 def _finite(value: Any) -> Any:

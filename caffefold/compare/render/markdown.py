@@ -6,70 +6,57 @@ import re
 from collections.abc import Iterator
 from html import escape
 
-from caffefold.compare import story, wording
-from caffefold.compare.entries import Given, NetDiff
-from caffefold.compare.render_text import listed
-from caffefold.compare.story import Item
+from caffefold.compare.entries import NetInfo
+from caffefold.compare.render.text import listing
+from caffefold.compare.summary import NUMBER_COLUMNS, Item, Summary
 from caffefold.humanize import counted
 
-_NAMES = {"-": "removed", "+": "added", "~": "changed", ">": "moved", "=": "same"}
 _FEW = 8
 
 
-def markdown(diff: NetDiff) -> str:
-    """A heading, the story as bullets, tables where there are numbers, the full list folded up."""
-    return "\n".join(_lines(diff)) + "\n"
+def markdown(found: Summary) -> str:
+    """A heading, what happened as bullets, tables of numbers, the full list folded up."""
+    return "\n".join(_lines(found)) + "\n"
 
 
-def _lines(diff: NetDiff) -> Iterator[str]:
-    yield f"### {_code(diff.a.path)} → {_code(diff.b.path)}"
+def _lines(found: Summary) -> Iterator[str]:
+    yield f"### {_code(found.a.path)} → {_code(found.b.path)}"
     yield ""
-    counts = diff.totals
-    parts = [f"**{counts[s]}** {_NAMES[s]}" for s in _NAMES if counts[s]]
-    yield ", ".join(parts) + ("" if diff else ": **no difference**")
+    counts = ", ".join(f"**{number}** {what}" for _, what, number in found.totals)
+    yield counts + ("" if found.different else ": **no difference**")
     yield ""
     yield "| | net | layers | inputs | outputs |"
     yield "|---|---|---|---|---|"
-    for side, given in (("A", diff.a), ("B", diff.b)):
-        yield _row(side, given)
-    for note in diff.notes:
+    for side, info in (("A", found.a), ("B", found.b)):
+        yield _row(side, info)
+    for note in found.notes:
         yield f"\n> {_text(note)}"
-    for section in story.tell(diff):
-        yield ""
-        yield f"**{section.title.capitalize()}**"
-        yield ""
+    for section in found.sections:
+        yield f"\n**{section.title.capitalize()}**\n"
         for item in section.items:
             yield from _bullet(item)
-    rows = wording.weight_rows(diff)
-    text = wording.weights_text(diff)
-    if text:
-        yield ""
-        yield f"**Weights**: {text}"
-    if rows:
-        yield ""
-        yield "| layer | blob | shape | max abs | max rel | cosine |"
+    if found.weights_text:
+        yield f"\n**Weights**: {found.weights_text}"
+    if found.numbers:
+        yield f"\n| {' | '.join(NUMBER_COLUMNS)} |"
         yield "|---|---:|---|---:|---:|---:|"
-        for name, *cells in rows:
+        for name, *cells in found.numbers:
             yield f"| {_code(name)} | {' | '.join(cells)} |"
-    factors = wording.factors_text(diff)
-    if factors:
-        yield f"\n{_text(factors)}"
-    same = wording.same_text(diff)
-    if same and diff:
-        yield ""
-        yield f"**Same**: {counted(len(diff.same), 'layer')} ({same})"
-    if diff:
-        yield ""
-        yield "<details><summary>All layers that differ</summary>"
-        yield ""
-        yield from _fenced(list(listed(diff, 0, 120))[2:])
-        yield ""
-        yield "</details>"
+    if found.factors:
+        yield f"\n{_text(found.factors)}"
+    if not found.different:
+        return
+    count, types = found.same
+    if types:
+        yield f"\n**Same**: {count} ({types})"
+    yield "\n<details><summary>All layers that differ</summary>\n"
+    yield from _fenced(list(listing(found, 0, 120))[2:])
+    yield "\n</details>"
 
 
-def _row(side: str, given: Given) -> str:
-    ends = (", ".join(map(_code, names)) for names in (given.inputs, given.outputs))
-    return f"| {side} | {_text(given.net) or '-'} | {given.layers} | {' | '.join(ends)} |"
+def _row(side: str, info: NetInfo) -> str:
+    ends = (", ".join(map(_code, names)) for names in (info.inputs, info.outputs))
+    return f"| {side} | {_text(info.net) or '-'} | {info.layers} | {' | '.join(ends)} |"
 
 
 def _bullet(item: Item) -> Iterator[str]:

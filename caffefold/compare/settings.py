@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 Plain = bool | int | float | str
-Value = Plain | tuple[Plain, ...]
-Settings = dict[str, Value]
+SettingValue = Plain | tuple[Plain, ...]
+SettingMap = dict[str, SettingValue]
 
 _LARGEST = 3.4028235e38  # as a 32-bit float
 _WIRING = frozenset({"name", "type", "bottom", "top"})
@@ -49,10 +49,10 @@ _SPATIAL: dict[str, tuple[tuple[str, str, str, int | None], ...]] = {
 }
 
 
-def settings(body: Message, kind: str) -> Settings:
+def settings(body: Message, kind: str) -> SettingMap:
     """All settings of a layer of type ``kind``; its name, type and wiring are not among them."""
     fields = Message(tuple(f for f in body.fields if f.name not in _WIRING))
-    found: Settings = {}
+    found: SettingMap = {}
     _flatten(fields, schema.message("LayerParameter"), "", found)
     for message, rules in _SPATIAL.items():
         if any(path.startswith(message) for path in found):
@@ -65,15 +65,15 @@ def settings(body: Message, kind: str) -> Settings:
     return found
 
 
-def net_settings(fields: Message) -> Settings:
+def net_settings(fields: Message) -> SettingMap:
     """The settings of a net itself: its name and net-level switches, not its inputs."""
     kept = tuple(f for f in fields.fields if not f.name.startswith("input"))
-    found: Settings = {}
+    found: SettingMap = {}
     _flatten(Message(kept), schema.message("NetParameter"), "", found)
     return {path: value for path, value in found.items() if value != ""}
 
 
-def is_training(path: str, value: Value | None = None) -> bool:
+def is_training(path: str, value: SettingValue | None = None) -> bool:
     """Whether a setting only matters while training: rates, fillers, rules, transformations."""
     parts = path.split(".")
     root = parts[0].partition("[")[0]
@@ -85,7 +85,17 @@ def is_training(path: str, value: Value | None = None) -> bool:
     return path == "batch_norm_param.use_global_stats" and value is True
 
 
-def shown(value: Value | None) -> str:
+def training_kind(path: str) -> str:
+    """What a training setting is called: ``param (lr_mult, decay_mult)``, ``weight_filler``."""
+    parts = path.split(".")
+    root = parts[0].partition("[")[0]
+    if root == "param":
+        return f"param {parts[-1]}"
+    filler = next((p for p in parts if p == "filler" or p.endswith("_filler")), "")
+    return filler or ("use_global_stats: true" if root == "batch_norm_param" else root)
+
+
+def shown(value: SettingValue | None) -> str:
     """A value for people: ``3``, ``true``, ``1x3``, ``[1, 2]``, ``-`` for none."""
     if value is None:
         return "-"
@@ -96,7 +106,7 @@ def shown(value: Value | None) -> str:
     return f"{value:.9g}" if isinstance(value, float) else str(value) or '""'
 
 
-def default_of(path: str) -> Value | None:
+def default_of(path: str) -> SettingValue | None:
     """The value that Caffe takes where ``path`` is not set; None where that is no one value."""
     message, _, name = path.rpartition(".")
     for both, _, _, default in _SPATIAL.get(message, ()):
@@ -113,7 +123,7 @@ def default_of(path: str) -> Value | None:
 # -------------------------------------------------------------------------------- internals
 
 
-def _flatten(message: Message, descriptor: Descriptor | None, prefix: str, out: Settings) -> None:
+def _flatten(message: Message, descriptor: Descriptor | None, prefix: str, out: SettingMap) -> None:
     by_name: dict[str, list[Scalar | Message]] = {}
     for field in message.fields:
         values = by_name.setdefault(field.name, [])
@@ -131,7 +141,7 @@ def _flatten(message: Message, descriptor: Descriptor | None, prefix: str, out: 
 
 
 def _flatten_messages(
-    messages: list[Message], known: FieldDescriptor | None, path: str, out: Settings
+    messages: list[Message], known: FieldDescriptor | None, path: str, out: SettingMap
 ) -> None:
     inner = known.message_type if known is not None else None
     repeated = len(messages) > 1 if known is None else isinstance(known.default_value, list)
@@ -146,20 +156,11 @@ def _flatten_messages(
             out[place] = "{}"  # how many there are may count
 
 
-def _put(scalars: list[Plain], known: FieldDescriptor | None, path: str, out: Settings) -> None:
+def _put(scalars: list[Plain], known: FieldDescriptor | None, path: str, out: SettingMap) -> None:
     if known is None or isinstance(known.default_value, list):
         out[path] = scalars[0] if len(scalars) == 1 else tuple(scalars)
-    elif len(scalars) > 1:
+    elif not known.has_default_value or scalars[-1] != _default(known):
         out[path] = scalars[-1]  # of a singular field the last one counts
-        _drop_default(known, path, out)
-    else:
-        out[path] = scalars[0]
-        _drop_default(known, path, out)
-
-
-def _drop_default(known: FieldDescriptor, path: str, out: Settings) -> None:
-    if known.has_default_value and out[path] == _default(known):
-        del out[path]
 
 
 @lru_cache(maxsize=4096)
@@ -214,7 +215,7 @@ def _short(number: float) -> float:
 
 
 def _join_axes(
-    out: Settings, message: str, both: str, high: str, wide: str, default: int | None
+    out: SettingMap, message: str, both: str, high: str, wide: str, default: int | None
 ) -> None:
     path = f"{message}.{both}"
     one, two = f"{message}.{high}", f"{message}.{wide}"
