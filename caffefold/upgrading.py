@@ -1,4 +1,4 @@
-"""Bring one file up to date: prototxt, solver or caffemodel, told apart by content.
+"""Bring one file up to date: prototxt, solver or caffemodel, distinguished by content.
 
 What ``caffefold upgrade`` does. The result appears complete or not at all.
 """
@@ -59,8 +59,8 @@ def upgrade(source: PathLike, target: PathLike, *, force: bool = False) -> Upgra
         force: replace an existing ``target``.
 
     Raises:
-        InputError: ``source`` is missing, broken, or can not be upgraded.
-        OutputError: ``target`` exists (without ``force``), is ``source``, or can not be written.
+        InputError: ``source`` is missing, broken, or cannot be upgraded.
+        OutputError: ``target`` exists (without ``force``), is ``source``, or cannot be written.
     """
     given, wanted = Path(source), Path(target)
     document = read_if_text(given)

@@ -103,7 +103,7 @@ class PassResult(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Why one layer can not be part of a fold."""
+    """Why one layer cannot be part of a fold."""
 
     code: SkipCode
     message: str
