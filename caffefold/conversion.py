@@ -265,7 +265,8 @@ def _to_deploy(net: Net, options: DeployOptions) -> DeployResult:
         shapes, misfits = runnable(deploy, options.input_shapes)
     steps += more
     warnings = (*(w for step in steps for w in step.warnings), *misfits, *_strangers(net))
-    return DeployResult(replace(deploy, header=comment(known)), steps, known, shapes, warnings)
+    deploy = replace(deploy, header=comment(known) or deploy.header)
+    return DeployResult(deploy, steps, known, shapes, warnings)
 
 
 def _fold(net: Net, options: FoldOptions) -> FoldResult:

@@ -104,8 +104,10 @@ class ViewOptions(_Checked):
     phase: Literal["TEST", "TRAIN"] = _option(
         "TEST", "Phase that include and exclude rules are matched against."
     )
-    level: int = _option(0, "... their level.")
-    stages: Sequence[str] = _option((), "... a stage that is on.", flag="--stage")
+    level: int = _option(0, "Level that these rules are matched against.")
+    stages: Sequence[str] = _option(
+        (), "A stage that is on when these rules are matched.", flag="--stage"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -113,17 +115,21 @@ class DeployOptions(ViewOptions):
     """How a training net becomes a deploy net: also its inputs, heads and outputs."""
 
     batch: int | None = _option(
-        None, "First axis of the inputs.  [default: 1]", metavar="N", least=1
+        None, "First axis of the inputs; 1 unless given.", metavar="N", least=1
     )
     input_style: Literal["", "layer", "legacy"] = _option(
-        "", "Write inputs as Input layers, or as input: and input_shape fields."
+        "",
+        "Write inputs as Input layers, or as input: and input_shape fields (legacy). By default "
+        "only inputs made of data layers become Input layers.",
     )
     heads: Mapping[str, str] = _option(
         {}, "What takes a loss's place: Softmax, Sigmoid, ArgMax, none (its prediction), "
-        "Yolov3DetectionOutput, YoloDetectionOutput.",
+        "Yolov3DetectionOutput, YoloDetectionOutput. It holds for every loss unless one is named.",
         flag="--head", metavar="[LAYER=]TYPE", key=ALL,
     )  # fmt: skip
-    prob_name: str = _option("", "Name of the probability layer, for prob.", metavar="NAME")
+    prob_name: str = _option(
+        "", "Name of the probability layer and its blob, instead of prob.", metavar="NAME"
+    )
     outputs: Sequence[str] = _option(
         (), "Keep what this blob is computed from as the output, and drop the rest.",
         flag="--output", metavar="BLOB",
@@ -138,12 +144,16 @@ class FoldOptions(_Checked):
     """What folding may do."""
 
     fold: Directions = _option(
-        "all", "Where affine layers may go: anywhere exact, only into the layer in front, nowhere."
+        "all",
+        "Where affine layers may go: anywhere exact (all), only into the layer in front (output), "
+        "nowhere (none; Dropout stays, too).",
     )
     collapse: bool = _option(
         True, "Make one Scale of affine layers that no linear layer may absorb, or leave them."
     )
-    keep: Sequence[str] = _option((), "Leave layers of this name alone.", metavar="GLOB")
+    keep: Sequence[str] = _option(
+        (), "Leave layers alone whose name matches this pattern.", metavar="GLOB"
+    )
     unshare: bool = _option(
         False, "Give layers that share weights their own, so that they can be folded into."
     )
@@ -161,7 +171,8 @@ class ConvertOptions(FoldOptions, DeployOptions):
 
     dtype: Dtype = _option(
         "fp32",
-        "What weights are stored as; fp16 is NVCaffe's half precision, which OpenCV reads too.",
+        "What weights are stored as, rounded once after the fold; fp16 is NVCaffe's half "
+        "precision, which OpenCV reads too.",
     )
     proto: PathLike | None = _option(
         None, "A fork's caffe.proto: its fields and defaults count (needs caffefold[proto]).",
@@ -217,7 +228,7 @@ def _value(each: "Field[Any]", value: Any) -> Any:
     bounds = each.metadata["least"], each.metadata["most"]
     try:
         return _typed(value, each.type, bounds)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UsageError(
             f"{each.name} is {value!r}, expected {_spoken(each.type, bounds)}"
         ) from None
@@ -260,7 +271,7 @@ def _first(value: Any, kinds: tuple[Any, ...], bounds: _Bounds) -> Any:
     for kind in kinds:
         try:
             return _typed(value, kind, bounds)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             continue
     raise TypeError(value)
 

@@ -14,6 +14,9 @@ import caffefold
 from caffefold.errors import UsageError
 from caffefold.options import ConvertOptions, DetectionOptions, plain, read
 
+THRESHOLDS = ("nms_threshold", "top_k", "keep_top_k", "confidence_threshold")
+SIZES = "each with a list, each item an integer of at least 1"
+
 
 @pytest.mark.parametrize(
     ("given", "name", "wanted"),
@@ -55,10 +58,7 @@ def test_what_values_become(given: dict[str, Any], name: str, wanted: object) ->
         ({"collapse": 0}, "collapse is 0, expected true or false"),
         (
             {"input_shapes": {"data": (1, 0)}},
-            (
-                "input_shapes is {'data': (1, 0)}, expected a table of names, each with a list, "
-                "each item an integer of at least 1"
-            ),
+            f"input_shapes is {{'data': (1, 0)}}, expected a table of names, {SIZES}",
         ),
         (
             {"detection": {"nms_threshold": 1.5}},
@@ -66,10 +66,7 @@ def test_what_values_become(given: dict[str, Any], name: str, wanted: object) ->
         ),
         (
             {"detection": {"top": 1}},
-            (
-                "detection is {'top': 1}, expected a table of nms_threshold, "
-                "top_k, keep_top_k, confidence_threshold"
-            ),
+            f"detection is {{'top': 1}}, expected a table of {', '.join(THRESHOLDS)}",
         ),
     ],
 )
