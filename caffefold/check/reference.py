@@ -138,11 +138,11 @@ def _along_channels(layer: Layer, message: str, rank: int | None) -> bool:
     """Whether the layer has a number of its own for each channel, or one for all."""
     if not layer.blobs:
         return False
-    if layer.params(message).integer("num_axes") == 0:
-        return True
     shape = layer.blobs[0].shape
+    if not shape or layer.params(message).integer("num_axes") == 0:
+        return True
     legacy = len(shape) == 4 and shape[:3] == (1, 1, 1)
-    one_axis = legacy or not shape or shape[0] == size(layer.blobs[0])
+    one_axis = legacy or shape[0] == size(layer.blobs[0])
     return one_axis and axis_of(layer, message, rank) == 1
 
 
