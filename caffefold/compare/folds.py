@@ -183,6 +183,6 @@ def _lets_pass(layer: Layer) -> bool:
     if own in (CONCAT, SLICE, SPLIT):
         return True
     try:
-        return own.commutes(layer)
+        return own.commutes(layer, [None] * len(layer.bottoms))
     except TextError:
         return False

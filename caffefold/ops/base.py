@@ -245,8 +245,9 @@ class Op:
         single = len(layer.bottoms) == 1 == len(layer.tops)
         return single and self.category is Category.IDENTITY
 
-    def commutes(self, layer: Layer) -> bool:
+    def commutes(self, layer: Layer, bottoms: Sequence[Shape]) -> bool:
         """Whether an affine map may move through the layer: identities, average pooling."""
+        del bottoms
         return self.is_identity(layer)
 
     def passed_on(self, layer: Layer) -> int:

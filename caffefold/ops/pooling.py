@@ -56,11 +56,23 @@ class Pooling(Op):
         """Whether one window covers each map."""
         return self.params(layer).flag("global_pooling")
 
-    def commutes(self, layer: Layer) -> bool:
-        """Average pooling whose divisor counts no padding commutes with every map."""
+    def commutes(self, layer: Layer, bottoms: Sequence[Shape]) -> bool:
+        """Averages commute with every map where the divisor counts neither padding nor nothing.
+
+        A stride larger than the kernel may leave the last window behind the input; it gives 0,
+        whatever the input is mapped by (pooling_layer.cpp).
+        """
         params = self.params(layer)
         padded = any(params.integer(name) for name in ("pad", "pad_h", "pad_w"))
-        return params.enum("pool") == "AVE" and not padded and len(layer.tops) == 1
+        if params.enum("pool") != "AVE" or padded or len(layer.tops) != 1:
+            return False
+        if self.whole(layer) or self.floor(layer):
+            return True
+        sizes = (first(bottoms) or (None,) * 4)[2:]
+        return all(
+            window.stride <= window.kernel or (size is not None and window.starts_inside(size))
+            for size, window in zip(sizes, pooling_windows(layer, params, len(sizes)), strict=True)
+        )
 
 
 def _pads_checked(layer: Layer, windows: tuple[Window, ...]) -> tuple[Window, ...]:

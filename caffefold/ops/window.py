@@ -50,6 +50,10 @@ class Window(NamedTuple):
             count -= 1
         return count
 
+    def starts_inside(self, size: int) -> bool:
+        """Whether the last window of unpadded pooling begins within the input."""
+        return (self.pooled(size, floor=False, clip=False) - 1) * self.stride < size
+
 
 def int_div(number: int, by: int) -> int:
     """Division as C++ has it: rounded towards 0."""

@@ -96,7 +96,7 @@ class Propagation:
                     f"{affine.channels} channels; the caffemodel belongs to another net"
                 )
             return [Absorption(position, layout, affine, asked)]
-        if own.commutes(source):
+        if own.commutes(source, self._bottoms(position)):
             return self.up(editor.reads[position][0], affine, {position}, asked)
         match own.channels(source, self._bottoms(position)):
             case Joined():
@@ -169,7 +169,7 @@ class Propagation:
                 return layout
             refusal = refuse_input(layer, layout, affine)
             return refusal or [Absorption(position, layout, affine, WHOLE)]
-        if own.commutes(layer):
+        if own.commutes(layer, self._bottoms(position)):
             return self.down(self.editor.writes[position][0], affine)
         match own.channels(layer, self._bottoms(position)):
             case Joined():
