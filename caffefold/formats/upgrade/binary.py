@@ -54,7 +54,8 @@ from caffefold.formats.upgrade.text import (
 
 _MAX_FIELDS = 1 << 17  # of one layer; a layer of a real file has dozens
 _MAX_INPUTS = 10_000
-_READ = frozenset({"name", "type", "bottom", "top", "input"})  # strings that an upgrade looks at
+_READ = frozenset({"name", "type", "input"})  # strings that an upgrade looks at
+_WIRES = frozenset({"bottom", "top"})  # and these, if there may be padding layers
 _LISTS = frozenset({*SPECS, "input_dim"})  # numbers that it takes one by one, even if packed
 _UNKNOWN = "#"  # starts the name of a field that the schema does not know: its number follows
 
@@ -90,10 +91,10 @@ class WeightsUpgrade:
         inputs: list[Field] = []
         for field, name in self._net():
             if name == "layers":
-                layer = self._old_layer(field)
+                v0, data = self._kind_of(field)
                 self._v1 += 1
-                self._v0 += is_v0(layer)
-                self._data += bool(transformations(layer))
+                self._v0 += v0
+                self._data += bool(data and transformations(self._old_layer(field)))
             elif name == "layer":
                 self._v2 += 1
                 self._norm += not layers_only and self._frozen(field) is not None
@@ -198,15 +199,21 @@ class WeightsUpgrade:
         opened = self._opened(layer, "LayerParameter", {"param"})
         return frozen_layer(self._message(layer, "layer", opened))
 
+    def _kind_of(self, layer: WireField) -> tuple[bool, str]:
+        """Whether this is a V0 layer; of a V1 data layer, the message with its transformations."""
+        is_v0, data = False, ""
+        for field in self.source.fields(layer.start, layer.end):
+            name = _name_of(field, "V1LayerParameter")
+            is_v0 = is_v0 or name == "layer"
+            if name == "type" and v1_name(field.value):
+                data = DATA_MESSAGES.get(v1_name(field.value), "")
+        return is_v0, data
+
     def _old_layer(self, layer: WireField) -> Field:
         """A layer of V0 or V1."""
         self._left = _MAX_FIELDS
-        number = 0
-        for field in self.source.fields(layer.start, layer.end):
-            if _name_of(field, "V1LayerParameter") == "type" and v1_name(field.value):
-                number = field.value
-        data = DATA_MESSAGES.get(v1_name(number))
-        opened = {"layer"} if data is None else {"layer", data, "transform_param"}
+        _, data = self._kind_of(layer)
+        opened = {"layer", data, "transform_param"} if data else {"layer"}
         return self._message(layer, "layers", self._opened(layer, "V1LayerParameter", opened))
 
     def _opened(self, outer: WireField, kind: str, opened: set[str]) -> Iterator[Field]:
@@ -241,7 +248,7 @@ class WeightsUpgrade:
                 yield _Stored("", field._replace(wire_type=FIXED32, start=at, end=at + 4), kind)
         elif name in _LISTS and field.wire_type == LEN and wanted == VARINT:
             yield from (Scalar(str(value)) for value in source.integers(field))
-        elif name in _READ and field.wire_type == LEN:
+        elif field.wire_type == LEN and (name in _READ or (self._v0 and name in _WIRES)):
             yield _Stored(quote(source.text(field)), field, kind)
         elif kind == "ParamSpec" and field.wire_type == FIXED32:
             (number,) = struct.unpack("<f", source.read(field.start, field.end))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from itertools import zip_longest
 from types import MappingProxyType
 
@@ -297,22 +298,22 @@ def upgraded_v0(connection: Field, log: Log) -> Field:
     """A V0 layer as a V1 layer."""
     body = connection.body
     owner = f"layer '{_name(connection)}'"
-    known = set(schema.message("V1LayerParameter").fields_by_name) - {"bottom", "top"}
+    known = _known_v1_fields()
     fields: list[Field] = []
     comment = ""
     for field in taken_apart(body.fields, "layer"):
         if field.name == "layer" and isinstance(field.value, Message):
             inner = list(_flattened(field, owner, log))
             rest = field.value.close[:-1] + field.trail
-        elif field.name in known:
+        elif field.name in known and field.name not in ("bottom", "top"):
             log.gone(field, owner, "Caffe drops it beside a V0 layer")
             continue
         else:
             inner, rest = [field], ""
-        if inner:
-            fields.append(replace(inner[0], lead=before(comment, inner[0].lead)))
-            fields += inner[1:]
+        if inner and comment:
+            inner[0] = replace(inner[0], lead=before(comment, inner[0].lead))
             comment = ""
+        fields += inner
         comment = before(comment, rest) if "#" in rest else comment
     body = replace(body, fields=tuple(fields), close=before(comment, body.close))
     if body.message("layer") is not None:
@@ -320,6 +321,11 @@ def upgraded_v0(connection: Field, log: Log) -> Field:
             connection, f"{owner}: a V0 layer holds one 'layer {{ ... }}', this has more"
         )
     return replace(connection, name="layers", value=body)
+
+
+@cache
+def _known_v1_fields() -> frozenset[str]:
+    return frozenset(schema.message("V1LayerParameter").fields_by_name)
 
 
 def _flattened(nested: Field, owner: str, log: Log) -> Iterator[Field]:
@@ -353,7 +359,7 @@ def _flattened(nested: Field, owner: str, log: Log) -> Iterator[Field]:
         comment = before(comment, body.open[1:]) if comment else body.open[1:]
     for item in order:
         made = item if isinstance(item, Field) else _block(item, blocks[item], leads[item], old)
-        yield replace(made, lead=before(comment, made.lead))
+        yield replace(made, lead=before(comment, made.lead)) if comment else made
         comment = ""
 
 
@@ -470,15 +476,13 @@ def _from_v1(fields: _Fields, log: Log) -> _Fields:
 def upgraded_v1(layer: Field, log: Log) -> Field:
     if not isinstance(layer.value, Message):
         raise log.error(layer, "'layers' is a layer, so it needs braces { ... }")
-    fields = layer.body.fields
-    for name in SPECS:
-        fields = taken_apart(fields, name)
     owner = f"layer '{layer.body.string('name')}'"
-    fields = tuple(_v2_typed(f, owner, log) if f.name == "type" else f for f in fields)
-    count = sum(inner.name in SPECS for inner in fields)
-    if count > MAX_SPECS:
-        raise log.error(layer, f"{owner}: more than {MAX_SPECS} rates in one layer")
-    if count:
+    fields = tuple(_v2_typed(f, owner, log) if f.name == "type" else f for f in layer.body.fields)
+    if any(inner.name in SPECS for inner in fields):
+        for name in SPECS:
+            fields = taken_apart(fields, name)
+        if sum(inner.name in SPECS for inner in fields) > MAX_SPECS:
+            raise log.error(layer, f"{owner}: more than {MAX_SPECS} rates in one layer")
         fields = _with_specs(fields)
     return replace(layer, name="layer", value=replace(layer.body, fields=fields))
 
