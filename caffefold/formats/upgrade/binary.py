@@ -37,11 +37,25 @@ from caffefold.formats.caffemodel.wire import (
 )
 from caffefold.formats.prototxt.layout import INLINE
 from caffefold.formats.prototxt.tree import Document, Field, Message, Scalar, quote, unquote
-from caffefold.formats.upgrade.tables import DATA_MESSAGES, SPECS, v1_name
-from caffefold.formats.upgrade.text import Log, upgrade_net
+from caffefold.formats.upgrade.tables import DATA_MESSAGES, SPECS, V0_NET_KEPT, v1_name
+from caffefold.formats.upgrade.text import (
+    INPUTS,
+    Log,
+    Padding,
+    data_message,
+    frozen_layer,
+    is_v0,
+    transformations,
+    transformed,
+    upgraded_v0,
+    upgraded_v1,
+    with_input_layer,
+)
 
-_MAX_FIELDS = 1 << 17  # of all layers that are looked into; a layer of a real file has dozens
-_READ = frozenset({"name", "type", "bottom", "top", "input"})  # strings that an upgrade looks at
+_MAX_FIELDS = 1 << 17  # of one layer; a layer of a real file has dozens
+_MAX_INPUTS = 10_000
+_READ = frozenset({"name", "type", "input"})  # strings that an upgrade looks at
+_WIRES = frozenset({"bottom", "top"})  # and these, if there may be padding layers
 _LISTS = frozenset({*SPECS, "input_dim"})  # numbers that it takes one by one, even if packed
 _UNKNOWN = "#"  # starts the name of a field that the schema does not know: its number follows
 
@@ -61,7 +75,8 @@ def upgraded_source(source: ByteSource) -> ByteSource:
 class WeightsUpgrade:
     """A caffemodel and what it takes to bring it up to date.
 
-    ``layers_only`` leaves inputs and BatchNorm as they are.
+    The file is walked once here, to know what is needed, and again by ``parts``, one layer after
+    another. ``layers_only`` leaves inputs and BatchNorm as they are.
 
     Raises:
         WeightsError: damaged, without layers, or a net that Caffe cannot upgrade.
@@ -69,66 +84,137 @@ class WeightsUpgrade:
 
     def __init__(self, source: ByteSource, *, layers_only: bool = False) -> None:
         self.source = source
-        self._log = _WireLog(source)
+        self._layers_only = layers_only
+        self._log, self._input_log = _WireLog(source), _WireLog(source)
+        self._v0 = self._v1 = self._v2 = self._data = self._norm = 0
         self._left = _MAX_FIELDS
-        self._fields = upgrade_net(tuple(self._net(layers_only)), self._log, layers_only)
+        inputs: list[Field] = []
+        for field, name in self._net():
+            if name == "layers":
+                v0, data = self._kind_of(field)
+                self._v1 += 1
+                self._v0 += v0
+                self._data += bool(data and transformations(self._old_layer(field)))
+            elif name == "layer":
+                self._v2 += 1
+                self._norm += not layers_only and self._frozen(field) is not None
+            elif name in INPUTS:
+                inputs += self._stored(field, "NetParameter")
+                if len(inputs) > _MAX_INPUTS:
+                    raise source.error(field.tag_start, f"more than {_MAX_INPUTS} inputs")
+            check_layers(source, field, self._v1 + self._v2)
+        if not self._v1 + self._v2:
+            raise no_layers(source)
+        inputs = [field for field in inputs if not self._drops(field.name)]
+        self._padding = Padding(Message(tuple(inputs)).strings("input"))
+        self._inputs: tuple[Field, ...] = ()
+        if not layers_only:
+            self._inputs = with_input_layer(tuple(inputs), self._input_log)
 
     @property
     def needed(self) -> bool:
         """Whether anything is to be done."""
-        return bool(self._log.notes)
+        return bool(self._v1 or self._norm or self._input_log.notes)
 
     def notes(self) -> tuple[str, ...]:
         """What was done, as sentences; complete once ``parts`` has run to its end."""
-        return (*self._log.notes, *self._log.sentences())
+        log, gone = _WireLog(self.source), self._padding.merged
+        if self._v0:
+            log.upgraded(self._v0 - len(gone), "V0")
+            log.merged(gone)
+        if self._data:
+            log.transformed(self._data)
+        if self._v1:
+            log.upgraded(self._v1 - len(gone), "V1")
+        if self._v1 and self._v2:
+            log.mixed()
+        log.notes += self._input_log.notes
+        if self._norm:
+            log.frozen(self._norm)
+        return (*log.notes, *self._log.sentences())
 
     def parts(self) -> Iterator[Part]:
         """The upgraded file: new bytes, and ranges of the source to copy."""
-        for field in self._fields:
-            yield from self._encoded(field, "NetParameter", "")
+        moves_inputs = bool(self._input_log.notes)
+        pending = self._inputs if moves_inputs else ()
+        for field, name in self._net():
+            made: Field | None = None
+            if name in ("layers", "layer"):
+                for each in pending:
+                    yield from self._encoded(each, "NetParameter", "")
+                pending = ()
+            if name == "layers":
+                made = self._converted(self._old_layer(field))
+                if made is None:
+                    continue
+            elif name == "layer" and self._norm:
+                made = self._frozen(field)
+            elif self._drops(name):
+                self._log.gone(Field(name, Scalar("")), "the net", "Caffe drops it from a V0 net")
+                continue
+            elif moves_inputs and name in INPUTS:
+                continue
+            if made is None:
+                yield Range(field.tag_start, field.end)
+            else:
+                yield from self._encoded(made, "NetParameter", "")
+
+    def _drops(self, name: str) -> bool:
+        """Whether Caffe drops this net-level field."""
+        known = not name.startswith(_UNKNOWN) and name != "layer"
+        return bool(self._v0) and known and name not in V0_NET_KEPT
+
+    def _converted(self, layer: Field) -> Field | None:
+        """A layer of V0 or V1 as a layer of V2; None for a padding layer."""
+        found: Field | None = layer
+        if self._v0:
+            found = self._padding.absorbed(layer, self._log)
+        if found is not None and is_v0(found):
+            found = upgraded_v0(found, self._log)
+        if found is None:
+            return None
+        if self._data and data_message(found):
+            found = transformed(found)
+        kind = found.body.string("type")
+        if kind.isdecimal() and not v1_name(int(kind)):
+            owner = f"layer '{found.body.string('name')}'"
+            self._log.note(found, owner, f"unknown V1 type {kind} dropped")
+            kept = tuple(field for field in found.body.fields if field.name != "type")
+            found = found.with_body(Message(kept))
+        return upgraded_v1(found, self._log)
 
     # ----------------------------------------------------------------------- wire -> tree
 
-    def _net(self, layers_only: bool) -> Iterator[Field]:
-        count = 0
+    def _net(self) -> Iterator[tuple[WireField, str]]:
         for field in self.source.fields(0, self.source.size):
-            name = _name_of(field, "NetParameter")
-            count += name in ("layer", "layers")
-            check_layers(self.source, field, count)
-            if name == "layers":
-                yield self._message(field, name, self._old_layer(field))
-            elif name == "layer" and not layers_only:
-                yield self._layer(field)
-            else:
-                yield from self._stored(field, "NetParameter")
-        if not count:
-            raise no_layers(self.source)
+            yield field, _name_of(field, "NetParameter")
 
-    def _layer(self, layer: WireField) -> Field:
-        """A V2 layer: looked into if it is a BatchNorm, which may have rates to be set to 0."""
-        (whole,) = self._stored(layer, "NetParameter")
+    def _frozen(self, layer: WireField) -> Field | None:
+        """A V2 layer whose statistics had to be frozen."""
         inner = self.source.fields(layer.start, layer.end)
-        kinds = [f for f in inner if _name_of(f, "LayerParameter") == "type"]
+        kinds = [field for field in inner if _name_of(field, "LayerParameter") == "type"]
         if not kinds or self.source.text(kinds[-1]) != "BatchNorm":
-            return whole
-        return self._message(layer, "layer", self._opened(layer, "LayerParameter", {"param"}))
+            return None  # of other layers, nothing is looked into
+        self._left = _MAX_FIELDS
+        opened = self._opened(layer, "LayerParameter", {"param"})
+        return frozen_layer(self._message(layer, "layer", opened))
 
-    def _old_layer(self, layer: WireField) -> Iterator[Field]:
-        """The fields of a V0 or V1 layer."""
-        number = 0
+    def _kind_of(self, layer: WireField) -> tuple[bool, str]:
+        """Whether this is a V0 layer; of a V1 data layer, the message with its transformations."""
+        is_v0, data = False, ""
         for field in self.source.fields(layer.start, layer.end):
-            if _name_of(field, "V1LayerParameter") == "type" and v1_name(field.value):
-                number = field.value
-        data = DATA_MESSAGES.get(v1_name(number))
-        opened = {"layer"} if data is None else {"layer", data, "transform_param"}
-        fields = tuple(self._opened(layer, "V1LayerParameter", opened))
-        for inner in fields:
-            kind = Message((inner,)).string("type")
-            if kind and not v1_name(int(kind)):
-                owner = f"layer '{Message(fields).string('name')}'"
-                self._log.note(inner, owner, f"unknown V1 type {kind} dropped")
-            else:
-                yield inner
+            name = _name_of(field, "V1LayerParameter")
+            is_v0 = is_v0 or name == "layer"
+            if name == "type" and v1_name(field.value):
+                data = DATA_MESSAGES.get(v1_name(field.value), "")
+        return is_v0, data
+
+    def _old_layer(self, layer: WireField) -> Field:
+        """A layer of V0 or V1."""
+        self._left = _MAX_FIELDS
+        _, data = self._kind_of(layer)
+        opened = {"layer", data, "transform_param"} if data else {"layer"}
+        return self._message(layer, "layers", self._opened(layer, "V1LayerParameter", opened))
 
     def _opened(self, outer: WireField, kind: str, opened: set[str]) -> Iterator[Field]:
         """The fields of a message; of those named in ``opened``, their fields, too."""
@@ -150,7 +236,7 @@ class WeightsUpgrade:
             self._left -= 1
             if self._left < 0:
                 raise self.source.error(
-                    field.tag_start, f"more than {_MAX_FIELDS} fields; no net has so many"
+                    field.tag_start, f"more than {_MAX_FIELDS} fields; no layer has so many"
                 )
             yield Field(name, value, INLINE, offset=field.tag_start)
 
@@ -162,7 +248,7 @@ class WeightsUpgrade:
                 yield _Stored("", field._replace(wire_type=FIXED32, start=at, end=at + 4), kind)
         elif name in _LISTS and field.wire_type == LEN and wanted == VARINT:
             yield from (Scalar(str(value)) for value in source.integers(field))
-        elif name in _READ and field.wire_type == LEN:
+        elif field.wire_type == LEN and (name in _READ or (self._v0 and name in _WIRES)):
             yield _Stored(quote(source.text(field)), field, kind)
         elif kind == "ParamSpec" and field.wire_type == FIXED32:
             (number,) = struct.unpack("<f", source.read(field.start, field.end))

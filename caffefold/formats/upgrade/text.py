@@ -9,8 +9,9 @@ Where Caffe stops and this goes on, because the file is readable: a net with bot
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from itertools import zip_longest
 from types import MappingProxyType
 
@@ -58,7 +59,7 @@ from caffefold.formats.upgrade.tables import (
 from caffefold.humanize import counted
 
 _Fields = tuple[Field, ...]
-_INPUTS = ("input", "input_dim", "input_shape")
+INPUTS = ("input", "input_dim", "input_shape")
 
 
 def upgrade_document(
@@ -87,7 +88,7 @@ def upgrade_document(
         )
         fields = upgrade_solver_type(fields, document, log.notes)
     else:
-        fields = upgrade_net(fields, log, layers_only)
+        fields = _upgraded(fields, log, layers_only)
     if not log.notes:
         return document, ()
     if crlf:
@@ -114,6 +115,30 @@ class Log:
         """Note that layers of the format ``old`` became layers of the next."""
         self.notes.append(f"{counted(count, 'layer')} {self.steps[old]}")
 
+    def merged(self, names: list[str]) -> None:
+        """Note which padding layers are gone."""
+        if names:
+            self.notes.append(
+                f"padding layers merged into the layers they feed: {', '.join(names)}"
+            )
+
+    def transformed(self, count: int) -> None:
+        """Note that transformations moved."""
+        what = counted(count, "data layer")
+        self.notes.append(f"transformations moved to transform_param in {what}")
+
+    def mixed(self) -> None:
+        """Note that the net has layers of V1 and of V2."""
+        self.notes.append(
+            "the net has both 'layer' and 'layers', which Caffe refuses; "
+            "they are kept in the order of the file"
+        )
+
+    def frozen(self, count: int) -> None:
+        """Note that statistics of BatchNorm layers are no longer learned."""
+        what = counted(count, "BatchNorm layer")
+        self.notes.append(f"lr_mult and decay_mult set to 0 in {what}")
+
     def note(self, field: Field, owner: str, what: str) -> None:
         """Note what became of ``field`` of ``owner``."""
         self.notes.append(f"line {self._lines.of(field.offset)}: {owner}: {what}")
@@ -129,10 +154,10 @@ class Log:
 
 def _is_old(field: Field) -> bool:
     """Whether this top-level field is, or may hold, a V0 or V1 layer."""
-    return field.name in ("layers", "solver_type", *NETS) or _is_v0(field)
+    return field.name in ("layers", "solver_type", *NETS) or is_v0(field)
 
 
-def _is_v0(field: Field) -> bool:
+def is_v0(field: Field) -> bool:
     """Whether this top-level field is a V0 layer: a message ``layer`` inside ``layers``.
 
     A ``layer`` inside a ``layer`` counts too; Caffe itself never read that.
@@ -149,15 +174,14 @@ def _respaced(fields: _Fields, old: str, new: str) -> _Fields:
     return tuple(respaced(field, lambda space: space.replace(old, new)) for field in fields)
 
 
-def upgrade_net(fields: _Fields, log: Log, layers_only: bool) -> _Fields:
-    """The fields of a net in today's format; what was done goes to ``log``."""
-    if any(field.name == "layers" or _is_v0(field) for field in fields):
+def _upgraded(fields: _Fields, log: Log, layers_only: bool) -> _Fields:
+    if any(field.name == "layers" or is_v0(field) for field in fields):
         fields = taken_apart(fields, "layers")
         fields = _from_v0(fields, log)
         fields = _with_transformations_apart(fields, log)
         fields = _from_v1(fields, log)
     if not layers_only:
-        fields = _with_input_layer(fields, log)
+        fields = with_input_layer(fields, log)
         fields = _with_frozen_statistics(fields, log)
     return fields
 
@@ -166,7 +190,7 @@ def _net_inside(field: Field, log: Log, layers_only: bool) -> Field:
     if not isinstance(field.value, Message):
         return field
     inner = Log(log.document)
-    fields = upgrade_net(field.body.fields, inner, layers_only)
+    fields = _upgraded(field.body.fields, inner, layers_only)
     log.notes += [f"{field.name}: {note}" for note in inner.notes]
     return field.with_body(replace(field.body, fields=fields)) if inner.notes else field
 
@@ -185,44 +209,60 @@ def _from_v0(fields: _Fields, log: Log) -> _Fields:
         TextError: where Caffe stops: an unknown bottom, padding in front of something that
             takes no pad, or layers inside layers inside layers.
     """
-    if not any(map(_is_v0, fields)):
+    if not any(map(is_v0, fields)):
         return fields
-    fields, merged = _without_padding(fields, log)
+    padding = Padding(Message(fields).strings("input"))
+    fields = _without_padding(fields, padding, log)
     known = set(schema.message("NetParameter").fields_by_name) - {*V0_NET_KEPT, "layer"}
     for field in fields:
         if field.name in known:
             log.gone(field, "the net", "Caffe drops it from a V0 net")
     kept = drop(fields, lambda field: field.name in known)
-    log.upgraded(sum(map(_is_v0, kept)), "V0")
-    if merged:
-        log.notes.append(f"padding layers merged into the layers they feed: {', '.join(merged)}")
-    return tuple(_v0_layer(field, log) if _is_v0(field) else field for field in kept)
+    log.upgraded(sum(map(is_v0, kept)), "V0")
+    log.merged(padding.merged)
+    return tuple(upgraded_v0(field, log) if is_v0(field) else field for field in kept)
 
 
-def _without_padding(fields: _Fields, log: Log) -> tuple[_Fields, list[str]]:
-    """The fields with padding layers merged into what they feed, and those layers' names."""
-    writer: dict[str, Field | None] = dict.fromkeys(Message(fields).strings("input"))
+def _without_padding(fields: _Fields, padding: Padding, log: Log) -> _Fields:
     edited: list[Field] = []
-    gone: dict[int, Field] = {}
+    gone: set[int] = set()
     for field in fields:
-        edited.append(field)
-        if field.name != "layers" and not _is_v0(field):
-            continue
-        if _is_padding(field):
-            gone[id(field)] = field
-        for bottom in field.body.strings("bottom"):
-            if bottom not in writer:
+        old = field.name == "layers" or is_v0(field)
+        made = padding.absorbed(field, log) if old else field
+        edited.append(field if made is None else made)
+        if made is None:
+            gone.add(id(field))
+    return drop(tuple(edited), lambda field: id(field) in gone)
+
+
+class Padding:
+    """Merges the padding layers of a V0 net into what they feed; give it one layer after another.
+
+    ``inputs`` are the blobs that no layer writes; ``merged`` are the names of the layers that went.
+    """
+
+    def __init__(self, inputs: Iterable[str]) -> None:
+        self.merged: list[str] = []
+        self._writers: dict[str, Field | None] = dict.fromkeys(inputs)  # None: no padding layer
+
+    def absorbed(self, layer: Field, log: Log) -> Field | None:
+        """The layer with the pad of the padding layer that feeds it; None for one of these.
+
+        Raises:
+            TextError: where Caffe stops.
+        """
+        found = layer
+        for bottom in layer.body.strings("bottom"):
+            if bottom not in self._writers:
                 what = f"reads '{bottom}', which nothing before it writes"
-                raise log.error(field, f"layer '{_name(field)}' {what}")
-            source = writer[bottom]
-            if source is not None and _is_padding(source):
-                edited[-1] = _padded(field, source, log)
-        writer.update(dict.fromkeys(field.body.strings("top"), field))
-    return drop(tuple(edited), lambda field: id(field) in gone), list(map(_name, gone.values()))
-
-
-def _is_padding(field: Field) -> bool:
-    return _inner(field).string("type") == PADDING
+                raise log.error(layer, f"layer '{_name(layer)}' {what}")
+            source = self._writers[bottom]
+            found = found if source is None else _padded(layer, source, log)
+        padding = _inner(layer).string("type") == PADDING
+        self._writers.update(dict.fromkeys(layer.body.strings("top"), layer if padding else None))
+        if padding:
+            self.merged.append(_name(layer))
+        return None if padding else found
 
 
 def _inner(field: Field) -> Message:
@@ -254,26 +294,26 @@ def _padded(field: Field, padding: Field, log: Log) -> Field:
     return field.with_body(replace(body, fields=tuple(fields)))
 
 
-def _v0_layer(connection: Field, log: Log) -> Field:
+def upgraded_v0(connection: Field, log: Log) -> Field:
     """A V0 layer as a V1 layer."""
     body = connection.body
     owner = f"layer '{_name(connection)}'"
-    known = set(schema.message("V1LayerParameter").fields_by_name) - {"bottom", "top"}
+    known = _known_v1_fields()
     fields: list[Field] = []
     comment = ""
     for field in taken_apart(body.fields, "layer"):
         if field.name == "layer" and isinstance(field.value, Message):
             inner = list(_flattened(field, owner, log))
             rest = field.value.close[:-1] + field.trail
-        elif field.name in known:
+        elif field.name in known and field.name not in ("bottom", "top"):
             log.gone(field, owner, "Caffe drops it beside a V0 layer")
             continue
         else:
             inner, rest = [field], ""
-        if inner:
-            fields.append(replace(inner[0], lead=before(comment, inner[0].lead)))
-            fields += inner[1:]
+        if inner and comment:
+            inner[0] = replace(inner[0], lead=before(comment, inner[0].lead))
             comment = ""
+        fields += inner
         comment = before(comment, rest) if "#" in rest else comment
     body = replace(body, fields=tuple(fields), close=before(comment, body.close))
     if body.message("layer") is not None:
@@ -281,6 +321,11 @@ def _v0_layer(connection: Field, log: Log) -> Field:
             connection, f"{owner}: a V0 layer holds one 'layer {{ ... }}', this has more"
         )
     return replace(connection, name="layers", value=body)
+
+
+@cache
+def _known_v1_fields() -> frozenset[str]:
+    return frozenset(schema.message("V1LayerParameter").fields_by_name)
 
 
 def _flattened(nested: Field, owner: str, log: Log) -> Iterator[Field]:
@@ -314,7 +359,7 @@ def _flattened(nested: Field, owner: str, log: Log) -> Iterator[Field]:
         comment = before(comment, body.open[1:]) if comment else body.open[1:]
     for item in order:
         made = item if isinstance(item, Field) else _block(item, blocks[item], leads[item], old)
-        yield replace(made, lead=before(comment, made.lead))
+        yield replace(made, lead=before(comment, made.lead)) if comment else made
         comment = ""
 
 
@@ -347,21 +392,20 @@ def _with_transformations_apart(fields: _Fields, log: Log) -> _Fields:
     Like Caffe's UpgradeNetDataTransformation: once one data layer of the net needs it, all of them
     get a ``transform_param`` and the message of their type, empty if need be.
     """
-    count = sum(any(_transformations(layer)) for layer in fields)
+    count = sum(any(transformations(layer)) for layer in fields)
     if not count:
         return fields
-    what = counted(count, "data layer")
-    log.notes.append(f"transformations moved to transform_param in {what}")
-    return tuple(_transformed(layer) if _data_message(layer) else layer for layer in fields)
+    log.transformed(count)
+    return tuple(transformed(layer) if data_message(layer) else layer for layer in fields)
 
 
-def _data_message(layer: Field) -> str:
+def data_message(layer: Field) -> str:
     """The message that may hold transformations; ``""`` when this is no V1 data layer."""
     return DATA_MESSAGES.get(_v1_type(layer.body), "") if layer.name == "layers" else ""
 
 
-def _transformations(layer: Field) -> list[Field]:
-    name = _data_message(layer)
+def transformations(layer: Field) -> list[Field]:
+    name = data_message(layer)
     return [
         inner
         for outer in layer.body.fields
@@ -371,9 +415,9 @@ def _transformations(layer: Field) -> list[Field]:
     ]
 
 
-def _transformed(layer: Field) -> Field:
-    name = _data_message(layer)
-    going = _transformations(layer)
+def transformed(layer: Field) -> Field:
+    name = data_message(layer)
+    going = transformations(layer)
     fields = [_without(inner) if inner.name == name else inner for inner in layer.body.fields]
     place = next((i for i, inner in enumerate(fields) if inner.name == name), len(fields))
     if place == len(fields):
@@ -425,25 +469,20 @@ def _from_v1(fields: _Fields, log: Log) -> _Fields:
         return fields
     log.upgraded(count, "V1")
     if any(layer.name == "layer" for layer in fields):
-        log.notes.append(
-            "the net has both 'layer' and 'layers', which Caffe refuses; "
-            "they are kept in the order of the file"
-        )
-    return tuple(_v1_layer(layer, log) if layer.name == "layers" else layer for layer in fields)
+        log.mixed()
+    return tuple(upgraded_v1(layer, log) if layer.name == "layers" else layer for layer in fields)
 
 
-def _v1_layer(layer: Field, log: Log) -> Field:
+def upgraded_v1(layer: Field, log: Log) -> Field:
     if not isinstance(layer.value, Message):
         raise log.error(layer, "'layers' is a layer, so it needs braces { ... }")
-    fields = layer.body.fields
-    for name in SPECS:
-        fields = taken_apart(fields, name)
     owner = f"layer '{layer.body.string('name')}'"
-    fields = tuple(_v2_typed(f, owner, log) if f.name == "type" else f for f in fields)
-    count = sum(inner.name in SPECS for inner in fields)
-    if count > MAX_SPECS:
-        raise log.error(layer, f"{owner}: more than {MAX_SPECS} rates in one layer")
-    if count:
+    fields = tuple(_v2_typed(f, owner, log) if f.name == "type" else f for f in layer.body.fields)
+    if any(inner.name in SPECS for inner in fields):
+        for name in SPECS:
+            fields = taken_apart(fields, name)
+        if sum(inner.name in SPECS for inner in fields) > MAX_SPECS:
+            raise log.error(layer, f"{owner}: more than {MAX_SPECS} rates in one layer")
         fields = _with_specs(fields)
     return replace(layer, name="layer", value=replace(layer.body, fields=fields))
 
@@ -527,7 +566,7 @@ def _spec(message: Field | None, values: list[Field] | None, lead: str) -> Field
 # --------------------------------------------------------------------------- inputs (in V2)
 
 
-def _with_input_layer(fields: _Fields, log: Log) -> _Fields:
+def with_input_layer(fields: _Fields, log: Log) -> _Fields:
     """The net's fields with an Input layer, in front of all layers, for the ``input`` fields.
 
     As Caffe's UpgradeNetInput has it.
@@ -537,18 +576,18 @@ def _with_input_layer(fields: _Fields, log: Log) -> _Fields:
     """
     if not any(field.name == "input" for field in fields):
         return fields
-    for name in _INPUTS:
+    for name in INPUTS:
         fields = taken_apart(fields, name)
-    inputs, dims, shapes = ([f for f in fields if f.name == name] for name in _INPUTS)
+    inputs, dims, shapes = ([f for f in fields if f.name == name] for name in INPUTS)
     names = ", ".join(Message(tuple(inputs)).strings("input"))
-    place = next(i for i, field in enumerate(fields) if field.name in (*_INPUTS, "layer"))
+    place = next(i for i, field in enumerate(fields) if field.name in (*INPUTS, "layer"))
     lead = fields[place].lead
-    if fields[place].name not in _INPUTS:
+    if fields[place].name not in INPUTS:
         lead = fresh(lead)  # the comments belong to the layer that stands here
     kept: list[Field] = []
     saved = ""
     for index, field in enumerate(fields):
-        if field.name not in _INPUTS:
+        if field.name not in INPUTS:
             kept.append(replace(field, lead=saved + field.lead) if saved else field)
             saved = ""
         elif index != place:
@@ -572,7 +611,7 @@ def _with_input_layer(fields: _Fields, log: Log) -> _Fields:
         block("input_param", made, inside),
     ]
     layer = Field("layer", Message(tuple(head), close=outer + "}"), lead=lead, sep=" ")
-    at = sum(field.name not in _INPUTS for field in fields[:place])
+    at = sum(field.name not in INPUTS for field in fields[:place])
     return (*kept[:at], layer, *kept[at:])
 
 
@@ -607,24 +646,25 @@ def _below_comments(old: str, new: str) -> str:
 
 
 def _with_frozen_statistics(fields: _Fields, log: Log) -> _Fields:
-    """The fields with lr_mult and decay_mult 0 in BatchNorm layers that have three ``param``.
-
-    As Caffe's UpgradeNetBatchNorm has it.
-    """
-    found = list(fields)
-    count = 0
-    for index, layer in enumerate(fields):
-        if layer.name != "layer" or layer.body.string("type") != "BatchNorm":
-            continue
-        parts = taken_apart(layer.body.fields, "param")
-        frozen = tuple(i.with_body(_frozen(i.body)) if i.name == "param" else i for i in parts)
-        if sum(inner.name == "param" for inner in parts) == 3 and frozen != parts:
-            count += 1
-            found[index] = layer.with_body(replace(layer.body, fields=frozen))
+    found = [frozen_layer(field) for field in fields]
+    count = sum(layer is not None for layer in found)
     if count:
-        what = counted(count, "BatchNorm layer")
-        log.notes.append(f"lr_mult and decay_mult set to 0 in {what}")
-    return tuple(found)
+        log.frozen(count)
+    return tuple(new or old for new, old in zip(found, fields, strict=True))
+
+
+def frozen_layer(layer: Field) -> Field | None:
+    """A BatchNorm layer with lr_mult and decay_mult 0 in its three ``param``.
+
+    None where Caffe's UpgradeNetBatchNorm changes nothing.
+    """
+    if layer.name != "layer" or layer.body.string("type") != "BatchNorm":
+        return None
+    parts = taken_apart(layer.body.fields, "param")
+    frozen = tuple(i.with_body(_frozen(i.body)) if i.name == "param" else i for i in parts)
+    if sum(inner.name == "param" for inner in parts) != 3 or frozen == parts:
+        return None
+    return layer.with_body(replace(layer.body, fields=frozen))
 
 
 def _frozen(spec: Message) -> Message:
