@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
 
-def render(template: str, **values: Any) -> str:
-    """The template of that name in ``caffefold/templates`` with these values."""
+@cache
+def environment() -> Environment:
+    """The templates in ``caffefold/templates``; each is compiled once in a process."""
     import jinja2
 
-    environment = jinja2.Environment(
+    return jinja2.Environment(
         autoescape=True,
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    return environment.get_template(template).render(values)
+
+
+def render(template: str, **values: Any) -> str:
+    """The template of that name in ``caffefold/templates`` with these values."""
+    return environment().get_template(template).render(values)

@@ -14,7 +14,7 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from caffefold.errors import UsageError
+from caffefold.errors import Option, UsageError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -111,9 +111,13 @@ def check_memory(limit: int) -> None:
     try:
         import resource  # noqa: F401
     except ImportError:
-        raise UsageError("--memory: this system cannot limit the memory of a process") from None
+        raise UsageError(
+            Option("memory"), ": this system cannot limit the memory of a process"
+        ) from None
     if limit < 64_000_000:
-        raise UsageError(f"--memory {limit}: a conversion needs about 64 MB itself; give more")
+        raise UsageError(
+            Option("memory", str(limit)), ": a conversion needs about 64 MB itself; give more"
+        )
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from caffefold.errors import CaffefoldError, InputError, OutputError, UsageError
+from caffefold.errors import CaffefoldError, InputError, Option, OutputError, UsageError
 
 STATE = ".caffefold-zoo"
 UNREADABLE = -1  # size of a folder that cannot be read; its stamp then says why
@@ -32,9 +32,9 @@ class Entry(NamedTuple):
     stamp: str
 
 
-def need(package: str, extra: str, why: str, error: ImportError) -> UsageError:
+def need(package: str, extra: str, why: str | Option, error: ImportError) -> UsageError:
     """The error for a package that is not installed."""
-    return UsageError(f"{why} needs {package} ({error}); pip install 'caffefold[{extra}]'")
+    return UsageError(why, f" needs {package} ({error}); pip install 'caffefold[{extra}]'")
 
 
 @contextmanager

@@ -65,7 +65,7 @@ def test_a_timeout_costs_one_model(tasks: Tasks) -> None:
     start = time.monotonic()
     found = run(ProcessEngine(1, timeout=0.5), tasks("hang", "a"))
     assert found["hang"].code == "TimedOut"
-    assert "--timeout 0.5 seconds" in found["hang"].reason
+    assert "the timeout of 0.5 seconds" in found["hang"].reason
     assert found["a"].status == "converted"
     assert time.monotonic() - start < 30
 
@@ -80,7 +80,7 @@ def test_who_does_not_listen_is_killed(tasks: Tasks) -> None:
 def test_a_memory_limit_costs_one_model(tasks: Tasks) -> None:
     found = run(ProcessEngine(1, memory=1_000_000_000), tasks("greedy", "a"))
     assert found["greedy"].code == "OutOfMemory"
-    assert "--memory" in found["greedy"].reason
+    assert "memory limit" in found["greedy"].reason
     assert found["a"].status == "converted"
 
 
@@ -189,8 +189,8 @@ def test_a_limit_that_no_conversion_keeps_is_refused(source: Path, target: Path)
 
 
 @pytest.mark.parametrize(("options", "said"), [
-    ({"engine": "dask"}, "give the --scheduler"),
-    ({"scheduler": "tcp://x:1"}, "goes with --engine dask"),
+    ({"engine": "dask"}, "give the scheduler"),
+    ({"scheduler": "tcp://x:1"}, "goes with engine dask"),
     ({"engine": "dask", "scheduler": "tcp://x:1", "memory": 10**9}, "--memory-limit"),
     ({"engine": "mpi"}, "choose processes or dask"),
 ])  # fmt: skip

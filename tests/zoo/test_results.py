@@ -187,5 +187,5 @@ def test_a_page_names_the_rounding_of_the_stored_type(
     assert zoo.run(plan, engine="threads").ok
     (worst,) = json.loads((target / "net.report.json").read_text())["proof"]["folds"]
     content = (target / "net.html").read_text()
-    assert f"(conv), {name} rounding allows {worst['allowed']:.1e}; " in content
+    assert f"(conv); {name} rounding allows {worst['allowed']:.1e}; " in content
     assert len(re.findall(r"(float32|half precision) rounding", content)) == 1

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from caffefold._version import VERSION
+from caffefold.html import environment
 from caffefold.humanize import counted, size
 from caffefold.zoo.pages.data import summary
 from caffefold.zoo.records import Facts, Model, Orphan, Outcome, Result
@@ -22,23 +23,14 @@ if TYPE_CHECKING:
     from caffefold.ir.net import Layer, Net
     from caffefold.report import ConvertReport
 
-_STORED = {"fp32": "float32", "fp16": "half precision"}  # by the names of dtypes
-
 
 @cache
 def templates() -> Environment:
     """The templates of this folder, compiled once for each process."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import PackageLoader
 
-    made = Environment(
-        loader=PackageLoader("caffefold.zoo.pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {
+    made = environment().overlay(loader=PackageLoader("caffefold.zoo.pages"), finalize=_visible)
+    made.filters = made.filters | {
         "counted": counted,
         "growth": _growth,
         "href": _href,
@@ -46,7 +38,7 @@ def templates() -> Environment:
         "scientific": "{:.1e}".format,
         "size": size,
     }
-    made.globals |= {"version": VERSION}
+    made.globals = made.globals | {"version": VERSION}
     return made
 
 
@@ -72,7 +64,7 @@ def model_page(
         model=model,
         outcome=outcome,
         report=report,
-        stored=_STORED[report.dtype],
+        proof=dict(report.rows())["proof"],
         layers=list(_layers(report, before, after)),
     )
 

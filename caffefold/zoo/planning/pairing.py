@@ -181,5 +181,5 @@ def superseded(weights: Iterable[WeightsFacts], *, every: bool) -> dict[str, str
         snapshots.sort()
         last = snapshots[-1][1]
         for _, path in snapshots[:-1]:
-            gone[path] = f"an earlier snapshot than {last}; --snapshots all converts it too"
+            gone[path] = f"an earlier snapshot than {last}; snapshots='all' converts it too"
     return gone

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from caffefold._version import VERSION
-from caffefold.errors import InputError, UsageError
+from caffefold.errors import InputError, Option, UsageError
 from caffefold.options import ConvertOptions, PathLike, plain, read
 from caffefold.zoo.planning import manifest as manifests
 from caffefold.zoo.planning.manifest import Manifest
@@ -55,9 +55,9 @@ def plan(
         UsageError: a wrong option or key of the manifest, or a target that holds the source.
     """
     if prefer not in PREFER:
-        raise UsageError(f"--prefer {prefer}: choose one of {', '.join(PREFER)}")
+        raise UsageError(Option("prefer", prefer), f": choose one of {', '.join(PREFER)}")
     if snapshots not in SNAPSHOTS:
-        raise UsageError(f"--snapshots {snapshots}: choose one of {', '.join(SNAPSHOTS)}")
+        raise UsageError(Option("snapshots", snapshots), f": choose one of {', '.join(SNAPSHOTS)}")
     shared = plain(options or {})
     storage = open_storage(os.fspath(source))
     results = open_storage(os.fspath(target)) if target else None

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from multiprocessing import connection
 from typing import Any, Protocol
 
-from caffefold.errors import UsageError
+from caffefold.errors import Option, UsageError
 from caffefold.zoo import processes
 from caffefold.zoo.records import Outcome
 from caffefold.zoo.running.worker import Task, Work, attempt, failed, work
@@ -27,7 +27,7 @@ _MAX_DEAD_STARTS = 3
 _CONNECT = 15.0  # seconds for the scheduler of a cluster to answer
 _DIED = (
     "its worker process died (it was killed, or crashed in native code); often for lack of memory: "
-    "try fewer --jobs, or --memory"
+    "try fewer jobs, or a memory limit"
 )
 
 
@@ -79,10 +79,13 @@ class ProcessEngine:
                     if not alive:
                         dead_starts += not worker.ready
                         if dead_starts > _MAX_DEAD_STARTS:
-                            asked = f"--memory {self.memory}" if self.memory else "--jobs"
+                            asked = (
+                                Option("memory", str(self.memory))
+                                if self.memory
+                                else Option("jobs")
+                            )
                             raise UsageError(
-                                f"{asked}: worker processes die while they start; too little "
-                                "memory?"
+                                asked, ": worker processes die while they start; too little memory?"
                             )
                         crew[crew.index(worker)] = _Worker(self)
                         if task and outcome is None:
@@ -111,7 +114,9 @@ class ProcessEngine:
 
     def _lost(self, task: Task, worker: _Worker) -> Outcome:
         if worker.late:
-            return failed(task, "TimedOut", f"took longer than --timeout {self.timeout:g} seconds")
+            return failed(
+                task, "TimedOut", f"took longer than the timeout of {self.timeout:g} seconds"
+            )
         return failed(task, "Crashed", _DIED)
 
 
@@ -243,12 +248,12 @@ class DaskEngine:
         try:
             from distributed import Client, as_completed
         except ImportError as error:
-            raise need("distributed", "dask", "--engine dask", error) from None
+            raise need("distributed", "dask", Option("engine", "dask"), error) from None
         try:
             connect: Any = Client
             return connect(self.scheduler, timeout=_CONNECT, set_as_default=False), as_completed
         except (OSError, ValueError) as error:
-            raise UsageError(f"--scheduler {self.scheduler}: no answer: {error}") from None
+            raise UsageError(Option("scheduler", self.scheduler), f": no answer: {error}") from None
 
 
 def _on_cluster(work: Work, task: Task, timeout: float) -> Outcome:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from caffefold.errors import UsageError
+from caffefold.errors import Option, UsageError
 from caffefold.zoo.planning import plan as plans
 from caffefold.zoo.records import (
     CONVERTED,
@@ -116,13 +116,15 @@ def _engine(
 
     shared = source.shared and target.shared
     if name not in ("processes", "threads", "dask"):
-        raise UsageError(f"--engine {name}: choose processes or dask")
+        raise UsageError(Option("engine", name), ": choose processes or dask")
     if name == "dask" and not scheduler:
-        raise UsageError("--engine dask: give the --scheduler, such as tcp://host:8786")
+        raise UsageError(
+            Option("engine", name), ": give the ", Option("scheduler"), ", such as tcp://host:8786"
+        )
     if name != "dask" and scheduler:
-        raise UsageError("--scheduler goes with --engine dask")
+        raise UsageError(Option("scheduler"), " goes with ", Option("engine", "dask"))
     if name == "dask" and memory:
-        raise UsageError("--memory: with Dask it is the workers' own --memory-limit")
+        raise UsageError(Option("memory"), ": with Dask it is the workers' own --memory-limit")
     if name == "dask" and not shared:
         raise UsageError("memory:// is seen by this process only; no cluster can work on it")
     if memory:
@@ -267,7 +269,7 @@ class _Run:
         if not there or self.ours(model):
             return False
         shown = self.target.shown(there[0])
-        reason = f"{shown}: exists already, and is not from an earlier run; use --force"
+        reason = f"{shown}: exists already, and is not from an earlier run; use force to replace it"
         print_ = model.fingerprint()
         self.finished(model, Outcome(model.name, FAILED, reason, "OutputError", fingerprint=print_))
         return True

@@ -61,7 +61,9 @@ def attempt(work: Work, task: Task) -> Outcome:
         status = REFUSED if isinstance(error, (InputError, UsageError)) else FAILED
         outcome = _ended(task, status, type(error).__name__, str(error))
     except MemoryError:
-        outcome = _ended(task, FAILED, "OutOfMemory", "out of memory; raise --memory")
+        outcome = _ended(
+            task, FAILED, "OutOfMemory", "out of memory; raise the memory limit, or use fewer jobs"
+        )
     except OSError as error:
         code = "OutOfMemory" if error.errno == errno.ENOMEM else type(error).__name__
         outcome = _ended(task, FAILED, code, f"{error.filename or 'system'}: {error.strerror}")
@@ -197,7 +199,7 @@ def _commit(
         made[".html"].write_bytes(site.model_page(model, outcome, report, before, after))
     digests = {suffix: files.sha256(path) for suffix, path in made.items()}
     if task.deadline and time.time() > task.deadline:
-        return _ended(task, FAILED, "TimedOut", "took longer than --timeout allows")
+        return _ended(task, FAILED, "TimedOut", "took longer than the timeout allows")
     return commit.commit(folder, target, outcome, digests, task.token)
 
 
