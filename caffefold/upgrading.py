@@ -1,4 +1,4 @@
-"""Bring one file up to date: prototxt, solver or caffemodel, told apart by content.
+"""Bring one file up to date: prototxt, solver or caffemodel, recognised by content.
 
 What ``caffefold upgrade`` does. The result appears complete or not at all.
 """
@@ -10,18 +10,17 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from caffefold.errors import InputError, OutputError
+from caffefold.errors import ExistingOutput, InputError, OutputError
 from caffefold.formats import detect
 from caffefold.formats.atomic import Staging
-from caffefold.formats.caffemodel.wire import ByteSource
-from caffefold.formats.prototxt import parse as text_parse
+from caffefold.formats.caffemodel.wire import ByteSource, Range, write_parts
+from caffefold.formats.prototxt.parse import read_if_text
+from caffefold.formats.prototxt.tree import Document
 from caffefold.formats.upgrade.binary import WeightsUpgrade
-from caffefold.formats.upgrade.document import upgrade_document
-from caffefold.formats.upgrade.parts import Range, write_parts
 from caffefold.formats.upgrade.solver import is_solver
+from caffefold.formats.upgrade.text import upgrade_document
 
 PathLike = str | os.PathLike[str]
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +58,22 @@ def upgrade(source: PathLike, target: PathLike, *, force: bool = False) -> Upgra
         force: replace an existing ``target``.
 
     Raises:
-        InputError: ``source`` is missing, broken, or can not be upgraded.
-        OutputError: ``target`` exists (without ``force``), is ``source``, or can not be written.
+        InputError: ``source`` is missing, broken, or cannot be upgraded.
+        OutputError: ``target`` exists (without ``force``), is ``source``, or cannot be written.
     """
     given, wanted = Path(source), Path(target)
-    head = detect.head_of(given, "file")
+    document = read_if_text(given)
     _check_target(given, wanted, force)
-    if head.startswith(_HDF5):
-        raise InputError(f"{given}: HDF5 weights have no layer format; nothing can be upgraded")
-    if detect.is_text(head):
-        return _text(given, wanted)
-    return _weights(given, wanted)
+    return _weights(given, wanted) if document is None else _text(document, given, wanted)
 
 
-def _text(source: Path, target: Path) -> UpgradeReport:
-    detect.expect_prototxt(source)
-    document = text_parse.read(source)
+def _text(document: Document, source: Path, target: Path) -> UpgradeReport:
     solver = is_solver(document)
     if not solver and not {field.name for field in document.fields} & {"layer", "layers", "input"}:
         raise InputError(f"{source}: no layers in this prototxt; is it a Caffe net or solver?")
     upgraded, changes = upgrade_document(document)
-    data = upgraded.encode() if changes else source.read_bytes()
+    # Nothing to do: the very bytes that were read, even where they were no UTF-8.
+    data = upgraded.encode() if changes else document.source.encode("utf-8", "surrogateescape")
     with Staging() as staging:
         staging.write(target, data)
         staging.commit()
@@ -88,6 +82,8 @@ def _text(source: Path, target: Path) -> UpgradeReport:
 
 
 def _weights(source: Path, target: Path) -> UpgradeReport:
+    if detect.is_hdf5(source):
+        raise InputError(f"{source}: HDF5 weights have no layer format; nothing can be upgraded")
     detect.expect_caffemodel(source)
     with ByteSource(source) as file, Staging() as staging:
         work = WeightsUpgrade(file)
@@ -107,4 +103,4 @@ def _check_target(source: Path, target: Path, force: bool) -> None:
         if target.samefile(source):
             raise OutputError(f"{target}: this is the input; choose another output")
         if not force:
-            raise OutputError(f"{target}: exists already; use --force to replace it")
+            raise ExistingOutput(str(target))

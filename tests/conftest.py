@@ -13,6 +13,9 @@ from hypothesis import settings
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Every pass of every test is held to its contract, in processes that tests start as well.
+os.environ.setdefault("CAFFEFOLD_DEBUG", "1")
+
 # Machines are busy; how long an example takes is no property of the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")

@@ -9,27 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import prod
 
-from caffefold.analysis.channels import extents, input_shapes, weight_channels
+from caffefold.analysis.inputs import input_shapes
+from caffefold.analysis.shapes import infer
 from caffefold.errors import ModelError, TextError
-from caffefold.ir import graph
 from caffefold.ir.net import Layer, Net
+from caffefold.ops.affine import Normalization, Scale
+from caffefold.ops.base import AffineOp, LinearOp, WeightSpec
+from caffefold.ops.linear import CONVOLUTION
+from caffefold.ops.table import op
 
-_CONVOLUTIONS = frozenset({"Convolution", "ConvolutionDepthwise", "DepthwiseConvolution"})
-_WITH_BLOBS = _CONVOLUTIONS | {
-    "Deconvolution",
-    "InnerProduct",
-    "BatchNorm",
-    "Scale",
-    "Bias",
-    "PReLU",
-    "Normalize",
-    "Embed",
-    "LSTM",
-    "RNN",
-}
-_AFFINE = frozenset({"BatchNorm", "BN", "Scale", "Bias"})
 _SHOWN = 5
-_PARAMS = "convolution_param"
 
 
 def check(net: Net) -> None:
@@ -46,7 +35,7 @@ def check(net: Net) -> None:
 
 def _check_inputs(net: Net) -> None:
     """Refuse input shapes that Caffe's Blob::Reshape refuses (blob.cpp)."""
-    for name, shape in input_shapes(net):
+    for name, shape in input_shapes(net).items():
         if any(dim < 0 for dim in shape) or prod(shape) >= 1 << 31:
             shown = ", ".join(map(str, shape))
             raise ModelError(
@@ -57,22 +46,23 @@ def _check_inputs(net: Net) -> None:
 
 def _check_channels(net: Net) -> None:
     """Refuse inputs whose channels the weights of a layer do not take."""
-    wiring = graph.build(net)
-    sizes = extents(net, wiring)
+    shapes = infer(net)
     for position, layer in enumerate(net.layers):
-        inputs = [sizes[v] for v in wiring.reads[position] if v >= 0]
-        wanted = weight_channels(layer, inputs[0].rank if inputs else None)
-        found = {extent.channels for extent in inputs} - {None}
-        if wanted is not None and found - {wanted} and layer.type in _AFFINE:
-            raise layer.error(
-                f"it has {wanted} channels, its input {min(c for c in found if c is not None)}; "
-                "the caffemodel belongs to another net"
-            )
-        if wanted is not None and found - {wanted}:
+        reads = shapes.graph.reads[position]
+        counts = sorted({c for version in reads if (c := shapes.channels(version)) is not None})
+        rank = shapes.rank(reads[0]) if reads else None
+        wanted = op(layer).input_channels(layer, rank, counts[0] if counts else None)
+        least = next((count for count in counts if count != wanted), None)
+        if wanted is None or least is None:
+            continue
+        if isinstance(op(layer), LinearOp):
             raise ModelError(
-                f"{layer.error(f'its weights take {wanted} channels')}, its input has "
-                f"{min(c for c in found if c is not None)}; check the input shape, or the weights"
+                f"{layer.error(f'its weights take {wanted} channels')}, its input has {least}; "
+                "check the input shape, or the weights"
             )
+        raise layer.error(
+            f"it has {wanted} channels, its input {least}; the caffemodel belongs to another net"
+        )
 
 
 def check_related(net: Net) -> None:
@@ -114,11 +104,7 @@ def _refuse(net: Net, missing: list[Layer], wrong: list[str]) -> None:
 
 def wants_blobs(layer: Layer) -> bool:
     """Whether a layer of this type holds learned numbers."""
-    if layer.type == "Scale" and len(layer.bottoms) > 1:
-        return layer.params("scale_param").flag("bias_term")
-    if layer.type == "Bias" and len(layer.bottoms) > 1:
-        return False
-    return layer.type in _WITH_BLOBS
+    return op(layer).wants_weights(layer)
 
 
 def _some(names: list[str]) -> str:
@@ -129,7 +115,7 @@ def _some(names: list[str]) -> str:
 
 def _hint(net: Net, missing: list[Layer]) -> str:
     known = {record.name for record in net.weights.layers} if net.weights is not None else set()
-    if missing and all(layer.type in ("BatchNorm", "Scale") for layer in missing):
+    if missing and all(isinstance(op(x), (Normalization, Scale)) for x in missing):
         return "; is this caffemodel already merged? give the prototxt that was written with it"
     if missing and not known.intersection(layer.name for layer in net.layers):
         return "; not one layer name agrees"
@@ -139,98 +125,39 @@ def _hint(net: Net, missing: list[Layer]) -> str:
 def _differences(layer: Layer) -> Iterator[str]:
     if not layer.blobs:
         return
-    zero = _zero(layer)
-    if zero:
-        yield f"'{layer.name}' has {zero} 0"
+    own = op(layer)
+    if isinstance(own, LinearOp) and (field := own.empty_field(layer)):
+        yield f"'{layer.name}' has {field} 0"
         return
     empty = [i for i, blob in enumerate(layer.blobs) if not prod(blob.shape)]
-    if empty and layer.type in _AFFINE | _WITH_BLOBS:
+    if empty and (isinstance(own, AffineOp) or own.wants_weights(layer)):
         yield f"'{layer.name}' blob {empty[0]} holds no numbers"
         return
-    expected = _expected(layer)
-    if expected is None:
+    expected = own.weights(layer, [None] * len(layer.bottoms))
+    if not expected:
         return
-    names: tuple[str, ...] = ("weights", "bias", "blob 2")
-    if layer.type == "BatchNorm" and len(expected) == 3:
-        names = ("mean", "variance", "factor")
-    elif layer.type in ("BatchNorm", "BN"):
-        names = tuple(f"blob {i}" for i in range(len(expected)))
     if len(layer.blobs) != len(expected):
         merged = ""
-        if len(layer.blobs) == 2 and len(expected) == 1 and layer.type in _CONVOLUTIONS:
+        if len(layer.blobs) == 2 and len(expected) == 1 and own is CONVOLUTION:
             merged = " (it has a bias: already merged?)"
         yield (
             f"'{layer.name}' wants {len(expected)} blobs, the caffemodel has "
             f"{len(layer.blobs)}{merged}"
         )
         return
-    for name, blob, want in zip(names, layer.blobs, expected, strict=False):
-        if not _fits(blob.shape, want):
-            shown = "x".join(str(d) if d else "?" for d in want)
+    for spec, blob in zip(expected, layer.blobs, strict=True):
+        if not _fits(blob.shape, spec):
+            shown = "x".join("?" if dim is None else str(dim) for dim in spec.shape)
             found = "x".join(map(str, blob.shape))
-            yield f"'{layer.name}' {name} is {found}, the prototxt says {shown}"
+            yield f"'{layer.name}' {spec.role} is {found}, the prototxt says {shown}"
 
 
-def _zero(layer: Layer) -> str:
-    """A size that Caffe wants to be 1 or more, and that is 0 (base_conv_layer.cpp)."""
-    if layer.type == "InnerProduct":
-        return "" if layer.params("inner_product_param").integer("num_output") else "num_output"
-    if layer.type not in _CONVOLUTIONS | {"Deconvolution"}:
-        return ""
-    params = layer.params(_PARAMS)
-    if 0 in params.integers("kernel_size"):
-        return "kernel_size"
-    return next((name for name in ("num_output", "group") if not params.integer(name)), "")
-
-
-def _fits(found: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    """Shapes agree; 0 is any size, and legacy 4-D shapes may have leading ones."""
+def _fits(found: tuple[int, ...], spec: WeightSpec) -> bool:
+    """Shapes agree; None is any size, and legacy 4-D shapes may have leading ones."""
+    wanted = spec.shape
     while len(found) > len(wanted) and found[0] == 1:
         found = found[1:]
     if len(found) != len(wanted):
-        return not any(d == 0 for d in wanted) and prod(found) == prod(wanted)
-    return all(w in (0, f) for f, w in zip(found, wanted, strict=True))
-
-
-def _expected(layer: Layer) -> list[tuple[int, ...]] | None:
-    """Shapes the prototxt implies, 0 where it depends on the input; None when not known here."""
-    if layer.type in _CONVOLUTIONS or layer.type == "Deconvolution":
-        return _convolution(layer)
-    if layer.type == "InnerProduct":
-        params = layer.params("inner_product_param")
-        outputs = params.integer("num_output")
-        weights = (0, outputs) if params.flag("transpose") else (outputs, 0)
-        return [weights, (outputs,)] if params.flag("bias_term") else [weights]
-    if layer.type in ("BatchNorm", "BN"):
-        return _statistics(layer)
-    if layer.type == "Scale" and len(layer.bottoms) == 1:
-        bias = layer.params("scale_param").flag("bias_term")
-        shape = layer.blobs[0].shape
-        return [shape, shape] if bias else [shape]
-    return None
-
-
-def _statistics(layer: Layer) -> list[tuple[int, ...]] | None:
-    """One number per channel in each blob but the factor, which is third, or last (DIGITS)."""
-    count = len(layer.blobs)
-    found: list[tuple[int, ...]] = [(prod(layer.blobs[0].shape),)] * count
-    if layer.type == "BatchNorm" and count in (3, 5):
-        last = count == 5 and prod(layer.blobs[4].shape) == 1
-        found[4 if last else 2] = (1,)
-        return found
-    return found if layer.type == "BN" and count in (2, 4) else None
-
-
-def _convolution(layer: Layer) -> list[tuple[int, ...]]:
-    params = layer.params(_PARAMS)
-    outputs, groups = params.integer("num_output"), params.integer("group")
-    shape = layer.blobs[0].shape
-    kernel = params.integers("kernel_size")
-    if params.has("kernel_h") or params.has("kernel_w"):
-        kernel = (params.integer("kernel_h"), params.integer("kernel_w"))
-    axes = max(len(shape) - 2, 0)
-    kernel = kernel * axes if len(kernel) == 1 else kernel
-    per_group = outputs // max(groups, 1)
-    channels = (0, per_group) if layer.type == "Deconvolution" else (outputs, 0)
-    weights = (*channels, *(kernel or (0,) * axes))
-    return [weights, (outputs,)] if params.flag("bias_term") else [weights]
+        known = [dim for dim in wanted if dim is not None]
+        return len(known) == len(wanted) and prod(found) == prod(known)
+    return all(want in (None, have) for want, have in zip(wanted, found, strict=True))

@@ -17,7 +17,8 @@ from caffefold.ir import graph
 from caffefold.ir.blob import Doubles
 from caffefold.ir.graph import Graph
 from caffefold.ir.net import Layer, Net
-from caffefold.ops.norm import roles
+from caffefold.ops.affine import SCALE, Normalization
+from caffefold.ops.table import op
 
 DEAD = 1e-6  # |gamma| below which float32 sees a constant
 THRESHOLD = 1e-3
@@ -51,7 +52,8 @@ def norms(net: Net, threshold: float = THRESHOLD) -> tuple[Health, ...]:
     wiring = graph.build(net)
     found = []
     for position, layer in enumerate(net.layers):
-        if layer.type in ("BatchNorm", "BN") and roles(layer) is not None:
+        own = op(layer)
+        if isinstance(own, Normalization) and own.blob_roles(layer) is not None:
             owner, gamma = _gamma(net, wiring, position)
             found.append(of_layer(layer, owner, gamma, threshold))
     return tuple(found)
@@ -60,8 +62,10 @@ def norms(net: Net, threshold: float = THRESHOLD) -> tuple[Health, ...]:
 def of_layer(
     layer: Layer, owner: str | None, gamma: Doubles | None, threshold: float = THRESHOLD
 ) -> Health:
-    """The health of one layer with known ``roles``; ``gamma`` is that of the layer ``owner``."""
-    found = roles(layer)
+    """The health of a layer with known statistics; ``gamma`` is that of the layer ``owner``."""
+    own = op(layer)
+    assert isinstance(own, Normalization)
+    found = own.blob_roles(layer)
     assert found is not None
     variance = _vector(layer, found.variance)
     factor = None if found.factor is None else float(_vector(layer, found.factor)[0])
@@ -82,7 +86,8 @@ def of_layer(
 def _gamma(net: Net, wiring: Graph, position: int) -> tuple[str | None, Doubles | None]:
     """The layer that scales what a BatchNorm makes, and its factors: itself, or a Scale behind."""
     layer = net.layers[position]
-    found = roles(layer)
+    own = op(layer)
+    found = own.blob_roles(layer) if isinstance(own, Normalization) else None
     if found is not None and found.gamma is not None:
         return layer.name, _vector(layer, found.gamma)
     if not wiring.writes[position]:
@@ -90,7 +95,7 @@ def _gamma(net: Net, wiring: Graph, position: int) -> tuple[str | None, Doubles 
     made = wiring.versions[wiring.writes[position][0]]
     for reader in made.readers:
         scale = net.layers[reader]
-        if scale.type == "Scale" and len(scale.bottoms) == 1 and scale.blobs:
+        if op(scale) is SCALE and len(scale.bottoms) == 1 and scale.blobs:
             gamma = _vector(scale, 0)
             if gamma.size == size(layer.blobs[0]):
                 return scale.name, gamma

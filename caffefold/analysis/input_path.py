@@ -11,13 +11,16 @@ from caffefold.errors import TextError
 from caffefold.formats.prototxt.tree import Field, Scalar, quote
 from caffefold.ir.graph import OUTSIDE, Graph
 from caffefold.ir.net import Layer, Net
+from caffefold.ops.affine import POWER
+from caffefold.ops.base import Category
+from caffefold.ops.linear import CONVOLUTION, INNER_PRODUCT
+from caffefold.ops.pooling import POOLING
 from caffefold.ops.shape import Dim, Shape, Step, product
-from caffefold.ops.shape_linear import inner_size
-from caffefold.ops.shape_rules import CONVOLUTIONS, prepare
+from caffefold.ops.table import op
 from caffefold.ops.window import Window, convolution_windows, pooling_windows
+from caffefold.ops.wiring import FLATTEN, RESHAPE
 
 LARGEST = 4096  # pixels along one side that are tried
-_JOINING = frozenset({"Concat", "Eltwise", "Crop", "Axpy", "Scale"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,8 @@ class Path:
         ends = [
             (layers[i], version, _axis(layers[i], known.versions[version]), wanted)
             for i in reached
-            if layers[i].type == "InnerProduct"
-            and (wanted := inner_size(layers[i])) is not None
+            if op(layers[i]) is INNER_PRODUCT
+            and (wanted := INNER_PRODUCT.inputs(layers[i])) is not None
             and (version := wiring.reads[i][0]) >= 0
         ]
         ends = [end for end in ends if _count(known.versions[end[1]], end[2]) is None]
@@ -106,10 +109,9 @@ class Path:
 
     def is_direct(self) -> bool:
         """Whether the first target reads the input as it is, or flattened."""
-        quiet = {"Flatten", "Reshape", "Dropout", "Split", "Power"}
         read = self.targets[0].version
         makers = {made: stop for stop in self.stops for made in stop.writes}
-        while read in makers and makers[read].layer.type in quiet:
+        while read in makers and _rearranges(makers[read].layer):
             read = makers[read].reads[0]
         return read == self.start
 
@@ -176,7 +178,7 @@ class Path:
             try:
                 tops = stop.step(bottoms)
             except TextError:
-                if stop.layer.type not in _JOINING:
+                if not op(stop.layer).joins:
                     raise
                 joins, tops = False, bottoms[:1]
             found.update(zip(stop.writes, tops, strict=False))
@@ -224,6 +226,12 @@ class Path:
         return version
 
 
+def _rearranges(layer: Layer) -> bool:
+    """Whether the layer hands all numbers on, if in another shape or scaled alike."""
+    own = op(layer)
+    return own in (FLATTEN, RESHAPE, POWER) or own.category is Category.IDENTITY
+
+
 def _start(wiring: Graph, layers: Sequence[Layer], blob: str) -> int | None:
     for i, version in enumerate(wiring.versions):
         outside = version.producer == OUTSIDE or not layers[version.producer].bottoms
@@ -254,7 +262,7 @@ def _needed(wiring: Graph, ends: Iterable[int], reached: Sequence[int]) -> list[
 
 
 def _axis(layer: Layer, shape: Shape) -> int:
-    at = layer.params("inner_product_param").integer("axis")
+    at = INNER_PRODUCT.params(layer).integer("axis")
     return at + len(shape) if at < 0 and shape is not None else at
 
 
@@ -265,12 +273,12 @@ def _count(shape: Shape, axis: int) -> Dim:
 def _stop(layer: Layer, wiring: Graph, position: int) -> _Stop:
     windows: tuple[Window, ...] = ()
     try:
-        if layer.type in CONVOLUTIONS:
-            windows = convolution_windows(layer, layer.params("convolution_param"), 2)
-        elif layer.type == "Pooling" and not layer.params("pooling_param").flag("global_pooling"):
-            windows = pooling_windows(layer, layer.params("pooling_param"), 2)
+        if op(layer) is CONVOLUTION:
+            windows = convolution_windows(layer, CONVOLUTION.params(layer), 2)
+        elif op(layer) is POOLING and not POOLING.whole(layer):
+            windows = pooling_windows(layer, POOLING.params(layer), 2)
         # An InnerProduct on the way is a target itself: what it takes is compared, not refused.
-        step = prepare(layer.with_blobs(()) if layer.type == "InnerProduct" else layer)
+        step = op(layer).prepare(layer.with_blobs(()) if op(layer) is INNER_PRODUCT else layer)
     except TextError as problem:
         step = _refused(problem)
     return _Stop(layer, step, windows, wiring.reads[position], wiring.writes[position])

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from caffefold.analysis.channels import legacy_shapes
+from caffefold.analysis.inputs import legacy_shapes
 from caffefold.errors import TextError
 from caffefold.ir import graph
 from caffefold.ir.graph import OUTSIDE, Graph, Version
 from caffefold.ir.net import Layer, Net
-from caffefold.ops.shape import Known, Shape, show
-from caffefold.ops.shape_rules import prepare
-from caffefold.ops.shape_sources import dims
+from caffefold.ops.shape import Dim, Known, Shape, show
+from caffefold.ops.source import dims
+from caffefold.ops.table import op
 
 
 class Shapes(NamedTuple):
@@ -65,6 +65,16 @@ class Shapes(NamedTuple):
                 return shape
         return self.loose.get(blob)
 
+    def channels(self, version: int) -> Dim:
+        """Axis 1 of a version; None where it is unknown."""
+        shape = self.versions[version] if version >= 0 else None
+        return shape[1] if shape is not None and len(shape) > 1 else None
+
+    def rank(self, version: int) -> int | None:
+        """The number of axes of a version; None where it is unknown."""
+        shape = self.versions[version] if version >= 0 else None
+        return None if shape is None else len(shape)
+
     def _is_input(self, version: Version) -> bool:
         return version.producer == OUTSIDE or not self.graph.reads[version.producer]
 
@@ -106,7 +116,7 @@ def infer(net: Net, inputs: Mapping[str, Sequence[int | None]] | None = None) ->
         )
         reads.append(bottoms)
         try:
-            tops: Sequence[Shape] = prepare(layer)(bottoms) if layer.tops else ()
+            tops: Sequence[Shape] = op(layer).shapes(layer, bottoms) if layer.tops else ()
             _refuse_empty(layer, tops)
         except TextError as problem:
             problems.append(problem)

@@ -1,8 +1,8 @@
 """The proof: what was written computes what was read.
 
-On the files read back from disk:
+On two nets in memory, whether read back from disk or not:
 
-1. both nets are walked side by side (check/equal.py): no layer may be fed with anything else than
+1. both nets are walked side by side (check/walk.py): no layer may be fed with anything else than
    before, other than by a map that the layers around it have absorbed;
 2. every linear layer whose numbers or input changed is checked on random patches, in float64. The
    error may be what rounding each weight once to its stored type can cause, and no more; float32:
@@ -18,13 +18,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from caffefold.check import reference
-from caffefold.check.reference import Doubles, Map, Result
-from caffefold.check.walk import SUFFIX, Comparison, Value, rounding, same
+from caffefold.check.reference import AffineMap, Doubles, Linear, Response
+from caffefold.check.signals import Signal, rounding
+from caffefold.check.walk import Place, SideBySide
 from caffefold.errors import ProofError
 from caffefold.formats.caffemodel.blob import Blob, chunks, size
 from caffefold.formats.caffemodel.precision import FLOAT32, Precision, of_layer
+from caffefold.humanize import counted
 from caffefold.ir.net import Layer, Net
-from caffefold.passes.infra import Absorbed, Change
+from caffefold.passes.infra import Absorbed, Change, LayerRef, references
 
 FLOAT64_NOISE = 2.0**-46  # long sums and cancellation in the float64 reference itself
 SEED = 20_261_121
@@ -44,7 +46,7 @@ class FoldProof:
     """Largest difference that rounding to the stored type may cause there."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Proof:
     """What was checked."""
 
@@ -58,98 +60,127 @@ class Proof:
         """The largest error of all folds; 0 when nothing was folded."""
         return max((fold.error for fold in self.folds), default=0.0)
 
+    def __repr__(self) -> str:
+        return f"<Proof: {self}>"
+
+    def __str__(self) -> str:
+        return self.sentence()
+
+    def sentence(self, stored: str = "") -> str:
+        """The result in one line; ``stored`` is the type that the weights are rounded to."""
+        if not self.folds:
+            return f"nothing was folded; {self.unchanged_blobs} blobs are unchanged"
+        worst = max(self.folds, key=lambda fold: fold.error)
+        return (
+            f"{counted(len(self.folds), 'fold')} checked, largest error "
+            f"{worst.error:.1e} of the largest output ({worst.layer}); "
+            f"{stored} rounding allows {worst.allowed:.1e}".replace(";  ", "; ")
+        )
+
 
 def prove(
     original: Net, written: Net, changes: Iterable[Change], precision: Precision = FLOAT32
 ) -> Proof:
-    """Check ``written`` (read back from disk) against ``original`` (deploy net, not folded).
+    """Check ``written`` against ``original`` (a deploy net, not folded).
 
-    ``precision`` is what the written numbers are stored as.
+    Neither net need have come from a file. ``changes`` are what the passes in between say they did;
+    nothing of it is believed, it only tells what to check. ``precision`` is what the numbers of
+    ``written`` are stored as, or will be: each may be rounded to it, once, or not at all.
 
     Raises:
         ProofError: they differ; the layer and the size of the difference are named.
     """
-    prover = _Prover(original, tuple(changes), precision)
-    comparison = Comparison(prover.linear, precision)
-    prover.maps = comparison.maps
-    comparison.original(original)
-    comparison.written(written)
-    unchanged = sum(prover.unchanged(layer) for layer in written.layers)
-    return Proof(SEED, tuple(prover.folds), unchanged, tuple(comparison.outputs))
+    prover = _Prover(original, written, changes, precision)
+    prover.walk.original(original)
+    prover.walk.written(written)
+    unchanged = sum(prover.unchanged(at, layer) for at, layer in enumerate(written.layers))
+    return Proof(SEED, tuple(prover.folds), unchanged, tuple(prover.walk.outputs))
 
 
 class _Prover:
     """Checks the numbers of single layers, with the claims of the passes at hand."""
 
-    def __init__(self, original: Net, changes: tuple[Change, ...], precision: Precision) -> None:
+    def __init__(
+        self, original: Net, written: Net, changes: Iterable[Change], precision: Precision
+    ) -> None:
         self.precision = precision
-        self.before: dict[str, Layer] = {}
-        for layer in original.layers:
-            self.before.setdefault(layer.name, layer)
-        self.maps: dict[str, Map | None] = {}  # filled by the walk through the original
-        self.claims: dict[str, list[Absorbed]] = {}
+        self.walk = SideBySide(self.linear, precision)
+        self.layers = original.layers
+        self.references = references(original.layers)
+        self.places = {reference: at for at, reference in enumerate(self.references)}
+        self.named: dict[str, list[int]] = {}
+        for at, layer in enumerate(original.layers):
+            self.named.setdefault(layer.name, []).append(at)
+        self.claims: dict[LayerRef, list[Absorbed]] = {}
         self.removed: dict[str, list[str]] = {}
         for change in changes:
             for claim in change.absorbed:
                 self.claims.setdefault(claim.layer, []).append(claim)
             for name in change.modified:
                 self.removed.setdefault(name, []).extend(change.removed)
+        # A record goes to the first layer of its name (net.cpp, CopyTrainedLayersFrom).
+        self.owners = {layer.name: layer for layer in reversed(written.layers)}
         self.folds: list[FoldProof] = []
-        self.checked: set[str] = set()
+        self.checked: set[int] = set()  # positions in the original net
 
-    def linear(
-        self, before: Layer, after: Layer, fed_before: Value, fed_after: Value
-    ) -> Map | None:
+    def linear(self, place: Place, after: Layer, fed: Signal) -> AffineMap | None:
         """Check one linear layer; the map it claims to have absorbed on its output."""
-        claims = self.claims.get(after.name, [])
-        if after.name not in self.removed:
-            if not same(fed_before, fed_after, self.precision):
-                raise ProofError(f"layer '{after.name}': is fed with other numbers" + SUFFIX)
+        before, (fed_before,) = place.layer, place.inputs
+        claims = self.claims.get(self.references[place.position], [])
+        if not self.is_modified(place, after, fed, claims):
+            if not self.walk.agree(fed_before, fed):
+                raise ProofError(f"layer '{after.name}': is fed with other numbers")
             return None
-        self.checked.add(after.name)
-        channels, taps = reference.patch_shape(before, fed_before.channels)
-        count = 1 if size(before.blobs[0]) > _LARGE else _PATCHES
-        x = reference.patches(SEED, channels, taps, count)
-        if (fed_before.map or fed_after.map) and reference.sees_border(before):
-            # One patch at a border: some taps meet zeros, whatever the input is mapped by.
-            border = (np.arange(taps) % 2 == 0).astype(np.float64)
-            x = np.concatenate([x, x[:, :, :1]], axis=2)
-            seen = np.ones((1, taps, count + 1))
-            seen[0, :, count] = border if taps > 1 else 0.0
-        else:
-            seen = np.ones((1, 1, 1))
+        self.checked.add(place.position)
+        channels = self.walk.bases.channels(fed)
+        layout = reference.linear(before, channels)
+        assert layout is not None  # else the walk had met no linear layer
+        biases = [size(blob) for blob in after.blobs[1:]]
+        if after.blobs[0].shape != before.blobs[0].shape or biases not in ([], [layout.outputs]):
+            raise ProofError(f"layer '{after.name}': its blobs have other shapes")
+        x, seen = _patches(before, layout, mapped=bool(fed_before.map or fed.map))
         with np.errstate(all="ignore"):
-            wanted, _ = _respond(before, fed_before, x, seen, self.precision)
-            claimed = self._claimed(claims, wanted.values.shape[0])
+            wanted, _ = _respond(before, layout, fed_before, x, seen, self.precision)
+            claimed = self._claimed(claims, layout.outputs)
             scale, shift = claimed.scale[:, None], claimed.shift[:, None]
-            wanted = Result(
+            wanted = Response(
                 wanted.values * scale + shift, wanted.magnitude * np.abs(scale) + np.abs(shift)
             )
-            found, largest = _respond(after, fed_after, x, seen, self.precision)
-            relative = self.precision.unit * 1.01 + rounding(fed_after, self.precision)
-            fan_in = size(after.blobs[0]) / found.values.shape[0]
+            found, largest = _respond(after, layout, fed, x, seen, self.precision)
+            relative = self.precision.unit * 1.01 + rounding(fed, self.precision)
+            fan_in = size(after.blobs[0]) / layout.outputs
             tiny = self.precision.tiny * (fan_in * largest + 1)
             self._compare(after, wanted, found, found.magnitude * relative + tiny)
         return claimed if claims else None
 
-    def _claimed(self, claims: list[Absorbed], outputs: int) -> Map:
+    def is_modified(self, place: Place, after: Layer, fed: Signal, claims: list[Absorbed]) -> bool:
+        """Whether a fold says that it changed this layer: names may be those of several."""
+        if after.name not in self.removed:
+            return False
+        if claims or len(self.named[after.name]) == 1:
+            return True
+        same = _first_difference(place.layer, after, self.precision) is None
+        return not (same and self.walk.agree(place.inputs[0], fed))
+
+    def _claimed(self, claims: list[Absorbed], outputs: int) -> AffineMap:
         """All claimed maps, one after another, for all outputs of a layer."""
         scale, shift = np.ones(outputs), np.zeros(outputs)
         for claim in claims:
-            for name in claim.chain:
-                own = self.maps.get(name)
+            for layer in claim.chain:
+                place = self.places.get(layer)
+                own = None if place is None else self.walk.maps[place]
                 if own is None:
-                    raise ProofError(f"layer '{name}': is no affine map, but was folded" + SUFFIX)
-                length = max(own.scale.size, own.shift.size, claim.stop)
+                    raise ProofError(f"layer '{layer.name}': is no affine map, but was folded")
+                length = max(own.channels, claim.stop)
                 part = slice(claim.start, claim.stop)
                 at = slice(claim.at, claim.at + claim.stop - claim.start)
                 times = np.broadcast_to(own.scale, (length,))[part]
                 plus = np.broadcast_to(own.shift, (length,))[part]
                 scale[at] = scale[at] * times
                 shift[at] = shift[at] * times + plus
-        return Map(scale, shift)
+        return AffineMap(scale, shift)
 
-    def _compare(self, layer: Layer, wanted: Result, found: Result, rounded: Doubles) -> None:
+    def _compare(self, layer: Layer, wanted: Response, found: Response, rounded: Doubles) -> None:
         allowed = rounded + wanted.magnitude * FLOAT64_NOISE
         error = np.abs(found.values - wanted.values)
         wrong = ~(error <= allowed)
@@ -159,7 +190,7 @@ class _Prover:
             raise ProofError(
                 f"layer '{layer.name}': the fold of {', '.join(folded) or 'its input'} is wrong in "
                 f"channel {channel}: off by {float(error[channel].max()):.3g}, rounding explains "
-                f"{float(allowed[channel].max()):.3g}" + SUFFIX
+                f"{float(allowed[channel].max()):.3g}"
             )
         largest = float(np.abs(wanted.values).max()) or 1.0
         self.folds.append(
@@ -168,64 +199,89 @@ class _Prover:
             )
         )
 
-    def unchanged(self, after: Layer) -> int:
-        """Check that a layer that took part in no fold has its numbers still; how many blobs."""
-        if after.type in reference.LINEAR and after.blobs:
-            _check_bias(after)
-        # A Scale that took others' place was checked as a map, a linear layer on patches.
-        folded = after.name in self.removed and self.maps.get(after.name) is not None
-        if after.name in self.checked or folded:
-            return 0
-        before = self.before[after.name]
-        if len(before.blobs) != len(after.blobs):
+    def unchanged(self, position: int, after: Layer) -> int:
+        """Check that a layer that took part in no fold has its numbers still; how many blobs.
+
+        Layers that folding may remove are matched with any of their name: what they compute was
+        compared already.
+        """
+        layout = reference.linear(after, None)
+        if layout is not None and len(after.blobs) != 1 + layout.biased:  # base_conv_layer.cpp
             raise ProofError(
                 f"layer '{after.name}': {len(after.blobs)} blobs were written, "
-                f"{len(before.blobs)} were read" + SUFFIX
+                f"its text says {1 + layout.biased}"
             )
-        for index, (old, new) in enumerate(zip(before.blobs, after.blobs, strict=True)):
-            if not _equal(old, new, of_layer(after.type, self.precision)):
-                raise ProofError(
-                    f"layer '{after.name}': blob {index} was not to change, but did" + SUFFIX
-                )
+        match = self.walk.matches.get(position)
+        if match in self.checked:
+            return 0
+        candidates = self.named.get(after.name, []) if match is None else [match]
+        # A Scale that took others' place was checked as a map, a linear layer on patches.
+        if after.name in self.removed and any(self.walk.maps[at] is not None for at in candidates):
+            return 0
+        reasons = [_first_difference(self.layers[at], after, self.precision) for at in candidates]
+        if not reasons:
+            raise ProofError(f"layer '{after.name}': not in the original net")
+        if None not in reasons and not self.borrows(after):
+            raise ProofError(f"layer '{after.name}': {reasons[0]}")
         return len(after.blobs)
 
+    def borrows(self, layer: Layer) -> bool:
+        """Whether the layer's blobs are those of another layer of its name, which was folded, and
+        it computes nothing with them itself."""
+        owner = self.owners[layer.name]
+        shared = layer is not owner and layer.record is not None and layer.record is owner.record
+        return shared and not reference.computes_with_weights(layer)
 
-def _check_bias(layer: Layer) -> None:
-    """Caffe refuses a layer whose text and weights disagree (base_conv_layer.cpp)."""
-    name = "inner_product_param" if layer.type == "InnerProduct" else "convolution_param"
-    wanted = 1 + layer.params(name).flag("bias_term")
-    if len(layer.blobs) != wanted:
-        raise ProofError(
-            f"layer '{layer.name}': {len(layer.blobs)} blobs were written, its text says {wanted}"
-            + SUFFIX
-        )
+
+def _first_difference(before: Layer, after: Layer, precision: Precision) -> str | None:
+    """What tells the blobs of two layers apart; None when they are equal, as they are stored."""
+    if len(before.blobs) != len(after.blobs):
+        return f"{len(after.blobs)} blobs were written, {len(before.blobs)} were read"
+    for index, (old, new) in enumerate(zip(before.blobs, after.blobs, strict=True)):
+        if not _equal(old, new, of_layer(after.type, precision)):
+            return f"blob {index} was not to change, but did"
+    return None
+
+
+def _patches(layer: Layer, layout: Linear, *, mapped: bool) -> tuple[Doubles, Doubles]:
+    """Patches (channels, taps, patches) and, to be multiplied, where a layer sees its input: 0
+    where it sees padding in its place, which matters where the input is mapped."""
+    taps = layout.taps
+    count = 1 if size(layer.blobs[0]) > _LARGE else _PATCHES
+    x = reference.patches(SEED, layout.channels, taps, count)
+    if not (mapped and layout.meets_border):
+        return x, np.ones((1, 1, 1))
+    # One patch at a border: some taps meet zeros, whatever the input is mapped by.
+    border = (np.arange(taps) % 2 == 0).astype(np.float64)
+    seen = np.ones((1, taps, count + 1))
+    seen[0, :, count] = border if taps > 1 else 0.0
+    return np.concatenate([x, x[:, :, :1]], axis=2), seen
 
 
 def _respond(
-    layer: Layer, fed: Value, x: Doubles, seen: Doubles, precision: Precision
-) -> tuple[Result, float]:
+    layer: Layer, layout: Linear, fed: Signal, x: Doubles, seen: Doubles, precision: Precision
+) -> tuple[Response, float]:
     """What a layer makes of ``fed`` when its base is ``x`` of (channels, taps, patches); and the
-    largest number it is fed with.
-
-    ``seen`` is 0 where the layer sees padding in place of its input.
-    """
+    largest number it is fed with. ``seen`` is as in ``_patches``."""
     count = x.shape[2]
     if fed.map is None:
         sizes = None if seen.size == 1 else np.abs(x * seen).reshape(-1, count)
-        result = reference.linear(layer, (x * seen).reshape(-1, count), sizes)
+        result = reference.response(layer, layout, (x * seen).reshape(-1, count), sizes)
         return result, reference.PATCH_LARGEST
-    scale, shift, magnitude, slack = (a[:, None, None] for a in fed.map.over(x.shape[0])[:4])
+    scale, shift, magnitude, slack = fed.map.over(x.shape[0]).numbers[:, :, None, None]
     inputs = (x * scale + shift) * seen
     # Times ``unit`` below, so that what is lost to ``tiny`` counts as it should.
     sizes = (np.abs(x * scale) + magnitude + slack * (precision.tiny / precision.unit)) * seen
-    result = reference.linear(layer, inputs.reshape(-1, count), sizes.reshape(-1, count))
+    result = reference.response(layer, layout, inputs.reshape(-1, count), sizes.reshape(-1, count))
     return result, float(np.abs(inputs).max())
 
 
 def _equal(old: Blob, new: Blob, precision: Precision) -> bool:
-    if old is new:  # made-up numbers, which no file holds
-        return True
-    return old.shape == new.shape and all(
-        np.array_equal(a.astype(precision.dtype, copy=False), b)
-        for a, b in zip(chunks(old), chunks(new), strict=True)
+    """Whether the numbers are the same, unrounded or as they are stored."""
+    return old is new or (
+        old.shape == new.shape
+        and all(
+            np.array_equal(a.astype(precision.dtype, copy=False), b) or np.array_equal(a, b)
+            for a, b in zip(chunks(old), chunks(new), strict=True)
+        )
     )

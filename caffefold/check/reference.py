@@ -1,12 +1,15 @@
 """Caffe's test-time arithmetic in float64: affine layers as maps, linear layers on random patches.
 
-Written from Caffe's sources and apart from ``rewrite``: the proof would be worth nothing if it
+Written from Caffe's sources and apart from ``passes.fold``: the proof would be worth nothing if it
 took weight layouts or formulas from the code it checks. A patch is one column of what im2col
 gathers: all inputs that meet in one output pixel, so no picture is needed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from math import prod
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -15,23 +18,43 @@ from numpy.typing import NDArray
 from caffefold.formats.caffemodel.blob import CHUNK, array, size
 from caffefold.formats.prototxt.tree import Scalar
 from caffefold.ir.net import Layer
+from caffefold.ops.table import op
 
 Doubles = NDArray[np.float64]
 PATCH_LARGEST = 1.5
-_AFFINE = frozenset({"BatchNorm", "BN", "Scale", "Bias", "Power"})
-LINEAR = frozenset(
-    {"Convolution", "ConvolutionDepthwise", "DepthwiseConvolution", "Deconvolution", "InnerProduct"}
-)
 
 
-class Map(NamedTuple):
+def kind(layer: Layer) -> str:
+    """Caffe's own name of the layer's type: forks have others for the same."""
+    return op(layer).name
+
+
+def axis_of(layer: Layer, message: str, rank: int | None, *, old: str = "") -> int:
+    """The ``axis`` of a layer's parameters, counted from the front (blob.hpp, CanonicalAxisIndex).
+
+    A negative one needs the ``rank`` of the input and stays as it is without. ``old`` is an older
+    field, which wins.
+    """
+    params = layer.params(message)
+    if old and params.has(old):
+        return params.integer(old)
+    axis = params.integer("axis")
+    return axis + rank if axis < 0 and rank is not None else axis
+
+
+class AffineMap(NamedTuple):
     """``y = scale * x + shift`` per channel; length 1 for all channels alike."""
 
     scale: Doubles
     shift: Doubles
 
+    @property
+    def channels(self) -> int:
+        """How many channels it speaks of; 1 fits any number."""
+        return max(self.scale.size, self.shift.size)
 
-class Result(NamedTuple):
+
+class Response(NamedTuple):
     """Outputs (C, patches), and for each the sum of the magnitudes that went into it."""
 
     values: Doubles
@@ -41,35 +64,23 @@ class Result(NamedTuple):
 # ------------------------------------------------------------------------------ affine maps
 
 
-def affine(layer: Layer, rank: int | None) -> Map | None:
+def affine(layer: Layer, rank: int | None) -> AffineMap | None:
     """The map of an affine layer in TEST; None for layers that compute something else, or NaN.
 
     ``rank`` is the number of axes of its input, where known; a negative ``axis`` needs it.
     """
-    if layer.type not in _AFFINE or len(layer.bottoms) != 1 or len(layer.tops) != 1:
+    formula = _AFFINE.get(kind(layer))
+    if formula is None or len(layer.bottoms) != 1 or len(layer.tops) != 1:
         return None
-    found = _affine(layer, rank)
+    numbers = [array(blob).reshape(-1).astype(np.float64) for blob in layer.blobs]
+    with np.errstate(all="ignore"):
+        found = formula(layer, numbers, rank)
     if found is None or not (np.isfinite(found.scale).all() and np.isfinite(found.shift).all()):
         return None
     return found
 
 
-def _affine(layer: Layer, rank: int | None) -> Map | None:
-    numbers = [array(blob).reshape(-1).astype(np.float64) for blob in layer.blobs]
-    with np.errstate(all="ignore"):
-        if layer.type == "BatchNorm":
-            return _batch_norm(layer, numbers)
-        if layer.type == "BN":
-            return _bn(layer, numbers)
-        if layer.type in ("Scale", "Bias"):
-            return _scale_or_bias(layer, numbers, rank)
-    if layer.type == "Power" and layer.params("power_param").number("power") == 1:
-        params = layer.params("power_param")
-        return Map(np.array([params.number("scale")]), np.array([params.number("shift")]))
-    return None
-
-
-def _batch_norm(layer: Layer, numbers: list[Doubles]) -> Map | None:
+def _batch_norm(layer: Layer, numbers: list[Doubles], _rank: int | None) -> AffineMap | None:
     params = layer.params("batch_norm_param")
     batch_statistics = params.has("use_global_stats") and not params.flag("use_global_stats")
     if batch_statistics or len(numbers) not in (3, 5):
@@ -79,7 +90,8 @@ def _batch_norm(layer: Layer, numbers: list[Doubles]) -> Map | None:
         gamma, beta, mean, variance = numbers[:4]
         return _fused(mean, variance, max(eps, 1e-5), gamma, beta)
     mean, variance, factor = numbers[:3]
-    if any(params.has(name) for name in ("scale_bias", "scale_filler", "bias_filler")):
+    nvidia = any(params.has(name) for name in ("scale_bias", "scale_filler", "bias_filler"))
+    if nvidia and len(numbers) == 5:
         return _fused(mean, variance, max(eps, 1e-5), numbers[3], numbers[4])
     if factor[0] == 0:
         mean, variance = np.zeros_like(mean), np.zeros_like(variance)
@@ -91,41 +103,147 @@ def _batch_norm(layer: Layer, numbers: list[Doubles]) -> Map | None:
     return _fused(mean, variance, eps, numbers[3], numbers[4])
 
 
-def _fused(mean: Doubles, variance: Doubles, eps: float, gamma: Doubles, beta: Doubles) -> Map:
+def _fused(
+    mean: Doubles, variance: Doubles, eps: float, gamma: Doubles, beta: Doubles
+) -> AffineMap:
     """``gamma * (x - mean) / sqrt(variance + eps) + beta``."""
     deviation = np.sqrt(variance + eps)
-    return Map(gamma / deviation, beta - gamma * mean / deviation)
+    return AffineMap(gamma / deviation, beta - gamma * mean / deviation)
 
 
-def _bn(layer: Layer, numbers: list[Doubles]) -> Map | None:
+def _bn(layer: Layer, numbers: list[Doubles], _rank: int | None) -> AffineMap | None:
     params = layer.params("bn_param")
     if len(numbers) == 4:
         slope, bias, mean, variance = numbers
         return _fused(mean, variance, params.number("eps"), slope, bias)
     mode = params.message.last("bn_mode")
     inference = isinstance(mode, Scalar) and mode.raw.strip("'\"") in ("INFERENCE", "1")
-    return Map(numbers[0], numbers[1]) if inference and len(numbers) == 2 else None
+    return AffineMap(numbers[0], numbers[1]) if inference and len(numbers) == 2 else None
 
 
-def _scale_or_bias(layer: Layer, numbers: list[Doubles], rank: int | None) -> Map | None:
-    params = layer.params("scale_param" if layer.type == "Scale" else "bias_param")
-    shape = layer.blobs[0].shape if layer.blobs else ()
-    if not numbers:
+def _scale(layer: Layer, numbers: list[Doubles], rank: int | None) -> AffineMap | None:
+    if not _along_channels(layer, "scale_param", rank):
         return None
-    scalar = params.integer("num_axes") == 0
+    biased = layer.params("scale_param").flag("bias_term") and len(numbers) > 1
+    return AffineMap(numbers[0], numbers[1] if biased else np.zeros(1))
+
+
+def _bias(layer: Layer, numbers: list[Doubles], rank: int | None) -> AffineMap | None:
+    if not _along_channels(layer, "bias_param", rank):
+        return None
+    return AffineMap(np.ones(1), numbers[0])
+
+
+def _along_channels(layer: Layer, message: str, rank: int | None) -> bool:
+    """Whether the layer has a number of its own for each channel, or one for all."""
+    if not layer.blobs:
+        return False
+    shape = layer.blobs[0].shape
+    if not shape or layer.params(message).integer("num_axes") == 0:
+        return True
     legacy = len(shape) == 4 and shape[:3] == (1, 1, 1)
-    one_axis = legacy or not shape or shape[0] == numbers[0].size
-    axis = params.integer("axis")
-    axis += rank if axis < 0 and rank is not None else 0
-    if not scalar and not (one_axis and axis == 1):
+    one_axis = legacy or shape[0] == size(layer.blobs[0])
+    return one_axis and axis_of(layer, message, rank) == 1
+
+
+def _power(layer: Layer, _numbers: list[Doubles], _rank: int | None) -> AffineMap | None:
+    params = layer.params("power_param")
+    if params.number("power") != 1:
         return None
-    if layer.type == "Bias":
-        return Map(np.ones(1), numbers[0])
-    shift = numbers[1] if params.flag("bias_term") and len(numbers) > 1 else np.zeros(1)
-    return Map(numbers[0], shift)
+    return AffineMap(np.array([params.number("scale")]), np.array([params.number("shift")]))
+
+
+_AFFINE: Mapping[str, Callable[[Layer, list[Doubles], int | None], AffineMap | None]] = (
+    MappingProxyType(
+        {"BatchNorm": _batch_norm, "BN": _bn, "Scale": _scale, "Bias": _bias, "Power": _power}
+    )
+)
 
 
 # ----------------------------------------------------------------------------- linear layers
+
+
+def computes_with_weights(layer: Layer) -> bool:
+    """Whether the layer is of a type that is followed here down to its numbers."""
+    return kind(layer) in _LINEAR or kind(layer) in _AFFINE
+
+
+class Linear(NamedTuple):
+    """How the stored weights of a linear layer meet a patch of (channels, taps)."""
+
+    view: tuple[int, int, int, int]
+    """The weights as (groups, rows, columns, inner)."""
+    outputs_first: bool
+    """Whether rows are outputs, and each meets (columns, inner) of its group; else columns are,
+    and each meets (rows, inner)."""
+    channels: int
+    """Input channels, of all groups."""
+    taps: int
+    """Inputs of one channel that meet in one output: of an InnerProduct, all its pixels."""
+    meets_border: bool
+    """Whether some outputs meet only part of the taps: padding, or a deconvolution's edge."""
+    biased: bool
+    """Whether the text asks for a bias."""
+
+    @property
+    def outputs(self) -> int:
+        """Output channels, of all groups."""
+        groups, rows, columns, _ = self.view
+        return groups * (rows if self.outputs_first else columns)
+
+
+def linear(layer: Layer, channels: int | None) -> Linear | None:
+    """The linear layer that ``layer`` is; None for other types, without weights, and where its
+    outputs are not the channels of its top.
+
+    ``channels`` are those of its input, where they are known.
+    """
+    layout = _LINEAR.get(kind(layer))
+    if layout is None or not layer.blobs:
+        return None
+    message = "inner_product_param" if layout is _inner_product else "convolution_param"
+    return layout(layer, channels) if axis_of(layer, message, None) == 1 else None
+
+
+def _convolution(layer: Layer, channels: int | None) -> Linear:
+    """[Cout, Cin/group, kernel...] (base_conv_layer.cpp, LayerSetUp)."""
+    params, (outputs, inputs, *kernel) = layer.params("convolution_param"), layer.blobs[0].shape
+    groups, taps = params.integer("group"), prod(kernel)
+    found = 0 if channels is None else channels // inputs
+    if found and outputs % found == 0:
+        groups = found  # depthwise types of forks may leave ``group`` out
+    padded = any((*params.integers("pad"), params.integer("pad_h"), params.integer("pad_w")))
+    view = groups, outputs // groups, inputs, taps
+    return Linear(view, True, inputs * groups, taps, padded, params.flag("bias_term"))
+
+
+def _deconvolution(layer: Layer, _channels: int | None) -> Linear:
+    """[Cin, Cout/group, kernel...]: conv_out_channels_ are the input's (deconv_layer.cpp)."""
+    params, (inputs, outputs, *kernel) = layer.params("convolution_param"), layer.blobs[0].shape
+    groups, taps = params.integer("group"), prod(kernel)
+    strides = (*params.integers("stride"), params.integer("stride_h"), params.integer("stride_w"))
+    border = taps > 1 or max(strides) > 1
+    view = groups, inputs // groups, outputs, taps
+    return Linear(view, False, inputs, taps, border, params.flag("bias_term"))
+
+
+def _inner_product(layer: Layer, channels: int | None) -> Linear:
+    """[N, K], or [K, N] with ``transpose`` (inner_product_layer.cpp)."""
+    params = layer.params("inner_product_param")
+    outputs, first = params.integer("num_output"), not params.flag("transpose")
+    inputs = size(layer.blobs[0]) // outputs
+    known = channels if channels and inputs % channels == 0 else inputs
+    view = (1, outputs, inputs, 1) if first else (1, inputs, outputs, 1)
+    return Linear(view, first, known, inputs // known, False, params.flag("bias_term"))
+
+
+_LINEAR: Mapping[str, Callable[[Layer, int | None], Linear]] = MappingProxyType(
+    {
+        "Convolution": _convolution,
+        "Deconvolution": _deconvolution,
+        "InnerProduct": _inner_product,
+    }
+)
 
 
 def patches(seed: int, channels: int, taps: int, count: int) -> Doubles:
@@ -145,111 +263,44 @@ def patches(seed: int, channels: int, taps: int, count: int) -> Doubles:
     return result
 
 
-def patch_shape(layer: Layer, channels: int | None) -> tuple[int, int]:
-    """(input channels, taps): what meets in one output, over all groups.
-
-    For an InnerProduct the taps are the pixels of a channel; ``channels`` says how many there are.
-    """
-    weights = layer.blobs[0]
-    if layer.type == "InnerProduct":
-        inputs = size(weights) // layer.params("inner_product_param").integer("num_output")
-        known = channels if channels and inputs % channels == 0 else inputs
-        return known, inputs // known
-    rows, columns = weights.shape[:2]
-    taps = size(weights) // (rows * columns)
-    return (rows if layer.type == "Deconvolution" else columns * _groups(layer)), taps
-
-
-def sees_border(layer: Layer) -> bool:
-    """Whether some outputs meet only part of the taps: padding, or a deconvolution's edge."""
-    if layer.type == "InnerProduct":
-        return False
-    params = layer.params("convolution_param")
-    if layer.type == "Deconvolution":
-        strides = (
-            *params.integers("stride"),
-            params.integer("stride_h"),
-            params.integer("stride_w"),
-        )
-        shape = layer.blobs[0].shape
-        return size(layer.blobs[0]) > shape[0] * shape[1] or max(strides) > 1
-    return any((*params.integers("pad"), params.integer("pad_h"), params.integer("pad_w")))
-
-
-def linear(layer: Layer, x: Doubles, sizes: Doubles | None = None) -> Result:
-    """A linear layer on patches ``x`` of shape (inputs, count).
+def response(layer: Layer, layout: Linear, x: Doubles, sizes: Doubles | None = None) -> Response:
+    """What a linear layer makes of patches ``x`` of shape (channels * taps, count).
 
     ``sizes`` are the magnitudes that went into ``x``; None says that no ``|x|`` exceeds
     PATCH_LARGEST, which makes those of the result cheap to bound.
     """
-    transposed = layer.type == "Deconvolution" or (
-        layer.type == "InnerProduct" and layer.params("inner_product_param").flag("transpose")
-    )
-    values, magnitude = (_columns if transposed else _rows)(layer, x, sizes)
-    if len(layer.blobs) > 1:
-        bias = array(layer.blobs[1]).reshape(-1, 1).astype(np.float64)
-        values, magnitude = values + bias, magnitude + np.abs(bias)
-    return Result(values, magnitude)
-
-
-def _groups(layer: Layer) -> int:
-    """Convolution groups; depthwise layer types of forks may leave ``group`` out."""
-    depthwise = layer.type in ("ConvolutionDepthwise", "DepthwiseConvolution")
-    if depthwise and layer.blobs[0].shape[1] == 1:
-        return layer.blobs[0].shape[0]
-    return layer.params("convolution_param").integer("group")
-
-
-def _rows(layer: Layer, x: Doubles, sizes: Doubles | None) -> Result:
-    """Each output is one row of weights (base_conv_layer.cpp, forward_cpu_gemm)."""
-    weights = layer.blobs[0]
-    groups = 1 if layer.type == "InnerProduct" else _groups(layer)
-    width = x.shape[0] // groups
-    per_group = size(weights) // (groups * width)
-    values = np.empty((groups, per_group, x.shape[1]))
-    magnitude = np.empty_like(values)
-    inputs = x.reshape(groups, width, -1)
-    input_sizes = None if sizes is None else sizes.reshape(groups, width, -1)
+    weights, (groups, rows, columns, inner) = layer.blobs[0], layout.view
+    width, count = columns * inner, x.shape[1]
+    x = x.reshape(groups, -1, count)
+    if sizes is None and not layout.outputs_first:
+        sizes = np.abs(x)
+    sizes = None if sizes is None else sizes.reshape(groups, -1, count)
+    values = np.zeros((groups, layout.outputs // groups, count))
+    magnitude = np.zeros_like(values)
     # Whole groups while they are small (depthwise layers have many), else rows of one group.
-    group_step = max(1, CHUNK // (per_group * width))
-    row_step = per_group if group_step > 1 else max(1, CHUNK // width)
+    group_step = max(1, CHUNK // (rows * width))
+    row_step = rows if group_step > 1 else max(1, CHUNK // width)
     for group in range(0, groups, group_step):
         last = min(group + group_step, groups)
-        for row in range(0, per_group, row_step):
-            stop = min(row + row_step, per_group)
-            start = (group * per_group + row) * width
+        for row in range(0, rows, row_step):
+            stop = min(row + row_step, rows)
+            start = (group * rows + row) * width
             block = weights.read(start, start + (last - group) * (stop - row) * width)
-            block = block.reshape(last - group, stop - row, width)
-            values[group:last, row:stop] = block.astype(np.float64) @ inputs[group:last]
-            if input_sizes is None:
-                total = np.abs(block).sum(axis=2)[:, :, None]
-                magnitude[group:last, row:stop] = total * PATCH_LARGEST
+            block = block.reshape(last - group, stop - row, columns, inner)
+            if layout.outputs_first:
+                outputs, inputs = slice(row, stop), slice(None)
             else:
-                magnitude[group:last, row:stop] = (
-                    np.abs(block).astype(np.float64) @ input_sizes[group:last]
-                )
-    return Result(values.reshape(-1, x.shape[1]), magnitude.reshape(-1, x.shape[1]))
-
-
-def _columns(layer: Layer, x: Doubles, sizes: Doubles | None) -> Result:
-    """Each output is one column: [Cin, Cout/group, taps] (deconv), [K, N] (transposed product)."""
-    weights = layer.blobs[0]
-    if layer.type == "Deconvolution":
-        groups = layer.params("convolution_param").integer("group")
-        rows, columns = weights.shape[:2]
-    else:
-        groups, columns = 1, layer.params("inner_product_param").integer("num_output")
-        rows = size(weights) // columns
-    taps = size(weights) // (rows * columns)
-    values = np.zeros((groups, columns, x.shape[1]))
-    magnitude = np.zeros_like(values)
-    inputs = x.reshape(rows, taps, -1)
-    input_sizes = np.abs(inputs) if sizes is None else sizes.reshape(rows, taps, -1)
-    per_row = columns * taps
-    for row in range(rows):
-        block = weights.read(row * per_row, (row + 1) * per_row).reshape(columns, taps)
-        block = block.astype(np.float64)
-        group = row // (rows // groups)
-        values[group] += block @ inputs[row]
-        magnitude[group] += np.abs(block) @ input_sizes[row]
-    return Result(values.reshape(-1, x.shape[1]), magnitude.reshape(-1, x.shape[1]))
+                outputs, inputs = slice(None), slice(row * inner, stop * inner)
+                block = block.swapaxes(1, 2)
+            block = block.reshape(*block.shape[:2], -1)
+            values[group:last, outputs] += block.astype(np.float64) @ x[group:last, inputs]
+            block = np.abs(block)
+            magnitude[group:last, outputs] += (
+                block.sum(axis=2, keepdims=True) * PATCH_LARGEST
+                if sizes is None
+                else block.astype(np.float64) @ sizes[group:last, inputs]
+            )
+    bias = np.zeros((1, 1))
+    if len(layer.blobs) > 1:
+        bias = array(layer.blobs[1]).reshape(-1, 1).astype(np.float64)
+    return Response(values.reshape(-1, count) + bias, magnitude.reshape(-1, count) + np.abs(bias))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from caffefold.errors import InputError
@@ -31,47 +32,79 @@ _CONTROL = bytes(set(range(32)) - {9, 10, 11, 12, 13, 27})
 
 
 def head_of(path: str | Path, role: str) -> bytes:
-    """The first bytes of an existing, readable, non-empty regular file.
+    """The first bytes of an existing, readable, non-empty file.
 
     Raises:
         InputError: one line that says what is wrong with the path.
     """
+    return _read(path, role, lambda _: False)
+
+
+def read_prototxt(path: str | Path) -> bytes:
+    """The content of a file that may be a prototxt, opened and read once.
+
+    Raises:
+        InputError: the file cannot be read, or is clearly something else, which is named.
+    """
+
+    def checked(head: bytes) -> bool:
+        _refuse_no_prototxt(path, head)
+        return True
+
+    return _read(path, "prototxt", checked)
+
+
+def read_text(path: str | Path, role: str) -> bytes | None:
+    """The content of a file that may be a prototxt, read once; None when it is not text.
+
+    Raises:
+        InputError: as ``read_prototxt``; ``role`` is what the file is called when it is not there.
+    """
+
+    def checked(head: bytes) -> bool:
+        text = is_text(head)
+        if text:
+            _refuse_no_prototxt(path, head)
+        return text
+
+    data = _read(path, role, checked)
+    return data if is_text(data[:_HEAD]) else None
+
+
+def _read(path: str | Path, role: str, wants_all: Callable[[bytes], bool]) -> bytes:
+    """The head of the file, with all that follows if ``wants_all(head)``."""
     try:
         if Path(path).is_dir():
             raise InputError(f"{path}: this is a directory; give the {role} file itself")
         with Path(path).open("rb") as file:
-            head = file.read(_HEAD)
+            data = file.read(_HEAD)
+            if data and wants_all(data):
+                data += file.read()
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path of the {role}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot read this {role}: {error.strerror}") from None
-    if not head:
+    if not data:
         raise InputError(f"{path}: this {role} is empty; was the download or copy cut off?")
-    return head
+    return data
 
 
 def is_hdf5(path: str | Path) -> bool:
     """Whether an existing file starts as an HDF5 file does.
 
     Raises:
-        InputError: there is no such file, or it can not be read.
+        InputError: there is no such file, or it cannot be read.
     """
     return head_of(path, "caffemodel").startswith(HDF5)
 
 
-def expect_snapshot(path: str | Path) -> None:
-    """Refuse what is clearly neither a caffemodel nor an HDF5 file, naming what it is."""
-    head = head_of(path, "caffemodel")
-    if not head.startswith(HDF5):
-        _refuse_no_caffemodel(path, head)
-
-
 def expect_caffemodel(path: str | Path) -> None:
-    """Refuse what is clearly no caffemodel, naming what it is."""
-    _refuse_no_caffemodel(path, head_of(path, "caffemodel"))
+    """Refuse what is clearly no binary caffemodel.
 
-
-def _refuse_no_caffemodel(path: str | Path, head: bytes) -> None:
+    Raises:
+        InputError: the file cannot be read, or is clearly something else, which is named.
+    """
+    head = head_of(path, "caffemodel")
     for signature, what, advice in _SIGNATURES:
         if head.startswith(signature):
             raise InputError(f"{path}: this is {what}, not a caffemodel; {advice}")
@@ -93,7 +126,10 @@ def _refuse_no_caffemodel(path: str | Path, head: bytes) -> None:
 
 def expect_prototxt(path: str | Path) -> None:
     """Refuse what is clearly no prototxt, naming what it is."""
-    head = head_of(path, "prototxt")
+    _refuse_no_prototxt(path, head_of(path, "prototxt"))
+
+
+def _refuse_no_prototxt(path: str | Path, head: bytes) -> None:
     for signature, what, advice in _SIGNATURES:
         if head.startswith(signature):
             advised = advice if "caffemodel" not in advice else "give the .prototxt"

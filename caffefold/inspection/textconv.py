@@ -17,11 +17,10 @@ import os
 from collections.abc import Iterator
 from math import prod
 
-from caffefold.formats import detect
 from caffefold.formats.caffemodel.blob import Blob, StoredBlob, chunks
 from caffefold.formats.caffemodel.index import WeightsFile
 from caffefold.formats.caffemodel.open import open_snapshot
-from caffefold.formats.prototxt import parse as text_parse
+from caffefold.formats.prototxt.parse import read_if_text
 from caffefold.formats.prototxt.tree import Field, ListValue, Message, quote, unquote
 
 PathLike = str | os.PathLike[str]
@@ -36,9 +35,9 @@ def textconv(path: PathLike) -> Iterator[str]:
         InputError: the file is missing, broken, or neither a prototxt nor a caffemodel.
     """
     name = os.fspath(path)
-    if detect.is_text(detect.head_of(name, "file")):
-        detect.expect_prototxt(name)
-        yield from _fields(text_parse.read(name).fields, "")
+    document = read_if_text(name)
+    if document is not None:
+        yield from _fields(document.fields, "")
     else:
         with open_snapshot(name) as weights:
             yield from _weights(weights)

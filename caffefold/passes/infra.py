@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import NamedTuple, Protocol
 
 from caffefold import log
-from caffefold.ir.net import Net
+from caffefold.ir.net import Layer, Net
+from caffefold.ops.base import SkipCode
 
 
-class SkipCode(str, Enum):
-    """Why a layer was left alone. Each code has a line in the README."""
+class LayerRef(NamedTuple):
+    """One layer of a net, where several may have one name: the ``nth``, from 0, of its name and
+    type. Dropping layers of other types leaves the reference valid."""
 
-    SEVERAL_READERS = "SEVERAL_READERS"
-    PADDED_INPUT = "PADDED_INPUT"
-    NET_OUTPUT = "NET_OUTPUT"
-    NOT_LINEAR = "NOT_LINEAR"
-    NO_WEIGHTS = "NO_WEIGHTS"
-    SHARED_WEIGHTS = "SHARED_WEIGHTS"
-    TWO_BOTTOMS = "TWO_BOTTOMS"
-    NOT_CHANNEL_AXIS = "NOT_CHANNEL_AXIS"
-    BATCH_STATISTICS = "BATCH_STATISTICS"
-    NO_STATISTICS = "NO_STATISTICS"
-    LEARNING_MODE = "LEARNING_MODE"
-    KEPT = "KEPT"
-    NOT_ASKED = "NOT_ASKED"
-    UNKNOWN_LAYOUT = "UNKNOWN_LAYOUT"
-    NOT_FINITE = "NOT_FINITE"
+    name: str
+    type: str
+    nth: int = 0
+
+
+def references(layers: Iterable[Layer]) -> tuple[LayerRef, ...]:
+    """The reference to each layer, by position."""
+    seen: Counter[tuple[str, str]] = Counter()
+    found = []
+    for layer in layers:
+        key = layer.name, layer.type
+        found.append(LayerRef(*key, seen[key]))
+        seen[key] += 1
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +42,43 @@ class Absorbed:
     its channels ``start:stop`` go to the outputs of ``layer`` from ``at`` on.
     """
 
-    layer: str
-    chain: tuple[str, ...]
+    layer: LayerRef
+    chain: tuple[LayerRef, ...]
     start: int
     stop: int
     at: int
+
+
+class ChangeKind(str, Enum):
+    """What a change is: what reports and the command line dispatch on."""
+
+    PLACEHOLDER_FILLED = "PLACEHOLDER_FILLED"
+    STAGE_CHOSEN = "STAGE_CHOSEN"
+    """The net is for several stages; the one for deployment was chosen."""
+    OTHER_PHASE_DROPPED = "OTHER_PHASE_DROPPED"
+    LABELS_DROPPED = "LABELS_DROPPED"
+    """Layers that separate labels from images, or pair images, went."""
+    HEAD_CONVERTED = "HEAD_CONVERTED"
+    """A loss became what computes its prediction, or went."""
+    USELESS_DROPPED = "USELESS_DROPPED"
+    """No output needs these layers."""
+    INPUT_CONVERTED = "INPUT_CONVERTED"
+    SEQUENCE_FITTED = "SEQUENCE_FITTED"
+    TRAINING_STRIPPED = "TRAINING_STRIPPED"
+    """Parameters that only training reads went."""
+    IDENTITY_DROPPED = "IDENTITY_DROPPED"
+    FOLDED = "FOLDED"
+    COLLAPSED = "COLLAPSED"
+    """Affine layers became one Scale."""
+    UNIT_DROPPED = "UNIT_DROPPED"
+    """Affine layers that change nothing went."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """One thing a pass did. ``removed`` and ``modified`` are layer names."""
 
-    rule: str
+    kind: ChangeKind
     removed: tuple[str, ...] = ()
     modified: tuple[str, ...] = ()
     detail: str = ""
@@ -75,11 +104,22 @@ class PassResult(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-class Refusal(NamedTuple):
-    """Why one layer can not be part of a fold."""
+Predicate = Callable[[str], bool]
+"""Says something of the layer with this name."""
 
-    code: SkipCode
-    message: str
+
+def nothing(name: str) -> bool:
+    """The predicate that holds of no layer."""
+    del name
+    return False
+
+
+Condition = Callable[[Net], None]
+"""Raises ``ContractError`` for a net that does not meet it; see passes/contracts.py."""
+
+
+class ContractError(AssertionError):
+    """A pass was given, or made, a net that it must not: a bug of ours."""
 
 
 class Pass(Protocol):
@@ -88,6 +128,16 @@ class Pass(Protocol):
     @property
     def name(self) -> str:
         """The name reports use."""
+        ...
+
+    @property
+    def requires(self) -> tuple[Condition, ...]:
+        """What must hold of the net it is given."""
+        ...
+
+    @property
+    def ensures(self) -> tuple[Condition, ...]:
+        """What holds of the net it makes."""
         ...
 
     def run(self, net: Net) -> PassResult:
@@ -108,15 +158,35 @@ class Step:
 
 
 def run(passes: tuple[Pass, ...], net: Net) -> tuple[Net, tuple[Step, ...]]:
-    """Run ``passes`` in order; the final net and one Step each."""
+    """Run ``passes`` in order; the final net and one Step each.
+
+    Where the environment has ``CAFFEFOLD_DEBUG`` (``caffefold --debug``, and the tests), what each
+    pass requires and ensures is checked.
+
+    Raises:
+        ContractError: a condition does not hold; the pass is named.
+    """
     steps = []
+    checked = bool(os.environ.get(log.DEBUG))
     for step in passes:
+        if checked:
+            _check(step.requires, net, f"pass '{step.name}' requires")
         result = step.run(net)
+        if checked:
+            _check(step.ensures, result.net, f"pass '{step.name}' ensures")
         before, after = len(net.layers), len(result.net.layers)
         steps.append(Step(step.name, before, after, result.changes, result.skips, result.warnings))
         _tell(steps[-1])
-        net = result.net
+        net = replace(result.net, history=(*net.history, *result.changes))
     return net, tuple(steps)
+
+
+def _check(conditions: tuple[Condition, ...], net: Net, what: str) -> None:
+    for condition in conditions:
+        try:
+            condition(net)
+        except ContractError as error:
+            raise ContractError(f"{what} {condition.__name__}: {error}") from error
 
 
 def _tell(step: Step) -> None:
@@ -127,6 +197,6 @@ def _tell(step: Step) -> None:
     )
     for change in step.changes:
         subject = ", ".join(change.removed or change.modified)
-        log.debug(__name__, "%s: %s: %s", step.name, subject, change.detail or change.rule)
+        log.debug(__name__, "%s: %s: %s", step.name, subject, change.detail or change.kind.value)
     for skip in step.skips:
         log.debug(__name__, "%s: left %s: %s", step.name, ", ".join(skip.layers), skip.message)

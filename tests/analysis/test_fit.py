@@ -150,13 +150,13 @@ DIFFERING: list[tuple[str, str, Shapes, str]] = [
         "NVIDIA's batch norm",
         layer("c", "BatchNorm"),
         [(4,), (4,), (1,), (4,), (3,)],
-        "'c' blob 4 is 3, the prototxt says 4",
+        "'c' beta is 3, the prototxt says 4",
     ),
     (
         "BN",
         layer("c", "BN"),
         [(4,), (4,), (4,), (3,)],
-        "'c' blob 3 is 3, the prototxt says 4",
+        "'c' variance is 3, the prototxt says 4",
     ),
     (
         "scale without its bias",

@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import ArrayLike
 
 from caffefold.analysis.health import Health, norms
-from caffefold.ops.norm import Roles, roles
+from caffefold.ops.affine import BlobRoles, Normalization
+from caffefold.ops.table import op
 from tests.support.formats_model import Loaded
 
 HEAD = 'input: "data" input_shape { dim: 1 dim: 4 dim: 5 dim: 5 }\n'
@@ -90,12 +91,15 @@ def test_a_gate_is_no_gamma(loaded: Loaded) -> None:
 
 
 def test_roles(loaded: Loaded) -> None:
-    def of(count: int, kind: str = "BatchNorm") -> Roles | None:
+    def of(count: int, kind: str = "BatchNorm") -> BlobRoles | None:
         blobs: list[ArrayLike] = [np.ones(4)] * count
-        return roles(loaded(HEAD + BN % (kind, ""), {"bn": blobs}).layers[0])
+        layer = loaded(HEAD + BN % (kind, ""), {"bn": blobs}).layers[0]
+        own = op(layer)
+        assert isinstance(own, Normalization)
+        return own.blob_roles(layer)
 
-    assert of(4, "BN") == Roles(2, 3, None, 0, 1)
+    assert of(4, "BN") == BlobRoles(2, 3, None, 0, 1)
     assert of(2, "BN") is None
-    assert of(3) == Roles(0, 1, 2)
+    assert of(3) == BlobRoles(0, 1, 2)
     assert of(4) is None
     assert of(5) is None  # five blobs of one size: no dialect that we know

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 import caffefold
 from caffefold.errors import CaffefoldError
 from caffefold.formats.caffemodel.blob import chunks
-from caffefold.formats.caffemodel.index import V1, LayerRecord, open_current, open_weights
+from caffefold.formats.caffemodel.index import V1, LayerRecord, open_weights
+from caffefold.formats.caffemodel.open import open_current
 from caffefold.formats.caffemodel.write import NewLayer, write_weights
 from caffefold.formats.prototxt import parse as text_parse
 from caffefold.formats.prototxt.tree import Document, Message, Scalar, unquote
-from caffefold.formats.upgrade.document import upgrade_document
+from caffefold.formats.upgrade.text import upgrade_document
 from caffefold.ir.net import Net
 from caffefold.upgrading import upgrade
 from tests.fuzz.seeds import Pair

@@ -21,7 +21,7 @@ from caffefold.formats.caffemodel import index as weights
 from caffefold.formats.caffemodel import write as weights_writer
 from caffefold.formats.prototxt import parse as text_parse
 from caffefold.formats.prototxt import tree as text
-from caffefold.formats.upgrade.document import upgrade_document
+from caffefold.formats.upgrade.text import upgrade_document
 from tests.fuzz import harness
 from tests.fuzz.cases import SHARES, make, target
 from tests.fuzz.harness import TRIES, Finding, Target, examine, shrunk
@@ -225,7 +225,7 @@ def test_a_hunt_finds_a_bug_in_the_passes(
         raise KeyError("planted")
 
     monkeypatch.setattr(harness, "_SHRINKS", 20)
-    monkeypatch.setattr("caffefold.conversion.prove", fail)
+    monkeypatch.setattr("caffefold.conversion._prove", fail)
     found = hunt(family, range(12), tmp_path)
     assert any("KeyError: 'planted'" in finding.detail for finding in found)
 

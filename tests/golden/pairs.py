@@ -17,9 +17,9 @@ from typing import Any
 
 import caffefold
 from caffefold._proto import caffe_pb2
+from caffefold.analysis.inputs import input_shapes
 from caffefold.formats.prototxt.tree import Field, ListValue, Message, Scalar, unquote
 from caffefold.ir.net import Layer, Net
-from caffefold.passes.deploy.input_style import input_shapes
 from caffefold.passes.view.phase import SelectPhase
 from caffefold.passes.view.placeholders import FillPlaceholders
 
@@ -175,8 +175,8 @@ def differences(folder: Path, *, prototxt: str = "train.prototxt") -> tuple[list
                     classes=CLASSES if template else None,
                 )
                 break
-            except caffefold.UsageError as error:
-                blob = str(error).rpartition("--input-shape ")[2].partition("=")[0]
+            except caffefold.MissingShape as error:
+                blob = error.blob
                 if blob in given or blob not in input_shapes(author):
                     raise
                 given[blob] = input_shapes(author)[blob]

@@ -10,7 +10,7 @@ import pytest
 
 import caffefold
 from caffefold.ir import graph
-from caffefold.ops.kinds import is_data, is_loss
+from caffefold.ops.table import op
 
 SHARED = Path(os.environ.get("CAFFEFOLD_SHARED") or Path(__file__).resolve().parents[3] / "shared")
 FOLDER = SHARED / "corpus/prototxts"
@@ -43,8 +43,8 @@ def test_net(tmp_path: Path, name: str) -> None:
                 path, None, tmp_path / "net", input_shapes=shapes, classes=5 if template else None
             )
             break
-        except caffefold.UsageError as error:  # nothing tells a shape: exactly that is asked for
-            blob = str(error).rpartition("give --input-shape ")[2].partition("=")[0]
+        except caffefold.MissingShape as error:  # nothing gives a shape: exactly that is asked for
+            blob = error.blob
             if f"{path}:" not in str(error) or blob in shapes:
                 raise
             shapes[blob] = (1, 3, 224, 224)
@@ -55,5 +55,5 @@ def test_net(tmp_path: Path, name: str) -> None:
     assert name not in REFUSED
     deploy = caffefold.load(tmp_path / "net.prototxt")
     wiring = graph.validate(deploy)
-    assert not any(is_data(layer) or is_loss(layer) for layer in deploy.layers)
+    assert not any(op(layer).is_data(layer) or op(layer).is_loss(layer) for layer in deploy.layers)
     assert set(wiring.outputs) - set(deploy.inputs)

@@ -12,12 +12,17 @@ from caffefold.analysis.input_size import input_size
 from caffefold.analysis.shapes import infer
 from caffefold.errors import TextError
 from caffefold.formats import schema
+from caffefold.ops.base import Category
+from caffefold.ops.linear import CONVOLUTION, DECONVOLUTION
 from caffefold.ops.shape import Shape
-from caffefold.ops.shape_rules import CONVOLUTIONS, ELEMENTWISE, TYPES
+from caffefold.ops.table import TABLE, op_of
 from tests.support.shapes import ShapeOnly, layer, net
 
 MESSAGES = {
-    **{kind: ["convolution_param"] for kind in (*CONVOLUTIONS, "Deconvolution", "Im2col")},
+    **{
+        kind: ["convolution_param"]
+        for kind in (*sorted(CONVOLUTION.types | DECONVOLUTION.types), "Im2col")
+    },
     "InnerProduct": ["inner_product_param"],
     "BatchNorm": ["batch_norm_param"],
     "Normalize": ["norm_param"],
@@ -34,7 +39,8 @@ MESSAGES = {
     "ImageData": ["transform_param", "image_data_param"],
     "MemoryData": ["memory_data_param"],
 }
-KINDS = [*sorted(TYPES - ELEMENTWISE), "ReLU", "Data", "ImageData", "MemoryData", "New"]
+KINDS = [kind for kind in sorted(TABLE) if op_of(kind).category is not Category.ELEMENTWISE]
+KINDS += ["ReLU", "Data", "ImageData", "MemoryData", "New"]
 PARAMETERS = schema.message("LayerParameter").fields_by_name
 
 

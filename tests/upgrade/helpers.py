@@ -10,11 +10,10 @@ from pathlib import Path
 from google.protobuf import text_format
 
 from caffefold._proto import caffe_pb2 as pb
-from caffefold.formats.caffemodel.wire import ByteSource
+from caffefold.formats.caffemodel.wire import ByteSource, write_parts
 from caffefold.formats.prototxt import parse as text_parse
 from caffefold.formats.upgrade.binary import WeightsUpgrade
-from caffefold.formats.upgrade.document import upgrade_document
-from caffefold.formats.upgrade.parts import write_parts
+from caffefold.formats.upgrade.text import upgrade_document
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("CAFFEFOLD_SHARED") or ROOT.parent / "shared")

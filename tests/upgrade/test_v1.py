@@ -6,25 +6,29 @@ import pytest
 
 from caffefold._proto import caffe_pb2 as pb
 from caffefold.errors import TextError
-from caffefold.formats.upgrade.tables import V1_TYPES
+from caffefold.formats.upgrade.tables import v1_types
 from tests.upgrade.by_message import upgrade, v2_type
 from tests.upgrade.helpers import message, strictly, upgraded
 
+NUMBERS = dict(pb.V1LayerParameter.LayerType.items())
+
 
 def test_the_table_of_types_is_the_schema() -> None:
-    values = pb.V1LayerParameter.LayerType.DESCRIPTOR.values_by_name
-    assert {name: value.number for name, value in values.items()} == {
-        name: number for name, (number, _) in V1_TYPES.items()
-    }
+    """Every V1 type has a V2 type, and these are the same words, but for two."""
+    assert v1_types().keys() == NUMBERS.keys()
+    renamed = {"NONE": "", "SOFTMAX_LOSS": "SoftmaxWithLoss"}
+    for name, kind in v1_types().items():
+        assert kind == renamed.get(name, kind)
+        assert kind.upper() == renamed.get(name, name).upper().replace("_", "")
 
 
-@pytest.mark.parametrize(("name", "number"), [(n, k) for n, (k, _) in V1_TYPES.items()])
+@pytest.mark.parametrize(("name", "number"), NUMBERS.items())
 def test_every_type_by_name_and_by_number(name: str, number: int) -> None:
     for word in (name, str(number)):
         text = f"layers {{ type: {word} }}"
         net = strictly(upgraded(text)[0])
         assert net == upgrade(message(text))
-        assert net.layer[0].type == v2_type(number) == V1_TYPES[name][1]
+        assert net.layer[0].type == v2_type(number) == v1_types()[name]
 
 
 def test_parameter_messages_stay() -> None:
@@ -189,7 +193,7 @@ def test_a_param_message_takes_up_the_rates() -> None:
 def test_unknown_types() -> None:
     result, notes = upgraded('\nlayers { name: "x" type: LOCAL }')
     assert strictly(result).layer[0].type == "LOCAL"
-    assert notes[1] == "line 2: layer 'x': unknown V1 type LOCAL kept as it is"
+    assert notes[1] == "line 2: layer 'x': unknown V1 type LOCAL kept unchanged"
     with pytest.raises(TextError, match="V1 has no layer type 40") as caught:
         upgraded('\nlayers { name: "x" type: 40 }')
     assert (caught.value.line, caught.value.column) == (2, 20)
@@ -204,7 +208,7 @@ def test_layers_in_a_list_and_layers_that_are_none() -> None:
 
 def test_offsets_still_point_into_the_source() -> None:
     from caffefold.formats.prototxt import parse as text_parse
-    from caffefold.formats.upgrade.document import upgrade_document
+    from caffefold.formats.upgrade.text import upgrade_document
 
     document, _ = upgrade_document(text_parse.parse(LAYOUT))
     for layer in document.fields:

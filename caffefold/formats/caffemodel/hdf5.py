@@ -23,9 +23,8 @@ import numpy as np
 from caffefold.errors import CaffefoldError, InputError, WeightsError
 from caffefold.formats import detect
 from caffefold.formats.caffemodel.blob import CHUNK, AsArray, Blob, Floats
-from caffefold.formats.caffemodel.index import V2, LayerRecord, WeightsFile
-from caffefold.formats.caffemodel.limits import MAX_LAYERS
-from caffefold.formats.caffemodel.wire import ByteSource, len_field
+from caffefold.formats.caffemodel.index import MAX_LAYERS, V2, LayerRecord, WeightsFile
+from caffefold.formats.caffemodel.wire import SplicedSource, text_field
 from caffefold.formats.prototxt.tree import Document, Message
 
 if TYPE_CHECKING:
@@ -78,14 +77,14 @@ class Hdf5Blob(AsArray):
         return CHUNK
 
     def read(self, start: int, stop: int) -> Floats:
-        """The elements ``start:stop``; raises WeightsError when the file can not give them."""
+        """The elements ``start:stop``; raises WeightsError when the file cannot give them."""
         try:
             found = [np.asarray(part).reshape(-1) for part in self._parts((), start, stop)]
         except Exception as error:
             raise _damaged(self.path, error, f"{self.what}: ") from None
         numbers = found[0] if len(found) == 1 else np.concatenate([np.empty(0, "<f4"), *found])
         wide = numbers.dtype.kind == "f" and numbers.dtype.itemsize > 4
-        with np.errstate(over="ignore"):  # an infinity is told where it is read
+        with np.errstate(over="ignore"):  # an infinity is reported where it is read
             return numbers.astype("<f8" if wide else "<f4", copy=False)
 
     def _parts(self, at: tuple[int, ...], start: int, stop: int) -> Iterator[Any]:
@@ -110,27 +109,6 @@ class Hdf5Blob(AsArray):
             yield from self._parts((*at, last), 0, stop - last * row)
 
 
-class _Source(ByteSource):
-    """Names and types of the layers as wire bytes in memory; closing it closes the HDF5 file."""
-
-    def __init__(self, path: str, file: h5py.File, data: bytes) -> None:
-        self.path = path
-        self.size = len(data)
-        self._fd = -1
-        self._file = file
-        self._window = data
-        self._window_start = 0
-
-    def read(self, start: int, end: int) -> bytes:
-        """The bytes ``start:end``."""
-        return self._window[start:end]
-
-    def close(self) -> None:
-        """Close the file; a second call does nothing."""
-        if self._file:
-            self._file.close()
-
-
 def _index(path: str, file: h5py.File, document: Document | None) -> WeightsFile:
     try:
         stored = dict(_walk(path, _data(path, file)))
@@ -146,23 +124,23 @@ def _index(path: str, file: h5py.File, document: Document | None) -> WeightsFile
         for name in known
         if name in stored
     }
-    # Layers the prototxt does not name come last; one that lacks blobs can not be carried along.
+    # Layers the prototxt does not name come last; one that lacks blobs cannot be carried along.
     blobs |= {
         name: _blobs(path, name, datasets)
         for name, datasets in stored.items()
         if name not in known and max(datasets, default=-1) < len(datasets)
     }
     net = "" if document is None else document.root.string("name")
-    data = bytearray(len_field(1, _bytes(net)) if net else b"")
+    data = bytearray(text_field(1, net) if net else b"")
     other = ((0, len(data)),) if net else ()
     places: list[tuple[str, int, int]] = []
     for name in blobs:
         kind = known[name].string("type") if name in known else ""
         start = len(data)
-        data += len_field(V2.name, _bytes(name))
-        data += len_field(V2.type, _bytes(kind)) if kind else b""
+        data += text_field(V2.name, name)
+        data += text_field(V2.type, kind) if kind else b""
         places.append((kind, start, len(data)))
-    source = _Source(path, file, bytes(data))
+    source = SplicedSource(path, [bytes(data)], file)
     layers = tuple(
         LayerRecord(V2, name, kind, blobs[name], start, start, end)
         for name, (kind, start, end) in zip(blobs, places, strict=True)
@@ -274,16 +252,12 @@ def _blob(path: str, what: str, dataset: h5py.Dataset) -> Hdf5Blob:
     except Exception as error:
         raise _damaged(path, error, f"{what}: ") from None
     if kind not in _KINDS:
-        raise WeightsError(f"{what}: holds no numbers but '{dataset.dtype}'", path=path)
+        raise WeightsError(f"{what}: holds '{dataset.dtype}' values, not numbers", path=path)
     if elsewhere:
         raise WeightsError(f"{what}: its numbers are in other files", path=path)
     if shape is None or stored < (bool(prod(shape)) if chunked else prod(shape) * itemsize):
         raise WeightsError(f"{what}: its numbers are not in the file; it is damaged", path=path)
     return Hdf5Blob(dataset, tuple(map(int, shape)), path, what)
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
 
 
 def _damaged(path: str, error: Exception, what: str = "") -> WeightsError:

@@ -2,12 +2,15 @@
 
 Only what all forks agree on is believed: a layer's name, type and blobs (SEMANTICS: field numbers
 above 100 collide between forks). Everything else is remembered as a byte range and passes through.
+Memory stays in proportion whatever the file holds: layers and pieces of blobs are limited, and
+neighbouring other fields are one range.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -15,10 +18,12 @@ from typing import NamedTuple
 from caffefold.errors import WeightsError
 from caffefold.formats import detect
 from caffefold.formats.caffemodel.blob import Blob, Floats, Piece, StoredBlob, array
-from caffefold.formats.caffemodel.limits import Quota, check_layers
 from caffefold.formats.caffemodel.wire import FIXED32, FIXED64, LEN, VARINT, ByteSource, WireField
 
 MAX_DIMS = 32  # Caffe's kMaxBlobAxes
+# The largest real nets have less than 20,000 layers, with at most five blobs of one piece each.
+MAX_LAYERS = 100_000
+MAX_PIECES = 300_000
 
 
 class Layout(NamedTuple):
@@ -52,7 +57,7 @@ class LayerRecord:
     type: str
     blobs: tuple[Blob, ...]
     body: int
-    """Where its first field starts, behind tag and length."""
+    """Where its first field starts, after tag and length."""
     start: int
     end: int
 
@@ -100,34 +105,59 @@ def open_weights(path: str | Path) -> WeightsFile:
     detect.expect_caffemodel(path)
     source = ByteSource(path)
     try:
-        return _index(source)
+        return index(source)
     except BaseException:
         source.close()
         raise
 
 
-def open_current(path: str | Path) -> WeightsFile:
-    """Like ``open_weights``; layers of V0 and V1 read as V2's, without a copy of the file.
+def check_layers(source: ByteSource, field: WireField, count: int) -> None:
+    """Refuse the layer ``field`` when it is one more than any net has.
 
     Raises:
-        InputError, WeightsError: as ``open_weights``, or the net is one that Caffe can not upgrade.
+        WeightsError: ``count`` is more than ``MAX_LAYERS``.
     """
-    found = open_weights(path)
-    if all(layer.layout is V2 for layer in found.layers):
-        return found
-    from caffefold.formats.upgrade.binary import upgraded_source
-
-    try:
-        return _index(upgraded_source(found.source))
-    except BaseException:
-        found.close()
-        raise
+    if count > MAX_LAYERS:
+        raise source.error(
+            field.tag_start, f"more than {MAX_LAYERS} layers in one file; no net has so many"
+        )
 
 
-def _index(source: ByteSource) -> WeightsFile:
+def no_layers(source: ByteSource) -> WeightsError:
+    """The error for a file without layers."""
+    what = "no layers in this file; is it a caffemodel (a Caffe snapshot of weights)?"
+    return WeightsError(what, path=source.path)
+
+
+class _Quota:
+    """Counts blobs and the runs of numbers in them."""
+
+    def __init__(self, source: ByteSource) -> None:
+        self._source = source
+        self._left = MAX_PIECES
+
+    def take(self, field: WireField) -> None:
+        """One more, at ``field``.
+
+        Raises:
+            WeightsError: it is more than ``MAX_PIECES``.
+        """
+        self._left -= 1
+        if self._left < 0:
+            raise self._source.error(
+                field.tag_start, f"more than {MAX_PIECES} blobs, or pieces of them; no net has that"
+            )
+
+
+def index(source: ByteSource) -> WeightsFile:
+    """Index the caffemodel in ``source``, which the result keeps.
+
+    Raises:
+        WeightsError: as ``open_weights``.
+    """
     layers: list[LayerRecord] = []
     other: list[tuple[int, int]] = []
-    quota = Quota(source)
+    quota = _Quota(source)
     name = ""
     for field in source.fields(0, source.size):
         if field.wire_type == LEN and field.number in (V1.layer, V2.layer):
@@ -137,12 +167,9 @@ def _index(source: ByteSource) -> WeightsFile:
         else:
             _add_range(other, field)
             if field.number == 1 and field.wire_type == LEN:
-                name = _text(source, field)
+                name = source.text(field)
     if not layers:
-        raise WeightsError(
-            "no layers in this file; is it a caffemodel (a Caffe snapshot of weights)?",
-            path=source.path,
-        )
+        raise no_layers(source)
     return WeightsFile(source, name, tuple(layers), tuple(other))
 
 
@@ -154,14 +181,14 @@ def _add_range(ranges: list[tuple[int, int]], field: WireField) -> None:
         ranges.append((field.tag_start, field.end))
 
 
-def _layer(source: ByteSource, layout: Layout, outer: WireField, quota: Quota) -> LayerRecord:
+def _layer(source: ByteSource, layout: Layout, outer: WireField, quota: _Quota) -> LayerRecord:
     name = kind = ""
     found: list[WireField] = []
     for field in source.fields(outer.start, outer.end):
         if field.number == layout.name and field.wire_type == LEN:
-            name = _text(source, field)
+            name = source.text(field)
         elif field.number == layout.type:
-            kind = _text(source, field) if field.wire_type == LEN else f"V1:{field.value}"
+            kind = source.text(field) if field.wire_type == LEN else f"V1:{field.value}"
         elif field.number == layout.blobs and field.wire_type == LEN:
             quota.take(field)
             found.append(field)
@@ -169,12 +196,6 @@ def _layer(source: ByteSource, layout: Layout, outer: WireField, quota: Quota) -
         _blob(source, field, f"layer '{name}': blob {i}", quota) for i, field in enumerate(found)
     )
     return LayerRecord(layout, name, kind, blobs, outer.start, outer.tag_start, outer.end)
-
-
-def _text(source: ByteSource, field: WireField) -> str:
-    if field.end - field.start > 1 << 16:
-        raise source.error(field.tag_start, "a name of more than 64 KiB; the file is damaged")
-    return source.read(field.start, field.end).decode("utf-8", "surrogateescape")
 
 
 # ------------------------------------------------------------------------------------ blobs
@@ -195,10 +216,10 @@ def read_blob(path: str | Path) -> Floats:
     """
     with ByteSource(path) as source:
         whole = WireField(0, LEN, 0, 0, source.size, 0)
-        return array(_blob(source, whole, "blob", Quota(source)))
+        return array(_blob(source, whole, "blob", _Quota(source)))
 
 
-def _blob(source: ByteSource, outer: WireField, what: str, quota: Quota) -> StoredBlob:
+def _blob(source: ByteSource, outer: WireField, what: str, quota: _Quota) -> StoredBlob:
     legacy: dict[int, int] = {}
     shape: tuple[int, ...] | None = None
     runs: dict[str, list[Piece]] = {}
@@ -241,7 +262,7 @@ def _blob(source: ByteSource, outer: WireField, what: str, quota: Quota) -> Stor
     if prod(dims) != count:
         raise source.error(
             outer.tag_start,
-            f"{what}: shape {list(dims)} wants {prod(dims)} numbers, {count} stored",
+            f"{what}: shape {list(dims)} needs {prod(dims)} numbers, {count} stored",
         )
     return StoredBlob(source, dims, tuple(pieces), tuple(extra))
 
@@ -278,7 +299,9 @@ def _piece(source: ByteSource, field: WireField, dtype: str, what: str) -> Piece
     length = field.end - field.start
     if field.wire_type == LEN:
         if length % itemsize:
-            raise source.error(field.tag_start, f"{what}: {length} bytes are no whole numbers")
+            raise source.error(
+                field.tag_start, f"{what}: {length} bytes are not a multiple of {itemsize}"
+            )
         return Piece(field.start, length // itemsize, dtype, itemsize)
     tag_size = field.start - field.tag_start
     stride = tag_size + itemsize
@@ -288,18 +311,10 @@ def _piece(source: ByteSource, field: WireField, dtype: str, what: str) -> Piece
 def _shape(source: ByteSource, outer: WireField) -> tuple[int, ...]:
     dims: list[int] = []
     for field in source.fields(outer.start, outer.end):
-        if field.number != 1:
-            continue
-        if field.wire_type == VARINT:
-            dims.append(_signed(field.value))
-            if len(dims) > MAX_DIMS:
-                raise source.error(outer.tag_start, f"a blob of more than {MAX_DIMS} dimensions")
-        at = field.start
-        while field.wire_type == LEN and at < field.end:
-            value, at = source.varint(at, field.end)
-            dims.append(_signed(value))
-            if len(dims) > MAX_DIMS:
-                raise source.error(outer.tag_start, f"a blob of more than {MAX_DIMS} dimensions")
+        if field.number == 1:
+            dims += map(_signed, islice(source.integers(field), MAX_DIMS + 1))
+        if len(dims) > MAX_DIMS:
+            raise source.error(outer.tag_start, f"a blob of more than {MAX_DIMS} dimensions")
     return tuple(dims)
 
 

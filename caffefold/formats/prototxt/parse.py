@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 from caffefold.errors import TextError
+from caffefold.formats import detect
 from caffefold.formats.prototxt.tree import (
     Document,
     Field,
@@ -54,13 +55,23 @@ _CONFLICT = re.compile(r"^(<{7}|={7}|>{7}|\|{7})(?: |\r?$)", re.MULTILINE)
 
 
 def read(path: str | Path) -> Document:
-    """Read and parse a prototxt file.
+    """Read and parse a prototxt file as it stands; ``open.read_net`` reads the net it stands for.
 
     Raises:
         TextError: the text is not a prototxt; line, column and the line itself are given.
-        OSError: the file cannot be read.
+        InputError: the file cannot be read, or is something else, which is named.
     """
-    return parse(Path(path).read_bytes(), str(path))
+    return parse(detect.read_prototxt(path), str(path))
+
+
+def read_if_text(path: str | Path, role: str = "file") -> Document | None:
+    """Read and parse a file that may be a prototxt; None when it is not text.
+
+    Raises:
+        TextError, InputError: as ``read``; ``role`` is what the file is called in errors.
+    """
+    data = detect.read_text(path, role)
+    return None if data is None else parse(data, str(path))
 
 
 def parse(data: bytes | str, path: str = "<text>") -> Document:
@@ -127,7 +138,7 @@ class _Parser:
         return tuple(found), at
 
     def message(self, opened: int, inside: int, depth: int) -> tuple[Message, int]:
-        """The message whose brace stands at ``opened``; the offset behind its closing brace."""
+        """The message whose brace stands at ``opened``; the offset after its closing brace."""
         if depth > MAX_DEPTH:
             raise self.error(opened, f"messages are nested deeper than {MAX_DEPTH} levels")
         fields, trivia = self.fields(inside, opened, depth)
@@ -166,7 +177,7 @@ class _Parser:
         return self.source[stop : stop + 1]
 
     def list(self, opened: int, depth: int) -> tuple[ListValue, int]:
-        """The ``[...]`` at ``opened``; the offset behind it."""
+        """The ``[...]`` at ``opened``; the offset after it."""
         source = self.source
         items: list[Scalar | Message] = []
         at = self.skip(opened + 1)
@@ -205,9 +216,7 @@ class _Parser:
                 )
             return self.error(at, f"the string of '{name}' is not closed on its line")
         if not char:
-            return self.error(
-                match.start(2), f"the file ends behind '{name}'; its value is missing"
-            )
+            return self.error(match.start(2), f"the file ends after '{name}'; its value is missing")
         if char in "}>" or "\n" in match[3]:
             return self.error(match.start(2), f"'{name}' has no value")
         return self.error(at, f"'{name}' has no readable value: unexpected {char!r}")

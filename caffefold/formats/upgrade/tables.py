@@ -1,63 +1,51 @@
-"""Names and numbers of Caffe's two older formats, and what each became. Facts only, no format.
+"""What Caffe's two older formats call things, and what each became: the facts of every upgrade.
 
 V0 (2013): ``layers { layer { name type ... } bottom top }``, types are lower-case strings, all
 parameters lie side by side. V1 (2014): ``layers { type: CONVOLUTION ... }``, types are an enum,
 parameters have messages. V2 (today): ``layer { type: "Convolution" ... }``.
 
-Source: BVLC/caffe, src/caffe/proto/caffe.proto and src/caffe/util/upgrade_proto.cpp.
+``text`` and ``binary`` carry these facts out on prototxts and on caffemodels. Field numbers are
+those of the schema. Source: BVLC/caffe, src/caffe/util/upgrade_proto.cpp.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
-# V1LayerParameter.LayerType: name -> (number, the string that V2 has for it).
-V1_TYPES: dict[str, tuple[int, str]] = {
-    "NONE": (0, ""),
-    "ACCURACY": (1, "Accuracy"),
-    "BNLL": (2, "BNLL"),
-    "CONCAT": (3, "Concat"),
-    "CONVOLUTION": (4, "Convolution"),
-    "DATA": (5, "Data"),
-    "DROPOUT": (6, "Dropout"),
-    "EUCLIDEAN_LOSS": (7, "EuclideanLoss"),
-    "FLATTEN": (8, "Flatten"),
-    "HDF5_DATA": (9, "HDF5Data"),
-    "HDF5_OUTPUT": (10, "HDF5Output"),
-    "IM2COL": (11, "Im2col"),
-    "IMAGE_DATA": (12, "ImageData"),
-    "INFOGAIN_LOSS": (13, "InfogainLoss"),
-    "INNER_PRODUCT": (14, "InnerProduct"),
-    "LRN": (15, "LRN"),
-    "MULTINOMIAL_LOGISTIC_LOSS": (16, "MultinomialLogisticLoss"),
-    "POOLING": (17, "Pooling"),
-    "RELU": (18, "ReLU"),
-    "SIGMOID": (19, "Sigmoid"),
-    "SOFTMAX": (20, "Softmax"),
-    "SOFTMAX_LOSS": (21, "SoftmaxWithLoss"),
-    "SPLIT": (22, "Split"),
-    "TANH": (23, "TanH"),
-    "WINDOW_DATA": (24, "WindowData"),
-    "ELTWISE": (25, "Eltwise"),
-    "POWER": (26, "Power"),
-    "SIGMOID_CROSS_ENTROPY_LOSS": (27, "SigmoidCrossEntropyLoss"),
-    "HINGE_LOSS": (28, "HingeLoss"),
-    "MEMORY_DATA": (29, "MemoryData"),
-    "ARGMAX": (30, "ArgMax"),
-    "THRESHOLD": (31, "Threshold"),
-    "DUMMY_DATA": (32, "DummyData"),
-    "SLICE": (33, "Slice"),
-    "MVN": (34, "MVN"),
-    "ABSVAL": (35, "AbsVal"),
-    "SILENCE": (36, "Silence"),
-    "CONTRASTIVE_LOSS": (37, "ContrastiveLoss"),
-    "EXP": (38, "Exp"),
-    "DECONVOLUTION": (39, "Deconvolution"),
+from caffefold.formats import schema
+
+# V2 spells a V1 type in CamelCase; these are the exceptions.
+_V2_SPELLINGS = {
+    "NONE": "",
+    "ABSVAL": "AbsVal",
+    "ARGMAX": "ArgMax",
+    "BNLL": "BNLL",
+    "HDF5_DATA": "HDF5Data",
+    "HDF5_OUTPUT": "HDF5Output",
+    "IM2COL": "Im2col",
+    "LRN": "LRN",
+    "MVN": "MVN",
+    "RELU": "ReLU",
+    "SOFTMAX_LOSS": "SoftmaxWithLoss",
+    "TANH": "TanH",
 }
-V1_NAMES: dict[int, str] = {number: name for name, (number, _) in V1_TYPES.items()}
-V2_TYPES: frozenset[str] = frozenset(kind for _, kind in V1_TYPES.values())
+
+
+@cache
+def v1_types() -> dict[str, str]:
+    """V1LayerParameter.LayerType: each name, and the string that V2 has for it."""
+    kinds = schema.message("V1LayerParameter").enum_types_by_name["LayerType"]
+    camel = {name: name.title().replace("_", "") for name in kinds.values_by_name}
+    return {**camel, **_V2_SPELLINGS}
+
+
+def v1_name(number: int) -> str:
+    """The V1 type of this number; ``""`` when V1 has none."""
+    kinds = schema.message("V1LayerParameter").enum_types_by_name["LayerType"]
+    found = kinds.values_by_number.get(number)
+    return "" if found is None else str(found.name)
+
 
 # V0 type string -> V1 type. Only these are abbreviated; the others are the V1 name in lower case.
 _V0_SHORT = {
@@ -72,7 +60,7 @@ _V0_PLAIN = (
     "window_data"
 )
 V0_TYPES: dict[str, str] = {**_V0_SHORT, **{name: name.upper() for name in _V0_PLAIN.split()}}
-PADDING = "padding"  # a V0 type without successor: its number goes to the layers it feeds
+PADDING = "padding"  # a V0 type without successor: its pad goes to the layers it feeds
 
 ANY = ""  # a key of V0_MOVES: whatever the layer's type is
 
@@ -89,6 +77,7 @@ _DATA = {
 }
 _LINEAR = {"conv": "convolution_param", "innerproduct": "inner_product_param"}
 _WINDOW = {"conv": "convolution_param", "pool": "pooling_param"}
+PADDED = frozenset(_WINDOW)  # V0 types that padding may feed
 
 # V0 field -> {V0 type: (V1 message, field in it)}; for any other type Caffe drops the field.
 V0_MOVES: dict[str, dict[str, tuple[str, str]]] = {
@@ -125,9 +114,18 @@ V0_MOVES: dict[str, dict[str, tuple[str, str]]] = {
     "new_num": {},
     "new_channels": {},
 }
-# V0 fields that a V1 layer has under the same name, beside hdf5_output_param of that type.
-V0_KEPT = frozenset({"name", "blobs", "blobs_lr", "weight_decay"})
+# V0 fields that a V1 layer has under the same name; the last one only of its own type.
+_V0_KEPT = frozenset({"name", "blobs", "blobs_lr", "weight_decay", "hdf5_output_param"})
 V0_NET_KEPT = frozenset({"name", "layers", "input", "input_dim", "force_backward"})
+
+# V1 fields, one value per blob, that became fields of ``param`` (ParamSpec), one message per blob.
+SPECS = {
+    "param": "name",
+    "blob_share_mode": "share_mode",
+    "blobs_lr": "lr_mult",
+    "weight_decay": "decay_mult",
+}
+MAX_SPECS = 4_096  # of one kind, in one layer; a real one has two
 
 # V1 data layers whose parameter message once held the transformations, and which those were.
 DATA_MESSAGES = {
@@ -144,58 +142,26 @@ def v1_of_v0(kind: str) -> str:
     Caffe stops at the latter; forks went on adding types to V0 (``memory_data``).
     """
     found = V0_TYPES.get(kind, "")
-    return found or (kind.upper() if kind.upper() in V1_TYPES else "")
+    return found or (kind.upper() if kind.upper() in v1_types() else "")
 
 
-def v0_target(field: str, kind: str) -> tuple[str, str] | None:
-    """(V1 message, field in it) for a parameter of a V0 layer; None where Caffe drops it."""
+class Target(NamedTuple):
+    """Where a V1 layer has a field of a V0 layer: ``message`` is ``""`` for the layer itself."""
+
+    message: str
+    field: str
+
+
+def is_v0_field(field: str) -> bool:
+    """Whether V0 layers have this field."""
+    return field in V0_MOVES or field in _V0_KEPT
+
+
+def v0_target(field: str, kind: str) -> Target | None:
+    """Where a field of a V0 layer of type ``kind`` goes; None where Caffe drops it."""
+    if field in _V0_KEPT:
+        kept = field != "hdf5_output_param" or kind == "hdf5_output"
+        return Target("", field) if kept else None
     targets = V0_MOVES[field]
-    return targets.get(ANY) or targets.get(kind)
-
-
-class Connection(NamedTuple):
-    """What the merging of padding layers needs to know of a V0 layer."""
-
-    type: str
-    bottoms: tuple[str, ...]
-    tops: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Padded:
-    """The layer loses its padding layer: it reads ``bottom``, with the pad of layer ``padding``."""
-
-    padding: int
-    bottom: str
-
-
-def merge_padding(
-    inputs: Sequence[str],
-    layers: Sequence[Connection],
-    error: Callable[[int, str], Exception],
-) -> dict[int, Padded]:
-    """Which V0 layers take over the pad of the padding layer that feeds them.
-
-    Raises:
-        Exception: ``error(index, message)`` where Caffe stops: a bottom that nothing writes, or
-            padding that feeds anything but one convolution or pooling input.
-    """
-    writer: dict[str, int] = dict.fromkeys(inputs, -1)
-    merged: dict[int, Padded] = {}
-    for index, layer in enumerate(layers):
-        for bottom in layer.bottoms:
-            if bottom not in writer:
-                raise error(index, f"reads '{bottom}', which nothing before it writes")
-            source = writer[bottom]
-            if source < 0 or layers[source].type != PADDING:
-                continue
-            padding = layers[source]
-            if layer.type not in _WINDOW:
-                raise error(index, f"a padding layer feeds it, but '{layer.type}' takes no pad")
-            if len(layer.bottoms) != 1:
-                raise error(index, "a padding layer feeds it, so it may have one bottom only")
-            if len(padding.bottoms) != 1 or len(padding.tops) != 1:
-                raise error(source, "a padding layer has exactly one bottom and one top")
-            merged[index] = Padded(source, padding.bottoms[0])
-        writer.update(dict.fromkeys(layer.tops, index))
-    return merged
+    found = targets.get(ANY) or targets.get(kind)
+    return None if found is None else Target(*found)

@@ -13,7 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from caffefold.ir.graph import OUTSIDE
-from caffefold.ops.kinds import is_loss, loss_weight, probability_of
+from caffefold.ops.base import loss_weight
+from caffefold.ops.loss import MULTIBOX_LOSS, Loss
+from caffefold.ops.table import op
+from caffefold.ops.wiring import SLICE
 from caffefold.passes.deploy.training import Roles, ancestors
 from caffefold.passes.view.phase import State, included
 
@@ -23,7 +26,7 @@ def auxiliary(roles: Roles, state: State) -> Mapping[int, str]:
     layers = roles.net.layers
     groups: dict[tuple[object, ...], list[int]] = {}
     for position, layer in enumerate(layers):
-        if is_loss(layer) and layer.type != "MultiBoxLoss":
+        if op(layer).is_loss(layer) and op(layer) is not MULTIBOX_LOSS:
             groups.setdefault(_key(roles, position), []).append(position)
     found: dict[int, str] = {}
     for key, members in groups.items():
@@ -49,7 +52,7 @@ def _key(roles: Roles, position: int) -> tuple[object, ...]:
     """What losses must have in common to stand for the same answer."""
     layer = roles.net.layers[position]
     targets = {_origin(roles, v) for v in roles.wiring.reads[position] if v in roles.labels}
-    return probability_of(layer) or layer.type, frozenset(targets)
+    return op(layer).probability or op(layer).name, frozenset(targets)
 
 
 def _origin(roles: Roles, version: int) -> int:
@@ -57,7 +60,7 @@ def _origin(roles: Roles, version: int) -> int:
     wiring, layers = roles.wiring, roles.net.layers
     while True:
         producer = wiring.versions[version].producer
-        if producer == OUTSIDE or layers[producer].type == "Slice":
+        if producer == OUTSIDE or op(layers[producer]) is SLICE:
             return version
         if len(wiring.reads[producer]) != 1 or len(wiring.writes[producer]) != 1:
             return version
@@ -71,12 +74,14 @@ def _same_prediction(roles: Roles, one: int, other: int) -> bool:
 def _behind_features(roles: Roles) -> Mapping[int, str]:
     """Classification losses behind the feature of a CenterLoss."""
     layers = roles.net.layers
-    centers = [i for i, x in enumerate(layers) if is_loss(x) and "CenterLoss" in x.type]
+    centers = [
+        i for i, x in enumerate(layers) if isinstance(own := op(x), Loss) and own.shapes_feature
+    ]
     found = {}
     for center in centers:
         features = {roles.wiring.versions[v].producer for v in roles.predictions(center)}
         for position, layer in enumerate(layers):
-            if position in centers or probability_of(layer) != "Softmax":
+            if position in centers or op(layer).probability != "Softmax":
                 continue
             behind = {p for v in roles.predictions(position) for p in ancestors(roles.wiring, v)}
             if features & behind:
@@ -88,7 +93,7 @@ def _behind_features(roles: Roles) -> Mapping[int, str]:
 def _refined(roles: Roles) -> Mapping[int, str]:
     """Detection losses whose boxes another one refines (RefineDet: they stand behind its label)."""
     layers = roles.net.layers
-    detectors = [i for i, layer in enumerate(layers) if layer.type == "MultiBoxLoss"]
+    detectors = [i for i, layer in enumerate(layers) if op(layer) is MULTIBOX_LOSS]
     found = {}
     for position in detectors:
         for other in detectors:

@@ -10,21 +10,12 @@ Reshape and Flatten, but the authors of such detectors have (MobileNetv2-SSDLite
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from caffefold.formats.prototxt.tree import Field, block, quote, scalar
 from caffefold.ir.net import Layer, Net
+from caffefold.ops.loss import MULTIBOX_LOSS
+from caffefold.ops.table import op
+from caffefold.options import DetectionOptions
 from caffefold.passes.deploy.newlayer import free_name, new_layer
-
-
-@dataclass(frozen=True, slots=True)
-class DetectionOptions:
-    """How detections are thinned out, which no training net knows; MobileNet-SSD's values."""
-
-    nms_threshold: float = 0.45
-    top_k: int = 100
-    keep_top_k: int = 100
-    confidence_threshold: float = 0.25
 
 
 def multibox(
@@ -39,7 +30,7 @@ def multibox(
     def add(kind: str, suffix: str, bottom: str, params: Field | None) -> str:
         name = f"{conf}_{suffix}"
         for known in net.layers:
-            if known.type == kind and known.bottoms == (bottom,) and known.tops == (name,):
+            if op(known).name == kind and known.bottoms == (bottom,) and known.tops == (name,):
                 return name  # the training net computes it already, for its own evaluation
         name = free_name(net, name, going)
         fields = [scalar("bottom", quote(bottom), "  "), scalar("top", quote(name), "  ")]
@@ -50,7 +41,7 @@ def multibox(
     dims = [scalar("dim", d, "      ") for d in ("0", "-1", _token(loss, "num_classes"))]
     shape = block("reshape_param", [block("shape", dims, "    ")], "  ")
     shaped = add("Reshape", "reshape", conf, shape)
-    if loss.params("multibox_loss_param").enum("conf_loss_type") == "LOGISTIC":
+    if MULTIBOX_LOSS.params(loss).enum("conf_loss_type") == "LOGISTIC":
         probable = add("Sigmoid", "sigmoid", shaped, None)
     else:
         axis = block("softmax_param", [scalar("axis", "2", "    ")], "  ")
@@ -68,7 +59,7 @@ def multibox(
 
 def _detection_params(loss: Layer, options: DetectionOptions) -> Field:
     """What the loss knows (it can not be defaulted), then how detections are thinned out."""
-    params = loss.params("multibox_loss_param")
+    params = MULTIBOX_LOSS.params(loss)
 
     def known(name: str, raw: str) -> Field:
         return scalar(name, raw, "    ")
@@ -98,7 +89,7 @@ def _detection_params(loss: Layer, options: DetectionOptions) -> Field:
 
 def _token(loss: Layer, name: str) -> str:
     """The integer ``name`` of the loss; an error that names it when the loss does not say."""
-    params = loss.params("multibox_loss_param")
+    params = MULTIBOX_LOSS.params(loss)
     if not params.has(name):
         raise loss.error(f"multibox_loss_param has no {name}; add it, DetectionOutput needs it")
     return str(params.integer(name))

@@ -6,28 +6,26 @@ import re
 from dataclasses import replace
 from typing import NamedTuple
 
-from caffefold.errors import UsageError
+from caffefold.errors import Option, Text, UnknownName, UsageError
 from caffefold.formats.prototxt.tree import Field, block, quote, scalar
 from caffefold.ir.graph import OUTSIDE
 from caffefold.ir.net import Layer, Net
-from caffefold.ops.kinds import probability_of
+from caffefold.ops.affine import Normalization, Scale
+from caffefold.ops.base import Category, Op
+from caffefold.ops.detection import DETECTION_OUTPUT
+from caffefold.ops.loss import INFOGAIN_LOSS, MULTIBOX_LOSS
+from caffefold.ops.table import op
+from caffefold.options import ALL, DeployOptions, DetectionOptions
 from caffefold.passes.deploy import yolo
-from caffefold.passes.deploy.detection import DetectionOptions, multibox
-from caffefold.passes.deploy.headoptions import ALL, KINDS, NONE, HeadOptions
+from caffefold.passes.deploy.detection import multibox
 from caffefold.passes.deploy.newlayer import free_name, new_layer
 from caffefold.passes.deploy.training import Roles
 from caffefold.passes.deploy.twins import same_function, without_twins
 
+NONE = "none"
+DETECTIONS = ("DetectionOutput", "YoloDetectionOutput", "Yolov3DetectionOutput")
+KINDS = ("Softmax", "Sigmoid", "ArgMax", *DETECTIONS, NONE)
 _SCORE = re.compile(r"(.+)_score(_reshape)?$")  # cls_score -> cls_prob, as the R-CNN family has it
-# Losses without a head whose bottom is a result as it stands; for others a note says so.
-_PLAIN = re.compile(
-    r"Euclidean.*|L1Loss|L2Loss|SmoothL1.*|HuberLoss|HingeLoss|MultinomialLogisticLoss"
-    r"|.*Contrastive.*|.*Triplet.*|.*CenterLoss|.*Dice.*|.*IO[Uu]Loss|WingLoss"
-)
-
-
-_ENLARGING = frozenset({"Deconvolution", "Interp", "Upsample", "Resample", "Crop"})
-_POINTWISE = frozenset({"BatchNorm", "BN", "Scale", "Bias", "Dropout", "Split"})
 
 
 class Head(NamedTuple):
@@ -47,7 +45,7 @@ class Head(NamedTuple):
 class HeadMaker:
     """Makes the heads of one net; names given to new layers are not given again."""
 
-    def __init__(self, roles: Roles, options: HeadOptions, auxiliary: frozenset[int]) -> None:
+    def __init__(self, roles: Roles, options: DeployOptions, auxiliary: frozenset[int]) -> None:
         self.roles = roles
         self.options = options
         self.detection = options.detection or DetectionOptions()
@@ -60,30 +58,27 @@ class HeadMaker:
         self.losses = [i for i in sorted(roles.training) if roles.judges(i) and i not in auxiliary]
         for name, kind in options.heads.items():
             if kind not in KINDS:
-                raise UsageError(
-                    f"--head {_given(name, kind)}: '{kind}' is no head; known are "
-                    + ", ".join(KINDS)
-                )
+                reason = f"'{kind}' is no head; known are"
+                raise UnknownName("heads", _given(name, kind), reason, KINDS)
             if name != ALL and name not in {layers[i].name for i in self.losses}:
-                known = ", ".join(layers[i].name for i in self.losses) or "none"
-                raise UsageError(
-                    f"--head {_given(name, kind)}: '{name}' is no loss of this net; "
-                    f"its losses are {known}"
-                )
+                known = tuple(layers[i].name for i in self.losses)
+                reason = f"'{name}' is no loss of this net; its losses are"
+                raise UnknownName("heads", _given(name, kind), reason, known)
 
     def head(self, position: int) -> Head:
         """What takes the place of the loss at ``position``."""
         layer = self.roles.net.layers[position]
         kind = self.options.heads.get(layer.name) or self.options.heads.get(ALL, "")
-        if layer.type == "MultiBoxLoss" and kind in ("", "DetectionOutput"):
+        if op(layer) is MULTIBOX_LOSS and kind in ("", "DetectionOutput"):
             self.used.update(("detection", layer.name, ALL) if kind else ("detection",))
             return self._detection(position)
-        if kind in yolo.LOSSES and layer.type in yolo.LOSSES[kind]:
+        if yolo.detects(kind, layer):
             self.used.update((layer.name, ALL))
             return self._yolo(position, kind)
-        if kind in ("DetectionOutput", *yolo.LOSSES):
+        if kind in DETECTIONS:
             if layer.name in self.options.heads:
-                raise UsageError(f"--head {layer.name}={kind}: it does not stand for {layer.type}")
+                asked = Option("heads", f"{layer.name}={kind}")
+                raise UsageError(asked, f": it does not stand for {layer.type}")
             kind = ""  # meant for other losses
         elif kind:
             self.used.update((layer.name, ALL))
@@ -105,7 +100,7 @@ class HeadMaker:
         reads_it = versions[0] == self.roles.wiring.reads[position][0] or self.roles.filtered(
             position
         )
-        own = probability_of(layer)
+        own = op(layer).probability
         kind = kind or (own if reads_it else "")
         if self._dense(layer, own, kind, versions[0]):
             return Head((), (blobs[0],), (), (_dense_note(layer, blobs[0]),))
@@ -130,11 +125,15 @@ class HeadMaker:
             )
         if self.options.prob_name and "prob" not in self.used:
             found.append(
-                f"--prob-name {self.options.prob_name}: no effect; no probability layer is made"
+                Text(
+                    Option("prob_name", self.options.prob_name),
+                    ": no effect; no probability layer is made",
+                )
             )
         for name, kind in self.options.heads.items():
             if name not in self.used:
-                found.append(f"--head {_given(name, kind)}: no effect; no loss becomes that")
+                asked = Option("heads", _given(name, kind))
+                found.append(Text(asked, ": no effect; no loss becomes that"))
         return tuple(found)
 
     # -------------------------------------------------------------------------------- heads
@@ -142,7 +141,7 @@ class HeadMaker:
     def _detection(self, position: int) -> Head:
         layer = self.roles.net.layers[position]
         for reader in self._readers(self.roles.wiring.reads[position][0]):
-            if self.roles.net.layers[reader].type == "DetectionOutput":
+            if op(self.roles.net.layers[reader]) is DETECTION_OUTPUT:
                 return Head((), self.roles.net.layers[reader].tops, there=True)
         made = multibox(self._holder(), layer, self.detection, self.going)
         self.taken += made
@@ -154,7 +153,7 @@ class HeadMaker:
         same = [
             i
             for i in self.losses
-            if layers[i].type in yolo.LOSSES[kind]
+            if yolo.detects(kind, layers[i])
             and self.options.heads.get(layers[i].name, self.options.heads.get(ALL)) == kind
         ]
         if position != same[-1]:
@@ -178,19 +177,19 @@ class HeadMaker:
             return False
         layers, wiring = self.roles.net.layers, self.roles.wiring
         producer = wiring.versions[version].producer
-        while producer != OUTSIDE and layers[producer].type in _POINTWISE:
+        while producer != OUTSIDE and _pointwise(op(layers[producer])):
             before = wiring.reads[producer][0]
             producer = wiring.versions[before].producer if before >= 0 else OUTSIDE
-        return producer != OUTSIDE and layers[producer].type in _ENLARGING
+        return producer != OUTSIDE and op(layers[producer]).spatial
 
     def _there(self, version: int, kind: str) -> tuple[str, ...]:
         """The blob of a layer of that kind that the net has already, on or as the prediction."""
         net, wiring = self.roles.net, self.roles.wiring
         producer = wiring.versions[version].producer
-        if producer != OUTSIDE and net.layers[producer].type == kind:
+        if producer != OUTSIDE and op(net.layers[producer]).name == kind:
             return (wiring.versions[version].blob,)
         for reader in self._readers(version):
-            if net.layers[reader].type == kind:
+            if op(net.layers[reader]).name == kind:
                 return net.layers[reader].tops
         return ()
 
@@ -235,15 +234,22 @@ class HeadMaker:
         if own and not reads_it:
             why = "its prediction needs labels; what goes into it is the output"
             return (f"layer '{layer.name}': {why}: {shown}",)
-        if not own and _PLAIN.fullmatch(layer.type) is None:
+        if not own and not op(layer).plain:
             why = f"no inference layer is known for {layer.type}; its prediction is the output"
-            return (f"layer '{layer.name}': {why}: {shown} (--head {layer.name}=TYPE adds one)",)
+            adds = Option("heads", f"{layer.name}=TYPE")
+            return (Text(f"layer '{layer.name}': {why}: {shown} (", adds, " adds one)"),)
         return ()
+
+
+def _pointwise(own: Op) -> bool:
+    """Whether the layer changes no more than the values of class scores, one by one."""
+    return isinstance(own, (Normalization, Scale)) or own.category is Category.IDENTITY
 
 
 def _dense_note(layer: Layer, blob: str) -> str:
     why = f"class scores of a map are the output: '{blob}'"
-    return f"layer '{layer.name}': {why} (--head {layer.name}=Softmax gives probabilities)"
+    adds = Option("heads", f"{layer.name}=Softmax")
+    return Text(f"layer '{layer.name}': {why} (", adds, " gives probabilities)")
 
 
 def _given(name: str, kind: str) -> str:
@@ -259,7 +265,7 @@ def _softmax_params(loss: Layer) -> list[Field]:
             value = known.last(name)
             if value is not None:
                 found.append(scalar(name, str(value), "    "))
-    elif loss.type == "InfogainLoss" and loss.params("infogain_loss_param").has("axis"):
-        axis = loss.params("infogain_loss_param").integer("axis")
+    elif op(loss) is INFOGAIN_LOSS and INFOGAIN_LOSS.params(loss).has("axis"):
+        axis = INFOGAIN_LOSS.params(loss).integer("axis")
         found.append(scalar("axis", str(axis), "    "))
     return [block("softmax_param", found, "  ")] if found else []

@@ -7,34 +7,21 @@ the weights that read it; height and width for which the fully connected layers 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from caffefold.analysis.channels import along_channels, weight_channels
-from caffefold.errors import UsageError
-from caffefold.formats.caffemodel.blob import size
+from caffefold.errors import MissingShape, Option, Text
 from caffefold.ir.graph import Graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops import image
-from caffefold.ops.kinds import is_recurrent
+from caffefold.ops.base import Same, Split
+from caffefold.ops.linear import INNER_PRODUCT
+from caffefold.ops.source import DUMMY_DATA
+from caffefold.ops.table import op
+from caffefold.options import DeployOptions
 
-_SAME_CHANNELS = frozenset(
-    {"Power", "ReLU", "PReLU", "Pooling", "Dropout", "LRN", "Split", "Normalize", "Scale"}
-)
 # Blobs whose shape is the same in every net of the family (py-faster-rcnn, proposal_layer.py).
 _KNOWN = {"im_info": (1, 3), "rois": (1, 5)}
 _COLOUR = 3
-
-
-@dataclass(frozen=True, slots=True)
-class ShapeOptions:
-    """What the user says about input shapes."""
-
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """By blob; they override everything."""
-    batch: int | None = None
-    """Size of the first axis of the inputs that are made; None: 1."""
 
 
 class Decided(NamedTuple):
@@ -60,20 +47,20 @@ class Source(NamedTuple):
     """Of the part that was cut; 0: the whole."""
 
 
-def decide(net: Net, wiring: Graph, source: Source, options: ShapeOptions) -> Decided:
+def decide(net: Net, wiring: Graph, source: Source, options: DeployOptions) -> Decided:
     """The shape of the input ``source``.
 
     Raises:
-        UsageError: neither the net nor the options tell it; says where and what to give.
+        MissingShape: neither the net nor the options give it.
     """
-    given = options.shapes.get(source.blob)
+    given = options.input_shapes.get(source.blob)
     if given is not None:
         return Decided(given)
     layer = source.layer
     batch = options.batch or 1
-    if layer.type == "DummyData":
-        dims = dummy_shape(layer, source.top)
-        keeps = options.batch is None and any(is_recurrent(x) for x in net.layers)
+    if op(layer) is DUMMY_DATA:
+        dims = DUMMY_DATA.dims(layer)[source.top]
+        keeps = options.batch is None and any(op(x).recurrent for x in net.layers)
         if dims:  # in sequences the first axis is time, not images
             return Decided(dims if keeps else (batch, *dims[1:]))
     if source.blob in _KNOWN:
@@ -87,9 +74,11 @@ def decide(net: Net, wiring: Graph, source: Source, options: ShapeOptions) -> De
         channels = channels or image.declared_channels(layer)
         if not channels and height and net.weights is None:
             channels = max(_COLOUR, _cut_channels(net, wiring, source.version))
-            warning = (
+            warning = Text(
                 f"layer '{layer.name}': nothing tells how many channels '{source.blob}' has; "
-                f"{channels} are assumed (--input-shape {source.blob}=... sets them)"
+                f"{channels} are assumed (",
+                Option("input_shapes", f"{source.blob}=..."),
+                " sets them)",
             )
     if channels and height and width:
         frames = image.clip_length(layer)
@@ -102,7 +91,7 @@ def decide(net: Net, wiring: Graph, source: Source, options: ShapeOptions) -> De
 
 
 def _solved(
-    net: Net, wiring: Graph, source: Source, batch: int, channels: int, options: ShapeOptions
+    net: Net, wiring: Graph, source: Source, batch: int, channels: int, options: DeployOptions
 ) -> tuple[Decided | None, str]:
     """The shape for which the InnerProducts behind the input fit; else what speaks against one."""
     if net.weights is None:
@@ -114,14 +103,15 @@ def _solved(
 
     layer = source.layer
     channels = channels or source.channels or _weight_channels(net, wiring, source)
-    found = input_size(net, layer.tops[source.top], channels or None, dict(options.shapes))
+    found = input_size(net, layer.tops[source.top], channels or None, dict(options.input_shapes))
     if found.size is None or not (channels or found.channels):
         return None, found.why
     dims = (batch, channels or found.channels or 0, *found.size)
     shown = "x".join(map(str, dims))
-    warning = (
-        f"layer '{layer.name}': '{source.blob}' is taken as {shown}: {found.why} "
-        f"(--input-shape {source.blob}=... sets another shape)"
+    warning = Text(
+        f"layer '{layer.name}': '{source.blob}' is taken as {shown}: {found.why} (",
+        Option("input_shapes", f"{source.blob}=..."),
+        " sets another shape)",
     )
     if not found.certain:
         return Decided(dims, warning), ""
@@ -135,38 +125,26 @@ def _flat(net: Net, wiring: Graph, source: Source) -> int:
     found = 0
     for reader in wiring.versions[source.version].readers:
         layer = net.layers[reader]
-        if layer.type != "InnerProduct" or not layer.blobs:
+        if op(layer) is not INNER_PRODUCT or INNER_PRODUCT.params(layer).integer("axis") != 1:
             return 0
-        if layer.params("inner_product_param").integer("axis") != 1:
+        found = INNER_PRODUCT.inputs(layer) or 0
+        if not found:
             return 0
-        found = size(layer.blobs[0]) // layer.params("inner_product_param").integer("num_output")
     return found
 
 
 def _unknown(
     source: Source, batch: int, channels: int, height: int, width: int, why: str
-) -> UsageError:
+) -> MissingShape:
     if not (channels or height):
         what = "shape"
     else:
         missing = [n for n, v in (("channels", channels), ("height and width", height)) if not v]
         what = " and ".join(missing)
     reason = f" ({why})" if why else ""
-    advice = f"{source.blob}={batch},{channels or 'C'},{height or 'H'},{width or 'W'}"
-    told = source.layer.error(
-        f"it does not tell the {what} of '{source.blob}'{reason}; give --input-shape {advice}"
-    )
-    return UsageError(str(told))
-
-
-def dummy_shape(layer: Layer, top: int) -> tuple[int, ...]:
-    """The shape of a top of a DummyData layer (dummy_data_layer.cpp: one for all, or one each)."""
-    params = layer.params("dummy_data_param")
-    shapes = [params.nested("shape", m).integers("dim") for m in params.messages("shape")]
-    if shapes:
-        return shapes[min(top, len(shapes) - 1)]
-    axes = [params.integers(name) for name in ("num", "channels", "height", "width")]
-    return tuple(axis[min(top, len(axis) - 1)] for axis in axes) if all(axes) else ()
+    where = source.layer.error(f"it does not tell the {what} of '{source.blob}'{reason}")
+    known = (batch, channels or None, height or None, width or None)
+    return MissingShape(str(where), blob=source.blob, layer=source.layer.name, known=known)
 
 
 def _cut_channels(net: Net, wiring: Graph, version: int) -> int:
@@ -174,10 +152,9 @@ def _cut_channels(net: Net, wiring: Graph, version: int) -> int:
     found = 0
     for reader in wiring.versions[version].readers:
         layer = net.layers[reader]
-        if layer.type == "Slice" and along_channels(layer, None):
-            found = max(
-                found, *(p + 1 for p in layer.params("slice_param").integers("slice_point")), 0
-            )
+        flow = op(layer).channels(layer, [None])
+        if isinstance(flow, Split):
+            found = max(found, *(point + 1 for point in flow.points), 0)
     return found
 
 
@@ -186,7 +163,7 @@ def _weight_channels(net: Net, wiring: Graph, source: Source) -> int:
     near = _channels(net, wiring, source.version)
     if near or net.weights is None:
         return near
-    from caffefold.analysis.input_channels import channels_of  # seldom needed
+    from caffefold.analysis.channels import channels_of  # seldom needed
 
     return channels_of(net, source.blob) or 0
 
@@ -202,9 +179,9 @@ def _channels(net: Net, wiring: Graph, version: int) -> int:
         seen.add(current)
         for reader in wiring.versions[current].readers:
             layer = net.layers[reader]
-            wanted = weight_channels(layer)
+            wanted = op(layer).input_channels(layer)
             if wanted is not None:
                 return wanted
-            if layer.type in _SAME_CHANNELS and len(layer.bottoms) == 1:
+            if len(layer.bottoms) == 1 and isinstance(op(layer).channels(layer, [None]), Same):
                 queue += wiring.writes[reader]
     return 0

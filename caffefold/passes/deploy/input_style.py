@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from caffefold.analysis.channels import legacy_shapes
+from caffefold.analysis.inputs import legacy_shapes
 from caffefold.formats.prototxt.tree import Field, block, quote, scalar, set_strings
 from caffefold.ir.net import Layer, Net
-from caffefold.passes.deploy.input_shape import ShapeOptions
+from caffefold.ops.source import INPUT
+from caffefold.options import DeployOptions
 
 _LEGACY = frozenset({"input", "input_dim", "input_shape"})
 
@@ -22,17 +23,8 @@ def shape_field(name: str, shape: tuple[int, ...], indent: str) -> Field:
     return block(name, [scalar("dim", str(d), indent + "  ") for d in shape], indent)
 
 
-def input_shapes(net: Net) -> dict[str, tuple[int, ...]]:
-    """The shapes of all inputs by blob, however they are written; () where there is none."""
-    shapes = {name: legacy_shapes(net).get(name, ()) for name in net.legacy_inputs}
-    for layer in net.layers:
-        if layer.type == "Input":
-            shapes.update(_shapes(layer))
-    return shapes
-
-
 def with_inputs(
-    net: Net, options: ShapeOptions, unread: frozenset[str], made: frozenset[str]
+    net: Net, options: DeployOptions, unread: frozenset[str], made: frozenset[str]
 ) -> tuple[Net, list[str]]:
     """The inputs the net already had: reshaped as asked, without those nobody reads; what was done.
 
@@ -41,7 +33,7 @@ def with_inputs(
     told = []
     new: dict[int, tuple[Layer, ...]] = {}
     for position, layer in enumerate(net.layers):
-        if layer.type != "Input" or set(layer.tops) <= made:
+        if not layer.is_input or set(layer.tops) <= made:
             continue
         changed = _changed_layer(layer, options, unread)
         if changed != (layer,):
@@ -58,15 +50,15 @@ def with_inputs(
     return result, told
 
 
-def _reshaped(blob: str, old: tuple[int, ...], options: ShapeOptions) -> tuple[int, ...]:
-    given = options.shapes.get(blob)
+def _reshaped(blob: str, old: tuple[int, ...], options: DeployOptions) -> tuple[int, ...]:
+    given = options.input_shapes.get(blob)
     if given is not None:
         return given
     return (options.batch, *old[1:]) if options.batch and old else old
 
 
 def _changed_layer(
-    layer: Layer, options: ShapeOptions, unread: frozenset[str]
+    layer: Layer, options: DeployOptions, unread: frozenset[str]
 ) -> tuple[Layer, ...]:
     """An Input layer with the shapes asked for, for the tops that are read; nothing if none is."""
     old = _shapes(layer)
@@ -84,10 +76,8 @@ def _changed_layer(
 
 
 def _shapes(layer: Layer) -> dict[str, tuple[int, ...]]:
-    """The shape of each top of an Input layer (input_layer.cpp: one for all, or one each)."""
-    params = layer.params("input_param")
-    old = [params.nested("shape", m).integers("dim") for m in params.messages("shape")] or [()]
-    return {top: old[min(j, len(old) - 1)] for j, top in enumerate(layer.tops)}
+    """The shape of each top of an Input layer."""
+    return dict(zip(layer.tops, INPUT.dims(layer), strict=True))
 
 
 def _with_legacy(net: Net, shapes: Mapping[str, tuple[int, ...]]) -> Net:
@@ -114,7 +104,7 @@ def _is_legacy(item: Field | Layer) -> bool:
 def restyle(net: Net, style: str) -> Net:
     """All inputs written in one style; "" leaves them as they are."""
     if style == "legacy":
-        inputs = [(i, x) for i, x in enumerate(net.layers) if x.type == "Input"]
+        inputs = [(i, x) for i, x in enumerate(net.layers) if x.is_input]
         if not inputs:
             return net
         shapes = legacy_shapes(net)

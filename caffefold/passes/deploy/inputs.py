@@ -10,17 +10,21 @@ rewrite/preprocessing.py; how inputs are written is in rewrite/input_style.py.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-from caffefold.analysis.channels import slice_ranges
-from caffefold.errors import UsageError
+from caffefold.errors import UnknownInput
 from caffefold.formats.prototxt.tree import Field, block, quote, scalar
 from caffefold.ir import graph
 from caffefold.ir.graph import Graph
 from caffefold.ir.net import Layer, Net
-from caffefold.ops.kinds import is_data, is_dummy
-from caffefold.passes.deploy.input_shape import ShapeOptions, Source, decide
+from caffefold.ops.source import DUMMY_DATA
+from caffefold.ops.table import op
+from caffefold.ops.wiring import SLICE
+from caffefold.options import DeployOptions
+from caffefold.passes.contracts import text_agrees
+from caffefold.passes.deploy.input_shape import Source, decide
 from caffefold.passes.deploy.input_style import restyle, shape_field, with_inputs
-from caffefold.passes.infra import Change, PassResult
+from caffefold.passes.infra import Change, ChangeKind, PassResult
 
 RULE = "inputs"
 
@@ -29,12 +33,13 @@ RULE = "inputs"
 class ConvertInputs:
     """Replace each data layer by Input layers."""
 
-    shapes: ShapeOptions = field(default_factory=ShapeOptions)
-    style: str = ""
+    options: DeployOptions = field(default_factory=DeployOptions)
     """``layer``: Input layers; ``legacy``: ``input:`` fields; "": as the net has them."""
     trained: bool = True
     """Whether the net came with data layers or losses: then inputs nobody reads go, too."""
     name: str = RULE
+    requires: ClassVar = (text_agrees,)
+    ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Convert every data layer.
@@ -44,7 +49,9 @@ class ConvertInputs:
         """
         wiring = graph.build(net)
         sources = [
-            i for i, x in enumerate(net.layers) if is_data(x) or self.stands_in(net, wiring, i)
+            i
+            for i, x in enumerate(net.layers)
+            if op(x).is_data(x) or self.stands_in(net, wiring, i)
         ]
         new: dict[int, tuple[Layer, ...]] = {}
         changes: list[Change] = []
@@ -55,7 +62,7 @@ class ConvertInputs:
             layer = net.layers[position]
             layers, shown = [], []
             for source in _read(net, wiring, position, new):
-                decided = decide(net, wiring, source, self.shapes)
+                decided = decide(net, wiring, source, self.options)
                 warnings += [decided.warning] if decided.warning else []
                 name = source.blob
                 if name in taken:
@@ -68,38 +75,31 @@ class ConvertInputs:
             new[position] = tuple(layers)
             detail = f"{layer.type} -> " + (f"Input {', '.join(shown)}" if shown else "nothing")
             names = tuple(item.name for item in layers)
-            changes.append(Change(RULE, (layer.name,), names, detail))
+            changes.append(Change(ChangeKind.INPUT_CONVERTED, (layer.name,), names, detail))
         unread = _unread(net, wiring) if self.trained else frozenset()
         known = (set(net.inputs) - unread) | made
-        for blob in sorted(set(self.shapes.shapes) - known):
-            raise UsageError(
-                f"--input-shape {blob}=...: '{blob}' is no input of this net; "
-                f"its inputs are {', '.join(sorted(known)) or 'none'}"
-            )
-        result, told = with_inputs(net.substitute(new), self.shapes, unread, frozenset(made))
-        changes += [Change(RULE, (), (), detail) for detail in told]
-        return PassResult(restyle(result, self.style), tuple(changes), (), tuple(warnings))
+        for blob in sorted(set(self.options.input_shapes) - known):
+            raise UnknownInput(blob, tuple(sorted(known)))
+        result, told = with_inputs(net.substitute(new), self.options, unread, frozenset(made))
+        changes += [Change(ChangeKind.INPUT_CONVERTED, (), (), detail) for detail in told]
+        return PassResult(
+            restyle(result, self.options.input_style), tuple(changes), (), tuple(warnings)
+        )
 
     def stands_in(self, net: Net, wiring: Graph, position: int) -> bool:
         """Whether a DummyData stands for data: it is the only thing the net reads, or it gives
         random numbers to a training net. Beside other inputs it is a part of the net, and stays.
         """
         layer = net.layers[position]
-        if not is_dummy(layer):
+        if op(layer) is not DUMMY_DATA:
             return False
         if not _is_read(wiring, position):
             return self.trained
         read = [x for i, x in enumerate(net.layers) if not x.bottoms and _is_read(wiring, i)]
-        given = bool(net.legacy_inputs) or any(is_data(x) or x.type == "Input" for x in read)
-        if not _constant(layer):
+        given = bool(net.legacy_inputs) or any(op(x).is_data(x) or x.is_input for x in read)
+        if not DUMMY_DATA.constant(layer):
             return self.trained or not given
-        return not given and all(_constant(x) for x in read if is_dummy(x))
-
-
-def _constant(layer: Layer) -> bool:
-    params = layer.params("dummy_data_param")
-    kinds = {m.string("type", "constant") for m in params.messages("data_filler")}
-    return kinds <= {"constant"}
+        return not given and all(DUMMY_DATA.constant(x) for x in read if op(x) is DUMMY_DATA)
 
 
 def _is_read(wiring: Graph, position: int) -> bool:
@@ -124,9 +124,8 @@ def _read(
         for reader in cuts:
             new[reader] = ()
             slicer = net.layers[reader]
-            points = slicer.params("slice_param").integers("slice_point")
-            total = points[-1] + 1 if points else None
-            ranges = slice_ranges(slicer, total) or []
+            points = SLICE.points(slicer)
+            ranges = SLICE.ranges(slicer, points[-1] + 1 if points else None) or ()
             for j, part in enumerate(wiring.writes[reader]):
                 if wiring.versions[part].readers:
                     # The last part reaches to the end, which only the data set knows.
@@ -139,7 +138,7 @@ def _read(
 
 def _cuts(net: Net, wiring: Graph, position: int) -> bool:
     """Whether this is a Slice of which some part is not read any more."""
-    if net.layers[position].type != "Slice":
+    if op(net.layers[position]) is not SLICE:
         return False
     return any(not wiring.versions[v].readers for v in wiring.writes[position])
 
@@ -150,7 +149,7 @@ def _unread(net: Net, wiring: Graph) -> frozenset[str]:
         version.blob
         for version in wiring.versions
         if version.readers
-        and (version.producer == graph.OUTSIDE or net.layers[version.producer].type == "Input")
+        and (version.producer == graph.OUTSIDE or net.layers[version.producer].is_input)
     }
     return frozenset(net.inputs) - read
 

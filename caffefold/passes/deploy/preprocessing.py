@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from caffefold.analysis.inputs import input_shapes
 from caffefold.ir.net import Layer, Net
 from caffefold.ops import image
 from caffefold.ops.image import is_image_layer
-from caffefold.ops.kinds import is_data
-from caffefold.passes.deploy.input_style import input_shapes
+from caffefold.ops.table import op
+from caffefold.ops.wiring import SLICE
 from caffefold.passes.deploy.meanfile import channel_means, find
 
 
@@ -22,7 +23,7 @@ def preprocessing(net: Net, deploy: Net) -> tuple[dict[str, Any], ...]:
     shapes = input_shapes(deploy)
     found = []
     for layer in net.layers:
-        if is_data(layer) and is_image_layer(layer):
+        if op(layer).is_data(layer) and is_image_layer(layer):
             for blob in _inputs_of(net, layer, shapes):
                 found.append(_preprocessing(net, layer, blob, shapes[blob]))
     return tuple(found)
@@ -33,7 +34,7 @@ def _inputs_of(net: Net, layer: Layer, shapes: dict[str, tuple[int, ...]]) -> li
     first = layer.tops[0]
     if first in shapes:
         return [first]
-    cut = (x for x in net.layers if x.type == "Slice" and x.bottoms == (first,))
+    cut = (x for x in net.layers if op(x) is SLICE and x.bottoms == (first,))
     return [top for slicer in cut for top in slicer.tops if top in shapes]
 
 

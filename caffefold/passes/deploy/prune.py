@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from caffefold.ir import graph
 from caffefold.ir.graph import OUTSIDE, Graph
 from caffefold.ir.net import Layer, Net
-from caffefold.ops.kinds import is_data
+from caffefold.ops.loss import SILENCE
+from caffefold.ops.table import op
+from caffefold.ops.wiring import SLICE
 
 
 def prune(net: Net, wanted: Iterable[str]) -> tuple[Net, tuple[str, ...]]:
@@ -31,7 +33,7 @@ def prune(net: Net, wanted: Iterable[str]) -> tuple[Net, tuple[str, ...]]:
             queue += [version for version in wiring.reads[producer] if version >= 0]
     new: dict[int, tuple[Layer, ...]] = {}
     for position, layer in enumerate(net.layers):
-        if layer.type == "Silence":
+        if op(layer) is SILENCE:
             new[position] = _quieter(net, position, wiring, needed)
         elif layer.bottoms and position not in needed:
             new[position] = ()
@@ -57,8 +59,8 @@ def _of_data(net: Net, wiring: Graph, position: int) -> bool:
     """Whether a layer reads a data set, or cuts what a data layer reads: the inputs pass sees to
     what nobody reads of that."""
     layer = net.layers[position]
-    if layer.type == "Slice":
+    if op(layer) is SLICE:
         read = wiring.reads[position][0]
         maker = wiring.versions[read].producer if read >= 0 else OUTSIDE
-        return maker != OUTSIDE and is_data(net.layers[maker])
+        return maker != OUTSIDE and op(net.layers[maker]).is_data(net.layers[maker])
     return not layer.bottoms

@@ -11,17 +11,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
+from typing import ClassVar
 
+from caffefold.analysis.inputs import input_shapes
 from caffefold.formats.prototxt.tree import Field, ListValue, Message, Scalar
 from caffefold.ir import graph
 from caffefold.ir.graph import OUTSIDE, Graph
 from caffefold.ir.net import Layer, Net
-from caffefold.ops.kinds import is_recurrent
-from caffefold.passes.deploy.input_style import input_shapes
-from caffefold.passes.infra import Change, PassResult
+from caffefold.ops.linear import INNER_PRODUCT
+from caffefold.ops.table import op
+from caffefold.ops.wiring import PERMUTE, RESHAPE, SLICE
+from caffefold.passes.contracts import text_agrees
+from caffefold.passes.infra import Change, ChangeKind, PassResult
 
 RULE = "sequences"
-_SAME = frozenset({"ReLU", "PReLU", "Sigmoid", "TanH", "Dropout", "BatchNorm", "Scale", "Split"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +32,22 @@ class FitSequences:
     """Make each Reshape into time x streams fit what comes in."""
 
     name: str = RULE
+    requires: ClassVar = (text_agrees,)
+    ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Change the second number (and where need be the first) of such shapes."""
-        if not any(is_recurrent(layer) for layer in net.layers):
+        if not any(op(layer).recurrent for layer in net.layers):
             return PassResult(net)
         wiring = graph.build(net)
         shapes = input_shapes(net)
         new: dict[int, tuple[Layer, ...]] = {}
         changes = []
         for position, layer in enumerate(net.layers):
-            if layer.type != "Reshape":
+            if op(layer) is not RESHAPE:
                 continue
             batch = _batch(net, wiring, shapes, wiring.reads[position][0])
-            dims = layer.params("reshape_param").sub("shape").integers("dim")
+            dims = RESHAPE.params(layer).sub("shape").integers("dim")
             if not batch or len(dims) < 2 or min(dims) < 1 or dims[0] * dims[1] == batch:
                 continue
             if _each(net, wiring, shapes, wiring.reads[position][0]) != prod(dims[2:]):
@@ -50,7 +55,7 @@ class FitSequences:
             time = dims[0] if batch % dims[0] == 0 else batch
             new[position] = (_reshaped(layer, (time, batch // time)),)
             detail = f"{dims[0]} x {dims[1]} -> {time} x {batch // time}, for {batch} inputs"
-            changes.append(Change(RULE, (), (layer.name,), detail))
+            changes.append(Change(ChangeKind.SEQUENCE_FITTED, (), (layer.name,), detail))
         return PassResult(net.substitute(new) if new else net, tuple(changes))
 
 
@@ -58,11 +63,11 @@ def _batch(net: Net, wiring: Graph, shapes: dict[str, tuple[int, ...]], version:
     """First axis of the net input a value comes from, when nothing in between cuts it anew."""
     while version >= 0:
         producer = wiring.versions[version].producer
-        if producer == OUTSIDE or net.layers[producer].type == "Input":
+        if producer == OUTSIDE or net.layers[producer].is_input:
             dims = shapes.get(wiring.versions[version].blob, ())
             return dims[0] if dims else 0
         layer = net.layers[producer]
-        if layer.type in ("Reshape", "Slice", "Permute") or is_recurrent(layer):
+        if op(layer) in (RESHAPE, SLICE, PERMUTE) or op(layer).recurrent:
             return 0
         version = wiring.reads[producer][0] if wiring.reads[producer] else -1
     return 0
@@ -72,13 +77,13 @@ def _each(net: Net, wiring: Graph, shapes: dict[str, tuple[int, ...]], version: 
     """How many numbers a value has for each item of the batch; 0 when it is not plain to see."""
     while version >= 0:
         producer = wiring.versions[version].producer
-        if producer == OUTSIDE or net.layers[producer].type == "Input":
+        if producer == OUTSIDE or net.layers[producer].is_input:
             return prod(shapes.get(wiring.versions[version].blob, (0,))[1:])
         layer = net.layers[producer]
-        if layer.type == "InnerProduct":
-            params = layer.params("inner_product_param")
+        if op(layer) is INNER_PRODUCT:
+            params = INNER_PRODUCT.params(layer)
             return params.integer("num_output") if params.integer("axis") == 1 else 0
-        if layer.type not in _SAME or len(wiring.reads[producer]) != 1:
+        if not op(layer).pointwise or len(wiring.reads[producer]) != 1:
             return 0
         version = wiring.reads[producer][0]
     return 0

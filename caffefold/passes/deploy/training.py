@@ -14,7 +14,11 @@ from typing import NamedTuple
 
 from caffefold.ir.graph import OUTSIDE, Graph
 from caffefold.ir.net import Net
-from caffefold.ops.kinds import is_dummy, is_learned, is_loss, is_margin, is_measure, is_recurrent
+from caffefold.ops.linear import INNER_PRODUCT
+from caffefold.ops.loss import SILENCE, Loss
+from caffefold.ops.source import DUMMY_DATA
+from caffefold.ops.table import op
+from caffefold.ops.wiring import CONCAT, ELTWISE, SLICE
 
 _LABEL_NAME = re.compile(r"(^|.*[_\-/.])(labels?|gt|truth|targets?)([_\-/.\d].*)?$", re.IGNORECASE)
 
@@ -66,11 +70,11 @@ class Roles(NamedTuple):
         only the margin (ArcFace, AMSoftmax)."""
         maker = self.wiring.versions[version].producer
         layer = self.net.layers[margin]
-        if maker == OUTSIDE or not is_margin(layer) or not self.reads_label(margin):
+        if maker == OUTSIDE or not op(layer).margin or not self.reads_label(margin):
             return version
-        if is_learned(layer) or is_loss(layer):
+        if op(layer).is_learned(layer) or op(layer).is_loss(layer):
             return version  # it holds the scores of the classes itself (SphereFace)
-        scores = self.net.layers[maker].type == "InnerProduct"
+        scores = op(self.net.layers[maker]) is INNER_PRODUCT
         if scores and set(self.wiring.versions[version].readers) <= self.training:
             before = self.wiring.reads[maker][0]
             return before if before >= 0 and before not in self.pure else version
@@ -89,10 +93,10 @@ class Roles(NamedTuple):
     def judges(self, position: int) -> bool:
         """Whether a layer is a loss, by its kind or because it only compares with a label."""
         layer = self.net.layers[position]
-        if position not in self.training or is_measure(layer):
+        if position not in self.training or op(layer).is_measure(layer):
             return False
         unread = not any(self.wiring.versions[v].readers for v in self.wiring.writes[position])
-        return is_loss(layer) or (
+        return op(layer).is_loss(layer) or (
             unread and self.reads_label(position) and bool(self._direct(position))
         )
 
@@ -105,7 +109,7 @@ def roles(net: Net, wiring: Graph) -> Roles:
     """Work out the roles of a net in its training form."""
     layers = net.layers
     pure = _pure(net, wiring)
-    trains = any(is_loss(layer) or is_measure(layer) for layer in layers)
+    trains = any(op(layer).is_loss(layer) or op(layer).is_measure(layer) for layer in layers)
     labels = frozenset(v for v in pure if trains and _is_label(net, wiring, pure, v))
     training: set[int] = set()
     for position, layer in enumerate(layers):
@@ -113,7 +117,7 @@ def roles(net: Net, wiring: Graph) -> Roles:
         answered = any(
             v in labels or (v >= 0 and wiring.versions[v].producer in training) for v in reads
         )
-        if answered or is_loss(layer) or is_measure(layer):
+        if answered or op(layer).is_loss(layer) or op(layer).is_measure(layer):
             training.add(position)
     for position in reversed(range(len(layers))):
         if position not in training and _is_mask(net, wiring, pure, training, position):
@@ -127,7 +131,7 @@ def roles(net: Net, wiring: Graph) -> Roles:
 def _pure(net: Net, wiring: Graph) -> frozenset[int]:
     found = {i for i, version in enumerate(wiring.versions) if version.producer == OUTSIDE}
     for position, layer in enumerate(net.layers):
-        if is_learned(layer) or is_loss(layer) or is_measure(layer):
+        if op(layer).is_learned(layer) or op(layer).is_loss(layer) or op(layer).is_measure(layer):
             continue
         if all(v in found for v in wiring.reads[position]):
             found.update(wiring.writes[position])
@@ -139,9 +143,10 @@ def _is_label(net: Net, wiring: Graph, pure: frozenset[int], version: int) -> bo
         return False
     for reader in wiring.versions[version].readers:
         layer = net.layers[reader]
-        if (is_loss(layer) or is_measure(layer)) and layer.type != "Silence":
+        if (op(layer).is_loss(layer) or op(layer).is_measure(layer)) and op(layer) is not SILENCE:
             reads = wiring.reads[reader]
-            first = reads.index(version) < (3 if layer.type == "MultiBoxLoss" else 1)
+            own = op(layer)
+            first = reads.index(version) < (own.predictions if isinstance(own, Loss) else 1)
             if not (first and all(v in pure for v in reads)):  # else it is what is predicted
                 return True
     named = _LABEL_NAME.match(wiring.versions[version].blob) is not None
@@ -151,7 +156,7 @@ def _is_label(net: Net, wiring: Graph, pure: frozenset[int], version: int) -> bo
 def _only_cut(net: Net, wiring: Graph, version: int) -> bool:
     """Whether a version is only taken apart: then each part has a role of its own."""
     readers = wiring.versions[version].readers
-    return all(net.layers[r].type == "Slice" for r in readers)
+    return all(op(net.layers[r]) is SLICE for r in readers)
 
 
 def _feeds(net: Net, wiring: Graph, pure: frozenset[int], version: int) -> bool:
@@ -162,15 +167,15 @@ def _feeds(net: Net, wiring: Graph, pure: frozenset[int], version: int) -> bool:
         for reader in wiring.versions[current].readers:
             layer = net.layers[reader]
             reads = wiring.reads[reader]
-            if is_loss(layer) or is_measure(layer):
+            if op(layer).is_loss(layer) or op(layer).is_measure(layer):
                 continue
-            if is_learned(layer):
-                if reads[0] == current or is_recurrent(layer):
+            if op(layer).is_learned(layer):
+                if reads[0] == current or op(layer).recurrent:
                     return True
             elif all(v in pure for v in reads):
                 queue += [made for made in wiring.writes[reader] if made not in seen]
                 seen.update(wiring.writes[reader])
-            elif layer.type == "Concat":
+            elif op(layer) is CONCAT:
                 return True  # joined with features: nobody does that to an answer
     return False
 
@@ -180,7 +185,7 @@ def _is_mask(
 ) -> bool:
     """Whether an Eltwise only weighs a prediction, just before a loss, with what the data set
     says (pose nets mask people without annotation)."""
-    if net.layers[position].type != "Eltwise":
+    if op(net.layers[position]) is not ELTWISE:
         return False
     masks = [
         v
@@ -196,7 +201,7 @@ def _is_mask(
 
 
 def _is_constant(net: Net, producer: int) -> bool:
-    return producer != OUTSIDE and is_dummy(net.layers[producer])
+    return producer != OUTSIDE and op(net.layers[producer]) is DUMMY_DATA
 
 
 def ancestors(wiring: Graph, version: int) -> set[int]:

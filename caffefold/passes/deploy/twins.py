@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from caffefold.ir.graph import OUTSIDE
 from caffefold.ir.net import Layer
-from caffefold.ops.kinds import is_learned
+from caffefold.ops.base import LinearOp
+from caffefold.ops.table import op
+from caffefold.ops.wiring import SLICE
 from caffefold.passes.deploy.training import Roles, ancestors
-from caffefold.passes.fold.absorb import PARAMETERS
 
 
 def without_twins(roles: Roles, versions: tuple[int, ...]) -> tuple[int, ...]:
@@ -32,7 +33,7 @@ def same_function(roles: Roles, one: int, other: int) -> bool:
     """Whether two blobs are computed by different layers that share all their weights."""
     first, second = (ancestors(roles.wiring, version) for version in (one, other))
     layers = roles.net.layers
-    if any(is_learned(layers[i]) for i in first & second):
+    if any(op(layers[i]).is_learned(layers[i]) for i in first & second):
         return False  # one image behind both: levels of a pyramid with one head
     mine, theirs = (_shared([layers[i] for i in own]) for own in (first - second, second - first))
     return bool(mine) and mine == theirs
@@ -42,7 +43,7 @@ def _shared(layers: list[Layer]) -> list[tuple[str, ...]] | None:
     """The names of the weights of every linear layer; None when one has weights of its own."""
     found = []
     for layer in layers:
-        if layer.type in PARAMETERS:
+        if isinstance(op(layer), LinearOp):
             params = [f.body.string("name") for f in layer.body.fields if f.name == "param"]
             if not params or not params[0]:
                 return None
@@ -57,8 +58,6 @@ def _uncut(roles: Roles, versions: tuple[int, ...]) -> int | None:
         return None
     position = producers.pop()
     layer = roles.net.layers[position]
-    if layer.type != "Slice":
+    if op(layer) is not SLICE or SLICE.axis(layer) != 0:
         return None
-    params = layer.params("slice_param")
-    axis = params.integer("slice_dim") if params.has("slice_dim") else params.integer("axis")
-    return roles.wiring.reads[position][0] if axis == 0 else None
+    return roles.wiring.reads[position][0]

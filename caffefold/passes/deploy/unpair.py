@@ -10,18 +10,17 @@ collects batches of several processes; DetectNetTransformation (NVIDIA) augments
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from typing import ClassVar
 
 from caffefold.ir import graph
 from caffefold.ir.graph import OUTSIDE, Graph
 from caffefold.ir.net import Layer, Net
-from caffefold.ops.kinds import python_class
-from caffefold.passes.infra import Change, PassResult
+from caffefold.ops.table import op
+from caffefold.passes.contracts import text_agrees
+from caffefold.passes.infra import Change, ChangeKind, PassResult
 
 RULE = "unpair"
-_FIRST = re.compile(r".*ProposalTarget(Layer)?.*")
-_EACH = frozenset({"Gather", "DetectNetTransformation"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +28,8 @@ class Unpair:
     """Take such layers out; what they read takes the names of what they wrote."""
 
     name: str = RULE
+    requires: ClassVar = (text_agrees,)
+    ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Rename what the layers read, where it is made and read."""
@@ -37,7 +38,7 @@ class Unpair:
         gone: list[int] = []
         changes = []
         for position, layer in enumerate(layers):
-            pairs = min(_pairs(layer), len(layer.bottoms), len(layer.tops))
+            pairs = op(layer).passed_on(layer)
             versions = wiring.reads[position][:pairs]
             makers = [wiring.versions[v].producer if v >= 0 else OUTSIDE for v in versions]
             if not pairs or OUTSIDE in makers:
@@ -48,21 +49,18 @@ class Unpair:
             shown = ", ".join(f"'{a}'" for a in layer.bottoms[:pairs])
             after = ", ".join(f"'{a}'" for a in layer.tops[:pairs])
             changes.append(
-                Change(RULE, (layer.name,), (), f"{layer.type} -> nothing, {shown} is {after}")
+                Change(
+                    ChangeKind.LABELS_DROPPED,
+                    (layer.name,),
+                    (),
+                    f"{layer.type} -> nothing, {shown} is {after}",
+                )
             )
         new: dict[int, tuple[Layer, ...]] = {
             i: (layer,) for i, layer in enumerate(layers) if layer is not net.layers[i]
         }
         new.update(dict.fromkeys(gone, ()))
         return PassResult(net.substitute(new) if new else net, tuple(changes))
-
-
-def _pairs(layer: Layer) -> int:
-    """How many of its inputs the layer hands on, input j as output j."""
-    if _FIRST.fullmatch(layer.type) or _FIRST.fullmatch(python_class(layer)):
-        return 1
-    count = len(layer.bottoms)
-    return count if layer.type in _EACH and 1 < count == len(layer.tops) else 0
 
 
 def _rename(layers: list[Layer], wiring: Graph, version: int, name: str) -> None:

@@ -6,49 +6,48 @@ Result  Yolov3DetectionOutput(conv22, conv23), with all masks; made only on ``--
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from caffefold.formats.prototxt.tree import Document, Field, Message, block, quote, scalar
 from caffefold.ir.net import Layer
-from caffefold.passes.deploy.detection import DetectionOptions
+from caffefold.ops.detection import YOLO_OUTPUT, YOLO_V3_OUTPUT
+from caffefold.ops.loss import Loss
+from caffefold.ops.table import op, op_of
+from caffefold.options import DetectionOptions
 from caffefold.passes.deploy.newlayer import new_layer
 
-LOSSES: Mapping[str, frozenset[str]] = {
-    "Yolov3DetectionOutput": frozenset({"Yolov3", "Yolov3Loss"}),
-    "YoloDetectionOutput": frozenset({"RegionLoss"}),
-}
-_PARAMS = {
-    "Yolov3DetectionOutput": ("yolov3_param", "yolov3_detection_output_param"),
-    "YoloDetectionOutput": ("region_loss_param", "yolo_detection_output_param"),
-}
+
+def detects(kind: str, layer: Layer) -> bool:
+    """Whether a layer of type ``kind`` detects with what the loss ``layer`` is trained on."""
+    own = op(layer)
+    return isinstance(own, Loss) and own.detector is not None and own.detector.name == kind
 
 
 def detection(
     document: Document, kind: str, name: str, losses: Sequence[Layer], options: DetectionOptions
 ) -> Layer:
-    """The detection layer for ``losses``, which all are of the kinds ``LOSSES[kind]``."""
-    source, target = _PARAMS[kind]
-    messages = [_params(loss, source) for loss in losses]
+    """The detection layer for ``losses``, all of which ``detects`` accepts."""
+    messages = [_params(loss) for loss in losses]
     fields = [
         scalar("confidence_threshold", f"{options.confidence_threshold:g}", "    "),
         scalar("nms_threshold", f"{options.nms_threshold:g}", "    "),
     ]
     fields += _copied(messages[:1], "num_class", "num_classes")
-    if kind == "YoloDetectionOutput":
+    if kind == YOLO_OUTPUT.name:
         fields += _copied(messages[:1], "coords", "coords")
     fields += _copied(messages[:1], "biases", "biases")
-    if kind == "Yolov3DetectionOutput":
+    if kind == YOLO_V3_OUTPUT.name:
         fields += _copied(messages, "mask", "mask")
         fields += _copied(messages, "anchors_scale", "anchors_scale")
         fields.append(scalar("mask_group_num", str(len(losses)), "    "))
     wires = [scalar("bottom", quote(loss.bottoms[0]), "  ") for loss in losses]
-    wires += [scalar("top", quote(name), "  "), block(target, fields, "  ")]
+    wires += [scalar("top", quote(name), "  "), block(op_of(kind).param, fields, "  ")]
     return new_layer(document, name, kind, wires, losses[-1].field.lead)
 
 
-def _params(loss: Layer, wanted: str) -> Message:
+def _params(loss: Layer) -> Message:
     """The parameters of a loss, whatever the fork calls the message."""
-    found = loss.body.message(wanted)
+    found = loss.body.message(op(loss).param)
     if found is None:
         messages = (f.body for f in loss.body.fields if f.name.endswith("_param"))
         found = next((m for m in messages if m.last("biases") is not None), None)

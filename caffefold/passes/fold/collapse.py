@@ -10,18 +10,22 @@ chain's last Scale, or else of its last layer with numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from typing import ClassVar
 
 import numpy as np
 
+from caffefold.analysis.shapes import infer
 from caffefold.formats.prototxt.tree import Field, block, quote, scalar, set_scalar
 from caffefold.ir.affine import Affine
 from caffefold.ir.blob import ArrayBlob
+from caffefold.ir.edit import Editor
 from caffefold.ir.net import Layer, Net
-from caffefold.passes.fold import affine as sources
-from caffefold.passes.fold.edit import Wires
+from caffefold.ops.affine import SCALE, Normalization, affine_map
+from caffefold.ops.base import AffineOp, Refusal
+from caffefold.ops.table import op
+from caffefold.passes.contracts import blobs_fit, text_agrees, wired
 from caffefold.passes.fold.shared import unshared
-from caffefold.passes.infra import Change, PassResult, Refusal
+from caffefold.passes.infra import Change, ChangeKind, PassResult, Predicate, nothing
 
 RULE = "collapse"
 _PARAMETERS = frozenset({"batch_norm_param", "bn_param", "scale_param"})
@@ -31,28 +35,33 @@ _PARAMETERS = frozenset({"batch_norm_param", "bn_param", "scale_param"})
 class Collapse:
     """One Scale layer for every chain of affine layers that is still there."""
 
-    keep: tuple[str, ...] = ()
+    keeps: Predicate = nothing
+    """Whether the layer of this name is left alone."""
     name: str = RULE
+    requires: ClassVar = (text_agrees, wired, blobs_fit)
+    ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Collapse each chain."""
-        worker = _Collapser(net, self.keep)
+        worker = _Collapser(net, self.keeps)
         for first in sorted(worker.maps):
             worker.collapse(first)
-        return PassResult(worker.wires.to_net(), tuple(worker.changes))
+        return PassResult(worker.editor.to_net(), tuple(worker.changes))
 
 
 class _Collapser:
-    def __init__(self, net: Net, keep: tuple[str, ...]) -> None:
-        self.wires = Wires(net)
+    def __init__(self, net: Net, keeps: Predicate) -> None:
+        self.editor = Editor(net)
+        self.shapes = infer(net)
         self.changes: list[Change] = []
         self.maps: dict[int, Affine] = {}
         self.done: set[int] = set()
         for position, layer in enumerate(net.layers):
-            if not sources.is_source(layer) or any(fnmatchcase(layer.name, p) for p in keep):
+            own = op(layer)
+            if not isinstance(own, AffineOp) or keeps(layer.name):
                 continue
-            rank = self.wires.extent[self.wires.reads[position][0]].rank if layer.bottoms else None
-            found = sources.of_layer(layer, rank)
+            rank = self.shapes.rank(self.editor.reads[position][0]) if layer.bottoms else None
+            found = affine_map(own, layer, rank)
             if not isinstance(found, Refusal):
                 self.maps[position] = found
 
@@ -61,37 +70,39 @@ class _Collapser:
         if first in self.done:
             return
         chain = [first]
-        while (following := self.wires.follower(chain[-1])) in self.maps:
+        while (following := self.editor.follower(chain[-1])) in self.maps:
             chain.append(following)
         self.done.update(chain)
         affine = self.maps[first]
         for position in chain[1:]:
             affine = affine.then(self.maps[position])
-        layers = [self.wires.layers[position] for position in chain]
+        layers = [self.editor.layers[position] for position in chain]
         names = tuple(layer.name for layer in layers)
-        if affine.is_identity and self.wires.bypass(chain):
-            self.changes.append(Change(RULE, names, (), f"{', '.join(names)} changes nothing"))
+        if affine.is_identity and self.editor.bypass(chain):
+            self.changes.append(
+                Change(ChangeKind.UNIT_DROPPED, names, (), f"{', '.join(names)} changes nothing")
+            )
             return
-        if len(chain) == 1 and layers[0].type not in ("BatchNorm", "BN"):
+        if len(chain) == 1 and not isinstance(op(layers[0]), Normalization):
             return
-        channels = self.wires.extent[self.wires.reads[first][0]].channels
+        channels = self.shapes.channels(self.editor.reads[first][0])
         channels = affine.channels if affine.channels > 1 else channels
         home = _home(layers)
         if channels is None or home is None:
             return
         others = [position for position in chain if position != chain[home]]
-        if not self.wires.bypass(others):
+        if not self.editor.bypass(others):
             return
         stays = layers[home]
-        self.wires.layers[chain[home]] = as_scale(stays, affine.over(channels))
+        self.editor.layers[chain[home]] = as_scale(stays, affine.over(channels))
         going = tuple(name for name in names if name != stays.name)
         detail = f"{', '.join(names)} -> one Scale layer '{stays.name}'"
-        self.changes.append(Change(RULE, going, (stays.name,), detail))
+        self.changes.append(Change(ChangeKind.COLLAPSED, going, (stays.name,), detail))
 
 
 def _home(layers: list[Layer]) -> int | None:
     """The place in a chain whose layer becomes the Scale: it must have blobs to replace."""
-    scales = [i for i, layer in enumerate(layers) if layer.type == "Scale" and layer.blobs]
+    scales = [i for i, layer in enumerate(layers) if op(layer) is SCALE and layer.blobs]
     others = [i for i, layer in enumerate(layers) if layer.blobs]
     return scales[-1] if scales else others[-1] if others else None
 

@@ -5,26 +5,38 @@ Result  conv1 -> ReLU, with other weights and a bias
 
 Neighbouring affine layers form a chain: one map. A chain goes up to the linear layers whose output
 it maps, else down to those whose input it maps; as a whole, or not at all. Versions of blobs
-(rewrite/wires.py) make in-place layers in between visible.
+(ir/edit.py) make in-place layers in between visible.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from caffefold.analysis.shapes import infer
 from caffefold.ir.affine import Affine
+from caffefold.ir.edit import Editor
 from caffefold.ir.net import Layer, Net
-from caffefold.passes.fold import absorb as linear
-from caffefold.passes.fold import affine as sources
-from caffefold.passes.fold import propagate as travel
-from caffefold.passes.fold.edit import Wires
-from caffefold.passes.fold.propagate import Plan
+from caffefold.ops.affine import BATCH_NORM, affine_map
+from caffefold.ops.base import AffineOp, Refusal, SkipCode
+from caffefold.ops.table import op
+from caffefold.passes.contracts import blobs_fit, text_agrees, wired
+from caffefold.passes.fold.absorb import absorb_input, absorb_output
+from caffefold.passes.fold.propagate import Absorption, Plan, Propagation
 from caffefold.passes.fold.shared import shared_weights, unshared
-from caffefold.passes.infra import Absorbed, Change, PassResult, Refusal, Skip, SkipCode
+from caffefold.passes.infra import (
+    Absorbed,
+    Change,
+    ChangeKind,
+    LayerRef,
+    PassResult,
+    Predicate,
+    Skip,
+    nothing,
+    references,
+)
 
 RULE = "fold"
 
@@ -35,18 +47,20 @@ class Fold:
 
     directions: str = "all"
     """``all``; or ``output``: only into the layer a chain follows."""
-    keep: tuple[str, ...] = ()
-    """Glob patterns of layer names that are left as they are."""
+    keeps: Predicate = nothing
+    """Whether the layer of this name is left as it is."""
     unshare: bool = False
     """Give a layer that shares weights its own copy, so that it can absorb."""
     name: str = RULE
+    requires: ClassVar = (text_agrees, wired, blobs_fit)
+    ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Fold until nothing more goes; one Skip for each affine layer that stays."""
         folder = _Folder(net, self)
         while folder.sweep():
             pass
-        result = folder.wires.to_net()
+        result = folder.editor.to_net()
         return PassResult(
             result, tuple(folder.changes), tuple(folder.skips()), tuple(folder.warnings)
         )
@@ -63,36 +77,40 @@ class _Folder:
     """The work of one run; positions are those of the given net."""
 
     def __init__(self, net: Net, options: Fold) -> None:
-        self.wires = Wires(net)
+        self.editor = Editor(net)
+        self.shapes = infer(net)
+        self.propagation = Propagation(self.editor, self.shapes, self.guard)
         self.options = options
         self.shared = shared_weights(net.layers)
+        self.references = references(net.layers)
         self.changes: list[Change] = []
         self.warnings: list[str] = []
         self.refused: dict[int, Refusal] = {}
         self.maps: dict[int, Affine] = {}
         for position, layer in enumerate(net.layers):
-            if sources.is_source(layer):
-                self.classify(position, layer)
+            own = op(layer)
+            if isinstance(own, AffineOp):
+                self.classify(position, layer, own)
 
-    def classify(self, position: int, layer: Layer) -> None:
+    def classify(self, position: int, layer: Layer, own: AffineOp) -> None:
         """The map of an affine layer, or the reason why it takes no part."""
         if self.kept(layer):
             found: Affine | Refusal = Refusal(SkipCode.KEPT, "it was asked to be kept")
         else:
-            rank = self.wires.extent[self.wires.reads[position][0]].rank if layer.bottoms else None
-            found = sources.of_layer(layer, rank)
+            rank = self.shapes.rank(self.editor.reads[position][0]) if layer.bottoms else None
+            found = affine_map(own, layer, rank)
         if isinstance(found, Refusal):
             self.refused[position] = found
             return
         self.maps[position] = found
-        if sources.zero_factor(layer):
+        if own is BATCH_NORM and BATCH_NORM.zero_factor(layer):
             self.warnings.append(
                 f"layer '{layer.name}': the scale factor of its statistics is 0, so Caffe takes "
                 "mean and variance as 0; folded as Caffe computes it"
             )
 
     def kept(self, layer: Layer) -> bool:
-        return any(fnmatchcase(layer.name, pattern) for pattern in self.options.keep)
+        return self.options.keeps(layer.name)
 
     # ------------------------------------------------------------------------------- sweeps
 
@@ -100,7 +118,7 @@ class _Folder:
         """Try every chain once; whether anything was folded."""
         folded = False
         for chain in self.chains():
-            if self.wires.alive[chain.positions[0]]:
+            if self.editor.alive[chain.positions[0]]:
                 folded |= self.fold(chain)
         return folded
 
@@ -109,10 +127,10 @@ class _Folder:
         found: list[Chain] = []
         taken: set[int] = set()
         for first in sorted(self.maps):
-            if first in taken or not self.wires.alive[first]:
+            if first in taken or not self.editor.alive[first]:
                 continue
             positions, affine = [first], self.maps[first]
-            while (following := self.wires.follower(positions[-1])) in self.maps:
+            while (following := self.editor.follower(positions[-1])) in self.maps:
                 affine = self.compose(affine, following)
                 positions.append(following)
             taken.update(positions)
@@ -122,7 +140,7 @@ class _Folder:
     def compose(self, affine: Affine, following: int) -> Affine:
         after = self.maps[following]
         if 1 not in (affine.channels, after.channels) and affine.channels != after.channels:
-            raise self.wires.layers[following].error(
+            raise self.editor.layers[following].error(
                 f"it has {after.channels} channels, its input {affine.channels}; "
                 "the caffemodel belongs to another net"
             )
@@ -130,14 +148,14 @@ class _Folder:
 
     def fold(self, chain: Chain) -> bool:
         """Put one chain into linear layers, if some may take it."""
-        wires = self.wires
-        before = wires.reads[chain.positions[0]][0]
+        editor = self.editor
+        before = editor.reads[chain.positions[0]][0]
         twins = self.twins(chain, before)
         asking = {twin.positions[0] for twin in twins}
-        above = travel.up(wires, before, chain.affine, asking, self.guard)
+        above = self.propagation.up(before, chain.affine, asking)
         if not isinstance(above, Refusal) and self.apply(twins, above, upward=True):
             return True
-        below = travel.down(wires, wires.writes[chain.positions[-1]][0], chain.affine, self.guard)
+        below = self.propagation.down(editor.writes[chain.positions[-1]][0], chain.affine)
         if not isinstance(below, Refusal):
             if self.options.directions == "output":
                 below = Refusal(SkipCode.NOT_ASKED, "folding into an input was not asked for")
@@ -150,7 +168,7 @@ class _Folder:
 
     def twins(self, chain: Chain, before: int) -> list[Chain]:
         """All readers of the chain's input, if every one is a chain that computes the same map."""
-        readers = self.wires.readers[before]
+        readers = self.editor.readers[before]
         if len(readers) == 1:
             return [chain]
         by_first = {c.positions[0]: c for c in self.chains()}
@@ -168,33 +186,33 @@ class _Folder:
 
     def apply(self, chains: list[Chain], plan: Plan, *, upward: bool) -> bool:
         """Absorb as planned and take the chains out; False when a name stands against it."""
-        wires = self.wires
+        editor = self.editor
         going = [position for chain in chains for position in chain.positions]
-        if not wires.bypass(going):
+        if not editor.bypass(going):
             return False
-        absorb = linear.absorb_output if upward else linear.absorb_input
-        names = tuple(wires.layers[p].name for p in chains[0].positions)
+        absorb = absorb_output if upward else absorb_input
+        folded = tuple(self.references[p] for p in chains[0].positions)
         claims = []
         for item in plan:
-            layer = wires.layers[item.position]
+            layer = editor.layers[item.position]
             if layer.name in self.shared:
                 layer = unshared(layer)
             with np.errstate(over="ignore"):
-                wires.layers[item.position] = absorb(layer, item.layout, item.affine)
+                editor.layers[item.position] = absorb(layer, item.layout, item.affine)
             if upward:
-                claims.append(_claim(layer.name, names, item))
-        removed = tuple(wires.layers[position].name for position in going)
+                claims.append(_claim(self.references[item.position], folded, item))
+        removed = tuple(editor.layers[position].name for position in going)
         for position in going:
             self.refused.pop(position, None)
-        modified = tuple(dict.fromkeys(wires.layers[item.position].name for item in plan))
+        modified = tuple(dict.fromkeys(editor.layers[item.position].name for item in plan))
         way = "into" if upward else "into the input of"
         detail = f"{', '.join(removed)} folded {way} {', '.join(modified)}"
-        self.changes.append(Change(RULE, removed, modified, detail, tuple(claims)))
+        self.changes.append(Change(ChangeKind.FOLDED, removed, modified, detail, tuple(claims)))
         return True
 
     def skips(self) -> list[Skip]:
         """One Skip for each affine layer that is still there."""
-        layers, alive = self.wires.layers, self.wires.alive
+        layers, alive = self.editor.layers, self.editor.alive
         return [
             Skip(RULE, (layers[p].name,), self.refused[p].code, self.refused[p].message)
             for p in sorted(self.refused)
@@ -202,9 +220,9 @@ class _Folder:
         ]
 
 
-def _claim(layer: str, chain: tuple[str, ...], item: travel.Absorption) -> Absorbed:
+def _claim(layer: LayerRef, chain: tuple[LayerRef, ...], item: Absorption) -> Absorbed:
     """Which channels of the chain's map ``layer`` took, and at which of its outputs."""
-    delta, start, stop = item.window
+    delta, start, stop = item.range
     start, stop = max(start, delta), min(stop, delta + item.layout.outputs)
     return Absorbed(layer, chain, start, stop, start - delta)
 

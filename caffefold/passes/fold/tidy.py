@@ -10,12 +10,14 @@ stays when a net input or output would lose its name.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from typing import ClassVar
 
+from caffefold.ir.edit import Editor
 from caffefold.ir.net import Net
-from caffefold.ops.kinds import is_identity
-from caffefold.passes.fold.edit import Wires
-from caffefold.passes.infra import Change, PassResult, Skip, SkipCode
+from caffefold.ops.base import SkipCode
+from caffefold.ops.table import op
+from caffefold.passes.contracts import blobs_fit, text_agrees, wired
+from caffefold.passes.infra import Change, ChangeKind, PassResult, Predicate, Skip, nothing
 
 RULE = "tidy"
 
@@ -24,20 +26,23 @@ RULE = "tidy"
 class Tidy:
     """Drop layers that hand their input on unchanged."""
 
-    keep: tuple[str, ...] = ()
+    keeps: Predicate = nothing
+    """Whether the layer of this name is left alone."""
     name: str = RULE
+    requires: ClassVar = (text_agrees, wired, blobs_fit)
+    ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Drop every identity layer whose going costs no name."""
         positions = [
             i
             for i, layer in enumerate(net.layers)
-            if is_identity(layer) and not any(fnmatchcase(layer.name, p) for p in self.keep)
+            if op(layer).is_identity(layer) and not self.keeps(layer.name)
         ]
         if not positions:
             return PassResult(net)
-        wires = Wires(net)
-        gone = [position for position in positions if wires.bypass([position])]
+        editor = Editor(net)
+        gone = [position for position in positions if editor.bypass([position])]
         skips = tuple(
             Skip(
                 RULE,
@@ -49,5 +54,9 @@ class Tidy:
             if position not in set(gone)
         )
         names = tuple(net.layers[position].name for position in gone)
-        changes = (Change(RULE, names, (), "does nothing at test time"),) if names else ()
-        return PassResult(wires.to_net(), changes, skips)
+        changes = (
+            (Change(ChangeKind.IDENTITY_DROPPED, names, (), "does nothing at test time"),)
+            if names
+            else ()
+        )
+        return PassResult(editor.to_net(), changes, skips)

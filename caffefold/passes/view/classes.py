@@ -7,7 +7,8 @@ In an SSD each prior box has 4 location outputs and one output per class, so the
 from __future__ import annotations
 
 from caffefold.ir.net import Layer, Net
-from caffefold.passes.fold.absorb import PARAMETERS
+from caffefold.ops.base import LinearOp
+from caffefold.ops.table import op
 
 
 def detector_classes(net: Net, detector: Layer) -> int | None:
@@ -15,8 +16,7 @@ def detector_classes(net: Net, detector: Layer) -> int | None:
 
     Only with ``share_location``: otherwise there are more than 4 location outputs a box.
     """
-    field = "multibox_loss_param" if detector.type == "MultiBoxLoss" else "detection_output_param"
-    if len(detector.bottoms) < 2 or not detector.params(field).flag("share_location"):
+    if len(detector.bottoms) < 2 or not op(detector).params(detector).flag("share_location"):
         return None
     location, confidence = (_outputs_behind(net, blob) for blob in detector.bottoms[:2])
     if not location or confidence * 4 % location:
@@ -33,10 +33,11 @@ def _outputs_behind(net: Net, blob: str) -> int:
         layer = makers.get(queue.pop())
         if layer is None:
             continue
-        if layer.type in PARAMETERS:
-            if not layer.blobs:
+        if isinstance(op(layer), LinearOp):
+            outputs = op(layer).output_channels(layer)
+            if outputs is None:
                 return 0
-            total += layer.blobs[0].shape[0]
+            total += outputs
             continue
         queue += [name for name in layer.bottoms if name not in seen]
         seen.update(layer.bottoms)

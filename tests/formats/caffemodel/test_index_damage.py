@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from caffefold._proto import caffe_pb2
 from caffefold.errors import InputError, WeightsError
-from caffefold.formats.caffemodel import limits
+from caffefold.formats.caffemodel import index
 from caffefold.formats.caffemodel.blob import StoredBlob
 from caffefold.formats.caffemodel.index import WeightsFile
 from caffefold.formats.caffemodel.wire import (
@@ -103,8 +103,8 @@ DAMAGE: list[tuple[str, bytes, int | None, str]] = [
         "larger than 64 bits",
     ),
     ("length cut off", b"\xa2\x06\x80", LAYER + 2, "in the middle of a number"),
-    ("field 0", b"\x00\x01", LAYER, "field number 0 is impossible"),
-    ("group", b"\x13\x14", LAYER, "a group has no place here"),
+    ("field 0", b"\x00\x01", LAYER, "field number 0 is invalid"),
+    ("group", b"\x13\x14", LAYER, "a group is not allowed here"),
     ("end of a group", b"\x14", LAYER, "the end of a group"),
     ("wire type 7", b"\x17\x00", LAYER, "wire type 7"),
     (
@@ -113,7 +113,7 @@ DAMAGE: list[tuple[str, bytes, int | None, str]] = [
         LAYER + 3,
         "field 1 claims 9 bytes, only 2 are left",
     ),
-    ("field 0 in a layer", len_field(100, b"\x03"), LAYER + 3, "field number 0 is impossible"),
+    ("field 0 in a layer", len_field(100, b"\x03"), LAYER + 3, "field number 0 is invalid"),
     (
         "numbers cut off",
         ip(b"\x2a\x08" + ONE),
@@ -124,27 +124,27 @@ DAMAGE: list[tuple[str, bytes, int | None, str]] = [
         "floats of 6 bytes",
         ip(len_field(5, TWO[:6]) + shape_field(1)),
         BLOB + 2,
-        "6 bytes are no whole numbers",
+        "6 bytes are not a multiple of",
     ),
     (
         "doubles of 4 bytes",
         ip(len_field(8, TWO[:4]) + shape_field(1)),
         BLOB + 2,
-        "4 bytes are no whole numbers",
+        "4 bytes are not a multiple of",
     ),
     (
         "too few numbers",
         ip(len_field(5, TWO) + shape_field(3)),
         BLOB,
-        "shape [3] wants 3 numbers, 2 stored",
+        "shape [3] needs 3 numbers, 2 stored",
     ),
     (
         "too many numbers",
         ip(len_field(5, TWO) + shape_field(1)),
         BLOB,
-        "shape [1] wants 1 numbers, 2 stored",
+        "shape [1] needs 1 numbers, 2 stored",
     ),
-    ("no numbers", ip(shape_field(2)), BLOB, "shape [2] wants 2 numbers, 0 stored"),
+    ("no numbers", ip(shape_field(2)), BLOB, "shape [2] needs 2 numbers, 0 stored"),
     (
         "negative dimensions",
         ip(len_field(5, TWO) + shape_field(-1, -2)),
@@ -173,7 +173,7 @@ DAMAGE: list[tuple[str, bytes, int | None, str]] = [
         "huge dimensions",
         ip(len_field(5, ONE) + shape_field(1 << 60, 1 << 60)),
         BLOB,
-        "wants 13292279957849",
+        "needs 13292279957849",
     ),
     (
         "dimension cut off",
@@ -191,7 +191,7 @@ DAMAGE: list[tuple[str, bytes, int | None, str]] = [
         "raw of 3 bytes",
         ip(varint_field(10, 2) + len_field(12, b"abc")),
         BLOB + 4,
-        "3 bytes are no whole numbers",
+        "3 bytes are not a multiple of",
     ),
     ("unpacked number cut off", ip(tag(5, FIXED32) + b"\0\0"), BLOB + 2, "claims 4 bytes"),
     ("second blob cut off", ip(GOOD, len_field(5, ONE)[:-1]), None, "field 5 claims 4 bytes"),
@@ -270,7 +270,7 @@ def test_protobuf_agrees_on_what_is_damaged(opened: Opened) -> None:
 def test_more_layers_than_any_net_has(
     opened: Opened, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "MAX_LAYERS", 100)
+    monkeypatch.setattr(index, "MAX_LAYERS", 100)
     record = len_field(number, b"")
     assert len(opened(NET + record * 100).layers) == 100
     with pytest.raises(WeightsError, match="more than 100 layers") as caught:
@@ -286,7 +286,7 @@ def test_more_layers_than_any_net_has(
 def test_more_pieces_than_any_net_has(
     opened: Opened, blob: bytes, counted: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "MAX_PIECES", 100)
+    monkeypatch.setattr(index, "MAX_PIECES", 100)
     fits = 100 // counted
     assert len(opened(NET + ip(*[blob] * fits)).layers[0].blobs) == fits
     for layers in (ip(*[blob] * (fits + 1)), ip(blob) * (fits + 1)):

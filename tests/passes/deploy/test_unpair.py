@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from caffefold.ops.kinds import is_data
+from caffefold.ops.table import op
 from tests.support.deploy import deploy, net, outline, passes
 
 
@@ -48,7 +48,7 @@ def test_it_is_told() -> None:
     loss SoftmaxWithLoss fc label -> loss
     """
     found, steps = passes(net(text))
-    assert not any(is_data(layer) for layer in found.layers)
+    assert not any(op(layer).is_data(layer) for layer in found.layers)
     (change,) = next(step.changes for step in steps if step.name == "unpair")
     assert change.detail == "Gather -> nothing, 'data', 'label_local' is 'x', 'label'"
 

@@ -12,7 +12,7 @@ import pytest
 
 h5py = pytest.importorskip("h5py")
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 SHARED = Path(os.environ.get("CAFFEFOLD_SHARED") or ROOT.parent / "shared")
 LENET = "lenet_bn/lenet_bn_iter_5000.caffemodel"
 Snapshot: TypeAlias = Callable[..., Path]

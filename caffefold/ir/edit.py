@@ -1,0 +1,180 @@
+"""A net being rewired: layers go, and what read their result reads what they read.
+
+Works on versions (ir/graph.py), not on names; names are given out again at the end, so that
+net inputs and outputs keep theirs and no layer reads another value than it is meant to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from caffefold.ir import graph
+from caffefold.ir.net import Layer, Net
+
+OUTSIDE = graph.OUTSIDE
+
+
+class Editor:
+    """The layers of one net and the versions between them; the given net stays as it is."""
+
+    def __init__(self, net: Net) -> None:
+        wiring = graph.validate(net)
+        self.graph = wiring
+        self._net = net
+        self.layers: list[Layer] = list(net.layers)
+        self.alive = [True] * len(self.layers)
+        self.reads = [list(versions) for versions in wiring.reads]
+        self.writes = [list(versions) for versions in wiring.writes]
+        self.producer = [version.producer for version in wiring.versions]
+        self.readers = [list(version.readers) for version in wiring.versions]
+        self.name = [version.blob for version in wiring.versions]
+        self._named: dict[str, list[int]] = {}
+        for version, name in enumerate(self.name):
+            self._named.setdefault(name, []).append(version)
+        self._outputs = {i for i in wiring.sinks if self.producer[i] != OUTSIDE}
+
+    def is_output(self, version: int) -> bool:
+        """Whether the net hands this version out."""
+        return version in self._outputs
+
+    def source(self, version: int) -> Layer | None:
+        """The layer that makes a version; None for a net input without a layer."""
+        position = self.producer[version]
+        return None if position == OUTSIDE else self.layers[position]
+
+    def is_input(self, version: int) -> bool:
+        """Whether the version comes from outside, so that its name is not ours to change."""
+        source = self.source(version)
+        return source is None or source.is_input
+
+    def follower(self, position: int) -> int:
+        """The one layer that reads what a one-output layer writes; -1 when others, or the outside
+        world, see it too."""
+        version = self.writes[position][0]
+        readers = self.readers[version]
+        return readers[0] if len(readers) == 1 and not self.is_output(version) else -1
+
+    def readers_besides(self, version: int, position: int) -> list[Layer]:
+        """The other layers that read ``version``, in order."""
+        return [self.layers[r] for r in self.readers[version] if r != position]
+
+    # ----------------------------------------------------------------------------- changes
+
+    def bypass(self, positions: Iterable[int]) -> bool:
+        """Take one-input, one-output layers out: what read their result reads their input.
+
+        All or none: False, and nothing changed, when a net input or output would lose its name.
+        """
+        before = self._snapshot()
+        if all(self._bypass(position) for position in positions):
+            return True
+        self._restore(before)
+        return False
+
+    def _snapshot(self) -> tuple[Any, ...]:
+        return (
+            list(self.alive),
+            list(map(list, self.reads)),
+            list(map(list, self.readers)),
+            list(self.name),
+            {name: list(versions) for name, versions in self._named.items()},
+            set(self._outputs),
+        )
+
+    def _restore(self, snapshot: tuple[Any, ...]) -> None:
+        self.alive, self.reads, self.readers, self.name, self._named, self._outputs = snapshot
+
+    def _bypass(self, position: int) -> bool:
+        name = self._common_name(position)
+        if name is None:
+            return False
+        before, after = self.reads[position][0], self.writes[position][0]
+        self.alive[position] = False
+        self.readers[before].remove(position)
+        for reader in self.readers[after]:
+            self.reads[reader] = [before if v == after else v for v in self.reads[reader]]
+        self.readers[before] = sorted(self.readers[before] + self.readers[after])
+        self.readers[after] = []
+        if after in self._outputs:
+            self._outputs.discard(after)
+            self._outputs.add(before)
+        self._named[self.name[before]].remove(before)
+        self._named[name].append(before)
+        self.name[before] = name
+        return True
+
+    def _common_name(self, position: int) -> str | None:
+        """A name for the layer's input and output together, or None when there is none.
+
+        Names that are visible outside win; then the name later layers already read.
+        """
+        before, after = self.reads[position][0], self.writes[position][0]
+        if self.is_output(after) and (self.is_input(before) or self.is_output(before)):
+            same = self.name[before] == self.name[after]
+            return self.name[after] if same and not self.is_output(before) else None
+        if self.is_output(after) and self.readers_besides(before, position):
+            return None  # a blob that somebody reads is no output in Caffe
+        fixed_before = self.is_input(before) or self.is_output(before)
+        shared = bool(self.readers_besides(before, position))
+        if fixed_before:
+            wishes = [self.name[before]]
+        elif self.is_output(after):
+            wishes = [self.name[after]]
+        elif shared:
+            wishes = [self.name[before], self.name[after]]
+        else:
+            wishes = [self.name[after], self.name[before]]
+        for wish in wishes:
+            if self._free_for(wish, before, after, position):
+                return wish
+        return None
+
+    def _free_for(self, name: str, before: int, after: int, going: int) -> bool:
+        """Whether the joined version can be called ``name``: its readers must find it, not another.
+
+        Caffe lets a name be written again only in place, so the next writer of the name has to be
+        an in-place layer on the joined version, behind all its other readers.
+        """
+        made = self.producer[before]
+        readers = [r for r in self.readers[before] + self.readers[after] if r != going]
+        others = [v for v in self._named[name] if v not in (before, after) and self._live(v)]
+        if name != self.name[before] and any(self.producer[v] <= made for v in others):
+            return False
+        later = [v for v in others if self.producer[v] > made]
+        if not later:
+            return True
+        following = min(later, key=lambda v: self.producer[v])
+        visible = self.is_output(before) or self.is_output(after)
+        return (
+            not visible
+            and self._in_place_on(following, before, after)
+            and max(readers, default=made) <= self.producer[following]
+        )
+
+    def _live(self, version: int) -> bool:
+        return self.producer[version] == OUTSIDE or self.alive[self.producer[version]]
+
+    def _in_place_on(self, version: int, before: int, after: int) -> bool:
+        """Whether ``version`` is the joined version, written in place by its last reader."""
+        position = self.producer[version]
+        top = self.writes[position].index(version)
+        reads = self.reads[position]
+        return top < len(reads) and reads[top] in (before, after)
+
+    # ------------------------------------------------------------------------------ result
+
+    def to_net(self) -> Net:
+        """The net as rewired; layers whose wiring did not change keep their text."""
+        new: dict[int, tuple[Layer, ...]] = {}
+        originals = self._net.layers
+        for position, layer in enumerate(self.layers):
+            if not self.alive[position]:
+                new[position] = ()
+                continue
+            bottoms = tuple(self.name[v] for v in self.reads[position])
+            tops = tuple(self.name[v] for v in self.writes[position])
+            wired = layer.with_wiring(bottoms, tops)
+            if wired is not originals[position]:
+                new[position] = (wired,)
+        return self._net.substitute(new) if new else self._net

@@ -1,0 +1,106 @@
+"""Layers of detectors: SSD, R-CNN, YOLO."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from caffefold.ir.net import Layer
+from caffefold.ops.base import Category, Op, own_message
+from caffefold.ops.shape import Dim, Shape, Step, first, product
+
+# Fields of prior_box_param upstream; with a fork's own ones the number of boxes is not known.
+_KNOWN = frozenset(
+    {"min_size", "max_size", "aspect_ratio", "flip", "clip", "variance", "img_size", "img_h"}
+    | {"img_w", "step", "step_h", "step_w", "offset"}
+)
+
+
+class PriorBox(Op):
+    """PriorBox: 1 x 2 x (boxes times 4), boxes and their variances (prior_box_layer.cpp)."""
+
+    param = "prior_box_param"
+
+    def prepare(self, layer: Layer) -> Step:
+        count = self.priors(layer)
+
+        def step(bottoms: Sequence[Shape]) -> list[Shape]:
+            shape = first(bottoms)
+            spatial: tuple[Dim, ...] = (None,) if shape is None else shape[2:4]
+            return [(1, 2, product((*spatial, count, 4)))]
+
+        return step
+
+    def priors(self, layer: Layer) -> int | None:
+        """Default boxes at each place of a feature map; None where a fork's fields decide.
+
+        For each min_size a square and one box for each aspect ratio (and its inverse with
+        ``flip``); for each max_size one more square.
+        """
+        params = self.params(layer)
+        fields = own_message(layer, self.param).fields
+        if any(field.name not in _KNOWN for field in fields):
+            return None
+        ratios = [1.0]
+        for ratio in params.numbers("aspect_ratio"):
+            if any(abs(ratio - known) < 1e-6 for known in ratios):
+                continue
+            ratios.append(ratio)
+            if params.flag("flip") and ratio:
+                ratios.append(1 / ratio)
+        return len(ratios) * len(params.numbers("min_size")) + len(params.numbers("max_size"))
+
+
+class Detections(Op):
+    """1 x 1 x (as many boxes as are found) x ``width`` numbers for each box."""
+
+    width = 7
+    """Image, label, score and four corners."""
+
+    def prepare(self, layer: Layer) -> Step:
+        return lambda bottoms: [(1, 1, None, self.width)]
+
+
+class DetectionOutput(Detections):
+    """DetectionOutput of SSD."""
+
+    param = "detection_output_param"
+
+
+class YoloOutput(Detections):
+    """YoloDetectionOutput of MobileNet-YOLO, for YOLO v2."""
+
+    param = "yolo_detection_output_param"
+
+
+class YoloV3Output(Detections):
+    """Yolov3DetectionOutput of MobileNet-YOLO."""
+
+    param = "yolov3_detection_output_param"
+
+
+class DetectionEvaluate(Detections):
+    """Detections against answers: five numbers for each box and class."""
+
+    category = Category.MEASURE
+    width = 5
+
+
+class Proposal(Op):
+    """Proposal of R-CNN: the image and four corners of each region; then their scores."""
+
+    def prepare(self, layer: Layer) -> Step:
+        count = len(layer.tops)
+        shapes: tuple[Shape, ...] = ((None, 5), (None, 1))
+        return lambda bottoms: shapes[:count]
+
+
+DETECTION_OUTPUT = DetectionOutput("DetectionOutput")
+YOLO_OUTPUT, YOLO_V3_OUTPUT = (
+    YoloOutput("YoloDetectionOutput"),
+    YoloV3Output("Yolov3DetectionOutput"),
+)
+OPS = (
+    PriorBox("PriorBox"),
+    *(DETECTION_OUTPUT, YOLO_OUTPUT, YOLO_V3_OUTPUT),
+    *(DetectionEvaluate("DetectionEvaluate"), Proposal("Proposal")),
+)

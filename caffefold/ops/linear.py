@@ -1,0 +1,468 @@
+"""Layers whose weights multiply their input: convolutions, products, and what is built like them.
+
+    Convolution    [Cout, Cin/g, k...]   rows = outputs, columns = inputs of a group
+    Deconvolution  [Cin, Cout/g, k...]   rows = inputs, columns = outputs of a group
+    InnerProduct   [N, C * inner]        rows = outputs, columns = input channels
+                   [C * inner, N]        with ``transpose``: rows = inputs, columns = outputs
+
+Sources: base_conv_layer.cpp, deconv_layer.cpp, inner_product_layer.cpp, embed_layer.cpp. The
+grouped Deconvolution is the one most tools get wrong: output channel c lies in group c // (Cout/g),
+column c % (Cout/g).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from caffefold.formats import schema
+from caffefold.formats.caffemodel.blob import size
+from caffefold.ir.net import Layer
+from caffefold.ir.params import Params
+from caffefold.ops.base import (
+    ChannelFlow,
+    LinearLayout,
+    LinearOp,
+    Mixed,
+    Op,
+    Refusal,
+    Same,
+    SkipCode,
+    Unknown,
+    WeightSpec,
+    axis_of,
+    bias_spec,
+    own_message,
+    tail,
+)
+from caffefold.ops.shape import Dim, Shape, Step, canonical, first, product, show, total
+from caffefold.ops.window import Window, convolution_windows, fitted, named_axes
+
+# Depthwise types of forks, which may leave ``group`` out: each input channel has its own filters.
+_DEPTHWISE = frozenset({"DepthwiseConvolution", "ConvolutionDepthwise", "DepthwiseConv"})
+
+
+class Convolution(LinearOp):
+    """Convolution and its depthwise forms, any number of spatial axes (base_conv_layer.cpp)."""
+
+    param = "convolution_param"
+
+    def groups(self, layer: Layer, channels: Dim = None) -> int:
+        """How many groups; depthwise layers without ``group`` have one for each of ``channels``."""
+        found = self.params(layer).integer("group")
+        if found != 1 or layer.type not in _DEPTHWISE:
+            return found
+        if layer.blobs and layer.blobs[0].shape[1:2] != (1,):
+            return found
+        outputs = (
+            layer.blobs[0].shape[0] if layer.blobs else self.params(layer).integer("num_output")
+        )
+        return channels if channels and outputs % channels == 0 else outputs
+
+    def prepare(self, layer: Layer) -> Step:
+        params = self.params(layer)
+        outputs = outputs_of(layer, params.integer("num_output"))
+        at = params.integer("axis")
+        named = named_axes(layer, params)
+        windows = {} if named is None else {named: convolution_windows(layer, params, named)}
+
+        def one(shape: Shape) -> Shape:
+            if shape is None:
+                if named is None or at < 0:
+                    return None
+                return (*(None,) * at, outputs, *(None,) * named)
+            axis = canonical(layer, at, len(shape))
+            axes = len(shape) - axis - 1
+            if axes not in windows:
+                windows[axes] = convolution_windows(layer, params, axes) if axes else ()
+            self._check_channels(layer, shape[axis])
+            made = (
+                self._extent(layer, extent, window)
+                for extent, window in zip(shape[axis + 1 :], windows[axes], strict=True)
+            )
+            return (*shape[:axis], outputs, *made)
+
+        return lambda bottoms: [one(bottom) for bottom in bottoms[: len(layer.tops)]]
+
+    def _extent(self, layer: Layer, extent: Dim, window: Window) -> Dim:
+        if extent is None:
+            return None
+        return fitted(layer, extent, window.convolved(extent), window)
+
+    def _check_channels(self, layer: Layer, channels: Dim) -> None:
+        """Refuse an input whose channels do not go with the groups and the weights."""
+        if channels is None:
+            return
+        count = self.groups(layer, channels)
+        outputs = self.params(layer).integer("num_output")
+        wanted = self._taken(layer, channels)
+        if count < 1 or channels % count or outputs % count:
+            raise layer.error(f"{channels} channels and {outputs} outputs in {count} groups")
+        if wanted is not None and wanted != channels:
+            raise layer.error(
+                f"its weights take {wanted} channels, its input has {channels}; "
+                "check the input shape, or the weights"
+            )
+
+    def weights(self, layer: Layer, bottoms: Sequence[Shape]) -> tuple[WeightSpec, ...] | None:
+        params = self.params(layer)
+        channels = axis_of(first(bottoms), params.integer("axis"))
+        filters = self._filters(params.integer("num_output"), channels, layer)
+        shape = (*filters, *self._kernel(layer, first(bottoms)))
+        bias = bias_spec(params.integer("num_output"), wanted=params.flag("bias_term"))
+        return (WeightSpec("weights", shape), *bias)
+
+    def _filters(self, outputs: int, channels: Dim, layer: Layer) -> tuple[Dim, Dim]:
+        """The first two extents of the weights."""
+        count = max(self.groups(layer, channels), 1)
+        if layer.type in _DEPTHWISE and self.params(layer).integer("group") == 1 < count:
+            return outputs, 1
+        return outputs, None if channels is None else channels // count
+
+    def _kernel(self, layer: Layer, shape: Shape) -> tuple[Dim, ...]:
+        params = self.params(layer)
+        axes = named_axes(layer, params)
+        if shape is not None:
+            axes = len(shape) - canonical(layer, params.integer("axis"), len(shape)) - 1
+        if axes is None:  # as many as the weights have, else those of images
+            axes = max(len(layer.blobs[0].shape) - 2, 0) if layer.blobs else 2
+            named = self.params(layer).integers("kernel_size")
+            return (*(named * axes if len(named) == 1 else named or (None,) * axes),)
+        return tuple(window.kernel for window in convolution_windows(layer, params, axes))
+
+    def input_channels(self, layer: Layer, rank: int | None = None, found: Dim = None) -> Dim:
+        return self._taken(layer, found) if self.params(layer).integer("axis") == 1 else None
+
+    def _taken(self, layer: Layer, channels: Dim) -> Dim:
+        """The channels that the stored weights take of an input of ``channels``."""
+        if not layer.blobs or len(layer.blobs[0].shape) < 2:
+            return None
+        return layer.blobs[0].shape[1] * self.groups(layer, channels)
+
+    def empty_field(self, layer: Layer) -> str:
+        params = self.params(layer)
+        if 0 in params.integers("kernel_size"):
+            return "kernel_size"
+        return next((name for name in ("num_output", "group") if not params.integer(name)), "")
+
+    def output_channels(self, layer: Layer) -> Dim:
+        shape = layer.blobs[0].shape if layer.blobs else ()
+        return shape[0] if len(shape) > 1 else None
+
+    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
+        params = self.params(layer)
+        if params.integer("axis") == 1:
+            return Mixed(axis_of(first(bottoms), 1), params.integer("num_output"))
+        return Same() if params.integer("axis") > 1 else Unknown()
+
+    def macs(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> Dim:
+        """Every input has its own output; all are alike."""
+        return self._work(layer, first(tops), first(bottoms), bottoms, len(tops))
+
+    def _work(
+        self, layer: Layer, moved: Shape, other: Shape, bottoms: Sequence[Shape], count: int
+    ) -> Dim:
+        axis = self.params(layer).integer("axis")
+        window = (
+            product(layer.blobs[0].shape[2:])
+            if layer.blobs and len(layer.blobs[0].shape) > 2
+            else product(self._kernel(layer, first(bottoms)))
+        )
+        work = product((total(moved), axis_of(other, axis), window, count))
+        groups = self.groups(layer, axis_of(first(bottoms), axis))
+        return None if work is None else work // max(groups, 1)
+
+    def layout(self, layer: Layer, channels: Dim = None) -> LinearLayout | Refusal:
+        refusal = _no_layout(layer, self.params(layer))
+        if refusal is not None:
+            return refusal
+        shape = layer.blobs[0].shape
+        groups = self.groups(layer, channels)
+        if groups < 1 or shape[0] % groups:
+            return _uneven(layer, shape[0], "outputs", groups)
+        view = (groups, shape[0] // groups, shape[1], prod(shape[2:]))
+        return LinearLayout(view, True, shape[0], shape[1] * groups)
+
+    def border(self, layer: Layer, layout: LinearLayout) -> str:
+        del layout
+        params = self.params(layer)
+        if any((*params.integers("pad"), params.integer("pad_h"), params.integer("pad_w"))):
+            return (
+                f"'{layer.name}' pads its input with zeros, which the map would have to leave alone"
+            )
+        return ""
+
+
+class Deconvolution(Convolution):
+    """Deconvolution (deconv_layer.cpp): weights and windows the other way round."""
+
+    spatial = True
+
+    def _extent(self, layer: Layer, extent: Dim, window: Window) -> Dim:
+        if extent is None:
+            return None
+        made = window.deconvolved(extent)
+        if made < 1:
+            raise layer.error(f"its pad of {window.pad} leaves nothing of an input of {extent}")
+        return made
+
+    def _filters(self, outputs: int, channels: Dim, layer: Layer) -> tuple[Dim, Dim]:
+        return channels, outputs // max(self.groups(layer, channels), 1)
+
+    def _taken(self, layer: Layer, channels: Dim) -> Dim:
+        del channels
+        return layer.blobs[0].shape[0] if layer.blobs and layer.blobs[0].shape else None
+
+    def output_channels(self, layer: Layer) -> Dim:
+        shape = layer.blobs[0].shape if layer.blobs else ()
+        return shape[1] * self.groups(layer) if len(shape) > 1 else None
+
+    def macs(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> Dim:
+        return self._work(layer, first(bottoms), first(tops), bottoms, len(tops))
+
+    def layout(self, layer: Layer, channels: Dim = None) -> LinearLayout | Refusal:
+        refusal = _no_layout(layer, self.params(layer))
+        if refusal is not None:
+            return refusal
+        shape = layer.blobs[0].shape
+        groups = self.groups(layer, channels)
+        if groups < 1 or shape[0] % groups:
+            return _uneven(layer, shape[0], "inputs", groups)
+        view = (groups, shape[0] // groups, shape[1], prod(shape[2:]))
+        return LinearLayout(view, False, shape[1] * groups, shape[0])
+
+    def border(self, layer: Layer, layout: LinearLayout) -> str:
+        params = self.params(layer)
+        strides = (*params.integers("stride"), *map(params.integer, ("stride_h", "stride_w")))
+        if layout.view[3] == 1 and max(strides) <= 1:
+            return ""  # every output meets exactly one input
+        return (
+            f"'{layer.name}' is a Deconvolution: at its borders only part of the kernel meets "
+            "the input, so the shift cannot move behind it"
+        )
+
+
+class InnerProduct(LinearOp):
+    """InnerProduct: axes from ``axis`` on become one (inner_product_layer.cpp)."""
+
+    param = "inner_product_param"
+
+    def inputs(self, layer: Layer) -> int | None:
+        """K, the number of inputs that the stored weights take; None without weights."""
+        outputs = self.params(layer).integer("num_output")
+        if not layer.blobs or outputs < 1:
+            return None
+        return size(layer.blobs[0]) // outputs
+
+    def prepare(self, layer: Layer) -> Step:
+        params = self.params(layer)
+        outputs, at = outputs_of(layer, params.integer("num_output")), params.integer("axis")
+        wanted = self.inputs(layer)
+
+        def step(bottoms: Sequence[Shape]) -> list[Shape]:
+            shape = first(bottoms)
+            if shape is None:
+                return [(*(None,) * at, outputs) if at >= 0 else None]
+            axis = canonical(layer, at, len(shape))
+            found = product(shape[axis:])
+            if wanted is not None and found is not None and found != wanted:
+                raise layer.error(
+                    f"its weights take {wanted} inputs, its input has {found} ({show(shape)}); "
+                    "check the input shape, or the weights"
+                )
+            return [(*shape[:axis], outputs)]
+
+        return step
+
+    def weights(self, layer: Layer, bottoms: Sequence[Shape]) -> tuple[WeightSpec, ...] | None:
+        params, shape = self.params(layer), first(bottoms)
+        outputs = params.integer("num_output")
+        axis = 0 if shape is None else canonical(layer, params.integer("axis"), len(shape))
+        inputs = tail(shape, axis)
+        both = (inputs, outputs) if params.flag("transpose") else (outputs, inputs)
+        return (WeightSpec("weights", both), *bias_spec(outputs, wanted=params.flag("bias_term")))
+
+    def empty_field(self, layer: Layer) -> str:
+        return "" if self.params(layer).integer("num_output") else "num_output"
+
+    def output_channels(self, layer: Layer) -> Dim:
+        shape = layer.blobs[0].shape if layer.blobs else ()
+        if len(shape) < 2:
+            return None
+        return shape[-1] if self.params(layer).flag("transpose") else shape[-2]
+
+    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
+        params, shape = self.params(layer), first(bottoms)
+        axis = params.integer("axis")
+        if axis < 0 and shape is not None:
+            axis += len(shape)
+        if axis == 1:
+            return Mixed(tail(shape, 1), params.integer("num_output"))
+        return Same() if axis > 1 else Unknown()
+
+    def macs(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> Dim:
+        inputs, shape = self.inputs(layer), first(bottoms)
+        if inputs is None and shape is not None:
+            axis = self.params(layer).integer("axis")
+            inputs = tail(shape, axis if axis >= 0 else axis + len(shape))
+        return product((total(first(tops)), inputs))
+
+    def layout(self, layer: Layer, channels: Dim = None) -> LinearLayout | Refusal:
+        del channels  # every pixel of a channel is an input of its own
+        params = self.params(layer)
+        refusal = _no_layout(layer, params)
+        if refusal is not None:
+            return refusal
+        outputs, inputs = params.integer("num_output"), self.inputs(layer) or 0
+        if params.flag("transpose"):
+            return LinearLayout((1, inputs, outputs, 1), False, outputs, inputs)
+        return LinearLayout((1, outputs, inputs, 1), True, outputs, inputs)
+
+    def border(self, layer: Layer, layout: LinearLayout) -> str:
+        del layer, layout
+        return ""
+
+
+class Local(Op):
+    """Locally connected: a convolution whose weights are not shared (LOCAL of face nets)."""
+
+    param = "local_param"
+    learned = True
+
+    def params(self, layer: Layer) -> Params:
+        kind = schema.message("ConvolutionParameter")
+        return Params(layer.document, own_message(layer, self.param), kind, f"layer '{layer.name}'")
+
+    def prepare(self, layer: Layer) -> Step:
+        outputs, windows = self.params(layer).integer("num_output"), self._windows(layer)
+
+        def step(bottoms: Sequence[Shape]) -> list[Shape]:
+            items, _, *spatial = four_axes(layer, first(bottoms))
+            made = (
+                None if extent is None else fitted(layer, extent, window.convolved(extent), window)
+                for extent, window in zip(spatial, windows, strict=True)
+            )
+            return [(items, outputs, *made)]
+
+        return step
+
+    def _windows(self, layer: Layer) -> tuple[Window, ...]:
+        return convolution_windows(layer, self.params(layer), 2)
+
+    def weights(self, layer: Layer, bottoms: Sequence[Shape]) -> tuple[WeightSpec, ...] | None:
+        return None  # no two forks lay them out alike
+
+    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
+        return Mixed(axis_of(first(bottoms), 1), self.params(layer).integer("num_output"))
+
+    def macs(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> Dim:
+        window = product(window.kernel for window in self._windows(layer))
+        return product((total(first(tops)), axis_of(first(bottoms), 1), window))
+
+
+class Embed(Op):
+    """Embed: one more axis (embed_layer.cpp)."""
+
+    param = "embed_param"
+    learned = True
+
+    def prepare(self, layer: Layer) -> Step:
+        outputs = outputs_of(layer, self.params(layer).integer("num_output"))
+
+        def step(bottoms: Sequence[Shape]) -> list[Shape]:
+            shape = first(bottoms)
+            return [None if shape is None else (*shape, outputs)]
+
+        return step
+
+    def weights(self, layer: Layer, bottoms: Sequence[Shape]) -> tuple[WeightSpec, ...] | None:
+        params = self.params(layer)
+        outputs = params.integer("num_output")
+        table = WeightSpec("weights", (params.integer("input_dim"), outputs))
+        return (table, *bias_spec(outputs, wanted=params.flag("bias_term")))
+
+    def wants_weights(self, layer: Layer) -> bool:
+        return True
+
+
+class Im2col(Op):
+    """Im2col: the windows of a convolution, one beside the other (im2col_layer.cpp)."""
+
+    param = "convolution_param"
+
+    def prepare(self, layer: Layer) -> Step:
+        params = self.params(layer)
+        at = params.integer("axis")
+
+        def step(bottoms: Sequence[Shape]) -> list[Shape]:
+            shape = first(bottoms)
+            if shape is None:
+                return [None]
+            axis = canonical(layer, at, len(shape))
+            windows = convolution_windows(layer, params, len(shape) - axis - 1)
+            channels = product((shape[axis], *(window.kernel for window in windows)))
+            made = (
+                None if extent is None else fitted(layer, extent, window.convolved(extent), window)
+                for extent, window in zip(shape[axis + 1 :], windows, strict=True)
+            )
+            return [(*shape[:axis], channels, *made)]
+
+        return step
+
+
+def four_axes(layer: Layer, shape: Shape) -> tuple[Dim, Dim, Dim, Dim]:
+    """(N, C, H, W) of a blob; Caffe reads missing axes as 1 (blob.hpp, LegacyShape).
+
+    Raises:
+        TextError: the blob has more than 4 axes.
+    """
+    if shape is None:
+        return None, None, None, None
+    if len(shape) > 4:
+        raise layer.error(f"it works on 4 axes, its input is {show(shape)}")
+    items, channels, height, width = (*shape, 1, 1, 1, 1)[:4]
+    return items, channels, height, width
+
+
+def outputs_of(layer: Layer, number: int) -> int:
+    """``num_output``, at least 1.
+
+    Raises:
+        TextError: it is missing, or less.
+    """
+    if number < 1:
+        raise layer.error("num_output is missing" if not number else f"num_output is {number}")
+    return number
+
+
+def _no_layout(layer: Layer, params: Params) -> Refusal | None:
+    """Why the weights of a linear layer cannot be scaled, whatever its kind."""
+    if not layer.blobs:
+        return Refusal(SkipCode.NO_WEIGHTS, f"the caffemodel holds no weights for '{layer.name}'")
+    if len(layer.bottoms) != 1 or len(layer.tops) != 1:
+        return Refusal(
+            SkipCode.SHARED_WEIGHTS, f"'{layer.name}' uses its weights for several blobs at once"
+        )
+    axis = params.integer("axis")
+    if axis != 1:
+        return Refusal(
+            SkipCode.NOT_CHANNEL_AXIS,
+            f"'{layer.name}' has axis {axis}, so its outputs are not on axis 1",
+        )
+    return None
+
+
+def _uneven(layer: Layer, count: int, what: str, groups: int) -> Refusal:
+    return Refusal(
+        SkipCode.UNKNOWN_LAYOUT,
+        f"'{layer.name}' has {count} {what} in {groups} groups, which do not divide evenly",
+    )
+
+
+CONVOLUTION = Convolution(
+    "Convolution",
+    *("DepthwiseConvolution", "ConvolutionDepthwise", "DepthwiseConv", "ConvolutionRistretto"),
+)
+DECONVOLUTION = Deconvolution("Deconvolution", "DeconvolutionRistretto")
+INNER_PRODUCT = InnerProduct("InnerProduct", "FcRistretto")
+OPS = (CONVOLUTION, DECONVOLUTION, INNER_PRODUCT, Local("LOCAL"), Embed("Embed"), Im2col("Im2col"))

@@ -1,0 +1,198 @@
+"""Layers that train or report: losses, margins, measures, and Python layers that may be any of it.
+
+Forks add more losses than anybody lists, and name them alike; so a type that the table does not
+have is told by its name (``by_name``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from caffefold.ir.net import Layer
+from caffefold.ops.base import Category, ChannelFlow, Op, Same, own_message
+from caffefold.ops.detection import YOLO_OUTPUT, YOLO_V3_OUTPUT
+from caffefold.ops.recurrent import Recurrent
+from caffefold.ops.shape import Shape, Step, canonical, first
+from caffefold.ops.source import Data
+
+_LOSS = re.compile(r"Loss(OHEM|V\d|\d)?$")
+_MEASURE = re.compile(r"Silence|.*Accuracy.*|.*Evaluat.*|Eval.*|.*Eval|HDF5Output")
+_MARGIN = re.compile(r"Margin|LabelSpecific|Arc|Cosin|Angular")
+_LEARNED = re.compile(r"(Depthwise|Deformable)?Conv.*|.*InnerProduct.*|Local")
+_SAMPLER = re.compile(r".*ProposalTarget(Layer)?.*")
+# Losses without a head, whose bottom is a result as it stands.
+_PLAIN = re.compile(
+    r"Euclidean.*|L1Loss|L2Loss|SmoothL1.*|HuberLoss|HingeLoss|MultinomialLogisticLoss"
+    r"|.*Contrastive.*|.*Triplet.*|.*CenterLoss|.*Dice.*|.*IO[Uu]Loss|WingLoss"
+)
+
+
+class Loss(Op):
+    """A loss: one number without axes (loss_layer.cpp); more tops are each fork's own."""
+
+    category = Category.LOSS
+    detector: Op | None = None
+    """The layer that detects with what this loss is trained on; made on request."""
+    predictions = 1
+    """How many bottoms, from the first on, are predictions rather than answers."""
+
+    def __init__(self, *types: str) -> None:
+        super().__init__(*types)
+        self.probability, self.plain = _judged_by(self.name)
+        self.shapes_feature = "CenterLoss" in self.name
+        """Whether it draws features together, so that they, not classes, are the result."""
+
+    def prepare(self, layer: Layer) -> Step:
+        return lambda bottoms: [()]
+
+
+class PredictingLoss(Loss):
+    """SoftmaxWithLoss and InfogainLoss: a second top is the softmax, like the first bottom."""
+
+    def prepare(self, layer: Layer) -> Step:
+        return lambda bottoms: [(), first(bottoms)]
+
+
+class InfogainLoss(PredictingLoss):
+    """InfogainLoss: a softmax along an axis of its own parameters."""
+
+    param = "infogain_loss_param"
+
+
+class MultiBoxLoss(Loss):
+    """The loss of an SSD: boxes, scores and priors, then the answers."""
+
+    param = "multibox_loss_param"
+    predictions = 3
+
+
+class YoloV3Loss(Loss):
+    """Yolov3 of MobileNet-YOLO."""
+
+    param = "yolov3_param"
+    detector = YOLO_V3_OUTPUT
+
+
+class RegionLoss(Loss):
+    """RegionLoss of YOLO v2."""
+
+    param = "region_loss_param"
+    detector = YOLO_OUTPUT
+
+
+class Measure(Op):
+    """Reports on a training, and leaves nothing a deploy net needs."""
+
+    category = Category.MEASURE
+    known = False
+
+
+class Sink(Measure):
+    """Silence, and what only writes files: no tops."""
+
+    known = True
+
+
+class Accuracy(Measure):
+    """Accuracy: one number; a second top has one for each class (accuracy_layer.cpp)."""
+
+    param = "accuracy_param"
+    known = True
+
+    def prepare(self, layer: Layer) -> Step:
+        at, count = self.params(layer).integer("axis"), len(layer.tops)
+
+        def step(bottoms: Sequence[Shape]) -> list[Shape]:
+            shape = first(bottoms)
+            classes = None if shape is None else shape[canonical(layer, at, len(shape))]
+            return [(), *[(classes,)] * (count - 1)]
+
+        return step
+
+
+class Unlisted(Op):
+    """A type the table does not have: nothing is known of its shapes and weights."""
+
+    known = False
+
+    def __init__(self, *types: str) -> None:
+        super().__init__(*types)
+        self.probability, self.plain = _judged_by(self.name)
+
+    def passed_on(self, layer: Layer) -> int:
+        return min(1, len(layer.bottoms), len(layer.tops)) if _SAMPLER.fullmatch(layer.type) else 0
+
+
+class UnlistedLearned(Unlisted):
+    """Named like something with weights."""
+
+    learned = True
+
+
+class Margin(Unlisted):
+    """Makes training harder by a margin at the right class (ArcFace, AMSoftmax, SphereFace)."""
+
+    margin = True
+
+    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
+        return Same()
+
+
+class Python(Unlisted):
+    """A layer written in Python: what it is, its class's name says."""
+
+    def is_loss(self, layer: Layer) -> bool:
+        named = python_class(layer).endswith(("Loss", "LossLayer"))
+        return named or super().is_loss(layer)
+
+    def passed_on(self, layer: Layer) -> int:
+        sampler = _SAMPLER.fullmatch(python_class(layer)) is not None
+        return min(1, len(layer.bottoms), len(layer.tops)) if sampler else 0
+
+
+def python_class(layer: Layer) -> str:
+    """The class a Python layer names, without its module."""
+    return own_message(layer, "python_param").string("layer")
+
+
+def by_name(kind: str) -> Op:
+    """What a type is that the table does not have."""
+    if _LOSS.search(kind):
+        return Loss(kind)
+    if _MEASURE.fullmatch(kind):
+        return Measure(kind)
+    if "LSTM" in kind:
+        return Recurrent(kind)
+    if _LEARNED.fullmatch(kind):
+        return UnlistedLearned(kind)
+    if _MARGIN.search(kind):
+        return Margin(kind)
+    return Data(kind) if "data" in kind.lower() else Unlisted(kind)
+
+
+def _judged_by(kind: str) -> tuple[str, bool]:
+    """What a loss of this type makes of its input first, and whether that input is a result."""
+    return _probability(kind), _PLAIN.fullmatch(kind) is not None
+
+
+def _probability(kind: str) -> str:
+    """Source: the losses' own code (softmax_loss_layer.cpp, sigmoid_cross_entropy_loss_layer.cpp,
+    infogain_loss_layer.cpp); forks name theirs after the function they hold."""
+    if kind == "InfogainLoss" or (kind.endswith("FocalLoss") and "Sigmoid" not in kind):
+        return "Softmax"
+    if "Softmax" in kind and "Loss" in kind and "Center" not in kind:
+        return "Softmax"
+    if "Loss" in kind and ("Sigmoid" in kind or "BinaryCrossEntropy" in kind):
+        return "Sigmoid"
+    return ""
+
+
+MULTIBOX_LOSS, SILENCE = MultiBoxLoss("MultiBoxLoss"), Sink("Silence")
+INFOGAIN_LOSS = InfogainLoss("InfogainLoss")
+OPS = (
+    *(PredictingLoss("SoftmaxWithLoss"), INFOGAIN_LOSS, MULTIBOX_LOSS),
+    *(YoloV3Loss("Yolov3", "Yolov3Loss"), RegionLoss("RegionLoss"), Loss("YoloSeg")),
+    *(Loss("SoftmaxWithLossOHEM"), Loss("SmoothL1LossOHEM")),
+    *(Accuracy("Accuracy"), SILENCE, Sink("HDF5Output"), Python("Python")),
+)

@@ -1,0 +1,181 @@
+"""Layers that make blobs out of nothing: Input, constants, and everything that reads a data set.
+
+What a data base holds is not in the text; only what the transformation fixes is known (image.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from caffefold.formats.prototxt.tree import Message
+from caffefold.ir.net import Layer
+from caffefold.ops import image
+from caffefold.ops.base import Category, Op, WeightSpec, integer_in, own_message
+from caffefold.ops.shape import Dim, Known, Shape, Step
+
+_LABELLED = frozenset({"Data", "ImageData", "WindowData", "MemoryData"})
+_DENSE = frozenset({"DenseImageData", "ImageSegData", "ImageSegmentationData"})
+
+
+class Given(Op):
+    """A layer without bottoms that reads no data set."""
+
+    category = Category.DATA
+    given = True
+
+    def dims(self, layer: Layer) -> tuple[tuple[int, ...], ...]:
+        """The shape of each top as written; () in place of one, or no shapes, when not written.
+
+        One shape stands for all tops (input_layer.cpp, dummy_data_layer.cpp).
+
+        Raises:
+            TextError: there are shapes for another number of tops.
+        """
+        params = self.params(layer)
+        shapes = [params.nested("shape", m).integers("dim") for m in params.messages("shape")]
+        return self._for_tops(layer, shapes)
+
+    def _for_tops(
+        self, layer: Layer, shapes: Sequence[tuple[int, ...]]
+    ) -> tuple[tuple[int, ...], ...]:
+        count = len(layer.tops)
+        if not shapes:
+            return ((),) * count
+        if len(shapes) not in (1, count):
+            raise layer.error(f"{len(shapes)} shapes for {count} tops; give one, or one for each")
+        return tuple(shapes) if len(shapes) == count else tuple(shapes) * count
+
+    def prepare(self, layer: Layer) -> Step:
+        made: list[Shape] = [dims(shape) if shape else None for shape in self.dims(layer)]
+        return lambda bottoms: made
+
+
+class Input(Given):
+    """Input: blobs from outside, one shape for each top or one for all."""
+
+    param = "input_param"
+
+
+class DummyData(Given):
+    """DummyData: ``shape``, or ``num``, ``channels``, ``height`` and ``width`` for each top."""
+
+    param = "dummy_data_param"
+
+    def dims(self, layer: Layer) -> tuple[tuple[int, ...], ...]:
+        params = self.params(layer)
+        if params.messages("shape"):
+            return super().dims(layer)
+        lists = [params.integers(name) for name in ("num", "channels", "height", "width")]
+        count = max(map(len, lists))
+        if any(len(values) not in (1, count) for values in lists):
+            raise layer.error("num, channels, height and width must be given equally often")
+        wide = [values * count if len(values) == 1 else values for values in lists]
+        return self._for_tops(layer, list(zip(*wide, strict=True)))
+
+    def constant(self, layer: Layer) -> bool:
+        """Whether every top is filled with one number."""
+        fillers = self.params(layer).messages("data_filler")
+        return {m.string("type", "constant") for m in fillers} <= {"constant"}
+
+
+class Parameter(Given):
+    """Parameter: a learned blob as a top (parameter_layer.hpp)."""
+
+    param = "parameter_param"
+
+    def dims(self, layer: Layer) -> tuple[tuple[int, ...], ...]:
+        return self._for_tops(layer, [self.params(layer).sub("shape").integers("dim")])
+
+    def weights(self, layer: Layer, bottoms: Sequence[Shape]) -> tuple[WeightSpec, ...] | None:
+        return tuple(WeightSpec("weights", dims(shape)) for shape in self.dims(layer)[:1])
+
+
+class Constant(Given):
+    """Forks' constants, and what marks where sequences start: of unknown shape."""
+
+    known = False
+
+    def prepare(self, layer: Layer) -> Step:
+        return lambda bottoms: []
+
+
+class Data(Op):
+    """Data layers of Caffe and its forks: images first, then labels."""
+
+    category = Category.DATA
+
+    def prepare(self, layer: Layer) -> Step:
+        if layer.bottoms:
+            return lambda bottoms: []
+        batch = self._batch(layer)
+        height, width = (dim or None for dim in image.image_size(layer))
+        frames = image.clip_length(layer)
+        clip = (frames,) if frames > 1 else ()
+        images: Shape = (batch, image.declared_channels(layer) or None, *clip, height, width)
+        if layer.type == "HDF5Data":
+            return lambda bottoms: [None] * len(layer.tops)
+        label: Shape = None
+        if layer.type in _LABELLED:
+            label = (batch,)
+        elif layer.type in _DENSE:
+            label = (batch, 1, height, width)
+        elif layer.type == "AnnotatedData":
+            label = (1, 1, None, 8)  # annotated_data_layer.cpp: one row for each box of the batch
+        return lambda bottoms: [images, *[label] * (len(layer.tops) - 1)]
+
+    def _batch(self, layer: Layer) -> Dim:
+        if layer.type == "ImageData":  # the one that has a default
+            return layer.params("image_data_param").integer("batch_size")
+        own = (
+            field.value
+            for field in layer.body.fields
+            if field.name.endswith("data_param") and isinstance(field.value, Message)
+        )
+        return next((n for message in own if (n := integer_in(message, "batch_size"))), None)
+
+
+class DetectNetTransformation(Op):
+    """DetectNetTransformation of NVCaffe: colour images of a stated size, and a coverage map."""
+
+    param = "detectnet_groundtruth_param"
+
+    def prepare(self, layer: Layer) -> Step:
+        message = own_message(layer, self.param)
+        size = integer_in(message, "image_size_y"), integer_in(message, "image_size_x")
+
+        def step(bottoms: Sequence[Shape]) -> list[Shape]:
+            batch = bottoms[0][0] if bottoms and bottoms[0] else None
+            return [(batch, 3, *size), None]
+
+        return step
+
+    def passed_on(self, layer: Layer) -> int:
+        return every_bottom(layer)
+
+
+class Gather(Op):
+    """Gather of yjxiong's fork: collects the batches of several processes (gather_layer.cpp)."""
+
+    known = False
+
+    def passed_on(self, layer: Layer) -> int:
+        return every_bottom(layer)
+
+
+def every_bottom(layer: Layer) -> int:
+    """All bottoms of a layer with as many tops, if there are several; else none."""
+    count = len(layer.bottoms)
+    return count if 1 < count == len(layer.tops) else 0
+
+
+def dims(extents: Sequence[int]) -> Known:
+    """A shape from the text; 0 and -1 stand for what is not known yet."""
+    return tuple(dim if dim > 0 else None for dim in extents)
+
+
+INPUT, DUMMY_DATA = Input("Input"), DummyData("DummyData")
+OPS = (
+    *(INPUT, DUMMY_DATA, Parameter("Parameter")),
+    *(Constant("Const", "Constant"), Constant("ContinuationIndicator")),
+    *(DetectNetTransformation("DetectNetTransformation"), Gather("Gather")),
+)

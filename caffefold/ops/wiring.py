@@ -1,0 +1,448 @@
+"""Layers that move numbers around: Concat, Slice, Reshape, Crop and their kind.
+
+Source: the Reshape function of the layer of the same name in Caffe.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from caffefold.formats.prototxt.tree import Scalar
+from caffefold.ir.net import Layer
+from caffefold.ir.params import parse_int
+from caffefold.ops.base import (
+    Category,
+    ChannelFlow,
+    Joined,
+    Op,
+    Same,
+    Split,
+    Unknown,
+    axis_of,
+    own_message,
+)
+from caffefold.ops.linear import four_axes
+from caffefold.ops.shape import (
+    Dim,
+    Known,
+    Shape,
+    Step,
+    canonical,
+    first,
+    product,
+    show,
+    unified,
+)
+
+
+class Wiring(Op):
+    """Learns nothing; what its tops hold are numbers of its bottoms."""
+
+    category = Category.WIRING
+
+
+class Cut(Wiring):
+    """What Concat and Slice have in common: an axis, which older nets call by another name."""
+
+    old = ""
+
+    def axis(self, layer: Layer, rank: int | None = None) -> int:
+        """The axis; counted from the front where ``rank`` is known."""
+        params = self.params(layer)
+        at = params.integer(self.old) if params.has(self.old) else params.integer("axis")
+        return at + rank if at < 0 and rank is not None else at
+
+
+class Concat(Cut):
+    """Concat along ``axis`` (older: ``concat_dim``)."""
+
+    param, old = "concat_param", "concat_dim"
+    joins = True
+
+    def prepare(self, layer: Layer) -> Step:
+        at = self.axis(layer)
+
+        def step(bottoms: Sequence[Shape]) -> list[Shape]:
+            known = next((shape for shape in bottoms if shape is not None), None)
+            if known is None:
+                return [None]
+            axis = canonical(layer, at, len(known))
+            made = unified(layer, bottoms, "its inputs", free=axis)
+            assert made is not None
+            joined: Dim = 0
+            for shape in bottoms:
+                part = None if shape is None else shape[axis]
+                joined = None if joined is None or part is None else joined + part
+            return [(*made[:axis], joined, *made[axis + 1 :])]
+
+        return step
+
+    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
+        rank = next((len(shape) for shape in bottoms if shape is not None), None)
+        axis = self.axis(layer, rank)
+        if axis == 1:
+            return Joined()
+        return Unknown() if axis < 0 else Same(tuple(range(len(layer.bottoms))))
+
+
+class Slice(Cut):
+    """Slice along ``axis`` (older: ``slice_dim``), at the points given or into equal parts."""
+
+    param, old = "slice_param", "slice_dim"
+
+    def points(self, layer: Layer) -> tuple[int, ...]:
+        """Where it cuts; none: into equal parts."""
+        return self.params(layer).integers("slice_point")
+
+    def prepare(self, layer: Layer) -> Step:
+        at, count, points = self.axis(layer), len(layer.tops), self.points(layer)
+        if points and len(points) != count - 1:
+            raise layer.error(f"{len(points)} values of slice_point for {count} tops")
+
+        def step(bottoms: Sequence[Shape]) -> list[Shape]:
+            shape = first(bottoms)
+            if shape is None:
+                return [None] * count
+            axis = canonical(layer, at, len(shape))
+            whole = shape[axis]
+            parts: Sequence[Dim]
+            if points:
+                edges = [0, *points]
+                known = [b - a for a, b in itertools.pairwise(edges)]
+                parts = [*known, None if whole is None else whole - edges[-1]]
+                if any(part is not None and part < 1 for part in parts):
+                    raise layer.error(f"slice_point {points[-1]} leaves nothing of {whole}")
+            elif whole is None:
+                parts = [whole if count == 1 else None] * count
+            elif whole % count:
+                raise layer.error(f"{whole} cannot be cut into {count} equal parts")
+            else:
+                parts = [whole // count] * count
+            return [(*shape[:axis], part, *shape[axis + 1 :]) for part in parts]
+
+        return step
+
+    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
+        shape = first(bottoms)
+        axis = self.axis(layer, None if shape is None else len(shape))
+        if axis == 1:
+            return Split(self.points(layer), self.ranges(layer, axis_of(shape, 1)))
+        return Unknown() if axis < 0 else Same()
+
+    def ranges(self, layer: Layer, whole: Dim) -> tuple[tuple[int, int], ...] | None:
+        """The range of each top along the axis, whose extent is ``whole``; None: not known."""
+        count, points = len(layer.tops), list(self.points(layer))
+        if whole is None:
+            return None
+        if not points:
+            if whole % count:
+                return None
+            points = [whole // count * i for i in range(1, count)]
+        if len(points) != count - 1:
+            return None
+        return tuple(itertools.pairwise([0, *points, whole]))
+
+
+class Eltwise(Wiring):
+    """Eltwise: all bottoms are alike."""
+
+    param = "eltwise_param"
+    joins = True
+
+    def prepare(self, layer: Layer) -> Step:
+        return lambda bottoms: [unified(layer, bottoms, "its inputs")]
+
+    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
+        return Same(tuple(range(len(layer.bottoms))))
+
+
+class Axpy(Wiring):
+    """Axpy: a factor for each channel, x and y; the top is like x and y (SENet, axpy_layer.cpp)."""
+
+    joins = True
+
+    def prepare(self, layer: Layer) -> Step:
+        return lambda bottoms: [unified(layer, bottoms[1:], "its inputs")]
+
+    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
+        return Same(tuple(range(len(layer.bottoms))))
+
+
+class Reshape(Wiring):
+    """Reshape: 0 copies an extent, -1 infers one; ``axis`` and ``num_axes`` say which are replaced.
+
+    Source: reshape_layer.cpp.
+    """
+
+    param = "reshape_param"
+
+    def prepare(self, layer: Layer) -> Step:
+        params = self.params(layer)
+        dims = params.sub("shape").integers("dim")
+        at, span = params.integer("axis"), params.integer("num_axes")
+        if dims.count(-1) > 1 or any(dim < -1 for dim in dims):
+            raise layer.error(f"shape {list(dims)} is none; one -1 at most")
+
+        def step(bottoms: Sequence[Shape]) -> list[Shape]:
+            shape = first(bottoms)
+            if shape is None:
+                if (at, span) != (0, -1):
+                    return [None]
+                return [tuple(dim if dim > 0 else None for dim in dims)]
+            start = canonical(layer, at, len(shape), end=1)
+            stop = len(shape) if span == -1 else start + span
+            if stop > len(shape):
+                raise layer.error(
+                    f"axis {at} with num_axes {span}, its input has {len(shape)} axes"
+                )
+            made = [
+                _copied(layer, shape, start + i) if dim == 0 else dim for i, dim in enumerate(dims)
+            ]
+            if -1 in dims:
+                made[dims.index(-1)] = _inferred(layer, shape, (start, stop), made, dims.index(-1))
+            result = (*shape[:start], *made, *shape[stop:])
+            before, after = product(shape), product(result)
+            if before is not None and after is not None and before != after:
+                raise layer.error(
+                    f"{show(shape)} has {before} elements, {show(result)} has {after}"
+                )
+            return [result]
+
+        return step
+
+
+def _copied(layer: Layer, shape: Known, axis: int) -> Dim:
+    if axis >= len(shape):
+        raise layer.error(f"dim 0 copies axis {axis}, its input has {len(shape)} axes")
+    return shape[axis]
+
+
+def _inferred(
+    layer: Layer, shape: Known, span: tuple[int, int], made: Sequence[Dim], at: int
+) -> Dim:
+    """The extent that -1 stands for; extents copied from an unknown one cancel out."""
+    explicit = [dim for i, dim in enumerate(made) if i != at]
+    source = list(shape[slice(*span)])
+    while None in explicit and None in source:  # a copy of an unknown extent
+        explicit.remove(None)
+        source.remove(None)
+    whole, rest = product(source), product(explicit)
+    if whole is None or rest is None:
+        return None
+    if not rest or whole % rest:
+        raise layer.error(f"{whole} elements ({show(shape)}) cannot be divided by {rest}")
+    return whole // rest
+
+
+class Flatten(Wiring):
+    """Flatten the axes from ``axis`` to ``end_axis`` into one."""
+
+    param = "flatten_param"
+
+    def prepare(self, layer: Layer) -> Step:
+        params = self.params(layer)
+        at, end = params.integer("axis"), params.integer("end_axis")
+
+        def step(bottoms: Sequence[Shape]) -> list[Shape]:
+            shape = first(bottoms)
+            if shape is None:
+                return [(None, None) if (at, end) == (1, -1) else None]
+            start = canonical(layer, at, len(shape))
+            stop = canonical(layer, end, len(shape), field="end_axis") + 1
+            return [(*shape[:start], product(shape[start:stop]), *shape[stop:])]
+
+        return step
+
+
+class Permute(Wiring):
+    """Permute: the axes in ``order``, then the rest as they were (SSD, permute_layer.cpp)."""
+
+    param = "permute_param"
+
+    def prepare(self, layer: Layer) -> Step:
+        order = self.params(layer).integers("order")
+        if len(set(order)) < len(order):
+            raise layer.error(f"order {list(order)} names an axis twice")
+
+        def step(bottoms: Sequence[Shape]) -> list[Shape]:
+            shape = first(bottoms)
+            if shape is None:
+                return [None]
+            for axis in order:
+                canonical(layer, axis, len(shape), field="order")
+            rest = [axis for axis in range(len(shape)) if axis not in order]
+            return [tuple(shape[axis] for axis in (*order, *rest))]
+
+        return step
+
+
+class Transpose(Wiring):
+    """Transpose of OCR forks: the new order of all axes."""
+
+    param = "transpose_param"
+
+    def prepare(self, layer: Layer) -> Step:
+        message = own_message(layer, self.param)
+        values = [value.raw for value in message.all("dim") if isinstance(value, Scalar)]
+        order = [number for raw in values if (number := parse_int(raw)) is not None]
+
+        def step(bottoms: Sequence[Shape]) -> list[Shape]:
+            shape = first(bottoms)
+            if shape is None:
+                return [None]
+            if sorted(order) != list(range(len(shape))):
+                raise layer.error(f"dim {order} is no order of the {len(shape)} axes of its input")
+            return [tuple(shape[axis] for axis in order)]
+
+        return step
+
+
+class Crop(Wiring):
+    """Crop the first bottom to the second one's extents from ``axis`` on (crop_layer.cpp)."""
+
+    param = "crop_param"
+    spatial = True
+    joins = True
+
+    def prepare(self, layer: Layer) -> Step:
+        params = self.params(layer)
+        at, offsets = params.integer("axis"), params.integers("offset")
+
+        def step(bottoms: Sequence[Shape]) -> list[Shape]:
+            shape = first(bottoms)
+            if shape is None:
+                return [None]
+            axis = canonical(layer, at, len(shape))
+            like = bottoms[1] if len(bottoms) > 1 else None
+            count = len(shape) - axis
+            if len(offsets) > 1 and len(offsets) != count:
+                raise layer.error(f"{len(offsets)} values of offset for {count} cropped axes")
+            if like is None:
+                return [(*shape[:axis], *(None,) * count)]
+            if len(like) != len(shape):
+                raise layer.error(f"its inputs have {len(shape)} and {len(like)} axes")
+            moved = offsets * count if len(offsets) == 1 else offsets or (0,) * count
+            for whole, part, offset in zip(shape[axis:], like[axis:], moved, strict=True):
+                if whole is not None and part is not None and part + offset > whole:
+                    raise layer.error(f"{part} with offset {offset} does not lie within {whole}")
+            return [(*shape[:axis], *like[axis:])]
+
+        return step
+
+    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
+        return Same() if self.params(layer).integer("axis") > 1 else Unknown()
+
+
+class Tile(Wiring):
+    """Tile: repeat along ``axis``."""
+
+    param = "tile_param"
+
+    def prepare(self, layer: Layer) -> Step:
+        params = self.params(layer)
+        at, tiles = params.integer("axis"), params.integer("tiles")
+
+        def step(bottoms: Sequence[Shape]) -> list[Shape]:
+            shape = first(bottoms)
+            if shape is None:
+                return [None]
+            axis = canonical(layer, at, len(shape))
+            return [(*shape[:axis], product((shape[axis], tiles)), *shape[axis + 1 :])]
+
+        return step
+
+
+class Reduction(Wiring):
+    """Reduction: the axes from ``axis`` on are gone."""
+
+    param = "reduction_param"
+
+    def prepare(self, layer: Layer) -> Step:
+        at = self.params(layer).integer("axis")
+
+        def step(bottoms: Sequence[Shape]) -> list[Shape]:
+            shape = first(bottoms)
+            if shape is None:
+                return [(None,) * at if at >= 0 else None]
+            return [shape[: canonical(layer, at, len(shape))]]
+
+        return step
+
+
+class ArgMax(Wiring):
+    """ArgMax: ``top_k`` along ``axis``; without one, over the whole item (argmax_layer.cpp)."""
+
+    param = "argmax_param"
+
+    def prepare(self, layer: Layer) -> Step:
+        params = self.params(layer)
+        top_k, pairs = params.integer("top_k"), params.flag("out_max_val")
+        at = params.integer("axis") if params.has("axis") else None
+
+        def step(bottoms: Sequence[Shape]) -> list[Shape]:
+            shape = first(bottoms)
+            if at is None:
+                rest = () if shape is None else (1,) * (len(shape) - 3)
+                return [((shape or (None,))[0], 2 if pairs else 1, top_k, *rest)]
+            if shape is None:
+                return [None]
+            axis = canonical(layer, at, len(shape))
+            return [(*shape[:axis], top_k, *shape[axis + 1 :])]
+
+        return step
+
+
+class BatchReindex(Wiring):
+    """BatchReindex: as many items as the second bottom lists."""
+
+    def prepare(self, layer: Layer) -> Step:
+
+        def step(bottoms: Sequence[Shape]) -> list[Shape]:
+            shape = first(bottoms)
+            listed = bottoms[1] if len(bottoms) > 1 else None
+            if not shape:
+                return [None]
+            return [((listed or (None,))[0], *shape[1:])]
+
+        return step
+
+    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
+        return Same()
+
+
+class Filter(Wiring):
+    """Filter: some of the items of each bottom but the last, which selects; how many, data say."""
+
+    def prepare(self, layer: Layer) -> Step:
+        return lambda bottoms: [
+            None if shape is None else (None, *shape[1:]) for shape in bottoms[: len(bottoms) - 1]
+        ]
+
+
+class ShuffleChannel(Wiring):
+    """ShuffleChannel: like the bottom, whose channels come in ``group`` equal groups."""
+
+    param = "shuffle_channel_param"
+
+    def prepare(self, layer: Layer) -> Step:
+        group = self.params(layer).integer("group")
+
+        def step(bottoms: Sequence[Shape]) -> list[Shape]:
+            _, channels = four_axes(layer, first(bottoms))[:2]
+            if channels is not None and (group < 1 or channels % group):
+                raise layer.error(f"{channels} channels in {group} groups")
+            return [first(bottoms)]
+
+        return step
+
+
+CONCAT, SLICE = Concat("Concat"), Slice("Slice")
+ELTWISE, RESHAPE, FLATTEN = Eltwise("Eltwise"), Reshape("Reshape"), Flatten("Flatten")
+PERMUTE = Permute("Permute")
+OPS = (
+    *(CONCAT, SLICE, ELTWISE, RESHAPE, FLATTEN, Axpy("Axpy"), PERMUTE),
+    *(Transpose("Transpose"), Crop("Crop"), Tile("Tile"), Reduction("Reduction")),
+    *(ArgMax("ArgMax"), BatchReindex("BatchReindex"), Filter("Filter")),
+    ShuffleChannel("ShuffleChannel"),
+)
