@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Workers share the cores: torch and BLAS use one thread in each.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Every pass of every test is held to its contract, in processes that tests start as well.
 os.environ.setdefault("CAFFEFOLD_DEBUG", "1")
 

@@ -12,7 +12,7 @@ from caffefold.cli.convert import convert
 from caffefold.cli.options import given, spelled
 from caffefold.errors import Option
 from caffefold.options import ConvertOptions, DetectionOptions
-from tests.support.nets import L, Numbers, write
+from caffefold.testing import LayerSpec, RandomLayers, write_pair
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cli, Pair, Refused
@@ -127,8 +127,8 @@ def test_shape_that_the_weights_tell(pair: Pair, cli: Cli) -> None:
 
 def test_shape_that_nobody_knows(cli: Cli, refused: Refused) -> None:
     """Nothing behind the database needs images of one size."""
-    layers = [L("data", "Data"), Numbers().conv("conv", "data", 1, 2)]
-    message = refused(*write(cli.folder, layers), code=2)
+    layers = [LayerSpec("data", "Data"), RandomLayers().conv("conv", "data", 1, 2)]
+    message = refused(*write_pair(cli.folder, layers), code=2)
     assert "net.prototxt:2:1: layer 'data': it does not tell the height and width of" in message
     assert "give --input-shape data=1,1,H,W" in message
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.nets import weights
+from caffefold.testing import net_weights
 from tests.support.zoo import body, deploy, many, model, put
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def test_the_second_run_is_refused(cli: Cli) -> None:
 
 def test_a_terminal_gets_a_bar(cli: Cli) -> None:
     many(cli.folder / "zoo", 30)
-    put(cli.folder / "zoo/bad/[red]x.caffemodel", weights(body(prefix="b_", channels=6)))
+    put(cli.folder / "zoo/bad/[red]x.caffemodel", net_weights(body(prefix="b_", channels=6)))
     put(cli.folder / "zoo/bad/x.prototxt", deploy(body(prefix="b_")))
     head, tail = pty.openpty()
     process = begin(cli.folder, "--jobs", "1", stderr=tail)

@@ -10,7 +10,7 @@ import pytest
 
 import caffefold
 from caffefold.compare.result import NetDiff
-from tests.support.nets import L, text, write
+from caffefold.testing import LayerSpec, net_text, write_pair
 
 Compare = Callable[..., NetDiff]
 
@@ -19,7 +19,7 @@ Compare = Callable[..., NetDiff]
 def compare(tmp_path: Path) -> Compare:
     """Compares two nets given as text or as layers (with their weights, if some have any)."""
 
-    def run(a: str | Sequence[L], b: str | Sequence[L], **options: Any) -> NetDiff:
+    def run(a: str | Sequence[LayerSpec], b: str | Sequence[LayerSpec], **options: Any) -> NetDiff:
         paths: list[Path] = []
         weights: list[Path | None] = []
         for stem, given in (("a", a), ("b", b)):
@@ -30,21 +30,21 @@ def compare(tmp_path: Path) -> Compare:
                 paths[-1].write_text(given)
                 weights.append(None)
             elif any(layer.blobs for layer in given):
-                prototxt, caffemodel = write(folder, given)
+                prototxt, caffemodel = write_pair(folder, given)
                 paths.append(prototxt)
                 weights.append(caffemodel)
             else:
                 paths.append(folder / "net.prototxt")
-                paths[-1].write_text(text(given))
+                paths[-1].write_text(net_text(given))
                 weights.append(None)
         return caffefold.diff(*paths, weights=(weights[0], weights[1]), **options)
 
     return run
 
 
-def layer(name: str, kind: str, bottoms: str = "", tops: str = "", body: str = "") -> str:
+def layer(name: str, kind: str, bottoms: str = "", tops: str | None = None, body: str = "") -> str:
     """One layer as text."""
-    return L(name, kind, bottoms, tops, body).prototxt()
+    return LayerSpec(name, kind, bottoms, tops or None, body).prototxt()
 
 
 def conv(name: str, bottom: str, outputs: int = 8, body: str = "") -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,8 @@ import caffefold
 from caffefold.compare.entries import FoldMatch
 from caffefold.compare.fold_check import TRANSFORM, USUAL_EPS
 from caffefold.compare.result import NetDiff
+from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_pair
 from tests.compare.conftest import DATA, conv, layer
-from tests.support.nets import L, Numbers, data, relu, write
 
 if TYPE_CHECKING:
     from tests.compare.conftest import Compare
@@ -25,20 +24,20 @@ BARE = conv("conv1", "data", 8, "bias_term: false")
 RELU = layer("relu", "ReLU", "conv1", "conv1")
 
 
-def _train(random: Numbers, eps: float = 1e-5) -> list[L]:
+def _train(random: RandomLayers, eps: float = 1e-5) -> list[LayerSpec]:
     return [
-        data(1, 3, 8, 8),
+        input_layer(1, 3, 8, 8),
         random.conv("conv1", "data", 3, 4, bias=False),
-        random.norm("conv1/bn", "conv1", 4, top="conv1", eps=eps),
+        random.batch_norm("conv1/bn", "conv1", 4, top="conv1", eps=eps),
         random.scale("conv1/scale", "conv1", 4, top="conv1"),
         relu("relu1", "conv1"),
-        random.product("fc", "conv1", 4 * 36, 5),
+        random.inner_product("fc", "conv1", 4 * 36, 5),
     ]
 
 
-def _converted(folder: Path, layers: list[L], **options: object) -> NetDiff:
+def _converted(folder: Path, layers: list[LayerSpec], **options: object) -> NetDiff:
     """The difference between a net and what ``convert`` makes of it."""
-    prototxt, caffemodel = write(folder, layers)
+    prototxt, caffemodel = write_pair(folder, layers)
     out = folder / "out"
     caffefold.convert(prototxt, caffemodel, out, **options)  # type: ignore[arg-type]
     made = (f"{out}.prototxt", f"{out}.caffemodel")
@@ -104,7 +103,7 @@ def test_through_a_concat(compare: Compare) -> None:
 
 
 def test_what_convert_folds_is_confirmed(tmp_path: Path) -> None:
-    found = _converted(tmp_path, _train(Numbers()))
+    found = _converted(tmp_path, _train(RandomLayers()))
     (fold,) = found.folds
     assert fold.bias_added
     assert [(c.layer, c.verdict, c.max_abs) for c in fold.checks] == [("conv1", "equal", 0.0)]
@@ -113,12 +112,12 @@ def test_what_convert_folds_is_confirmed(tmp_path: Path) -> None:
 
 def test_what_convert_collapses_is_confirmed(tmp_path: Path) -> None:
     """Padding keeps the map out of the convolution: one Scale stands for both."""
-    random = Numbers()
+    random = RandomLayers()
     layers = [
-        data(1, 4, 8, 8),
-        random.norm("bn", "data", 4, top="n"),
+        input_layer(1, 4, 8, 8),
+        random.batch_norm("bn", "data", 4, top="n"),
         random.scale("scale", "n", 4, top="n"),
-        random.conv("conv1", "n", 4, 4, text="pad: 1"),
+        random.conv("conv1", "n", 4, 4, params="pad: 1"),
     ]
     (fold,) = _converted(tmp_path, layers).folds
     assert (fold.way, fold.layers, fold.into) == ("scale", ("bn",), ("scale",))
@@ -126,10 +125,10 @@ def test_what_convert_collapses_is_confirmed(tmp_path: Path) -> None:
 
 
 def test_what_convert_folds_into_inputs_is_confirmed(tmp_path: Path) -> None:
-    random = Numbers()
+    random = RandomLayers()
     layers = [
-        data(1, 4, 8, 8),
-        random.norm("bn", "data", 4, top="n"),
+        input_layer(1, 4, 8, 8),
+        random.batch_norm("bn", "data", 4, top="n"),
         random.conv("conv1", "n", 4, 4),
     ]
     (fold,) = _converted(tmp_path, layers).folds
@@ -140,9 +139,9 @@ def test_what_convert_folds_into_inputs_is_confirmed(tmp_path: Path) -> None:
 def test_a_loss_without_its_labels_does_not_hide_the_fold(tmp_path: Path) -> None:
     """A training net in its TEST view: the labels belong to TRAIN."""
     layers = [
-        *_train(Numbers()),
-        L("d", "DummyData", "", "label", "include { phase: TRAIN }"),
-        L("loss", "SoftmaxWithLoss", "fc label", "loss"),
+        *_train(RandomLayers()),
+        LayerSpec("d", "DummyData", "", "label", "include { phase: TRAIN }"),
+        LayerSpec("loss", "SoftmaxWithLoss", "fc label", "loss"),
     ]
     (fold,) = _converted(tmp_path, layers).folds
     assert [c.verdict for c in fold.checks] == ["equal"]
@@ -151,12 +150,12 @@ def test_a_loss_without_its_labels_does_not_hide_the_fold(tmp_path: Path) -> Non
 @pytest.mark.parametrize("eps", [1e-3, 1e-2])
 def test_a_fold_with_the_wrong_eps_is_told(compare: Compare, tmp_path: Path, eps: float) -> None:
     """The commonest mistake of merge scripts: eps 1e-5 although the net says another."""
-    layers = _train(Numbers(), eps)
-    wrong = _train(Numbers(), 1e-5)  # the same numbers
-    prototxt, caffemodel = write(tmp_path, wrong)
+    layers = _train(RandomLayers(), eps)
+    wrong = _train(RandomLayers(), 1e-5)  # the same numbers
+    prototxt, caffemodel = write_pair(tmp_path, wrong)
     caffefold.convert(prototxt, caffemodel, tmp_path / "out")
     (tmp_path / "given").mkdir()
-    given = write(tmp_path / "given", layers)
+    given = write_pair(tmp_path / "given", layers)
     made = (tmp_path / "out.prototxt", tmp_path / "out.caffemodel")
     found = caffefold.diff(given[0], made[0], weights=(given[1], made[1]))
     (check,) = found.folds[0].checks
@@ -167,19 +166,19 @@ def test_a_fold_with_the_wrong_eps_is_told(compare: Compare, tmp_path: Path, eps
 
 
 def test_one_wrong_weight_is_told(tmp_path: Path) -> None:
-    layers = _train(Numbers())
-    given = write(tmp_path, layers)
+    layers = _train(RandomLayers())
+    given = write_pair(tmp_path, layers)
     caffefold.convert(*given, tmp_path / "out")
     with caffefold.load(tmp_path / "out.prototxt", tmp_path / "out.caffemodel") as net:
         blobs = [np.asarray(blob).copy() for blob in net.layers[1].blobs]
     blobs[0][2, 1, 0, 0] += 0.25
     folded = [
         layers[0],
-        replace(layers[1], text=layers[1].text.replace("bias_term: false", ""), blobs=blobs),
+        layers[1]._replace(params=layers[1].params.replace("bias_term: false", ""), blobs=blobs),
         *layers[4:],
     ]
     (tmp_path / "bad").mkdir()
-    bad = write(tmp_path / "bad", folded)
+    bad = write_pair(tmp_path / "bad", folded)
     (fold,) = caffefold.diff(given[0], bad[0], weights=(given[1], bad[1])).folds
     (check,) = fold.checks
     assert check.verdict == "different"
@@ -189,9 +188,9 @@ def test_one_wrong_weight_is_told(tmp_path: Path) -> None:
 
 def test_batch_statistics_are_refused(compare: Compare) -> None:
     """`use_global_stats: false` in a deploy net uses each batch: no fold exists."""
-    random = Numbers()
+    random = RandomLayers()
     plain = _train(random)
-    plain[2] = replace(plain[2], text="batch_norm_param { use_global_stats: false }")
+    plain[2] = plain[2]._replace(params="batch_norm_param { use_global_stats: false }")
     folded = [plain[0], random.conv("conv1", "data", 3, 4), *plain[4:]]
     (fold,) = compare(plain, folded).folds
     (check,) = fold.checks
@@ -201,9 +200,9 @@ def test_batch_statistics_are_refused(compare: Compare) -> None:
 
 def test_weights_of_another_net_are_refused_not_folded(compare: Compare) -> None:
     """The check says why; the comparison itself goes on."""
-    random = Numbers()
+    random = RandomLayers()
     plain = _train(random)
-    plain[3] = replace(plain[3], blobs=[np.zeros(0), np.zeros(0)])
+    plain[3] = plain[3]._replace(blobs=[np.zeros(0), np.zeros(0)])
     folded = [plain[0], random.conv("conv1", "data", 3, 4), *plain[4:]]
     (fold,) = compare(plain, folded).folds
     (check,) = fold.checks
@@ -211,28 +210,28 @@ def test_weights_of_another_net_are_refused_not_folded(compare: Compare) -> None
     assert "blob 0 holds no numbers" in check.message
     plain = _train(random)
     plain[1] = random.conv("conv1", "data", 3, 6, bias=False)  # its text is right, 4 are wanted
-    plain[1] = replace(plain[1], text=plain[1].text.replace("num_output: 6", "num_output: 4"))
+    plain[1] = plain[1]._replace(params=plain[1].params.replace("num_output: 6", "num_output: 4"))
     (check,) = compare(plain, folded).folds[0].checks
     assert "does not belong to" in check.message
 
 
 def test_the_mean_of_the_data_layer_folded_in_is_recognised(tmp_path: Path) -> None:
     """Some merge scripts let the first convolution take raw pixels."""
-    random = Numbers()
+    random = RandomLayers()
     plain = _train(random)
     transform = "transform_param { scale: 0.017 mean_value: 104 mean_value: 117 mean_value: 123 }"
-    plain[0] = L("data", "Data", "", "data label", transform)
-    given = write(tmp_path, plain)
+    plain[0] = LayerSpec("data", "Data", "", "data label", transform)
+    given = write_pair(tmp_path, plain)
     shape = {"data": (1, 3, 8, 8)}
     caffefold.convert(*given, tmp_path / "out", input_shapes=shape)
     with caffefold.load(tmp_path / "out.prototxt", tmp_path / "out.caffemodel") as net:
         weights, bias = (np.asarray(b, np.float64).copy() for b in net.layers[1].blobs)
     mean = np.array([104.0, 117.0, 123.0])
     bias -= (weights.sum(axis=(2, 3)) * mean * 0.017).sum(axis=1)
-    conv1 = replace(plain[1], text=plain[1].text.replace("bias_term: false", ""))
-    merged = [data(1, 3, 8, 8), replace(conv1, blobs=[weights * 0.017, bias]), *plain[4:]]
+    conv1 = plain[1]._replace(params=plain[1].params.replace("bias_term: false", ""))
+    merged = [input_layer(1, 3, 8, 8), conv1._replace(blobs=[weights * 0.017, bias]), *plain[4:]]
     (tmp_path / "merged").mkdir()
-    made = write(tmp_path / "merged", merged)
+    made = write_pair(tmp_path / "merged", merged)
     (fold,) = caffefold.diff(given[0], made[0], weights=(given[1], made[1])).folds
     (check,) = fold.checks
     assert (check.verdict, check.message) == ("different", TRANSFORM)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from caffefold.testing import RandomLayers, input_layer, net_weights
 from tests.compare.conftest import DATA, conv
-from tests.support.nets import Numbers, data, weights
 
 Git = Callable[..., str]
 NET = 'name: "net"\n' + DATA + conv("conv1", "data")
@@ -49,9 +49,9 @@ def git(tmp_path: Path) -> Git:
     run("config", "diff.caffe.command", f"{sys.executable} -m caffefold diff")
     (folder / ".gitattributes").write_text("*.prototxt diff=caffe\n*.caffemodel diff=caffe\n")
     (folder / "net.prototxt").write_text(NET)
-    random = Numbers()
-    layers = [data(1, 3, 8, 8), random.conv("conv1", "data", 3, 8)]
-    (folder / "net.caffemodel").write_bytes(weights(layers))
+    random = RandomLayers()
+    layers = [input_layer(1, 3, 8, 8), random.conv("conv1", "data", 3, 8)]
+    (folder / "net.caffemodel").write_bytes(net_weights(layers))
     (folder / "labelmap.prototxt").write_text('item { name: "cat" }\n')
     run("add", ".")
     run("commit", "-qm", "first")
@@ -75,8 +75,8 @@ def test_a_changed_prototxt(git: Git) -> None:
 
 
 def test_a_changed_caffemodel(git: Git) -> None:
-    other = [data(1, 3, 8, 8), Numbers(1).conv("conv1", "data", 3, 8)]
-    (_folder(git) / "net.caffemodel").write_bytes(weights(other))
+    other = [input_layer(1, 3, 8, 8), RandomLayers(1).conv("conv1", "data", 3, 8)]
+    (_folder(git) / "net.caffemodel").write_bytes(net_weights(other))
     shown = git("diff")
     assert "weights   ~ 2 blobs: 2 different" in shown
     assert "8x3x3x3" in shown

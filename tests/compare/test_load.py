@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import caffefold
+from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_pair
 from tests.compare.conftest import DATA, conv, layer
-from tests.support.nets import L, Numbers, data, relu, write
 
 NET = 'name: "net"\n' + DATA + conv("conv1", "data")
 
@@ -31,11 +31,16 @@ def test_a_solver_stands_for_its_net(tmp_path: Path) -> None:
 
 
 def _weighted(folder: Path, seed: int = 0, split: bool = False) -> tuple[Path, Path]:
-    random = Numbers(seed)
+    random = RandomLayers(seed)
     first = random.conv("conv1", "data", 3, 4)
-    layers = [data(1, 3, 8, 8), first, relu("r1", "conv1"), random.product("fc", "conv1", 144, 5)]
+    layers = [
+        input_layer(1, 3, 8, 8),
+        first,
+        relu("r1", "conv1"),
+        random.inner_product("fc", "conv1", 144, 5),
+    ]
     folder.mkdir(exist_ok=True)
-    return write(folder, layers)
+    return write_pair(folder, layers)
 
 
 def test_a_net_in_memory_and_a_pair_are_what_their_files_are(tmp_path: Path) -> None:
@@ -51,9 +56,13 @@ def test_a_net_in_memory_and_a_pair_are_what_their_files_are(tmp_path: Path) -> 
 
 
 def test_a_net_before_and_after_its_fold(tmp_path: Path) -> None:
-    random = Numbers()
-    layers = [data(1, 3, 8, 8), random.conv("conv", "data", 3, 4), random.norm("bn", "conv", 4)]
-    with caffefold.load(*write(tmp_path, layers)) as net:
+    random = RandomLayers()
+    layers = [
+        input_layer(1, 3, 8, 8),
+        random.conv("conv", "data", 3, 4),
+        random.batch_norm("bn", "conv", 4),
+    ]
+    with caffefold.load(*write_pair(tmp_path, layers)) as net:
         (fold,) = caffefold.diff(net, caffefold.fold(net).net).folds
     assert (fold.layers, fold.into) == (("bn",), ("conv",))
     assert [check.verdict for check in fold.checks] == ["equal"]
@@ -95,16 +104,22 @@ def test_a_caffemodel_against_its_prototxt(tmp_path: Path) -> None:
 
 
 def test_splits_that_caffe_inserted_are_seen_through(tmp_path: Path) -> None:
-    plain = [data(1, 3, 8, 8), L("a", "ReLU", "data", "a"), L("b", "ReLU", "data", "b")]
+    plain = [
+        input_layer(1, 3, 8, 8),
+        LayerSpec("a", "ReLU", "data", "a"),
+        LayerSpec("b", "ReLU", "data", "b"),
+    ]
     split = [
         plain[0],
-        L("data_input_0_split", "Split", "data", "data_input_0_split_0 data_input_0_split_1"),
-        L("a", "ReLU", "data_input_0_split_0", "a"),
-        L("b", "ReLU", "data_input_0_split_1", "b"),
+        LayerSpec(
+            "data_input_0_split", "Split", "data", "data_input_0_split_0 data_input_0_split_1"
+        ),
+        LayerSpec("a", "ReLU", "data_input_0_split_0", "a"),
+        LayerSpec("b", "ReLU", "data_input_0_split_1", "b"),
     ]
     for name in "ab":
         (tmp_path / name).mkdir()
-    one, two = write(tmp_path / "a", plain), write(tmp_path / "b", split)
+    one, two = write_pair(tmp_path / "a", plain), write_pair(tmp_path / "b", split)
     assert not caffefold.diff(one[1], two[1])
 
 
@@ -148,9 +163,9 @@ def test_weights_of_one_side_are_said_to_be_unused(tmp_path: Path) -> None:
 
 
 def test_templates_are_filled_where_weights_tell(tmp_path: Path) -> None:
-    random = Numbers()
-    layers = [data(1, 3, 8, 8), random.conv("conv1", "data", 3, 12)]
-    prototxt, caffemodel = write(tmp_path, layers)
+    random = RandomLayers()
+    layers = [input_layer(1, 3, 8, 8), random.conv("conv1", "data", 3, 12)]
+    prototxt, caffemodel = write_pair(tmp_path, layers)
     text = prototxt.read_text().replace("num_output: 12", "num_output: cls3x")
     template = _file(tmp_path / "template.prototxt", text)
     assert not caffefold.diff(template, prototxt, weights=(caffemodel, caffemodel))
@@ -223,8 +238,10 @@ def test_only_some_layers(tmp_path: Path) -> None:
 def test_an_hdf5_snapshot_needs_its_prototxt(tmp_path: Path) -> None:
     """It holds no types and no order; with the prototxt it compares as the binary one does."""
     h5py = pytest.importorskip("h5py")
-    random = Numbers()
-    prototxt, binary = write(tmp_path, [data(1, 3, 6, 6), random.conv("conv", "data", 3, 4)])
+    random = RandomLayers()
+    prototxt, binary = write_pair(
+        tmp_path, [input_layer(1, 3, 6, 6), random.conv("conv", "data", 3, 4)]
+    )
     snapshot = tmp_path / "net.caffemodel.h5"
     with caffefold.load(prototxt, binary) as net, h5py.File(snapshot, "w") as file:
         for i, blob in enumerate(net.layers[1].blobs):

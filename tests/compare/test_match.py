@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from caffefold.testing import LayerSpec, RandomLayers, input_layer
 from tests.compare.conftest import DATA, conv, layer
-from tests.support.nets import L, Numbers, data
 
 if TYPE_CHECKING:
     from tests.compare.conftest import Compare
@@ -141,13 +140,13 @@ def test_twins_of_two_phases(compare: Compare) -> None:
 @pytest.mark.parametrize("swap", [False, True])
 def test_shapes_of_weights_tell_siblings_apart(compare: Compare, swap: bool) -> None:
     """Without names or settings in common, the blobs still say which convolution is which."""
-    random = Numbers()
+    random = RandomLayers()
 
-    def branch(name: str, outputs: int) -> L:
-        return replace(random.conv(name, "data", 3, outputs), text="forked_param { }")
+    def branch(name: str, outputs: int) -> LayerSpec:
+        return random.conv(name, "data", 3, outputs)._replace(params="forked_param { }")
 
-    a = [data(1, 3, 8, 8), branch("a1", 4), branch("a2", 6)]
-    b = [data(1, 3, 8, 8), *(branch(f"b{n}", n) for n in ((6, 4) if swap else (4, 6)))]
+    a = [input_layer(1, 3, 8, 8), branch("a1", 4), branch("a2", 6)]
+    b = [input_layer(1, 3, 8, 8), *(branch(f"b{n}", n) for n in ((6, 4) if swap else (4, 6)))]
     found = compare(a, b)
     pairs = {row.before.name: row.after.name for row in found.changed}
     assert pairs == {"a1": "b4", "a2": "b6"}

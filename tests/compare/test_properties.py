@@ -17,8 +17,8 @@ from caffefold.compare.load import Scope, find, opened
 from caffefold.compare.match import match
 from caffefold.compare.render import columns, html, markdown, text
 from caffefold.compare.result import NetDiff
+from caffefold.testing import LayerSpec
 from tests.compare.conftest import DATA
-from tests.support.nets import L
 
 LAWS = settings(
     deadline=None,
@@ -36,7 +36,7 @@ BODIES = {
 
 
 @st.composite
-def layers(draw: st.DrawFn) -> list[L]:
+def layers(draw: st.DrawFn) -> list[LayerSpec]:
     """A net of up to 12 layers in which every bottom is made before; some in place."""
     blobs, made = ["data"], []
     for i in range(draw(st.integers(0, 12))):
@@ -45,14 +45,14 @@ def layers(draw: st.DrawFn) -> list[L]:
         bottoms = [draw(st.sampled_from(blobs)) for _ in range(count)]
         top = bottoms[0] if count == 1 and draw(st.booleans()) else f"b{i}"
         body = draw(st.sampled_from(("", *BODIES.get(kind, ())))).format(n=draw(st.integers(1, 3)))
-        made.append(L(f"l{i}", kind, " ".join(bottoms), top, body))
+        made.append(LayerSpec(f"l{i}", kind, " ".join(bottoms), top, body))
         if "TRAIN" not in body and top not in blobs:
             blobs.append(top)
     return made
 
 
 @st.composite
-def pairs(draw: st.DrawFn) -> tuple[list[L], list[L]]:
+def pairs(draw: st.DrawFn) -> tuple[list[LayerSpec], list[LayerSpec]]:
     """A net, and what a few edits make of it; or two nets that have nothing in common."""
     one = draw(layers())
     if draw(st.integers(0, 4)) == 0:
@@ -62,23 +62,25 @@ def pairs(draw: st.DrawFn) -> tuple[list[L], list[L]]:
         at = draw(st.integers(0, len(two)))
         edit = draw(st.sampled_from(["drop", "add", "rename", "move", "body", "prefix", "retype"]))
         if edit == "add":
-            two.insert(at, L(draw(st.sampled_from(["new", "l3", "more"])), "ReLU", "data", "x"))
+            two.insert(
+                at, LayerSpec(draw(st.sampled_from(["new", "l3", "more"])), "ReLU", "data", "x")
+            )
         elif edit == "prefix":
-            two = [replace(layer, name=f"p/{layer.name}") for layer in two]
+            two = [layer._replace(name=f"p/{layer.name}") for layer in two]
         elif at < len(two) and edit == "drop":
             del two[at]
         elif at < len(two) and edit == "rename":
-            two[at] = replace(two[at], name=draw(st.sampled_from(["other", "l1", "l2"])))
+            two[at] = two[at]._replace(name=draw(st.sampled_from(["other", "l1", "l2"])))
         elif at < len(two) and edit == "body":
-            two[at] = replace(two[at], text="convolution_param { pad: 1 }")
+            two[at] = two[at]._replace(params="convolution_param { pad: 1 }")
         elif at < len(two) and edit == "retype":
-            two[at] = replace(two[at], type=draw(st.sampled_from(KINDS)))
+            two[at] = two[at]._replace(type=draw(st.sampled_from(KINDS)))
         elif at < len(two) and edit == "move":
             two.insert(draw(st.integers(0, len(two) - 1)), two.pop(at))
     return one, two
 
 
-def _files(folder: str, nets: tuple[list[L], list[L]]) -> tuple[Path, Path]:
+def _files(folder: str, nets: tuple[list[LayerSpec], list[LayerSpec]]) -> tuple[Path, Path]:
     paths = Path(folder) / "a.prototxt", Path(folder) / "b.prototxt"
     for path, net in zip(paths, nets, strict=True):
         path.write_text(DATA + "".join(layer.prototxt() for layer in net))
@@ -111,7 +113,7 @@ def _content(diff: NetDiff) -> tuple[Any, ...]:
 
 @given(pairs())
 @settings(LAWS)
-def test_nothing_differs_from_itself(nets: tuple[list[L], list[L]]) -> None:
+def test_nothing_differs_from_itself(nets: tuple[list[LayerSpec], list[LayerSpec]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         one, _ = _files(folder, (nets[0], nets[0]))
         found = caffefold.diff(one, one)
@@ -122,7 +124,7 @@ def test_nothing_differs_from_itself(nets: tuple[list[L], list[L]]) -> None:
 
 @given(pairs())
 @settings(LAWS)
-def test_both_ways_say_the_same(nets: tuple[list[L], list[L]]) -> None:
+def test_both_ways_say_the_same(nets: tuple[list[LayerSpec], list[LayerSpec]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         one, two = _files(folder, nets)
         there, back = caffefold.diff(one, two), caffefold.diff(two, one)
@@ -132,7 +134,7 @@ def test_both_ways_say_the_same(nets: tuple[list[L], list[L]]) -> None:
 
 @given(pairs())
 @settings(LAWS)
-def test_a_diff_applied_to_a_gives_b(nets: tuple[list[L], list[L]]) -> None:
+def test_a_diff_applied_to_a_gives_b(nets: tuple[list[LayerSpec], list[LayerSpec]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         one, two = _files(folder, nets)
         found = caffefold.diff(one, two)
@@ -141,7 +143,7 @@ def test_a_diff_applied_to_a_gives_b(nets: tuple[list[L], list[L]]) -> None:
 
 @given(pairs())
 @settings(LAWS)
-def test_each_layer_is_told_of_once(nets: tuple[list[L], list[L]]) -> None:
+def test_each_layer_is_told_of_once(nets: tuple[list[LayerSpec], list[LayerSpec]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = caffefold.diff(*_files(folder, nets))
     both = [(r.before, r.after) for r in found.changed]
@@ -154,7 +156,9 @@ def test_each_layer_is_told_of_once(nets: tuple[list[L], list[L]]) -> None:
 
 @given(pairs())
 @settings(LAWS)
-def test_matching_does_not_depend_on_who_is_a(nets: tuple[list[L], list[L]]) -> None:
+def test_matching_does_not_depend_on_who_is_a(
+    nets: tuple[list[LayerSpec], list[LayerSpec]],
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         one, two = (opened(find(path), Scope()) for path in _files(folder, nets))
         with one as a, two as b:
@@ -166,7 +170,7 @@ def test_matching_does_not_depend_on_who_is_a(nets: tuple[list[L], list[L]]) -> 
 
 @given(pairs())
 @settings(LAWS)
-def test_every_form_can_be_printed(nets: tuple[list[L], list[L]]) -> None:
+def test_every_form_can_be_printed(nets: tuple[list[LayerSpec], list[LayerSpec]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = caffefold.diff(*_files(folder, nets))
     summary = found.summary

@@ -13,8 +13,8 @@ import pytest
 import caffefold
 from caffefold.compare.render import columns, html, markdown, text
 from caffefold.compare.result import NetDiff
+from caffefold.testing import LayerSpec, input_layer
 from tests.compare.conftest import DATA, conv, layer
-from tests.support.nets import L, data
 
 if TYPE_CHECKING:
     from tests.compare.conftest import Compare
@@ -104,8 +104,11 @@ def test_a_prefix_on_every_name_is_one_item(compare: Compare) -> None:
 
 
 def test_weights_that_differ_are_a_table(compare: Compare) -> None:
-    def net(value: float) -> list[L]:
-        return [data(1, 3, 8, 8), L("fc", "InnerProduct", "data", "fc", "", [[[1.0, value]]])]
+    def net(value: float) -> list[LayerSpec]:
+        return [
+            input_layer(1, 3, 8, 8),
+            LayerSpec("fc", "InnerProduct", "data", "fc", blobs=[[[1.0, value]]]),
+        ]
 
     told = list(text.overview(compare(net(2.0), net(2.5)).summary))
     assert told[2:5] == [
@@ -179,8 +182,11 @@ def test_json_has_its_keys(converted: tuple[Path, ...]) -> None:
 
 
 def test_json_holds_no_nan(compare: Compare) -> None:
-    def net(value: float) -> list[L]:
-        return [data(1, 3, 8, 8), L("fc", "InnerProduct", "data", "fc", "", [[[1.0, value]]])]
+    def net(value: float) -> list[LayerSpec]:
+        return [
+            input_layer(1, 3, 8, 8),
+            LayerSpec("fc", "InnerProduct", "data", "fc", blobs=[[[1.0, value]]]),
+        ]
 
     def refuse(name: str) -> None:
         raise AssertionError(name)

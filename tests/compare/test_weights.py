@@ -15,7 +15,7 @@ from caffefold.compare.entries import BlobDiff
 from caffefold.compare.render import text
 from caffefold.compare.weights import Tolerance, compare
 from caffefold.ir.blob import ArrayBlob
-from tests.support.nets import L, data
+from caffefold.testing import LayerSpec, input_layer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -136,9 +136,9 @@ def test_unpacked_floats(shared: Path) -> None:
 
 
 def test_another_shape(compare: Compare) -> None:
-    def net(*shapes: tuple[int, ...]) -> list[L]:
+    def net(*shapes: tuple[int, ...]) -> list[LayerSpec]:
         blobs = [np.zeros(shape) for shape in shapes]
-        return [data(1, 3, 8, 8), L("fc", "InnerProduct", "data", "fc", "", blobs)]
+        return [input_layer(1, 3, 8, 8), LayerSpec("fc", "InnerProduct", "data", "fc", blobs=blobs)]
 
     (entry,) = compare(net((4, 3)), net((3, 4))).changed
     (blob,) = entry.blobs
@@ -151,8 +151,11 @@ def test_another_shape(compare: Compare) -> None:
 
 
 def test_within_the_tolerance_a_layer_is_the_same(compare: Compare) -> None:
-    def net(value: float) -> list[L]:
-        return [data(1, 3, 8, 8), L("fc", "InnerProduct", "data", "fc", "", [[[1.0, value]]])]
+    def net(value: float) -> list[LayerSpec]:
+        return [
+            input_layer(1, 3, 8, 8),
+            LayerSpec("fc", "InnerProduct", "data", "fc", blobs=[[[1.0, value]]]),
+        ]
 
     assert compare(net(2.0), net(2.001))
     found = compare(net(2.0), net(2.001), rtol=1e-3)
@@ -166,9 +169,9 @@ def test_statistics_with_another_factor(compare: Compare) -> None:
     """BVLC stores sums and a factor, forks store means and factor 1: other bytes, one layer."""
     mean, variance = np.array([0.5, -1.5, 3.0]), np.array([2.0, 8.0, 1.0])
 
-    def net(factor: float, shift: float = 0.0) -> list[L]:
+    def net(factor: float, shift: float = 0.0) -> list[LayerSpec]:
         blobs = [(mean + shift) * factor, variance * factor, np.array([factor])]
-        return [data(1, 3, 8, 8), L("bn", "BatchNorm", "data", "bn", "", blobs)]
+        return [input_layer(1, 3, 8, 8), LayerSpec("bn", "BatchNorm", "data", "bn", blobs=blobs)]
 
     (entry,) = compare(net(1.0), net(999.98)).changed
     assert entry.reason == "statistics"

@@ -1,4 +1,4 @@
-"""Runs ``caffefold`` many times quickly: in forks of one process that has imported it.
+"""Runs ``caffefold``, or other code, many times quickly: in forks of one process.
 
 A run is a process of its own, with its own pipes, folder, environment and exit code; only the
 start of Python and the imports are shared. What happens at the start is tested without this.
@@ -15,7 +15,7 @@ import selectors
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -24,14 +24,17 @@ _TIMEOUT = 120.0
 
 
 class Forks:
-    """A process to fork; use it as a context manager."""
+    """A process to fork, which has imported ``packages``, or else every module of caffefold.
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    Use it as a context manager.
+    """
+
+    def __init__(self, environment: Mapping[str, str], *packages: str) -> None:
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(_TIMEOUT)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, __file__, str(theirs.fileno())],
+                [sys.executable, __file__, str(theirs.fileno()), *packages],
                 pass_fds=[theirs.fileno()],
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
@@ -48,7 +51,10 @@ class Forks:
     def run(
         self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
     ) -> tuple[int, bytes, bytes]:
-        """(exit code, standard output, standard error) of ``python -m caffefold ARGUMENTS``."""
+        """(exit code, standard output, standard error) of ``python -m caffefold ARGUMENTS``.
+
+        Or of ``python -c CODE``, if the first argument is ``-c``.
+        """
         request = json.dumps([list(arguments), str(folder), dict(environment)]).encode()
         out, err = os.pipe(), os.pipe()
         try:
@@ -118,17 +124,20 @@ def _serve(connection: socket.socket) -> None:
         connection.sendall(code.to_bytes(_LENGTH, "big", signed=True))
 
 
-def _load_all() -> None:
-    """Import every module of the package that the installed packages allow."""
+def _every_module() -> Iterator[str]:
     import caffefold
 
     for module in pkgutil.walk_packages(caffefold.__path__, "caffefold."):
         if module.name != "caffefold.__main__":
-            with contextlib.suppress(ImportError):
-                import_module(module.name)
+            yield module.name
 
 
 if __name__ == "__main__":
-    _load_all()
+    for name in sys.argv[2:] or _every_module():
+        with contextlib.suppress(ImportError):  # of an extra that is not installed
+            import_module(name)
     _serve(socket.socket(fileno=int(sys.argv[1])))
-    runpy.run_module("caffefold", run_name="__main__", alter_sys=True)
+    if sys.argv[1:2] == ["-c"]:
+        exec(sys.argv[2], {"__name__": "__main__"})
+    else:
+        runpy.run_module("caffefold", run_name="__main__", alter_sys=True)

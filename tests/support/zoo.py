@@ -5,38 +5,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support.nets import L, Numbers, data, relu, text, weights
+from caffefold.testing import LayerSpec, RandomLayers, input_layer, net_text, net_weights, relu
 
-LABELLED = L(
+LABELLED = LayerSpec(
     "data",
     "Data",
     tops="data label",
-    text='transform_param { crop_size: 8 } data_param { source: "x" batch_size: 2 }',
+    params='transform_param { crop_size: 8 } data_param { source: "x" batch_size: 2 }',
 )
 
 
-def body(seed: int = 0, *, channels: int = 4, prefix: str = "") -> list[L]:
+def body(seed: int = 0, *, channels: int = 4, prefix: str = "") -> list[LayerSpec]:
     """conv, BatchNorm, Scale, ReLU, fc; different numbers for each seed."""
-    make = Numbers(seed)
+    make = RandomLayers(seed)
     conv = f"{prefix}conv"
     return [
         make.conv(conv, "data", 3, channels),
-        make.norm(f"{prefix}bn", conv, channels, top=conv),
+        make.batch_norm(f"{prefix}bn", conv, channels, top=conv),
         make.scale(f"{prefix}scale", conv, channels, top=conv),
         relu(f"{prefix}relu", conv),
-        make.product(f"{prefix}fc", conv, channels * 36, 5),
+        make.inner_product(f"{prefix}fc", conv, channels * 36, 5),
     ]
 
 
-def deploy(layers: Sequence[L]) -> str:
+def deploy(layers: Sequence[LayerSpec]) -> str:
     """The deploy net."""
-    return text([data(1, 3, 8, 8), *layers])
+    return net_text([input_layer(1, 3, 8, 8), *layers])
 
 
-def train(layers: Sequence[L]) -> str:
+def train(layers: Sequence[LayerSpec]) -> str:
     """The train net: a data layer with labels, and a loss."""
-    loss = L("loss", "SoftmaxWithLoss", f"{layers[-1].name} label")
-    return text([LABELLED, *layers, loss])
+    loss = LayerSpec("loss", "SoftmaxWithLoss", f"{layers[-1].name} label")
+    return net_text([LABELLED, *layers, loss])
 
 
 def put(path: Path, content: str | bytes) -> Path:
@@ -48,11 +48,11 @@ def put(path: Path, content: str | bytes) -> Path:
 
 def model(
     folder: Path, stem: str = "net", seed: int = 0, *, prefix: str = "", channels: int = 4
-) -> list[L]:
+) -> list[LayerSpec]:
     """A deploy net and its weights in ``folder``."""
     layers = body(seed, prefix=prefix, channels=channels)
     put(folder / f"{stem}.prototxt", deploy(layers))
-    put(folder / f"{stem}.caffemodel", weights(layers))
+    put(folder / f"{stem}.caffemodel", net_weights(layers))
     return layers
 
 

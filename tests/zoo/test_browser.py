@@ -11,7 +11,7 @@ import cv2
 import pytest
 
 from caffefold import zoo
-from tests.support.nets import weights
+from caffefold.testing import net_weights
 from tests.support.zoo import body, deploy, model, put
 
 BROWSER = (
@@ -37,7 +37,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model(source / "a", seed=1)
     model(source / "b", seed=2, channels=16)
     model(source / "c", seed=3, channels=8)
-    put(source / "bad/net.caffemodel", weights(body(prefix="x_", channels=6)))
+    put(source / "bad/net.caffemodel", net_weights(body(prefix="x_", channels=6)))
     put(source / "bad/net.prototxt", deploy(body(prefix="x_")))
     model(source / "d", "<img src=x onerror=document.title='owned'>", 4)
     zoo.run(zoo.plan(source, folder / "out", jobs=1), engine="threads")

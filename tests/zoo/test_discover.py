@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from caffefold import zoo
 from caffefold.errors import UsageError
+from caffefold.testing import LayerSpec, RandomLayers, input_layer, net_text, net_weights
 from caffefold.zoo import Model, Plan
-from tests.support.nets import L, Numbers, data, text, weights
 from tests.support.zoo import body, deploy, model, put, train
 
 
@@ -38,8 +37,8 @@ def test_content_pairs_not_names(source: Path) -> None:
     first, second = body(1, prefix="a_"), body(2, prefix="b_")
     put(source / "a.prototxt", deploy(first))
     put(source / "b.prototxt", deploy(second))
-    put(source / "a.caffemodel", weights(second))
-    put(source / "b.caffemodel", weights(first))
+    put(source / "a.caffemodel", net_weights(second))
+    put(source / "b.caffemodel", net_weights(first))
     assert pairs(planned(source)) == {"a.caffemodel": "b.prototxt", "b.caffemodel": "a.prototxt"}
 
 
@@ -47,8 +46,8 @@ def test_shapes_pair_where_names_agree(source: Path) -> None:
     narrow, wide = body(1, channels=4), body(2, channels=6)
     put(source / "x.prototxt", deploy(narrow))
     put(source / "y.prototxt", deploy(wide))
-    put(source / "x.caffemodel", weights(wide))
-    put(source / "y.caffemodel", weights(narrow))
+    put(source / "x.caffemodel", net_weights(wide))
+    put(source / "y.caffemodel", net_weights(narrow))
     assert pairs(planned(source)) == {"x.caffemodel": "y.prototxt", "y.caffemodel": "x.prototxt"}
 
 
@@ -56,7 +55,7 @@ def test_any_suffix(source: Path) -> None:
     """What a file is, its content says."""
     layers = body()
     put(source / "net.txt", deploy(layers))
-    put(source / "net.bin", weights(layers))
+    put(source / "net.bin", net_weights(layers))
     put(source / "notes.txt", "layer by layer: what we did")
     plan = planned(source)
     assert pairs(plan) == {"net.bin": "net.txt"}
@@ -69,7 +68,7 @@ def test_any_suffix(source: Path) -> None:
 ])  # fmt: skip
 def test_the_role_that_is_preferred(source: Path, prefer: str, order: tuple[str, ...]) -> None:
     layers = body()
-    put(source / "net_iter_10.caffemodel", weights(layers))
+    put(source / "net_iter_10.caffemodel", net_weights(layers))
     put(source / "deploy.prototxt", deploy(layers))
     put(source / "train.prototxt", train(layers))
     put(
@@ -84,7 +83,7 @@ def test_the_role_that_is_preferred(source: Path, prefer: str, order: tuple[str,
 
 def test_the_nearest_folder(source: Path) -> None:
     layers = body()
-    put(source / "a/net.caffemodel", weights(layers))
+    put(source / "a/net.caffemodel", net_weights(layers))
     put(source / "a/deploy.prototxt", deploy(layers))
     put(source / "b/train.prototxt", train(layers))
     plan = planned(source)
@@ -97,7 +96,7 @@ def test_the_nearest_folder(source: Path) -> None:
 
 def test_another_folder(source: Path) -> None:
     layers = body()
-    put(source / "snapshots/net.caffemodel", weights(layers))
+    put(source / "snapshots/net.caffemodel", net_weights(layers))
     put(source / "nets/train.prototxt", train(layers))
     put(source / "nets/other.prototxt", deploy(body(prefix="x_")))
     plan = planned(source)
@@ -107,12 +106,12 @@ def test_another_folder(source: Path) -> None:
 
 def test_a_shallower_net_of_the_same_names_is_not_taken(source: Path) -> None:
     """VGG-19's weights fit VGG-16's prototxt layer by layer, and give another net."""
-    make = Numbers()
+    make = RandomLayers()
     deep = [
         make.conv(f"conv{i}", f"conv{i - 1}" if i else "data", 4 if i else 3, 4) for i in range(4)
     ]
-    shallow = [deep[0], deep[1], L("conv3", "Convolution", "conv1", "", deep[3].text)]
-    put(source / "deep.caffemodel", weights(deep))
+    shallow = [deep[0], deep[1], LayerSpec("conv3", "Convolution", "conv1", params=deep[3].params)]
+    put(source / "deep.caffemodel", net_weights(deep))
     put(source / "shallow.prototxt", train(shallow))
     found = only(planned(source))
     assert found.prototxts == ()
@@ -124,8 +123,8 @@ def test_a_shallower_net_of_the_same_names_is_not_taken(source: Path) -> None:
 
 def test_a_head_that_only_training_has_is_no_hindrance(source: Path) -> None:
     layers = body()
-    head = Numbers(1).product("aux", "conv", 144, 5)
-    put(source / "net.caffemodel", weights([*layers, head]))
+    head = RandomLayers(1).inner_product("aux", "conv", 144, 5)
+    put(source / "net.caffemodel", net_weights([*layers, head]))
     put(source / "deploy.prototxt", deploy(layers))
     put(source / "train.prototxt", train([*layers[:-1], head, layers[-1]]))
     assert only(planned(source)).prototxts[0] == "train.prototxt"
@@ -136,7 +135,7 @@ def test_what_is_concrete_before_a_template(source: Path) -> None:
     layers = body()
     put(source / "a_template.prototxt", train(layers).replace("num_output: 5", "num_output: cls5x"))
     put(source / "z_train.prototxt", train(layers))
-    put(source / "net.caffemodel", weights(layers))
+    put(source / "net.caffemodel", net_weights(layers))
     assert only(planned(source)).prototxts == ("z_train.prototxt",)
 
 
@@ -144,7 +143,7 @@ def test_the_solver_decides_between_equals(source: Path) -> None:
     layers = body()
     put(source / "a_train.prototxt", train(layers))
     put(source / "b_train.prototxt", train(layers))
-    put(source / "run_iter_5.caffemodel", weights(layers))
+    put(source / "run_iter_5.caffemodel", net_weights(layers))
     put(
         source / "solver.prototxt", 'net: "b_train.prototxt" snapshot_prefix: "snap/run" base_lr: 1'
     )
@@ -153,14 +152,14 @@ def test_the_solver_decides_between_equals(source: Path) -> None:
 
 def test_wires_decide_between_equal_shapes(source: Path) -> None:
     """Two nets of the same layers, one of them with other tops."""
-    make = Numbers()
+    make = RandomLayers()
     first = [make.conv("c1", "data", 3, 3), make.conv("c2", "c1", 3, 3)]
-    second = [replace(first[0], tops="x"), replace(first[1], bottoms="x")]
+    second = [first[0]._replace(tops="x"), first[1]._replace(bottoms="x")]
     put(source / "a.prototxt", deploy(second))
     put(source / "b.prototxt", deploy(first))
-    put(source / "net.caffemodel", weights(first))
+    put(source / "net.caffemodel", net_weights(first))
     assert only(planned(source)).prototxts == ("b.prototxt",)
-    put(source / "net.caffemodel", weights(second))
+    put(source / "net.caffemodel", net_weights(second))
     assert only(planned(source)).prototxts == ("a.prototxt",)
 
 
@@ -168,22 +167,22 @@ def test_the_name_of_the_net_decides_between_the_same(source: Path) -> None:
     layers = body()
     put(source / "a.prototxt", deploy(layers).replace('name: "net"', 'name: "other"'))
     put(source / "b.prototxt", deploy(layers))
-    put(source / "weights.caffemodel", weights(layers))
+    put(source / "weights.caffemodel", net_weights(layers))
     assert only(planned(source)).prototxts == ("b.prototxt",)
 
 
 def test_a_net_inside_a_solver(source: Path) -> None:
     layers = body()
     put(source / "solver.prototxt", f"base_lr: 1\nnet_param {{ {train(layers)} }}\n")
-    put(source / "net.caffemodel", weights(layers))
+    put(source / "net.caffemodel", net_weights(layers))
     assert only(planned(source)).prototxts == ("solver.prototxt",)
 
 
 def test_snapshots(source: Path) -> None:
     put(source / "train.prototxt", train(body()))
     for number in (900, 1000, 5000):
-        put(source / f"net_iter_{number}.caffemodel", weights(body(number)))
-    put(source / "other_iter_100.caffemodel", weights(body(1)))
+        put(source / f"net_iter_{number}.caffemodel", net_weights(body(number)))
+    put(source / "other_iter_100.caffemodel", net_weights(body(1)))
     plan = planned(source)
     assert sorted(pairs(plan)) == ["net_iter_5000.caffemodel", "other_iter_100.caffemodel"]
     kind, reason = orphans(plan)["net_iter_1000.caffemodel"]
@@ -222,7 +221,7 @@ def test_front_matter(source: Path) -> None:
 
 
 def test_weights_that_nothing_fits(source: Path) -> None:
-    put(source / "net.caffemodel", weights(body(prefix="a_")))
+    put(source / "net.caffemodel", net_weights(body(prefix="a_")))
     put(source / "net.prototxt", deploy(body(prefix="b_")))
     plan = planned(source)
     assert only(plan).problem.endswith("it holds none of the 4 layers with weights in net.prototxt")
@@ -231,13 +230,13 @@ def test_weights_that_nothing_fits(source: Path) -> None:
 
 def test_the_nearest_miss_is_left_to_convert(source: Path) -> None:
     """Its message names layers and shapes."""
-    put(source / "net.caffemodel", weights(body(channels=6)))
+    put(source / "net.caffemodel", net_weights(body(channels=6)))
     put(source / "net.prototxt", deploy(body(channels=4)))
     assert only(planned(source)).prototxts == ("net.prototxt",)
 
 
 def test_a_broken_prototxt_is_the_reason(source: Path) -> None:
-    put(source / "net.caffemodel", weights(body()))
+    put(source / "net.caffemodel", net_weights(body()))
     put(source / "net.prototxt", deploy(body()) + "layer {\n")
     plan = planned(source)
     assert "net.prototxt:" in only(plan).problem
@@ -250,7 +249,7 @@ def test_a_broken_prototxt_is_the_reason(source: Path) -> None:
     (b"", "is empty"),
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a Git LFS pointer"),
     (b"<html>404</html>", "an HTML page"),
-    (weights(body())[:-30], "byte"),
+    (net_weights(body())[:-30], "byte"),
 ])  # fmt: skip
 def test_broken_weights_are_a_model_that_is_refused(
     source: Path, content: bytes, said: str
@@ -346,7 +345,7 @@ def test_many_files_are_read_by_several_processes(source: Path) -> None:
 
 def test_legacy_and_bare_nets(source: Path) -> None:
     """A net without layers that learn, and one without layers, pair with nothing."""
-    put(source / "relu.prototxt", text([data(1, 3), L("r", "ReLU", "data")]))
+    put(source / "relu.prototxt", net_text([input_layer(1, 3), LayerSpec("r", "ReLU", "data")]))
     put(source / "empty.prototxt", 'name: "x"\n')
     found = orphans(planned(source))
     assert found["relu.prototxt"] == ("prototxt", "has no layers with weights")

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from caffefold import DetectionOptions, zoo
 from caffefold.errors import CaffefoldError, InputError, UsageError
 from caffefold.options import ConvertOptions, plain, read
+from caffefold.testing import net_weights
 from caffefold.zoo import Model, Plan
 from caffefold.zoo.planning import manifest
-from tests.support.nets import weights
 from tests.support.zoo import body, deploy, model, put
 
 
@@ -72,7 +72,7 @@ def test_options_become_those_of_convert() -> None:
 
 def test_pairs_options_and_what_is_left_out(source: Path, target: Path) -> None:
     layers = body()
-    put(source / "net.caffemodel", weights(layers))
+    put(source / "net.caffemodel", net_weights(layers))
     put(source / "net.prototxt", deploy(layers))
     put(source / "other.prototxt", deploy(layers))
     model(source / "b", prefix="b_")

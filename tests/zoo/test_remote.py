@@ -11,9 +11,9 @@ import pytest
 
 from caffefold import zoo
 from caffefold.errors import InputError, OutputError, UsageError
+from caffefold.testing import net_weights
 from caffefold.zoo.running import lock
 from caffefold.zoo.storage import open_storage
-from tests.support.nets import weights
 from tests.support.zoo import body, deploy, model, put
 
 fsspec = pytest.importorskip("fsspec")
@@ -69,7 +69,7 @@ def test_what_changed_in_a_store(source: Path, memory: str) -> None:
     upload(source, f"{memory}/in")
     zoo.run(zoo.plan(f"{memory}/in", f"{memory}/out", jobs=1))
     system = fsspec.filesystem("memory")
-    system.pipe_file(f"{memory}/in/a/net.caffemodel", weights(body(9)))
+    system.pipe_file(f"{memory}/in/a/net.caffemodel", net_weights(body(9)))
     system.rm_file(f"{memory}/out/b/net.prototxt")
     result = zoo.run(zoo.plan(f"{memory}/in", f"{memory}/out", jobs=1))
     assert (result.ok, result.worked) == (True, 2)
@@ -78,7 +78,7 @@ def test_what_changed_in_a_store(source: Path, memory: str) -> None:
 
 def test_errors_name_the_url_and_not_the_copy(source: Path, memory: str) -> None:
     put(source / "net.prototxt", deploy(body(channels=4)))
-    put(source / "net.caffemodel", weights(body(channels=6)))
+    put(source / "net.caffemodel", net_weights(body(channels=6)))
     upload(source, memory)
     (outcome,) = zoo.run(zoo.plan(memory, source.parent / "out", jobs=1)).outcomes
     assert outcome.status == "refused"

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from caffefold import zoo
+from caffefold.testing import net_weights
 from caffefold.zoo import Outcome, Result
-from tests.support.nets import weights
 from tests.support.zoo import body, deploy, model, put
 
 Go = Callable[..., tuple[Result, list[str]]]
@@ -72,7 +72,7 @@ def test_what_is_new(go: Go, source: Path) -> None:
 def test_what_changed(go: Go, source: Path, target: Path) -> None:
     go()
     old = (target / "a.caffemodel").read_bytes()
-    put(source / "a.caffemodel", weights(body(9, prefix="a_")))
+    put(source / "a.caffemodel", net_weights(body(9, prefix="a_")))
     assert go()[1] == ["a"]
     assert (target / "a.caffemodel").read_bytes() != old
     put(source / "b.prototxt", "# new\n" + deploy(body(2, prefix="b_")))
@@ -127,7 +127,7 @@ def test_results_that_were_removed(go: Go, target: Path, suffix: str) -> None:
 @pytest.mark.usefixtures("two")
 def test_what_was_refused_stays_refused(go: Go, source: Path) -> None:
     put(source / "c.prototxt", deploy(body(prefix="c_", channels=6)))
-    put(source / "c.caffemodel", weights(body(prefix="c_")))
+    put(source / "c.caffemodel", net_weights(body(prefix="c_")))
     result, worked = go()
     assert worked == ["a", "b", "c"]
     assert of(result, "c").status == "refused"
@@ -165,7 +165,9 @@ def test_force(go: Go, target: Path) -> None:
 def test_fail_fast(go: Go, source: Path) -> None:
     layers = body(prefix="c_")
     put(source / "c.prototxt", deploy(body(prefix="c_", channels=6)))
-    put(source / "c.caffemodel", weights(layers) + weights(layers))  # the largest: goes first
+    put(
+        source / "c.caffemodel", net_weights(layers) + net_weights(layers)
+    )  # the largest: goes first
     model(source, "d", 1)
     result, worked = go(fail_fast=True, jobs=1)
     assert (result.stopped, worked) == (True, ["c"])

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caffefold import zoo
+from caffefold.testing import RandomLayers, input_layer, net_text, net_weights, relu
 from caffefold.zoo import Facts, Model, Outcome, Plan, Result
 from caffefold.zoo.pages import data as tables
 from caffefold.zoo.pages import site
-from tests.support.nets import Numbers, data, relu, text, weights
 from tests.support.zoo import body, deploy, model, put
 
 HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>\u202e\x1b[31m"
@@ -28,7 +28,7 @@ HOSTILE = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>\u202e\x1b[3
 def done(source: Path, target: Path) -> Result:
     """A zoo with one of each: converted, refused, an orphan."""
     model(source / "a", seed=1)
-    put(source / "b.caffemodel", weights(body(prefix="b_", channels=6)))
+    put(source / "b.caffemodel", net_weights(body(prefix="b_", channels=6)))
     put(source / "b.prototxt", deploy(body(prefix="b_")))
     put(source / "c.prototxt", deploy(body(prefix="c_")))
     return zoo.run(zoo.plan(source, target, jobs=1), engine="threads")
@@ -130,11 +130,18 @@ def test_a_page_tells_why_a_model_was_refused(done: Result, target: Path) -> Non
 
 def test_hostile_names_are_text(source: Path, target: Path) -> None:
     """In layers, nets and files."""
-    make = Numbers()
+    make = RandomLayers()
     evil = "<b onclick=x>&amp;'%23?"
-    layers = [make.conv(evil, "data", 3, 4), make.norm("n", evil, 4, top=evil), relu("r", evil)]
-    put(source / "<i>#&'%.prototxt", text([data(1, 3, 8, 8), *layers], 'name: "<u>net</u>"\n'))
-    put(source / "<i>#&'%.caffemodel", weights(layers))
+    layers = [
+        make.conv(evil, "data", 3, 4, top=evil),
+        make.batch_norm("n", evil, 4, top=evil),
+        relu("r", evil),
+    ]
+    put(
+        source / "<i>#&'%.prototxt",
+        net_text([input_layer(1, 3, 8, 8), *layers], 'name: "<u>net</u>"\n'),
+    )
+    put(source / "<i>#&'%.caffemodel", net_weights(layers))
     assert zoo.run(zoo.plan(source, target, jobs=1), engine="threads").ok
     for path in target.rglob("*.html"):
         seen = Seen(path.read_bytes())
