@@ -172,7 +172,7 @@ def counts(found: Summary, paint: Paint = plain) -> Iterator[str]:
     """How many layers of each type were removed, added, changed, moved, or are the same."""
     by_type: dict[str, Counter[str]] = defaultdict(Counter)
     for row in found.rows:
-        by_type[row.type][row.symbol] += 1
+        by_type[str(row.type)][row.symbol] += 1
     wide = max((len(kind) for kind in by_type), default=4)
     for kind in sorted(by_type):
         numbers = by_type[kind]
