@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import itertools
 import pkgutil
+import re
 import subprocess
 import sys
 import typing
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import caffefold
+
+if TYPE_CHECKING:
+    from tests.architecture.conftest import Module
 
 PUBLIC = {
     # the main job
@@ -200,3 +206,18 @@ def test_the_version_is_written_once() -> None:
         if f'"{caffefold.__version__}"' in path.read_text(encoding="utf-8")
     ]
     assert holders == ["_version.py"]
+
+
+def test_no_flag_of_the_command_line_in_an_error(modules: tuple[Module, ...]) -> None:
+    """Errors and warnings name options as ``Option``; only the command line spells them."""
+    found = [
+        f"{module.where(node.lineno)}: {part.value}"
+        for module in modules
+        if module.room not in ("cli", "zoo")  # a zoo's own options are still flags
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Raise)
+        or (isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Text", "Option"))
+        for part in ast.walk(node)
+        if isinstance(part, ast.Constant) and re.search(r"(?<![\w-])--[a-z]", str(part.value))
+    ]
+    assert found == []
