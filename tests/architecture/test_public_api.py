@@ -218,6 +218,8 @@ def test_no_flag_of_the_command_line_in_an_error(modules: tuple[Module, ...]) ->
         if isinstance(node, ast.Raise)
         or (isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Text", "Option"))
         for part in ast.walk(node)
-        if isinstance(part, ast.Constant) and re.search(r"(?<![\w-])--[a-z]", str(part.value))
+        if isinstance(part, ast.Constant)
+        and isinstance(part.value, str)
+        and re.search(r"(?<![\w-])--[a-z]", part.value)
     ]
     assert found == []
