@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import itertools
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import caffefold
 from tests.support.forked import Forks
+
+if TYPE_CHECKING:
+    from tests.architecture.conftest import Module
 
 PUBLIC = {
     # the main job
@@ -224,3 +230,20 @@ def test_the_version_is_written_once() -> None:
         if f'"{caffefold.__version__}"' in path.read_text(encoding="utf-8")
     ]
     assert holders == ["_version.py"]
+
+
+def test_no_flag_of_the_command_line_in_an_error(modules: tuple[Module, ...]) -> None:
+    """Errors and warnings name options as ``Option``; only the command line spells them."""
+    found = [
+        f"{module.where(node.lineno)}: {part.value}"
+        for module in modules
+        if module.room not in ("cli", "zoo")  # a zoo's own options are still flags
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Raise)
+        or (isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Text", "Option"))
+        for part in ast.walk(node)
+        if isinstance(part, ast.Constant)
+        and isinstance(part.value, str)
+        and re.search(r"(?<![\w-])--[a-z]", part.value)
+    ]
+    assert found == []

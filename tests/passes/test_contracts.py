@@ -19,7 +19,9 @@ from caffefold.passes.contracts import (
 from caffefold.passes.infra import Condition, ContractError, PassResult, run
 
 CONV = 'layer { name: "c" type: "Convolution" bottom: "data" top: "c" %s }'
-FINE = 'input: "data"\n' + CONV % "convolution_param { num_output: 1 bias_term: false }"
+FINE = (
+    'input: "data"\n' + CONV % "convolution_param { num_output: 1 kernel_size: 1 bias_term: false }"
+)
 
 
 def net(text: str) -> Net:
