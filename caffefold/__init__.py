@@ -2,6 +2,14 @@
 
     report = caffefold.convert("train.prototxt", "snapshot.caffemodel", "out/net")
 
+or the same in steps, on nets in memory:
+
+    net = caffefold.load("train.prototxt", "snapshot.caffemodel")
+    deploy = caffefold.to_deploy(net, classes=21)
+    folded = caffefold.fold(deploy.net)
+    caffefold.prove(deploy.net, folded.net)
+    caffefold.save(folded.net, "out/net")
+
 ``caffefold.zoo`` converts whole folders. It and the names below are loaded when they are first
 used, so that importing the package costs nothing.
 """
@@ -15,60 +23,76 @@ from caffefold import _version
 
 if TYPE_CHECKING:
     from caffefold import zoo as zoo
-    from caffefold.compare.entries import NetDiff
-    from caffefold.compare.run import diff
-    from caffefold.conversion import convert, load
+    from caffefold.check.proof import Proof
+    from caffefold.compare.diff import diff
+    from caffefold.compare.result import NetDiff
+    from caffefold.conversion import convert, fold, load, prove, save, to_deploy
     from caffefold.errors import (
         CaffefoldError,
+        ExistingOutput,
         InputError,
+        MissingShape,
         ModelError,
         OutputError,
         ProofError,
         TextError,
+        UnknownInput,
+        UnknownName,
         UsageError,
         WeightsError,
     )
     from caffefold.inspection.inspecting import inspect
     from caffefold.inspection.result import Inspection
     from caffefold.ir.net import Layer, Net
-    from caffefold.passes.deploy.detection import DetectionOptions
-    from caffefold.report import ConvertReport
+    from caffefold.options import ConvertOptions, DetectionOptions
+    from caffefold.report import ConvertReport, DeployResult, FoldResult
 
 __version__ = _version.VERSION
 
 __all__ = [
     "CaffefoldError",
+    "ConvertOptions",
     "ConvertReport",
+    "DeployResult",
     "DetectionOptions",
+    "ExistingOutput",
+    "FoldResult",
     "InputError",
     "Inspection",
     "Layer",
+    "MissingShape",
     "ModelError",
     "Net",
     "NetDiff",
     "OutputError",
+    "Proof",
     "ProofError",
     "TextError",
+    "UnknownInput",
+    "UnknownName",
     "UsageError",
     "WeightsError",
     "__version__",
     "convert",
     "diff",
+    "fold",
     "inspect",
     "load",
+    "prove",
+    "save",
+    "to_deploy",
 ]
 
 _HOMES = {
-    "ConvertReport": "caffefold.report",
-    "DetectionOptions": "caffefold.passes.deploy.detection",
-    "Inspection": "caffefold.inspection.result",
-    "Layer": "caffefold.ir.net",
-    "Net": "caffefold.ir.net",
-    "NetDiff": "caffefold.compare.entries",
-    "convert": "caffefold.conversion",
-    "diff": "caffefold.compare.run",
-    "inspect": "caffefold.inspection.inspecting",
-    "load": "caffefold.conversion",
+    "compare.diff": ("diff",),
+    "compare.result": ("NetDiff",),
+    "check.proof": ("Proof",),
+    "conversion": ("convert", "fold", "load", "prove", "save", "to_deploy"),
+    "inspection.inspecting": ("inspect",),
+    "inspection.result": ("Inspection",),
+    "ir.net": ("Layer", "Net"),
+    "options": ("ConvertOptions", "DetectionOptions"),
+    "report": ("ConvertReport", "DeployResult", "FoldResult"),
 }
 
 
@@ -77,10 +101,11 @@ def __getattr__(name: str) -> Any:
         return import_module("caffefold.zoo")
     if name not in __all__:
         raise AttributeError(f"module 'caffefold' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES.get(name, "caffefold.errors")), name)
+    home = next((module for module, names in _HOMES.items() if name in names), "errors")
+    value = getattr(import_module(f"caffefold.{home}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, "zoo"])

@@ -1,48 +1,65 @@
-"""The main job: read two files, rewrite the net, write two files, prove them equal.
+"""The main job in steps: load a net, make it a deploy net, fold it, prove that, save it.
 
-Nothing is put in place before the proof has passed on the files as they were written.
+``convert`` does all of them, and proves what it has written before it puts that in place.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from caffefold.analysis import fit
 from caffefold.analysis.cost import totals
 from caffefold.analysis.shapes import carried
-from caffefold.check.proof import prove
+from caffefold.check import proof
+from caffefold.check.proof import Proof
 from caffefold.check.runnable import runnable
-from caffefold.errors import ModelError, OutputError, ProofError, UsageError
+from caffefold.errors import ExistingOutput, ModelError, Option, OutputError, ProofError, Text
 from caffefold.formats.atomic import Staging, output_error
 from caffefold.formats.caffemodel.blob import quiet
 from caffefold.formats.caffemodel.open import open_snapshot
 from caffefold.formats.caffemodel.precision import PRECISIONS, Precision, of_layer
 from caffefold.formats.caffemodel.write import NewLayer, write_weights
-from caffefold.formats.prototxt.open import read_net, schema_of
-from caffefold.formats.prototxt.tree import Field
+from caffefold.formats.prototxt.open import NetText, read_net, schema_of
 from caffefold.formats.schema import Schema
 from caffefold.ir import graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.activation import SPLIT
 from caffefold.ops.affine import SCALE
 from caffefold.ops.table import op, op_of
+from caffefold.options import ConvertOptions, DeployOptions, Dtype, FoldOptions, PathLike, takes
 from caffefold.passes import infra, pipeline
-from caffefold.passes.deploy.detection import DetectionOptions
-from caffefold.passes.deploy.headoptions import HeadOptions
-from caffefold.passes.deploy.input_shape import ShapeOptions
 from caffefold.passes.deploy.preprocessing import comment, preprocessing
-from caffefold.passes.infra import Step
-from caffefold.passes.pipeline import Options
+from caffefold.passes.infra import Change
 from caffefold.passes.view import placeholders
-from caffefold.passes.view.phase import State
-from caffefold.report import ConvertReport, FileSize
+from caffefold.report import ConvertReport, DeployResult, FileSize, FoldResult
 
-PathLike = str | os.PathLike[str]
+if TYPE_CHECKING:  # the options as keywords, for type checkers: those of the class that is given
+    _P = ParamSpec("_P")
+    _R_co = TypeVar("_R_co", covariant=True)
+
+    class _OnNet(Protocol[_P, _R_co]):
+        def __call__(self, net: Net, *args: _P.args, **options: _P.kwargs) -> _R_co: ...
+
+    class _OnFiles(Protocol[_P]):
+        def __call__(
+            self,
+            prototxt: PathLike,
+            caffemodel: PathLike | None,
+            output: PathLike,
+            force: bool = ...,
+            *args: _P.args,
+            **options: _P.kwargs,
+        ) -> ConvertReport: ...
+
+    def _on_net(kind: Callable[_P, Any]) -> Callable[[Callable[..., _R_co]], _OnNet[_P, _R_co]]: ...
+    def _on_files(kind: Callable[_P, Any]) -> Callable[[Callable[..., Any]], _OnFiles[_P]]: ...
+else:
+    _on_net = _on_files = takes
+
 SUFFIXES = (".prototxt", ".caffemodel", ".report.json")
 
 
@@ -54,7 +71,7 @@ def load(
     Weights stay in their file until they are asked for::
 
         with caffefold.load("deploy.prototxt", "net.caffemodel") as net:
-            for layer in net.layers:
+            for layer in net:
                 print(layer.name, layer.type, [numpy.asarray(blob).shape for blob in layer.blobs])
 
     The file is closed by ``with``, by ``net.close()``, or when the net is no longer used.
@@ -63,39 +80,105 @@ def load(
     Raises:
         InputError: a file is missing, broken, or not what it should be.
     """
-    return _load(prototxt, caffemodel, schema_of(proto))
+    return _load(schema_of(proto), prototxt, caffemodel)
 
 
-def _load(prototxt: PathLike, caffemodel: PathLike | None, schema: Schema) -> Net:
-    text = read_net(os.fspath(prototxt), schema)
-    weights = None if caffemodel is None else open_snapshot(os.fspath(caffemodel), text.document)
-    return replace(Net.of(text.document, weights), notes=text.notes)
+@_on_net(DeployOptions)
+def to_deploy(net: Net, **given: Any) -> DeployResult:
+    """Turn a training net into its deploy net, without folding anything yet.
+
+    Args:
+        net: a train, train_val or deploy net; templates are fine.
+        {options}
+
+    Returns:
+        The deploy net, and what was changed.
+
+    Raises:
+        InputError: the net is broken, or its weights do not fit it.
+        UsageError: an option has a wrong value, contradicts the net, or is missing.
+    """
+    return _to_deploy(net, DeployOptions(**given))
 
 
+@_on_net(FoldOptions)
+def fold(net: Net, **given: Any) -> FoldResult:
+    """Fold BatchNorm and Scale layers of a deploy net into its linear layers.
+
+    A net without weights is folded on made-up numbers: only its structure means something then,
+    and ``save`` writes only its prototxt.
+
+    Args:
+        net: a deploy net, such as that of ``to_deploy``.
+        {options}
+
+    Returns:
+        The folded net, what was folded, and what was not and why.
+
+    Raises:
+        UsageError: an option has a wrong value.
+    """
+    return _fold(net, FoldOptions(**given))
+
+
+def prove(original: Net, folded: Net, *, dtype: Dtype = "fp32") -> Proof:
+    """Check that ``folded``, which ``fold`` made of ``original``, computes the same.
+
+    Args:
+        original: the net before folding.
+        folded: the net after folding; what was folded is known from its ``history``.
+        dtype: what the weights are stored as, or will be: rounding to it is allowed for.
+
+    Returns:
+        What was checked, and how large the errors are.
+
+    Raises:
+        ProofError: they do not compute the same; the layer is named.
+        UsageError: ``dtype`` is not known.
+    """
+    precision = PRECISIONS[ConvertOptions(dtype=dtype).dtype]
+    return _prove(original, folded, folded.history[len(original.history) :], precision)
+
+
+def save(
+    net: Net, prefix: PathLike, *, dtype: Dtype = "fp32", force: bool = False
+) -> tuple[Path, ...]:
+    """Write a net as ``PREFIX.prototxt`` and, when it has weights, ``PREFIX.caffemodel``.
+
+    The files appear complete, and both or neither.
+
+    Args:
+        net: the net.
+        prefix: where the files go.
+        dtype: what weights are stored as: ``"fp32"``, or ``"fp16"`` (``raw_data`` as NVCaffe and
+            OpenCV read it).
+        force: replace existing files.
+
+    Returns:
+        The files that were written.
+
+    Raises:
+        ExistingOutput: a file exists, without ``force``.
+        ModelError: a number is not finite, or too large for ``dtype``.
+        OutputError: a file is an input, or cannot be written.
+        UsageError: ``dtype`` is not known.
+    """
+    precision = PRECISIONS[ConvertOptions(dtype=dtype).dtype]
+    targets = _targets(Path(prefix), _sources(net), SUFFIXES[:2], force)
+    with Staging() as staging, quiet():
+        written = _stage(staging, net, targets, precision)
+        staging.commit()
+    return written
+
+
+@_on_files(ConvertOptions)
 def convert(
     prototxt: PathLike,
     caffemodel: PathLike | None,
     output: PathLike,
     *,
-    classes: int | None = None,
-    values: Mapping[str, str] | None = None,
-    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
-    batch: int | None = None,
-    input_style: str = "",
-    detection: DetectionOptions | None = None,
-    heads: Mapping[str, str] | None = None,
-    prob_name: str = "",
-    outputs: Iterable[str] = (),
-    phase: str = "TEST",
-    level: int = 0,
-    stages: Iterable[str] = (),
-    fold: str = "all",
-    collapse: bool = True,
-    keep: Iterable[str] = (),
-    unshare: bool = False,
-    dtype: str = "fp32",
-    proto: PathLike | None = None,
     force: bool = False,
+    **given: Any,
 ) -> ConvertReport:
     """Turn a training net and its snapshot into a folded deploy pair, proven equal.
 
@@ -104,192 +187,172 @@ def convert(
         caffemodel: the snapshot, binary or HDF5; it must belong to the prototxt. None: only the
             structure is converted and folded, and no caffemodel is written.
         output: prefix of the results: ``PREFIX.prototxt``, ``.caffemodel``, ``.report.json``.
-        classes: number of classes for ``clsNx`` placeholders; else taken from the weights.
-        values: values of other placeholders, by name.
-        input_shapes: shapes of inputs by blob, such as ``{"data": (1, 3, 300, 300)}``.
-        batch: size of the first axis of the inputs; 1 when not given.
-        input_style: ``"layer"``: Input layers; ``"legacy"``: ``input:`` fields; ``""``: inputs made
-            of data layers are Input layers, others stay as they are.
-        detection: thresholds of the DetectionOutput that replaces a MultiBoxLoss.
-        heads: type of the layer that takes a loss's place, by the loss layer's name (``"*"``: every
-            loss); ``"none"`` leaves the prediction as the output.
-        prob_name: name of the probability layer and its blob, instead of ``prob``.
-        outputs: blobs that shall be the outputs; none: what the losses predict.
-        phase: what include and exclude rules are matched against, TEST or TRAIN;
-        level: their level;
-        stages: the stages that are on.
-        fold: ``"all"``; ``"output"``: only into the layer that an affine layer follows;
-            ``"none"``: nothing is folded, and Dropout stays.
-        collapse: make one Scale layer of neighbouring affine layers that can not be folded.
-        keep: glob patterns of names of layers that folding leaves alone.
-        unshare: give layers that share weights their own, so that they can be folded into.
-        dtype: what weights are stored as: ``"fp32"``, or ``"fp16"`` (``raw_data`` as NVCaffe and
-            OpenCV read it); rounded once, after the fold.
-        proto: a fork's ``caffe.proto``; its fields and defaults count where it declares them.
         force: replace existing results.
+        {options}
 
     Returns:
         What was changed, what was left alone and why, and the proof.
 
     Raises:
         InputError: an input is missing, broken, or does not fit the other one.
-        OutputError: a result exists (without ``force``), equals an input, or can not be written.
+        OutputError: a result exists (without ``force``), equals an input, or cannot be written.
         ProofError: the written pair does not compute the same; nothing was put in place.
-        UsageError: an option contradicts the files.
+        UsageError: an option has a wrong value, or contradicts the files.
     """
-    sources = tuple(Path(p) for p in (prototxt, caffemodel, proto) if p is not None)
-    precision = _precision(dtype)
-    options = Options(
-        classes=classes,
-        values=dict(values or {}),
-        shapes=ShapeOptions(dict(input_shapes or {}), batch),
-        input_style=input_style,
-        state=State(phase, level, frozenset(stages)),
-        fold=fold,
-        collapse=collapse,
-        keep=tuple(keep),
-        unshare=unshare,
-        heads=HeadOptions(detection, prob_name, dict(heads or {}), tuple(outputs)),
-    )
-    schema = schema_of(proto)
-    with _load(prototxt, caffemodel, schema) as net, Staging() as staging, quiet():
-        targets = _targets(Path(output), sources, force)
-        _reject_unfit(net)
-        if targets[0].exists() and targets[0].samefile(net.document.path):  # named by a solver
-            raise OutputError(f"{targets[0]}: this is an input; choose another output prefix")
-        deploy, known, steps = _to_deploy(net, options)
-        shapes, misfits = runnable(deploy, options.shapes.shapes)
-        if net.weights is None:
-            from caffefold.analysis.stand_in import with_blobs_of, with_stand_ins  # seldom needed
-
-            deploy = with_stand_ins(deploy)
-        folded, fold_steps = infra.run(pipeline.fold_passes(options), deploy)
-        steps += fold_steps
-        result = _with_comment(folded, comment(known))
-        text = staging.write(targets[0], result.to_document().encode())
-        if net.weights is not None:
-            with staging.open(targets[1]) as out:
-                write_weights(out, net.weights, _new_layers(net, folded, precision))
-        results = targets[:1] if net.weights is None else targets[:2]
-        weights = None if net.weights is None else staging.path_of(targets[1])
-        with _load(text, weights, schema) as reread:
-            written = with_blobs_of(reread, folded) if weights is None else reread
-            folds = [change for step in fold_steps for change in step.changes]
+    options = ConvertOptions(**given)
+    precision = PRECISIONS[options.dtype]
+    schema = schema_of(options.proto)
+    sources = tuple(Path(p) for p in (prototxt, caffemodel, options.proto) if p is not None)
+    with _load(schema, prototxt, caffemodel) as net, Staging() as staging, quiet():
+        targets = _targets(Path(output), (*sources, *_sources(net)), SUFFIXES, force)
+        deploy = _to_deploy(net, options)
+        folded = _fold(deploy.net, options)
+        written = _stage(staging, folded.net, targets, precision)
+        with _load(schema, *map(staging.path_of, written)) as reread:
             try:
-                proof = prove(deploy, written, folds, precision)
+                again = _as_folded(reread, folded.net)
+                proven = _prove(deploy.net, again, folded.changes, precision)
             except ProofError as error:
                 raise ProofError(f"{error}; nothing was put in place") from None
         report = ConvertReport(
             net=net.name,
             inputs=tuple(FileSize(str(p), p.stat().st_size) for p in sources),
-            outputs=tuple(FileSize(str(t), staging.path_of(t).stat().st_size) for t in results),
-            layers_before=len(net.layers),
-            layers_after=len(folded.layers),
-            passes=steps,
-            proof=proof,
+            outputs=tuple(FileSize(str(t), staging.path_of(t).stat().st_size) for t in written),
+            layers_before=len(net),
+            layers_after=len(folded.net),
+            passes=deploy.steps + folded.steps,
+            proof=proven,
             dtype=precision.name,
-            preprocessing=known,
-            costs=(totals(deploy, shapes), totals(folded, carried(shapes, deploy, folded))),
-            weights=net.weights is not None,
-            warnings=(
-                *net.notes,
-                *(w for step in steps for w in step.warnings),
-                *misfits,
-                *_strangers(net),
-                *_idle(net, options),
+            preprocessing=deploy.preprocessing,
+            costs=(
+                totals(deploy.net, deploy.shapes),
+                totals(folded.net, carried(deploy.shapes, deploy.net, folded.net)),
             ),
+            weights=net.weights is not None,
+            warnings=(*net.notes, *deploy.warnings, *folded.warnings),
         )
-        staging.write(targets[2], report.to_json().encode("utf-8", "backslashreplace"))
+        staging.write(targets[-1], report.to_json().encode("utf-8", "backslashreplace"))
         staging.commit()
     return report
 
 
-def _to_deploy(
-    net: Net, options: Options
-) -> tuple[Net, tuple[dict[str, Any], ...], tuple[Step, ...]]:
-    """The deploy net, not yet folded; what the data layers knew; what the passes did."""
-    net, steps = infra.run(pipeline.view_passes(options), net)
-    if net.weights is not None:
-        fit.check_related(net)
-    deploy, more = infra.run(pipeline.deploy_passes(net, options), net)
-    known = preprocessing(net, deploy)
-    if not any(layer.bottoms for layer in deploy.layers):
-        raise ModelError(f"{net.document.path}: nothing is left of this net once training is gone")
-    placeholders.check(deploy)
-    graph.validate(deploy)
-    if net.weights is not None:
-        fit.check(deploy)
-    return deploy, known, steps + more
+def _load(schema: Schema, prototxt: PathLike, caffemodel: PathLike | None = None) -> Net:
+    return pair(read_net(os.fspath(prototxt), schema), caffemodel)
 
 
-def _new_layers(net: Net, result: Net, precision: Precision) -> dict[str, NewLayer | None]:
-    """What becomes of each record: by name, for every layer the given prototxt knows."""
-    new: dict[str, NewLayer | None] = {layer.name: None for layer in net.layers}
-    assert net.weights is not None
-    new.update((r.name, None) for r in net.weights.layers if op_of(r.type) is SPLIT)
-    for layer in reversed(result.layers):
-        record = layer.record
-        as_scale = op(layer) is SCALE and record is not None and layer.blobs != record.blobs
-        stored = of_layer(layer.type, precision)
-        new[layer.name] = NewLayer(layer.bottoms, layer.tops, layer.blobs, as_scale, stored)
-    return new
+def pair(text: NetText, caffemodel: PathLike | None) -> Net:
+    """The net of a prototxt that was read, with its weights when a caffemodel is given."""
+    weights = None if caffemodel is None else open_snapshot(os.fspath(caffemodel), text.document)
+    return replace(Net.of(text.document, weights), notes=text.notes)
+
+
+def _to_deploy(net: Net, options: DeployOptions) -> DeployResult:
+    _reject_nameless(net)
+    with quiet():
+        view, steps = infra.run(pipeline.view_passes(options), net)
+        if net.weights is not None:
+            fit.check_related(view)
+        deploy, more = infra.run(pipeline.deploy_passes(view, options), view)
+        known = preprocessing(view, deploy)
+        if not any(layer.bottoms for layer in deploy):
+            raise ModelError(
+                f"{net.document.path}: nothing is left of this net once training is gone"
+            )
+        placeholders.check(deploy)
+        graph.validate(deploy)
+        if net.weights is not None:
+            fit.check(deploy)
+        shapes, misfits = runnable(deploy, options.input_shapes)
+    steps += more
+    warnings = (*(w for step in steps for w in step.warnings), *misfits, *_strangers(net))
+    deploy = replace(deploy, header=comment(known) or deploy.header)
+    return DeployResult(deploy, steps, known, shapes, warnings)
+
+
+def _fold(net: Net, options: FoldOptions) -> FoldResult:
+    with quiet():
+        folded, steps = infra.run(pipeline.fold_passes(options), _with_numbers(net))
+    warnings = (*(w for step in steps for w in step.warnings), *_idle(net, options))
+    return FoldResult(folded, steps, warnings)
+
+
+def _prove(original: Net, folded: Net, history: tuple[object, ...], precision: Precision) -> Proof:
+    changes = [change for change in history if isinstance(change, Change)]
+    with quiet():
+        return proof.prove(_with_numbers(original), folded, changes, precision)
+
+
+def _with_numbers(net: Net) -> Net:
+    """The net; with made-up numbers when it has no weights."""
+    if net.weights is not None:
+        return net
+    from caffefold.analysis.stand_in import with_stand_ins  # seldom needed
+
+    return with_stand_ins(net)
+
+
+def _as_folded(reread: Net, folded: Net) -> Net:
+    """The net as it was read back; made-up numbers, which no file holds, are those of the fold."""
+    if folded.weights is not None:
+        return reread
+    from caffefold.analysis.stand_in import with_blobs_of  # seldom needed
+
+    return with_blobs_of(reread, folded)
+
+
+def _reject_nameless(net: Net) -> None:
+    for layer in net:
+        if not layer.name or not layer.type:
+            missing = "name" if not layer.name else "type"
+            raise layer.error(f"the layer has no {missing}; add one")
 
 
 def _strangers(net: Net) -> tuple[str, ...]:
     """A warning for each layer with weights that the prototxt does not name."""
     if net.weights is None:
         return ()
-    known = {layer.name for layer in net.layers}
     return tuple(
         f"layer '{record.name}': in the caffemodel but not in the prototxt; carried along unchanged"
         for record in net.weights.layers
-        if record.blobs and record.name not in known
+        if record.blobs and record.name not in net.listed
     )
 
 
-def _idle(net: Net, options: Options) -> tuple[str, ...]:
-    """A warning for each pattern of layers to leave alone that fits none."""
-    names = [layer.name for layer in net.layers]
+def _idle(net: Net, options: FoldOptions) -> tuple[str, ...]:
+    """A warning for each pattern of layers to leave alone that no layer of the read net fits."""
     return tuple(
-        f"--keep {pattern}: no effect; no layer has such a name"
+        Text(Option("keep", pattern), ": no effect; no layer has such a name")
         for pattern in options.keep
-        if not any(fnmatchcase(name, pattern) for name in names)
+        if not any(map(replace(options, keep=(pattern,)).keeps, net.listed))
     )
 
 
-# ------------------------------------------------------------------------- inputs, outputs
+# ------------------------------------------------------------------------------- the results
 
 
-def _precision(name: str) -> Precision:
-    if name not in PRECISIONS:
-        known = ", ".join(repr(each) for each in PRECISIONS)
-        raise UsageError(f"dtype is {name!r}; it is one of {known}")
-    return PRECISIONS[name]
-
-
-def _reject_unfit(net: Net) -> None:
-    for layer in net.layers:
-        if not layer.name or not layer.type:
-            missing = "name" if not layer.name else "type"
-            raise layer.error(f"the layer has no {missing}; add one")
-
-
-def output_paths(output: Path) -> tuple[Path, Path, Path]:
+def output_paths(output: Path) -> tuple[Path, ...]:
     """The three result files of a prefix; a known suffix at its end is taken off first."""
     name = output.name
     for suffix in SUFFIXES:
         name = name.removesuffix(suffix)
-    first, second, third = (output.with_name(name + suffix) for suffix in SUFFIXES)
-    return first, second, third
+    return tuple(output.with_name(name + suffix) for suffix in SUFFIXES)
 
 
-def _targets(output: Path, sources: tuple[Path, ...], force: bool) -> tuple[Path, Path, Path]:
+def _sources(net: Net) -> tuple[Path, ...]:
+    """The files that a net was read from; of a solver, also the net that it names."""
+    paths = [net.document.path] + ([net.weights.path] if net.weights is not None else [])
+    return tuple(Path(path) for path in paths if Path(path).exists())
+
+
+def _targets(
+    output: Path, sources: tuple[Path, ...], suffixes: tuple[str, ...], force: bool
+) -> tuple[Path, ...]:
     try:
         folder = output.name in ("", "..") or output.is_dir()
         if folder or output.name in SUFFIXES:
             what = "a directory" if folder else "no file name"
             raise OutputError(f"{output}: {what}; give a prefix such as {output / 'deploy'}")
-        targets = output_paths(output)
+        targets = output_paths(output)[: len(suffixes)]
         for target in targets:
             if target.is_dir():
                 raise OutputError(f"{target}: this is a directory; choose another output prefix")
@@ -297,22 +360,36 @@ def _targets(output: Path, sources: tuple[Path, ...], force: bool) -> tuple[Path
                 raise OutputError(f"{target}: this is an input; choose another output prefix")
         for target in targets:
             if target.exists() and not force:
-                raise OutputError(f"{target}: exists already; use --force to replace it")
+                raise ExistingOutput(str(target))
     except OSError as error:
         raise output_error(output, error) from None
     return targets
 
 
-def _with_comment(net: Net, comment: str) -> Net:
-    if not comment or not net.items:
-        return net
-    first = net.items[0]
-    if isinstance(first, Layer):
-        item: Field | Layer = replace(first, field=_led(first.field, comment))
-    else:
-        item = _led(first, comment)
-    return replace(net, items=(item, *net.items[1:]))
+def _stage(
+    staging: Staging, net: Net, targets: tuple[Path, ...], precision: Precision
+) -> tuple[Path, ...]:
+    """Stage the text and, if there are any, the weights; the targets that are used."""
+    staging.write(targets[0], net.to_document().encode())
+    if net.weights is None:
+        return targets[:1]
+    with staging.open(targets[1]) as out:
+        write_weights(out, net.weights, _new_layers(net, precision))
+    return targets[:2]
 
 
-def _led(field: Field, comment: str) -> Field:
-    return replace(field, lead=comment + field.lead.lstrip("\n"))
+def _new_layers(net: Net, precision: Precision) -> dict[str, NewLayer | None]:
+    """What becomes of each record: by name, for every layer the prototxt that was read knows."""
+    new: dict[str, NewLayer | None] = dict.fromkeys(net.listed)
+    assert net.weights is not None
+    new.update((r.name, None) for r in net.weights.layers if op_of(r.type) is SPLIT)
+    for layer in reversed(net.layers):
+        new[layer.name] = _new_layer(layer, precision)
+    return new
+
+
+def _new_layer(layer: Layer, precision: Precision) -> NewLayer:
+    record = layer.record
+    as_scale = op(layer) is SCALE and record is not None and layer.blobs != record.blobs
+    stored = of_layer(layer.type, precision)
+    return NewLayer(layer.bottoms, layer.tops, layer.blobs, as_scale, stored)

@@ -2,19 +2,56 @@
 
     CaffefoldError                 everything caffefold raises on purpose
     ├── UsageError        exit 2   the call is wrong: contradicting or missing options
+    │   ├── UnknownName            an option names a blob, a layer or a stage that the net lacks
+    │   └── MissingShape           the shape of an input is neither in the net nor given
     ├── InputError        exit 3   a file given to us is missing, broken or does not fit
     │   ├── TextError              a prototxt: path:line:column and the line itself
     │   ├── WeightsError           a caffemodel: path and byte offset
     │   └── ModelError             well-formed files whose content makes no valid net
     ├── OutputError       exit 3   a result cannot be written where it was asked for
+    │   └── ExistingOutput         it exists already
     └── ProofError        exit 1   the written pair does not compute what the input computes
 
-Every message is one line that says where, what, and what to do about it.
+Every message is one line that says where, what, and what to do about it. Options in it are
+``Option`` values, so that the command line can spell them its own way (``Text.spelled``).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
 LONGEST = 2_000  # characters of a message: names come from files, and a file may name a megabyte
+_E = TypeVar("_E", bound="CaffefoldError")
+
+
+class Option(NamedTuple):
+    """An option in a message: its name in ``caffefold.options``, and a value if there is one."""
+
+    name: str
+    value: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.value}".rstrip()
+
+
+class Text(str):
+    """A message or warning; its ``parts`` keep the options in it apart."""
+
+    __slots__ = ("parts",)
+    parts: tuple[str | Option, ...]
+
+    def __new__(cls, *parts: str | Option) -> Text:
+        text = super().__new__(cls, "".join(map(str, parts)))
+        text.parts = parts
+        return text
+
+    def __getnewargs__(self) -> tuple[str | Option, ...]:  # type: ignore[override]
+        return self.parts
+
+    def spelled(self, spell: Callable[[Option], str]) -> str:
+        """The text with each option as ``spell`` has it."""
+        return "".join(spell(p) if isinstance(p, Option) else p for p in self.parts)
 
 
 class CaffefoldError(Exception):
@@ -25,8 +62,23 @@ class CaffefoldError(Exception):
 
     exit_code = 4
 
-    def __init__(self, message: str = "") -> None:
-        super().__init__(_line(message))
+    def __init__(self, *message: str | Option) -> None:
+        self.text = Text(*message)
+        super().__init__(_line(self.text))
+
+    def advised(self: _E, *advice: str | Option) -> _E:
+        """This error with more at the end of its message: what to do about it."""
+        self.text = Text(*self.text.parts, *advice)
+        self.args = (_line(self.text),)
+        return self
+
+    def spelled(self, spell: Callable[[Option], str]) -> str:
+        """The message with each option as ``spell`` has it."""
+        return _line(self.text.spelled(spell))
+
+    def as_warning(self) -> Text:
+        """The message in one line, for what goes on regardless; options are kept apart."""
+        return Text(*(p if isinstance(p, Option) else _line(p) for p in self.text.parts))
 
 
 def _line(message: str) -> str:
@@ -34,7 +86,7 @@ def _line(message: str) -> str:
     if len(message) > LONGEST:
         message = f"{message[: LONGEST // 2]} ... {message[5 - LONGEST // 2 :]}"
     if message.isprintable():
-        return message
+        return str(message)
     return "".join(c if c not in _BREAKS else c.encode("unicode_escape").decode() for c in message)
 
 
@@ -46,6 +98,42 @@ class UsageError(CaffefoldError):
     """Options that contradict each other, or that the given files do not allow."""
 
     exit_code = 2
+
+
+class UnknownName(UsageError):  # noqa: N818
+    """``option`` names something that the net does not have; ``known`` is what it has."""
+
+    def __init__(self, option: str, value: str, reason: str, known: tuple[str, ...]) -> None:
+        super().__init__(Option(option, value), f": {reason} {', '.join(known) or 'none'}")
+        self.option = option
+        self.value = value
+        self.known = known
+
+
+class UnknownInput(UnknownName):
+    """A shape was given for ``blob``, which is not an input of the net; ``known`` are those."""
+
+    def __init__(self, blob: str, known: tuple[str, ...]) -> None:
+        reason = f"'{blob}' is no input of this net; its inputs are"
+        super().__init__("input_shapes", f"{blob}=...", reason, known)
+        self.blob = blob
+
+
+class MissingShape(UsageError):  # noqa: N818
+    """Neither the net nor the options give the shape of the input ``blob``.
+
+    ``layer`` makes it in the training net; ``known`` are the sizes that are known, None the others.
+    """
+
+    def __init__(
+        self, message: str, *, blob: str, layer: str, known: tuple[int | None, ...]
+    ) -> None:
+        letters = "NCHW"
+        shown = ",".join(letters[i] if dim is None else str(dim) for i, dim in enumerate(known))
+        super().__init__(f"{message}; give ", Option("input_shapes", f"{blob}={shown}"))
+        self.blob = blob
+        self.layer = layer
+        self.known = known
 
 
 class InputError(CaffefoldError):
@@ -89,6 +177,14 @@ class OutputError(CaffefoldError):
     """A result cannot be written: exists already, no permission, disk full, equals an input."""
 
     exit_code = 3
+
+
+class ExistingOutput(OutputError):  # noqa: N818
+    """A result exists already, and was not to be replaced; ``path`` is its place."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path}: exists already; use ", Option("force"), " to replace it")
+        self.path = path
 
 
 class ProofError(CaffefoldError):

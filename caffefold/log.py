@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sys
 
+DEBUG = "CAFFEFOLD_DEBUG"  # the environment variable under which passes are held to their contracts
+
 
 def info(name: str, message: str, *values: object) -> None:
     """A step that was done, for the logger ``name``; ``%`` formats ``values`` in."""

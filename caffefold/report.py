@@ -1,31 +1,112 @@
-"""What a conversion did, as a value and as JSON."""
+"""What the steps of a conversion did: as values, as text on screen, as HTML and as JSON."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from caffefold._version import VERSION
 from caffefold.analysis.cost import Totals
+from caffefold.analysis.shapes import Shapes
 from caffefold.check.proof import Proof
-from caffefold.passes.infra import Skip, Step
+from caffefold.humanize import counted, size
+from caffefold.ir.net import Net
+from caffefold.passes.infra import Change, ChangeKind, Skip, Step
 
 SCHEMA = 1
+_SHOWN = 8
+_LABEL = 10  # characters
+_STORED = {"fp32": "float32", "fp16": "half precision"}
+_SECTIONS = {
+    ChangeKind.PLACEHOLDER_FILLED: "template",
+    ChangeKind.LABELS_DROPPED: "heads",
+    ChangeKind.HEAD_CONVERTED: "heads",
+    ChangeKind.USELESS_DROPPED: "heads",
+    ChangeKind.INPUT_CONVERTED: "inputs",
+    ChangeKind.SEQUENCE_FITTED: "inputs",
+}
+
+Rows = Iterable[tuple[str, str]]
+"""Labels and texts, as on screen."""
 
 
-@dataclass(frozen=True, slots=True)
-class FileSize:
+class FileSize(NamedTuple):
     """A file and its size in bytes."""
 
     path: str
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+class DeployResult(NamedTuple):
+    """A deploy net, not folded yet, and how it was made."""
+
+    net: Net
+    steps: tuple[Step, ...]
+    preprocessing: tuple[dict[str, Any], ...]
+    """What the data layers did to the images of each input."""
+    shapes: Shapes
+    """The shape of every blob."""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """Everything that was changed, in order."""
+        return _changes(self.steps)
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """What there is to say, with a label each."""
+        before = self.steps[0].layers_before
+        yield (
+            "net",
+            f"{self.net.name or '(no name)'}: {counted(before, 'layer')} -> {len(self.net)}",
+        )
+        yield from _converted(self.changes)
+
+    def __repr__(self) -> str:
+        return f"<DeployResult {counted(len(self.changes), 'change')}: {self.net!r}>"
+
+    def __str__(self) -> str:
+        return text(self.rows())
+
+
+class FoldResult(NamedTuple):
+    """A folded net, and what was folded and what was not."""
+
+    net: Net
+    steps: tuple[Step, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """Everything that was changed, in order."""
+        return _changes(self.steps)
+
+    @property
+    def skips(self) -> tuple[Skip, ...]:
+        """Every layer that was left alone, with the reason."""
+        return tuple(skip for step in self.steps for skip in step.skips)
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """What there is to say, with a label each."""
+        folds = [change for change in self.changes if change.kind is ChangeKind.FOLDED]
+        absorbed = sum(len(change.removed) for change in folds)
+        into = {name for change in folds for name in change.modified}
+        yield "folded", f"{counted(absorbed, 'layer')} into {len(into)}"
+        yield from _collapsed(self.changes)
+        yield from _left(self.skips)
+
+    def __repr__(self) -> str:
+        changes, skips = len(self.changes), len(self.skips)
+        return f"<FoldResult {counted(changes, 'change')}, {counted(skips, 'skip')}: {self.net!r}>"
+
+    def __str__(self) -> str:
+        return text(self.rows())
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class ConvertReport:
-    """Everything ``caffefold convert`` has to say about one conversion."""
+    """Everything there is to say about one conversion."""
 
     net: str
     inputs: tuple[FileSize, ...]
@@ -44,6 +125,11 @@ class ConvertReport:
     """Whether there were weights; without, only the structure was converted."""
 
     @property
+    def changes(self) -> tuple[Change, ...]:
+        """Everything that was changed, in order."""
+        return _changes(self.passes)
+
+    @property
     def skips(self) -> tuple[Skip, ...]:
         """Every layer that was left alone, with the reason."""
         return tuple(skip for step in self.passes for skip in step.skips)
@@ -53,14 +139,65 @@ class ConvertReport:
         for fold in self.proof.folds:
             yield fold.layer, fold.folded
 
+    def __repr__(self) -> str:
+        layers = f"{counted(self.layers_before, 'layer')} -> {self.layers_after}"
+        folds = counted(len(self.proof.folds), "fold")
+        return f"<ConvertReport {self.net or '(no name)'}: {layers}, {folds}>"
+
+    def __str__(self) -> str:
+        return text(self.rows())
+
+    def _repr_html_(self) -> str:
+        from caffefold.html import render
+
+        return render("report.html", rows=list(self.rows()), warnings=self.warnings)
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """One screen: the net, what was folded, what was left and why, the proof, the files."""
+        before, after = self.layers_before, self.layers_after
+        yield "net", f"{self.net or '(no name)'}: {counted(before, 'layer')} -> {after}"
+        yield from _converted(self.changes)
+        absorbed = sum(len(chain) for _, chain in self.folded())
+        yield "folded", f"{counted(absorbed, 'layer')} into {len(self.proof.folds)}"
+        yield from _collapsed(self.changes)
+        yield from _left(self.skips)
+        yield "cost", self._cost()
+        yield "proof", self._proof()
+        for file in self.outputs:
+            yield "wrote", f"{file.path} ({size(file.bytes)})"
+        yield "wrote", self.outputs[0].path.removesuffix("prototxt") + "report.json"
+
+    def _cost(self) -> str:
+        """What the deploy net costs, and what it did before folding where that differs."""
+        parts = []
+        before, after = self.costs
+        for what, old, new, unknown in (
+            ("parameters", before.parameters, after.parameters, after.unknown_parameters),
+            ("MACs", before.macs, after.macs, after.unknown_macs),
+            ("bytes of blobs", before.memory, after.memory, after.unknown_memory),
+        ):
+            more = " + ?" if unknown else ""
+            was = f" (before folding {old:,})" if old != new else ""
+            parts.append(f"{new:,}{more} {what}{was}")
+        return ", ".join(parts)
+
+    def _proof(self) -> str:
+        folds = self.proof.folds
+        if not self.weights:
+            checked = f"{counted(len(folds), 'fold')} checked" if folds else "the wiring is checked"
+            return f"{checked}, on made-up numbers: there are no weights"
+        return self.proof.sentence(_STORED[self.dtype])
+
     def to_json(self) -> str:
         """The report as a JSON document; the same conversion gives the same text."""
+        import json
+
         document: dict[str, Any] = {
             "schema": SCHEMA,
             "caffefold": VERSION,
             "net": self.net,
-            "inputs": [asdict(item) for item in self.inputs],
-            "outputs": [asdict(item) for item in self.outputs],
+            "inputs": [item._asdict() for item in self.inputs],
+            "outputs": [item._asdict() for item in self.outputs],
             "weights": self.weights,
             "layers": {"before": self.layers_before, "after": self.layers_after},
             "costs": {"before": asdict(self.costs[0]), "after": asdict(self.costs[1])},
@@ -74,11 +211,55 @@ class ConvertReport:
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
+def text(rows: Rows) -> str:
+    """Rows as lines, the labels in a column."""
+    return "\n".join(f"{label:<{_LABEL}}{value}" for label, value in rows)
+
+
+def _changes(steps: tuple[Step, ...]) -> tuple[Change, ...]:
+    return tuple(change for step in steps for change in step.changes)
+
+
+def _converted(changes: Iterable[Change]) -> Iterator[tuple[str, str]]:
+    """What became of templates, losses and inputs; what became of several layers alike, once."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for change in changes:
+        if change.kind in _SECTIONS:
+            fitted = change.kind is ChangeKind.SEQUENCE_FITTED
+            about = change.modified if fitted else change.removed
+            alike.setdefault((_SECTIONS[change.kind], change.detail), []).extend(about)
+    for (section, detail), names in alike.items():
+        yield section, _subject(names) + detail
+
+
+def _subject(names: list[str]) -> str:
+    """The layers a change is about, the first few by name."""
+    if not names:
+        return ""
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more: " if more > 0 else ": ")
+
+
+def _collapsed(changes: Iterable[Change]) -> Iterator[tuple[str, str]]:
+    for change in changes:
+        if change.kind in (ChangeKind.COLLAPSED, ChangeKind.UNIT_DROPPED):
+            yield "collapsed", change.detail
+
+
+def _left(skips: tuple[Skip, ...]) -> Iterator[tuple[str, str]]:
+    """How many layers were left alone, and why the first few of them."""
+    yield "left", counted(len(skips), "layer") if skips else "nothing"
+    for skip in skips[:_SHOWN]:
+        yield "", f"{', '.join(skip.layers)}: {skip.message} [{skip.code.value}]"
+    if len(skips) > _SHOWN:
+        yield "", f"... and {len(skips) - _SHOWN} more, see the report"
+
+
 def _step(step: Step) -> dict[str, Any]:
-    """A step as JSON has it: claims refer to layers by name alone."""
+    """A step as JSON: ``rule`` of a change is the name of its pass, claims name layers alone."""
     found = asdict(step)
     for change in found["changes"]:
         for claim in change["absorbed"]:
             claim["layer"] = claim["layer"].name
             claim["chain"] = [layer.name for layer in claim["chain"]]
-    return found
+    return {**found, "changes": [{"rule": step.name, **change} for change in found["changes"]]}

@@ -1,4 +1,4 @@
-"""Bring one file up to date: prototxt, solver or caffemodel, told apart by content.
+"""Bring one file up to date: prototxt, solver or caffemodel, recognised by content.
 
 What ``caffefold upgrade`` does. The result appears complete or not at all.
 """
@@ -10,7 +10,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from caffefold.errors import InputError, OutputError
+from caffefold.errors import ExistingOutput, InputError, OutputError
 from caffefold.formats import detect
 from caffefold.formats.atomic import Staging
 from caffefold.formats.caffemodel.wire import ByteSource, Range, write_parts
@@ -58,8 +58,8 @@ def upgrade(source: PathLike, target: PathLike, *, force: bool = False) -> Upgra
         force: replace an existing ``target``.
 
     Raises:
-        InputError: ``source`` is missing, broken, or can not be upgraded.
-        OutputError: ``target`` exists (without ``force``), is ``source``, or can not be written.
+        InputError: ``source`` is missing, broken, or cannot be upgraded.
+        OutputError: ``target`` exists (without ``force``), is ``source``, or cannot be written.
     """
     given, wanted = Path(source), Path(target)
     document = read_if_text(given)
@@ -103,4 +103,4 @@ def _check_target(source: Path, target: Path, force: bool) -> None:
         if target.samefile(source):
             raise OutputError(f"{target}: this is the input; choose another output")
         if not force:
-            raise OutputError(f"{target}: exists already; use --force to replace it")
+            raise ExistingOutput(str(target))

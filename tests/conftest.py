@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# Every pass of every test is held to its contract, in processes that tests start as well.
+os.environ.setdefault("CAFFEFOLD_DEBUG", "1")
+
 # Machines are busy; how long an example takes is no property of the code.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")

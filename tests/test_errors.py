@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
-from caffefold.errors import LONGEST, CaffefoldError, InputError, TextError, WeightsError
+from caffefold.errors import (
+    LONGEST,
+    CaffefoldError,
+    InputError,
+    MissingShape,
+    Option,
+    Text,
+    TextError,
+    WeightsError,
+)
 
 
 @pytest.mark.parametrize("mark", ["\n", "\r", "\x1b", "\x85", "\u2028", "\0"])
@@ -29,3 +40,25 @@ def test_long_names_are_cut_in_the_middle() -> None:
     assert len(str(error)) == LONGEST
     assert str(error).startswith("p:1:1: start xx")
     assert str(error).endswith("xx end")
+
+
+def spell(option: Option) -> str:
+    return f"<{option.name}|{option.value}>"
+
+
+def test_options_in_a_message_are_spelled_by_who_shows_it() -> None:
+    text = Text("give ", Option("classes", "N"), " or ", Option("force"))
+    assert text == "give classes N or force"
+    assert text.spelled(spell) == "give <classes|N> or <force|>"
+    copy = pickle.loads(pickle.dumps(text))
+    assert (copy, copy.parts) == (text, text.parts)
+    error = TextError("it is odd", path="p", line=1, column=2).advised("; ", *text.parts)
+    assert str(error) == "p:1:2: it is odd; give classes N or force"
+    assert error.spelled(spell) == "p:1:2: it is odd; give <classes|N> or <force|>"
+
+
+def test_a_spelled_message_is_one_line_too() -> None:
+    error = MissingShape("a\nb: no shape", blob="da\nta", layer="d", known=(2, None, 7, None))
+    assert str(error) == "a\\nb: no shape; give input_shapes da\\nta=2,C,7,W"
+    assert error.spelled(spell) == "a\\nb: no shape; give <input_shapes|da\\nta=2,C,7,W>"
+    assert (error.blob, error.layer, error.known) == ("da\nta", "d", (2, None, 7, None))

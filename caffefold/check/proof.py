@@ -24,6 +24,7 @@ from caffefold.check.walk import Place, SideBySide
 from caffefold.errors import ProofError
 from caffefold.formats.caffemodel.blob import Blob, chunks, size
 from caffefold.formats.caffemodel.precision import FLOAT32, Precision, of_layer
+from caffefold.humanize import counted
 from caffefold.ir.net import Layer, Net
 from caffefold.passes.infra import Absorbed, Change, LayerRef, references
 
@@ -45,7 +46,7 @@ class FoldProof:
     """Largest difference that rounding to the stored type may cause there."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Proof:
     """What was checked."""
 
@@ -58,6 +59,23 @@ class Proof:
     def largest_error(self) -> float:
         """The largest error of all folds; 0 when nothing was folded."""
         return max((fold.error for fold in self.folds), default=0.0)
+
+    def __repr__(self) -> str:
+        return f"<Proof: {self}>"
+
+    def __str__(self) -> str:
+        return self.sentence()
+
+    def sentence(self, stored: str = "") -> str:
+        """The result in one line; ``stored`` is the type that the weights are rounded to."""
+        if not self.folds:
+            return f"nothing was folded; {self.unchanged_blobs} blobs are unchanged"
+        worst = max(self.folds, key=lambda fold: fold.error)
+        return (
+            f"{counted(len(self.folds), 'fold')} checked, largest error "
+            f"{worst.error:.1e} of the largest output ({worst.layer}); "
+            f"{stored} rounding allows {worst.allowed:.1e}".replace(";  ", "; ")
+        )
 
 
 def prove(

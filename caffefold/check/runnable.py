@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from caffefold.analysis.shapes import Shapes, infer
-from caffefold.errors import UsageError
+from caffefold.errors import Option, UsageError
 from caffefold.ir.net import Net
 
 
@@ -27,7 +27,8 @@ def runnable(net: Net, given: Mapping[str, tuple[int, ...]]) -> tuple[Shapes, tu
         reason = contradiction(net, given)
         if reason is not None:
             names = ", ".join(given)
-            raise UsageError(f"--input-shape {names}=...: the net cannot take it: {reason}")
+            asked = Option("input_shapes", f"{names}=...")
+            raise UsageError(asked, f": the net cannot take it: {reason}")
     for problem, position in zip(shapes.problems, shapes.failing, strict=True):
         # What weights and shapes say together is certain; layers of forks may differ from ours.
         if position >= 0 and net.weights is not None and net.layers[position].blobs:

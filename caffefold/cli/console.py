@@ -8,7 +8,7 @@ from typing import IO
 
 import click
 
-from caffefold.errors import OutputError
+from caffefold.errors import OutputError, Text
 
 PIPE_CLOSED = 141  # as the shell says it of a program that SIGPIPE ended
 
@@ -41,6 +41,10 @@ class Console:
         """A warning, on stderr."""
         if not self.quiet:
             label = click.style("warning:", fg="yellow", bold=True)
+            if isinstance(text, Text):
+                from caffefold.cli.options import spelled
+
+                text = text.spelled(spelled)
             click.echo(f"{label} {printable(text)}", err=True, color=colour(sys.stderr))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +12,7 @@ import click
 from caffefold.cli.console import Console, discard_output
 
 if TYPE_CHECKING:
-    from caffefold.compare.entries import NetDiff
+    from caffefold.compare.result import NetDiff
 
 _COLOURS: dict[str, dict[str, Any]] = {
     "-": {"fg": "red"},
@@ -34,11 +35,13 @@ _GIT = (7, 9)  # arguments with which git calls an external diff
 )
 @click.option("--ignore-training", is_flag=True, help="Leave out rates, fillers, data and losses.")
 @click.option("--structure", is_flag=True, help="Compare names, types and wiring only.")
-@click.option("--only", multiple=True, metavar="GLOB", help="Look at these layers. Repeatable.")
+@click.option(
+    "--only", multiple=True, metavar="GLOB", help="Compare these layers only. Repeatable."
+)
 @click.option(
     "--phase",
     type=click.Choice(["TEST", "TRAIN"], case_sensitive=False),
-    help="Compare one phase. [default: TEST, then what other phases have]",
+    help="Compare one phase. [default: TEST, then layers of other phases]",
 )
 @click.option("--stage", "stages", multiple=True, help="A stage that is on. Repeatable.")
 @click.option(
@@ -85,11 +88,11 @@ def diff(
     form: str,
     as_json: bool,
 ) -> int:
-    """Compare two nets: which layers went, came, moved or changed, and whether the weights agree.
+    """Compare two nets: layers removed, added, moved or changed, and whether weights agree.
 
     A and B may each be a prototxt of any age (template, train, deploy), a solver, a caffemodel, or
     a folder that holds a pair. Spelling, defaults, order of fields and layout do not count.
-    Exit code: 0 the same, 1 different, 2 wrong usage, 3 bad input.
+    Exit code: 0 same, 1 different, 2 usage error, 3 bad input.
 
     \b
     In front of a line: - removed, + added, ~ changed, > moved, = the same.
@@ -117,12 +120,16 @@ def diff(
         raise click.UsageError(f"diff takes two nets, A and B; {len(paths)} given")
     form = "json" if as_json else form
     if form in ("json", "markdown") and (context is not None or side_by_side or stat):
-        raise click.UsageError(f"--context, --side-by-side and --stat do not go with {form}")
+        raise click.UsageError(
+            f"--context, --side-by-side and --stat cannot be combined with {form}"
+        )
     if form == "html" and (side_by_side or stat):
-        raise click.UsageError("the html page is side by side already; --stat does not go with it")
+        raise click.UsageError(
+            "the HTML page is already side by side; --stat cannot be combined with it"
+        )
     if stat and (side_by_side or context is not None):
-        raise click.UsageError("--stat goes with neither --side-by-side nor --context")
-    from caffefold.compare.run import diff as run
+        raise click.UsageError("--stat cannot be combined with --side-by-side or --context")
+    from caffefold.compare.diff import diff as run
 
     found = run(
         *paths,
@@ -142,30 +149,28 @@ def diff(
 
 def _rendered(
     found: NetDiff, form: str, context: int | None, *, side_by_side: bool, stat: bool
-) -> list[str]:
+) -> Iterable[str]:
+    summary, width = found.summary, _width()
     if form == "json":
-        from caffefold.compare.render_json import to_json
-
-        return [to_json(found).rstrip("\n")]
+        return found.to_json().splitlines()
     if form == "markdown":
-        from caffefold.compare.render_markdown import markdown
+        from caffefold.compare.render.markdown import markdown
 
-        return [markdown(found).rstrip("\n")]
-    from caffefold.compare import render_side, render_text
+        return markdown(summary).splitlines()
+    from caffefold.compare.render import columns, text
 
-    near = render_side.CONTEXT if context is None else context
+    near = columns.CONTEXT if context is None else context
     if form == "html":
-        from caffefold.compare.render_html import html
+        from caffefold.compare.render.html import page
 
-        return [html(found, near).rstrip("\n")]
-    width = _width()
+        return page(summary, near).splitlines()
     if side_by_side:
-        return list(render_side.side_by_side(found, width, near, _painted))
+        return columns.side_by_side(summary, width, near, _painted)
     if stat:
-        return list(render_text.stat(found, _painted))
+        return text.counts(summary, _painted)
     if context is not None:
-        return list(render_text.listed(found, context, width, _painted))
-    return list(render_text.tell(found, width, _painted))
+        return text.listing(summary, context, width, _painted)
+    return text.overview(summary, width, _painted)
 
 
 def _width() -> int:
@@ -182,13 +187,13 @@ def _painted(symbol: str, text: str) -> str:
 
 def _from_git(console: Console, arguments: tuple[str, ...]) -> None:
     """Answer git, which takes any exit code but 0 for a crash."""
-    from caffefold.compare import render_text
-    from caffefold.compare.git import Call
+    from caffefold.compare.git import GitCall
+    from caffefold.compare.render import text
     from caffefold.errors import InputError
 
     if os.environ.get("GIT_PAGER_IN_USE") and not os.environ.get("NO_COLOR"):
         os.environ.setdefault("FORCE_COLOR", "1")  # what git itself does for its pager
-    call = Call.of(arguments)
+    call = GitCall.of(arguments)
     old, new = call.names
     console.result(click.style(f"caffefold diff {old} {new}", bold=True))
     try:
@@ -201,6 +206,6 @@ def _from_git(console: Console, arguments: tuple[str, ...]) -> None:
         for line in call.as_text(""):
             console.result(line)
         return
-    for line in render_text.tell(found, _width(), _painted):
+    for line in text.overview(found.summary, _width(), _painted):
         console.result(line)
     sys.stdout.flush()

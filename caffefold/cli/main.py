@@ -56,8 +56,9 @@ class _Commands(click.Group):
 @click.version_option(VERSION, "-V", "--version", message="caffefold %(version)s")
 @click.option("-v", "--verbose", count=True, help="Log what is done; twice for more.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@click.option("--debug", is_flag=True, help="Check every step on the way; a failure is a bug.")
 @click.pass_context
-def cli(context: click.Context, verbose: int, quiet: bool) -> None:
+def cli(context: click.Context, verbose: int, quiet: bool, debug: bool) -> None:
     """Fold BatchNorm and Scale into Caffe models, from training net to deploy net.
 
     \b
@@ -65,6 +66,10 @@ def cli(context: click.Context, verbose: int, quiet: bool) -> None:
       caffefold convert train.prototxt snapshot.caffemodel -o out/net
     """
     context.obj = console.Console(quiet=quiet, verbose=verbose)
+    if debug:
+        from caffefold.log import DEBUG
+
+        os.environ[DEBUG] = "1"  # worker processes of a zoo inherit it
     if verbose:
         import logging
 
@@ -103,7 +108,9 @@ def run(arguments: list[str] | None = None) -> int:
         result = cli.main(args=arguments, prog_name="caffefold", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except CaffefoldError as error:
-        console.error(str(error))
+        from caffefold.cli.options import spelled
+
+        console.error(error.spelled(spelled))
         if isinstance(error, TextError) and error.source_line.strip():
             console.note(_pointed(error.source_line, error.column - 1))
         return error.exit_code

@@ -1,92 +1,129 @@
-"""Options that several commands have, and how their values are read."""
+"""The options of a conversion on the command line, derived from caffefold.options."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import Field, fields, is_dataclass
 from typing import Any
 
 import click
+from click.core import ParameterSource
+
+from caffefold.errors import Option
+from caffefold.options import ConvertOptions
+
+Callback = Callable[[click.Context, click.Parameter, tuple[str, ...]], dict[str, Any]]
+_DEFAULTS = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
 
 
-def assignments(
-    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> dict[str, str]:
-    """``NAME=VALUE`` options as a mapping."""
-    del context, parameter
-    found: dict[str, str] = {}
-    for value in values:
-        name, sign, content = value.partition("=")
-        if not sign or not name:
-            raise click.BadParameter(f"'{value}' is not of the form NAME=VALUE")
-        if found.get(name, content) != content:
-            raise click.BadParameter(f"'{name}' is set twice, to {found[name]} and {content}")
-        found[name] = content
+def options_of(kind: type) -> Callable[[Any], Any]:
+    """Decorator: the command takes the options of ``kind``; ``given`` reads them."""
+
+    def decorate(command: Any) -> Any:
+        for each in reversed([*_flat(kind)]):
+            command = _click_option(each)(command)
+        return command
+
+    return decorate
+
+
+def given(context: click.Context, kind: type) -> dict[str, Any]:
+    """What the command line sets of the options of ``kind``, and nothing that is a default."""
+    found: dict[str, Any] = {}
+    for each in fields(kind):
+        inner = _nested(each)
+        if inner is not None:
+            values = given(context, inner)
+            if values:
+                found[each.name] = values
+        elif context.get_parameter_source(each.name) not in _DEFAULTS:
+            found[each.name] = context.params[each.name]
     return found
 
 
-def shapes(
-    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
-) -> dict[str, tuple[int, ...]]:
-    """``BLOB=1,3,300,300`` options as a mapping."""
-    found = {}
-    for name, content in assignments(context, parameter, values).items():
-        dims = content.replace("x", ",").split(",")
-        if not all(dim.strip().isdecimal() and int(dim) > 0 for dim in dims):
-            raise click.BadParameter(f"'{content}' is no shape; write {name}=1,3,300,300")
-        found[name] = tuple(int(dim) for dim in dims)
-    return found
+def names_of(kind: type) -> frozenset[str]:
+    """What click calls the options of ``kind``."""
+    return frozenset(each.name for each in _flat(kind))
 
 
-Decorator = Callable[[Any], Any]
-
-_GAPS: tuple[Decorator, ...] = (
-    click.option(
-        "--classes",
-        type=click.IntRange(min=1),
-        metavar="N",
-        help="Number of classes for cls1x, cls3x ... placeholders; must agree with the weights.",
-    ),
-    click.option(
-        "--set",
-        "values",
-        multiple=True,
-        metavar="NAME=VALUE",
-        callback=assignments,
-        help="Value of a ${NAME}, @NAME@ or {{NAME}} placeholder. Repeatable.",
-    ),
-    click.option(
-        "--input-shape",
-        "input_shapes",
-        multiple=True,
-        metavar="BLOB=N,C,H,W",
-        callback=shapes,
-        help="Shape of an input, instead of what the net says. Repeatable.",
-    ),
-)
-_VIEW: tuple[Decorator, ...] = (
-    click.option(
-        "--phase",
-        type=click.Choice(["TEST", "TRAIN"], case_sensitive=False),
-        default="TEST",
-        show_default=True,
-        help="Phase that include and exclude rules are matched against.",
-    ),
-    click.option("--level", type=int, default=0, show_default=True, help="... their level."),
-    click.option("--stage", "stages", multiple=True, help="... a stage that is on. Repeatable."),
-)
+def spelled(option: Option) -> str:
+    """An option of a message as the command line has it: ``--input-shape data=1,3,H,W``."""
+    flags = {each.name: _flag(each) for each in _flat(ConvertOptions)}
+    return f"{flags.get(option.name, '--' + option.name)} {option.value}".rstrip()
 
 
-def what_the_net_leaves_open(command: Any) -> Any:
-    """Decorator: options for placeholders and input shapes."""
-    return _with(_GAPS, command)
+def _nested(each: Field[Any]) -> type | None:
+    """The table of options that this option is, as ``detection``."""
+    return next((kind for kind in (each.type, *typing.get_args(each.type)) if _table(kind)), None)
 
 
-def view_of_the_net(command: Any) -> Any:
-    """Decorator: options for the phase, level and stages that rules are matched against."""
-    return _with(_VIEW, command)
+def _table(kind: Any) -> bool:
+    return isinstance(kind, type) and is_dataclass(kind)
 
 
-def _with(options: tuple[Decorator, ...], command: Any) -> Any:
-    for option in reversed(options):
-        command = option(command)
-    return command
+def _flat(kind: type) -> Iterator[Field[Any]]:
+    for each in fields(kind):
+        inner = _nested(each)
+        yield from (each,) if inner is None else fields(inner)
+
+
+def _flag(each: Field[Any]) -> str:
+    return each.metadata["flag"] or "--" + each.name.replace("_", "-")
+
+
+def _click_option(each: Field[Any]) -> Callable[[Any], Any]:
+    """The click option whose values the field ``each`` takes."""
+    about, flag = each.metadata, _flag(each)
+    origin, inner = typing.get_origin(each.type) or each.type, typing.get_args(each.type)
+    how: dict[str, Any] = {"help": about["help"], "metavar": about["metavar"]}
+    if each.type is bool:
+        names = f"{flag}/--no-{flag[2:]}" if each.default else flag
+        return click.option(names, each.name, is_flag=True, default=each.default, help=how["help"])
+    if origin in (Sequence, Mapping):
+        how |= {"multiple": True, "help": f"{about['help']} Repeatable."}
+        if origin is Mapping:
+            how["callback"] = _assignments(about["key"], inner[1])
+        return click.option(flag, each.name, **how)
+    if origin is typing.Literal:
+        how["type"] = click.Choice([value for value in inner if value], case_sensitive=False)
+    elif float in (each.type, *inner):
+        how["type"] = click.FloatRange(about["least"], about["most"])
+    elif int in (each.type, *inner):
+        bounded = about["least"] is not None or about["most"] is not None
+        how["type"] = click.IntRange(about["least"], about["most"]) if bounded else int
+    if each.default not in (None, ""):
+        how |= {"default": each.default, "show_default": True}
+    return click.option(flag, each.name, **how)
+
+
+def _assignments(key: str, kind: Any) -> Callback:
+    """A callback that reads repeated ``NAME=VALUE``; a value without a name belongs to ``key``."""
+
+    def read(
+        context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+    ) -> dict[str, Any]:
+        del context, parameter
+        found: dict[str, str] = {}
+        for value in values:
+            name, sign, content = value.partition("=")
+            if key and not sign:
+                name, sign, content = key, "=", value
+            if not sign or not name:
+                raise click.BadParameter(f"'{value}' is not of the form NAME=VALUE")
+            if found.get(name, content) != content:
+                raise click.BadParameter(f"'{name}' is set twice, to {found[name]} and {content}")
+            found[name] = content
+        if kind is str:
+            return found
+        return {name: _shape(name, content) for name, content in found.items()}
+
+    return read
+
+
+def _shape(name: str, content: str) -> tuple[int, ...]:
+    """``1,3,300,300`` or ``1x3x300x300``."""
+    dims = content.replace("x", ",").split(",")
+    if not all(dim.strip().isdecimal() and int(dim) > 0 for dim in dims):
+        raise click.BadParameter(f"'{content}' is not a shape; write {name}=1,3,300,300")
+    return tuple(int(dim) for dim in dims)

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from caffefold.cli.console import Console
-from caffefold.cli.convert import convert
+from caffefold.cli.options import given, names_of, options_of
+from caffefold.options import ConvertOptions
 
 if TYPE_CHECKING:
     from caffefold.zoo import Plan
 
-_OWN = frozenset({"prototxt", "caffemodel", "output", "no_weights", "force", "as_json"})
-_CONVERT_OPTIONS = tuple(option for option in convert.params if option.name not in _OWN)
-_NAMES = frozenset(str(option.name) for option in _CONVERT_OPTIONS)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 INTERRUPTED = 130
 
@@ -33,22 +29,16 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
             return value
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?", str(value).strip().lower())
         if match is None:
-            self.fail(f"'{value}' is no size; write 2G, 512M or a number of bytes", param, ctx)
+            self.fail(f"'{value}' is not a size; write 2G, 512M or a number of bytes", param, ctx)
         return int(float(match[1]) * _UNITS[match[2]])
 
 
-def _with_convert_options(command: click.Command) -> click.Command:
-    """Add the options of ``convert``, whatever they are by now."""
-    known = {option.name for option in command.params}
-    command.params += [option for option in _CONVERT_OPTIONS if option.name not in known]
-    return command
-
-
-@_with_convert_options
 @click.command(short_help="Convert a whole model zoo: parallel, resumable, with a report.")
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="DST", required=False, default="")
-@click.option("--plan", "plan_only", is_flag=True, help="Print the plan as a zoo.toml; do nothing.")
+@click.option(
+    "--plan", "plan_only", is_flag=True, help="Print the plan as a zoo.toml; convert nothing."
+)
 @click.option(
     "--manifest",
     metavar="FILE",
@@ -77,14 +67,24 @@ def _with_convert_options(command: click.Command) -> click.Command:
     help="Models at a time.  [default: one for each core]",
 )
 @click.option(
-    "--timeout", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS", help="... per model."
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    metavar="SECONDS",
+    help="Give up on a model after so long.",
 )
 @click.option(
-    "--memory", type=_Bytes(), default=0, metavar="SIZE", help="... per worker process, such as 2G."
+    "--memory",
+    type=_Bytes(),
+    default=0,
+    metavar="SIZE",
+    help="Limit of each worker process, such as 2G.",
 )
 @click.option("--fail-fast", is_flag=True, help="Stop at the first model that is not converted.")
 @click.option(
-    "--retry-failed", is_flag=True, help="Try what was refused, although nothing changed."
+    "--retry-failed",
+    is_flag=True,
+    help="Try refused models again, although their files are the same.",
 )
 @click.option("--force", is_flag=True, help="Convert everything again, over whatever is in DST.")
 @click.option(
@@ -92,9 +92,10 @@ def _with_convert_options(command: click.Command) -> click.Command:
     type=click.Choice(["processes", "dask"]),
     default="processes",
     show_default=True,
-    help="Worker processes of this machine, or a Dask cluster that runs already.",
+    help="Worker processes of this machine, or a running Dask cluster.",
 )
-@click.option("--scheduler", metavar="URL", default="", help="... its address, tcp://HOST:8786.")
+@click.option("--scheduler", metavar="URL", default="", help="Its address: tcp://HOST:8786.")
+@options_of(ConvertOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print zoo.json (or the plan) as JSON.")
 @click.pass_context
 def zoo(
@@ -115,10 +116,10 @@ def zoo(
 ) -> None:
     """Find the models below SRC and convert each of them into DST.
 
-    Prototxts and caffemodels are paired by the names and shapes of their layers. Results land
-    complete or not at all; running again does what is new, changed or failed. DST gets the
-    results in SRC's folders, and zoo.json, zoo.csv and index.html. SRC and DST may be URLs such as
-    s3://bucket/zoo. All options of 'caffefold convert' apply to every model.
+    Prototxts and caffemodels are paired by the names and shapes of their layers. Results are
+    written completely or not at all; running again converts what is new, changed or failed. DST
+    gets the results in the folders of SRC, and zoo.json, zoo.csv and index.html. SRC and DST may be
+    URLs such as s3://bucket/zoo. All options of 'caffefold convert' apply to every model.
 
     \b
     Example:
@@ -128,16 +129,17 @@ def zoo(
     from caffefold import zoo as api
     from caffefold.cli import zoo_view
     from caffefold.errors import UsageError
-    from caffefold.zoo import results
+    from caffefold.zoo.pages import data
 
     console: Console = context.obj
-    given = {name: others.pop(name) for name in list(others) if name in _NAMES}
+    for name in names_of(ConvertOptions):
+        del others[name]  # they are read from the context
     if not target and not plan_only:
-        raise UsageError("DST is missing: where do the results go? Or look with --plan")
+        raise UsageError("DST is missing: where should the results go? --plan only looks")
     plan = api.plan(
         source,
         target,
-        options=_given(context, given),
+        options=given(context, ConvertOptions),
         prefer=prefer,
         snapshots=snapshots,
         manifest=manifest,
@@ -148,7 +150,7 @@ def zoo(
         _print_plan(console, plan, as_json)
         return
     if not plan.models:
-        console.warning(f"no models in {plan.source}; --plan says which files were seen")
+        console.warning(f"no models in {plan.source}; --plan lists the files that were seen")
     watcher = zoo_view.watcher(console, len(plan.models))
     try:
         with watcher:
@@ -165,38 +167,20 @@ def zoo(
         zoo_view.interrupted(watcher)
         context.exit(INTERRUPTED)
     if as_json:
-        console.result(results.as_json(result).rstrip("\n"))
+        console.result(data.as_json(result).rstrip("\n"))
     else:
         zoo_view.table(console, result)
     context.exit(0 if result.ok else 1)
 
 
-def _given(context: click.Context, values: dict[str, Any]) -> dict[str, Any]:
-    """What was said on the command line, as keyword options of ``caffefold.convert``."""
-    from dataclasses import fields
-
-    from caffefold.passes.deploy.detection import DetectionOptions
-
-    default = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
-    said = {k: v for k, v in values.items() if context.get_parameter_source(k) not in default}
-    detection = {field.name for field in fields(DetectionOptions)}
-    nested = {name: said.pop(name) for name in list(said) if name in detection}
-    return {**said, **({"detection": nested} if nested else {})}
-
-
 def _print_plan(console: Console, plan: Plan, as_json: bool) -> None:
     import json
 
-    from caffefold.zoo import manifest
+    from caffefold.zoo.planning import manifest
 
     if as_json:
         document = {"schema": 1, **plan.to_json()}
         del document["key"]
         console.result(json.dumps(document, indent=1, ensure_ascii=False))
         return
-    _lines(console, manifest.to_toml(plan).splitlines())
-
-
-def _lines(console: Console, lines: Iterable[str]) -> None:
-    for line in lines:
-        console.result(line)
+    console.result(manifest.to_toml(plan).rstrip("\n"))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections import Counter
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,59 +19,26 @@ _COLOURS = {"converted": "green", "refused": "yellow", "failed": "red"}
 _CURRENT = 8
 
 
-class Watcher(Protocol):
-    """Shows events while ``with`` lasts."""
-
-    done: int
-    total: int
-
-    def event(self, event: Event) -> None:
-        """Show one event."""
-        ...
-
-    def __enter__(self) -> Watcher:
-        """Begin."""
-        ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End; the screen is left tidy."""
-        ...
-
-
-def watcher(console: Console, total: int) -> Watcher:
-    """What fits where stderr goes."""
-    if console.quiet:
-        return _Silent(total)
-    if sys.stderr.isatty():
-        return _Bar(total)
-    return _Lines(total)
-
-
-class _Silent:
-    """Shows nothing, counts only."""
+class Watcher:
+    """Counts events while ``with`` lasts, and shows nothing."""
 
     def __init__(self, total: int) -> None:
         self.done = 0
         self.total = total
 
     def event(self, event: Event) -> None:
-        """Count."""
+        """Note one event."""
         self.done = max(self.done, event.done)
 
-    def __enter__(self) -> _Silent:
+    def __enter__(self) -> Watcher:
         return self
 
     def __exit__(self, *exc: object) -> None:
         pass
 
 
-class _Lines(_Silent):
-    """A line for each model that is through; none for those that were up to date."""
+class _Lines(Watcher):
+    """A line for each model that is finished; none for those that were up to date."""
 
     def event(self, event: Event) -> None:
         """One line."""
@@ -81,8 +47,8 @@ class _Lines(_Silent):
             note(f"[{event.done}/{event.total}] {line(event.outcome)}")
 
 
-class _Bar(_Silent):
-    """rich: a bar, the rate, the time left; below it the models in work, each with its time."""
+class _Bar(Watcher):
+    """A bar, the rate, the time left; below it the models being converted, each with its time."""
 
     def __init__(self, total: int) -> None:
         super().__init__(total)
@@ -145,6 +111,13 @@ class _Bar(_Silent):
         self._live.stop()
 
 
+def watcher(console: Console, total: int) -> Watcher:
+    """What fits where stderr goes."""
+    if console.quiet:
+        return Watcher(total)
+    return _Bar(total) if sys.stderr.isatty() else _Lines(total)
+
+
 def line(outcome: Outcome) -> str:
     """One outcome as a line of plain text."""
     if outcome.facts is None:
@@ -159,14 +132,14 @@ def interrupted(watcher: Watcher) -> None:
     from caffefold.cli.console import error
 
     error(
-        f"interrupted; {watcher.done} of {watcher.total} models are through, what is finished "
-        "stays; run again to go on"
+        f"interrupted; {watcher.done} of {watcher.total} models are finished and stay; run again "
+        "to continue"
     )
 
 
 def table(console: Console, result: Result) -> None:
     """The result on screen: a row for each model, then the sums."""
-    from caffefold.zoo import results
+    from caffefold.zoo.pages import data
 
     names = [printable(outcome.name) for outcome in result.outcomes]
     width = min(max(map(len, names), default=0), 60)
@@ -176,22 +149,21 @@ def table(console: Console, result: Result) -> None:
         console.result(click.style(head, bold=True))
     for name, outcome in zip(names, result.outcomes, strict=True):
         console.result(_row(name, outcome, width, room))
-    counts = results.summary(result)
+    counts = data.summary(result)
     parts = [f"{counts[status]} {status}" for status in _COLOURS if counts[status]]
     parts += [f"{counts['waiting']} not tried"] if counts["waiting"] else []
     same = len(result.outcomes) - result.worked
-    parts += [f"{same} as they were" if same < len(result.outcomes) else "all as they were"]
-    if not same:
-        del parts[-1]
+    if same:
+        parts.append("all up to date" if same == len(result.outcomes) else f"{same} up to date")
     console.row("zoo", ", ".join(parts))
     kinds = Counter(orphan.kind for orphan in result.plan.orphans)
     if kinds:
         others = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-        console.row("others", f"{others}: converted with no model, zoo.json says why")
+        console.row("others", f"{others}: used by no model; zoo.json says why")
     for outcome in result.outcomes:
-        for told in outcome.notes:
-            if "converted again" in told:
-                console.warning(f"{outcome.name}: {told}")
+        for text in outcome.notes:
+            if "converted again" in text:
+                console.warning(f"{outcome.name}: {text}")
     target = result.plan.target
     console.row("wrote", f"{target}/index.html, zoo.json, zoo.csv")
 

@@ -1,4 +1,4 @@
-"""The answer: layers of two nets side by side, as typed values.
+"""The layers of two nets side by side, as typed values.
 
 ``rows`` are all layers of both nets in one aligned order: an unmatched layer of A is ``Removed``,
 one of B ``Added``, a pair ``Changed`` or ``Same``. Nothing here computes; renderers only read.
@@ -7,13 +7,14 @@ one of B ``Added``, a pair ``Changed`` or ``Same``. Nothing here computes; rende
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Union
+from typing import Any, Union
 
-from caffefold.compare.canonical import Value
+from caffefold.compare.settings import SettingValue
 
-Shape = tuple[int, ...]
+Dims = tuple[int, ...]
+SYMBOLS = {"-": "removed", "+": "added", "~": "changed", ">": "moved", "=": "same"}
+"""What stands in front of a row, and what it means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,9 @@ class LayerInfo:
     type: str
     bottoms: tuple[str, ...]
     tops: tuple[str, ...]
-    settings: tuple[tuple[str, Value], ...]
+    settings: tuple[tuple[str, SettingValue], ...]
     """(path, value), sorted by path; defaults are left out."""
-    shapes: tuple[Shape, ...]
+    shapes: tuple[Dims, ...]
     """Shapes of its blobs; empty without weights."""
     position: int
     """Place in its net, from 0."""
@@ -39,12 +40,13 @@ class FieldChange:
     """One setting with both values; None where it is not set (or set to Caffe's default)."""
 
     path: str
-    before: Value | None
-    after: Value | None
+    before: SettingValue | None
+    after: SettingValue | None
 
-    def mirrored(self) -> FieldChange:
-        """The same seen from B to A."""
-        return FieldChange(self.path, self.after, self.before)
+    @property
+    def given(self) -> SettingValue | None:
+        """The value of B, or that of A where B has none."""
+        return self.before if self.after is None else self.after
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +61,14 @@ class Wiring:
     sources: tuple[tuple[str, str], ...] = ()
     """For each rewired bottom, the layer it came from in A and in B; empty when there is none."""
 
-    def mirrored(self) -> Wiring:
-        """The same seen from B to A."""
-        return Wiring(self.kind, tuple((b, a) for a, b in self.sources))
-
 
 @dataclass(frozen=True, slots=True)
 class BlobDiff:
     """One blob of both nets. Figures are over all numbers; None where shapes differ."""
 
     index: int
-    before: Shape | None
-    after: Shape | None
+    before: Dims | None
+    after: Dims | None
     identical: bool
     """Whether all bytes, or all numbers, are the same."""
     equal: bool
@@ -81,10 +79,6 @@ class BlobDiff:
     """Largest ``|a - b| / max(|a|, |b|)``."""
     cosine: float | None = None
     """``a.b / (|a| |b|)``, to about 1e-7; None when one side is all zero."""
-
-    def mirrored(self) -> BlobDiff:
-        """The same seen from B to A."""
-        return replace(self, before=self.after, after=self.before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +115,7 @@ class Changed:
     @property
     def symbol(self) -> str:
         """``~``, or ``>`` when its place is all that changed."""
-        own = self.fields or self.renamed or self.retyped or self.reblobbed
-        return ">" if self.moved and not own and self.wiring.kind != "rewired" else "~"
+        return ">" if self.moved and not self._itself else "~"
 
     @property
     def renamed(self) -> bool:
@@ -140,21 +133,20 @@ class Changed:
         return any(not blob.equal for blob in self.blobs)
 
     @property
-    def consequence(self) -> bool:
-        """Whether only names of blobs differ, because of what happened to other layers."""
-        return self.symbol == "~" and not (
-            self.fields
-            or self.renamed
-            or self.retyped
-            or self.reblobbed
-            or self.wiring.kind == "rewired"
-            or self.tops_differ
-        )
-
-    @property
     def tops_differ(self) -> bool:
         """Whether its results have other names, or another number of them."""
         return self.before.tops != self.after.tops
+
+    @property
+    def consequence(self) -> bool:
+        """Whether only names of blobs differ, because of what happened to other layers."""
+        return not (self.moved or self._itself or self.tops_differ)
+
+    @property
+    def _itself(self) -> bool:
+        """Whether more than its place or the names of its blobs differ."""
+        own = self.fields or self.renamed or self.retyped or self.reblobbed
+        return bool(own) or self.wiring.kind == "rewired"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,13 +160,13 @@ class Same:
     symbol = "="
 
 
-Entry = Union[Removed, Added, Changed]  # noqa: UP007 - a runtime alias on Python 3.10
+Difference = Union[Removed, Added, Changed]  # noqa: UP007 - a runtime alias on Python 3.10
 Row = Union[Removed, Added, Changed, Same]  # noqa: UP007
 
 
 @dataclass(frozen=True, slots=True)
 class FoldCheck:
-    """Numbers of one layer that took others in, against what the fold of the other net gives."""
+    """Numbers of one layer that absorbed others, against what the fold of the other net gives."""
 
     layer: str
     verdict: str
@@ -187,7 +179,7 @@ class FoldCheck:
 
 
 @dataclass(frozen=True, slots=True)
-class Fold:
+class FoldMatch:
     """Affine layers of one net that a layer of the other one computes too."""
 
     layers: tuple[str, ...]
@@ -201,10 +193,6 @@ class Fold:
     """Why this can be no exact fold, by structure alone."""
     checks: tuple[FoldCheck, ...] = ()
 
-    def mirrored(self) -> Fold:
-        """The same seen from B to A."""
-        return replace(self, inverse=not self.inverse)
-
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
@@ -215,18 +203,14 @@ class Replacement:
     removed: tuple[str, ...]
     added: tuple[str, ...]
 
-    def mirrored(self) -> Replacement:
-        """The same seen from B to A."""
-        return Replacement(self.kind, self.added, self.removed)
-
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """One side: what was given and what was found there."""
+class NetInfo:
+    """One of the two nets: what was given and what was found there."""
 
     path: str
     kind: str
-    """``prototxt``, ``solver``, ``caffemodel`` or ``folder``."""
+    """``prototxt``, ``solver``, ``caffemodel``, ``folder``, or ``net``: one in memory."""
     net: str
     layers: int
     inputs: tuple[str, ...]
@@ -237,11 +221,11 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class NetDiff:
-    """What changed from net ``a`` to net ``b``. True when they differ."""
+class Aligned:
+    """Two nets ``a`` and ``b``, layer beside layer. True when they differ."""
 
-    a: Given
-    b: Given
+    a: NetInfo
+    b: NetInfo
     level: str
     """``full`` or ``structure``."""
     phase: str
@@ -250,18 +234,18 @@ class NetDiff:
     net_fields: tuple[FieldChange, ...]
     rows: tuple[Row, ...]
     """All layers of both nets, aligned."""
-    folds: tuple[Fold, ...] = ()
+    folds: tuple[FoldMatch, ...] = ()
     replacements: tuple[Replacement, ...] = ()
     weights_compared: bool = False
     notes: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.net_fields) or any(True for _ in self.entries)
+        return bool(self.net_fields or self.entries)
 
     @property
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> tuple[Difference, ...]:
         """What differs, in aligned order."""
-        return (row for row in self.rows if not isinstance(row, Same))
+        return tuple(row for row in self.rows if not isinstance(row, Same))
 
     @property
     def removed(self) -> tuple[Removed, ...]:
@@ -287,51 +271,25 @@ class NetDiff:
     def totals(self) -> dict[str, int]:
         """How many rows there are of each symbol ``- + ~ > =``."""
         counts = Counter(row.symbol for row in self.rows)
-        return {symbol: counts[symbol] for symbol in "-+~>="}
-
-    def mirrored(self) -> NetDiff:
-        """The difference from ``b`` to ``a``; rows keep their order."""
-        return replace(
-            self,
-            a=self.b,
-            b=self.a,
-            net_fields=tuple(change.mirrored() for change in self.net_fields),
-            rows=tuple(_mirrored(row) for row in self.rows),
-            folds=tuple(fold.mirrored() for fold in self.folds),
-            replacements=tuple(item.mirrored() for item in self.replacements),
-        )
+        return {symbol: counts[symbol] for symbol in SYMBOLS}
 
 
-def _mirrored(row: Row) -> Row:
-    if isinstance(row, Removed):
-        return Added(row.layer, row.reason)
-    if isinstance(row, Added):
-        return Removed(row.layer, row.reason)
-    blobs = tuple(blob.mirrored() for blob in row.blobs)
-    if isinstance(row, Same):
-        return Same(row.after, row.before, blobs, row.reason)
-    return replace(
-        row,
-        before=row.after,
-        after=row.before,
-        fields=tuple(change.mirrored() for change in row.fields),
-        wiring=row.wiring.mirrored(),
-        blobs=blobs,
-    )
-
-
-def apply(layers: tuple[LayerInfo, ...], diff: NetDiff) -> tuple[LayerInfo, ...]:
-    """The layers of B, made from those of A and what ``diff`` says of them.
-
-    ``layers`` are the compared layers of A, in order. Needs a diff of all layers: one without
-    ``only`` and ``ignore_training``.
-    """
-    changed = {row.before.position: row.after for row in diff.changed}
-    placed = {row.layer.position: row.layer for row in diff.added}
-    placed |= {row.after.position: row.after for row in diff.changed if row.moved}
-    gone = {row.layer.position for row in diff.removed}
-    gone |= {row.before.position for row in diff.changed if row.moved}
-    stay = [changed.get(x.position, x) for x in layers if x.position not in gone]
-    rest = iter(stay)
-    made = [placed.get(i) or next(rest) for i in range(len(stay) + len(placed))]
-    return tuple(replace(layer, position=i) for i, layer in enumerate(made))
+def mirrored(seen: Any) -> Any:
+    """The same seen from B to A, all the way down; rows keep their order."""
+    if isinstance(seen, tuple):
+        return tuple(map(mirrored, seen))
+    if isinstance(seen, Removed):
+        return Added(seen.layer, seen.reason)
+    if isinstance(seen, Added):
+        return Removed(seen.layer, seen.reason)
+    if isinstance(seen, Wiring):
+        return replace(seen, sources=tuple((b, a) for a, b in seen.sources))
+    if isinstance(seen, FoldMatch):
+        return replace(seen, inverse=not seen.inverse)
+    if isinstance(seen, Replacement):
+        return replace(seen, removed=seen.added, added=seen.removed)
+    parts = ("net_fields", "rows", "folds", "replacements", "fields", "wiring", "blobs")
+    below = {part: mirrored(getattr(seen, part)) for part in parts if hasattr(seen, part)}
+    if isinstance(seen, Aligned):
+        return replace(seen, a=seen.b, b=seen.a, **below)
+    return replace(seen, before=seen.after, after=seen.before, **below)

@@ -11,16 +11,24 @@ head       the inference head that stands for a loss: Softmax, DetectionOutput
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from caffefold.compare.entries import Replacement
+from caffefold.compare.entries import Replacement, mirrored
+from caffefold.compare.load import ComparedNet
 from caffefold.compare.match import source_of
-from caffefold.compare.sides import Side
-from caffefold.ops.kinds import is_data, is_identity, is_loss, measures
+from caffefold.ops.base import Category
+from caffefold.ops.table import op, op_of
 
 _HEADS = frozenset(
-    {"Softmax", "Sigmoid", "TanH", "ArgMax", "DetectionOutput", "Reshape", "Flatten", "Permute"}
-    | {"Concat", "Slice", "Power", "Scale", "Eltwise", "Reduction", "Split"}
+    map(
+        op_of,
+        (
+            *("Softmax", "Sigmoid", "TanH", "ArgMax", "DetectionOutput", "Reshape", "Flatten"),
+            *("Permute", "Concat", "Slice", "Power", "Scale", "Eltwise", "Reduction", "Split"),
+        ),
+    )
 )
 
 
@@ -33,43 +41,62 @@ class Reasons:
     replacements: tuple[Replacement, ...]
 
 
-def explain(a: Side, b: Side, ab: dict[int, int], ba: dict[int, int]) -> Reasons:
+def explain(a: ComparedNet, b: ComparedNet, ab: dict[int, int], ba: dict[int, int]) -> Reasons:
     """Codes for all layers without a partner that folding does not explain."""
-    reasons_a, reasons_b = _going(a, ab), _going(b, ba)
-    found = [*_replaced(a, b, ab, ba, reasons_b)]
-    found += [r.mirrored() for r in _replaced(b, a, ba, ab, reasons_a)]
-    return Reasons(reasons_a, reasons_b, tuple(found))
+    reasons = Reasons(_going(a, ab), _going(b, ba), ())
+    there = _replaced(a, b, ab, ba, reasons.b)
+    back = _replaced(b, a, ba, ab, reasons.a)
+    return Reasons(reasons.a, reasons.b, (*there, *mirrored(tuple(back))))
 
 
-def _going(side: Side, partner: dict[int, int]) -> dict[int, str]:
-    """Codes that one net alone tells: data, losses, what only losses need, what does nothing."""
+def connected(members: Iterable[int], links: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """The members in groups that ``links`` hold together; groups and members are in order."""
+    home = {member: member for member in members}
+
+    def first(member: int) -> int:
+        while home[member] != member:
+            home[member] = home[home[member]]
+            member = home[member]
+        return member
+
+    for link in links:
+        low, high = sorted(map(first, link))
+        home[high] = low
+    groups: dict[int, list[int]] = defaultdict(list)
+    for member in sorted(home):
+        groups[first(member)].append(member)
+    return list(groups.values())
+
+
+def _going(net: ComparedNet, partner: dict[int, int]) -> dict[int, str]:
+    """Codes that one net alone gives: data, losses, what only losses need, what does nothing."""
     codes: dict[int, str] = {}
-    wired = side.wiring
-    for at in reversed(range(side.in_phase)):
-        layer = side.layers[at]
+    for at in reversed(range(len(net.layers))):
+        layer = net.layers[at]
         if at in partner:
             continue
-        readers = [r for v in wired.writes[at] for r in wired.versions[v].readers]
-        if is_data(layer):
+        if op(layer).is_data(layer):
             codes[at] = "data"
-        elif is_loss(layer) or measures(layer.type):
+        elif op(layer).is_loss(layer) or op(layer).category is Category.MEASURE:
             codes[at] = "loss"
-        elif readers and all(codes.get(r) in ("loss", "training") for r in readers):
-            codes[at] = "training"
-        elif is_identity(layer):
-            codes[at] = "nothing"
-    for at in range(side.in_phase, len(side.layers)):
-        layer = side.layers[at]
-        if at not in partner:
-            is_training = is_loss(layer) or measures(layer.type)
-            code = "data" if is_data(layer) else "loss" if is_training else ""
-            codes |= {at: code} if code else {}
+        elif at < net.in_phase:
+            readers = _readers(net, at)
+            if readers and all(codes.get(r) in ("loss", "training") for r in readers):
+                codes[at] = "training"
+            elif op(layer).is_identity(layer):
+                codes[at] = "nothing"
     return codes
 
 
+def _readers(net: ComparedNet, at: int) -> set[int]:
+    """The layers that read what the layer at this position makes."""
+    wired = net.wiring
+    return {reader for v in wired.writes[at] for reader in wired.versions[v].readers}
+
+
 def _replaced(
-    old: Side,
-    new: Side,
+    old: ComparedNet,
+    new: ComparedNet,
     partner: dict[int, int],
     back: dict[int, int],
     new_codes: dict[int, str],
@@ -80,69 +107,44 @@ def _replaced(
     for i in range(old.in_phase):
         layer = old.layers[i]
         other = new.layers[partner[i]] if i in partner else None
-        if is_data(layer) and (other is None or other.type == "Input"):
-            inputs = [j for j in loose if new.layers[j].type == "Input"]
+        if op(layer).is_data(layer) and (other is None or other.is_input):
+            inputs = [j for j in loose if new.layers[j].is_input]
             inputs = [j for j in inputs if set(new.layers[j].tops) & set(layer.tops)]
             new_codes.update(dict.fromkeys(inputs, "input"))
             names = tuple(new.layers[j].name for j in inputs)
             names = (other.name, *names) if other is not None else names
             if names:
                 found.append(Replacement("input", (layer.name,), names))
-    parts = _components(new, loose)
+    links = [(maker, j) for j in loose for v in new.wiring.reads[j] if (maker := new.maker(v)) >= 0]
+    parts = connected(loose, [link for link in links if link[0] not in back])
+    heads = [(part, _sources(new, part, back)) for part in parts if _is_head(new, part)]
     for i in range(old.in_phase):
         layer = old.layers[i]
         other = new.layers[partner[i]] if i in partner else None
-        if not is_loss(layer) or (other is not None and is_loss(other)):
+        if not op(layer).is_loss(layer) or (other is not None and op(other).is_loss(other)):
             continue
         fed = {source_of(old.wiring, v, partner, past=True) for v in old.wiring.reads[i]}
         wanted = {(partner[s[0]], s[1]) for s in fed if s is not None}
         names = () if other is None else (other.name,)
-        for part in parts:
-            sources = _sources(new, part, back)
-            data_only = all(not new.wiring.reads[s[0]] for s in sources & wanted)
-            if (
-                sources & wanted
-                and not data_only
-                and _ends(new, part)
-                and not part & new_codes.keys()
-            ):
+        for part, sources in heads:
+            shared = sources & wanted
+            data_only = all(not new.wiring.reads[s[0]] for s in shared)
+            if shared and not data_only and not new_codes.keys() & set(part):
                 new_codes.update(dict.fromkeys(part, "head"))
-                names += tuple(new.layers[j].name for j in sorted(part))
+                names += tuple(new.layers[j].name for j in part)
         if names:
             found.append(Replacement("head", (layer.name,), names))
     return found
 
 
-def _components(side: Side, loose: list[int]) -> list[set[int]]:
-    """Layers without a partner, grouped by what they read of each other."""
-    home: dict[int, set[int]] = {}
-    for at in loose:
-        group = {at}
-        for version in side.wiring.reads[at]:
-            producer = side.wiring.versions[version].producer if version >= 0 else -1
-            if producer in home:
-                group |= home[producer]
-        for member in group:
-            home[member] = group
-    groups: dict[int, set[int]] = {}
-    for at in loose:
-        groups.setdefault(min(home[at]), home[at])
-    return [group for first, group in sorted(groups.items()) if len(group) == len(home[first])]
-
-
-def _sources(side: Side, part: set[int], back: dict[int, int]) -> set[tuple[int, int]]:
+def _sources(net: ComparedNet, part: list[int], back: dict[int, int]) -> set[tuple[int, int]]:
     """The layers with a partner (and their top) that a group reads."""
-    found = {
-        source_of(side.wiring, version, back, past=False)
-        for at in part
-        for version in side.wiring.reads[at]
-    }
+    versions = {version for at in part for version in net.wiring.reads[at]}
+    found = (source_of(net.wiring, version, back, past=False) for version in versions)
     return {source for source in found if source is not None}
 
 
-def _ends(side: Side, part: set[int]) -> bool:
+def _is_head(net: ComparedNet, part: list[int]) -> bool:
     """Whether a group looks like a head: of such layers, and what it computes is an output."""
-    readers = {
-        r for at in part for v in side.wiring.writes[at] for r in side.wiring.versions[v].readers
-    }
-    return readers <= part and all(side.layers[at].type in _HEADS for at in part)
+    inside = set(part)
+    return all(op(net.layers[at]) in _HEADS and _readers(net, at) <= inside for at in part)

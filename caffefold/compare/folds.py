@@ -2,7 +2,7 @@
 
 An affine layer (BatchNorm, Scale, Bias, ...) that has no partner is looked for in the linear layers
 in front of it, else in those behind it, else in a Scale beside it. Average pooling, Concat, Slice
-and layers that do nothing at test time may stand in between (as in rewrite/travel.py).
+and layers that do nothing at test time may stand in between (as in passes/fold/propagate.py).
 """
 
 from __future__ import annotations
@@ -10,20 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from caffefold.compare.entries import Fold
-from caffefold.compare.sides import Side
+from caffefold.compare.entries import FoldMatch
+from caffefold.compare.load import ComparedNet
 from caffefold.errors import TextError
 from caffefold.formats.prototxt.tree import Message, Scalar
 from caffefold.ir.net import Layer
 from caffefold.ir.params import FALSE, TRUE
-from caffefold.ops.kinds import is_identity
-from caffefold.passes.fold.absorb import PARAMETERS
-from caffefold.passes.fold.affine import is_source
+from caffefold.ops.activation import SPLIT
+from caffefold.ops.affine import SCALE
+from caffefold.ops.base import AffineOp, LinearOp
+from caffefold.ops.table import op
+from caffefold.ops.wiring import CONCAT, SLICE
 
-_BETWEEN = frozenset({"Concat", "Slice", "Split"})
 
-
-def find(plain: Side, folded: Side, partner: dict[int, int], skip: set[int]) -> tuple[Fold, ...]:
+def find(
+    plain: ComparedNet, folded: ComparedNet, partner: dict[int, int], skip: set[int]
+) -> tuple[FoldMatch, ...]:
     """Folds from ``plain`` to ``folded``. ``skip``: layers that went for another reason."""
     finder = _Finder(plain, folded, partner, skip)
     return tuple(finder.explain(chain) for chain in finder.chains())
@@ -31,28 +33,40 @@ def find(plain: Side, folded: Side, partner: dict[int, int], skip: set[int]) -> 
 
 def is_affine(layer: Layer) -> bool:
     """Whether a layer may be a map per channel: its type is, and it has one input."""
-    return is_source(layer) and len(layer.bottoms) == 1 == len(layer.tops)
+    return isinstance(op(layer), AffineOp) and len(layer.bottoms) == 1 == len(layer.tops)
 
 
-def has_bias(layer: Layer) -> bool:
+def _has_bias(layer: Layer) -> bool:
     """Whether a linear layer adds a bias: by its blobs, else by its text."""
     if layer.blobs:
         return len(layer.blobs) > 1
-    params = layer.body.message(PARAMETERS[layer.type])
-    value = params.last("bias_term") if params is not None else None
-    return not (isinstance(value, Scalar) and value.raw in FALSE)
+    return _bias_term(layer, op(layer).param) not in FALSE
+
+
+def _shifts(layer: Layer) -> bool:
+    """Whether an affine layer adds something, too."""
+    return op(layer) is not SCALE or _bias_term(layer, SCALE.param) in TRUE
+
+
+def _bias_term(layer: Layer, parameter: str) -> str:
+    """``bias_term`` as it is written; it may be a placeholder, or not be there."""
+    value = (layer.body.message(parameter) or Message(())).last("bias_term")
+    return value.raw if isinstance(value, Scalar) else ""
 
 
 @dataclass(slots=True)
 class _Way:
     """Linear layers that were reached, and everything on the way."""
 
+    upward: bool
     ends: list[int] = field(default_factory=list)
     seen: set[int] = field(default_factory=set)
 
 
 class _Finder:
-    def __init__(self, plain: Side, folded: Side, partner: dict[int, int], skip: set[int]) -> None:
+    def __init__(
+        self, plain: ComparedNet, folded: ComparedNet, partner: dict[int, int], skip: set[int]
+    ) -> None:
         self.plain, self.folded, self.partner = plain, folded, partner
         self.wired = plain.wiring
         self.gone = {
@@ -81,36 +95,40 @@ class _Finder:
         return -1 if reader is None else reader
 
     def _idle(self, at: int) -> bool:
-        return at not in self.partner and is_identity(self.plain.layers[at])
+        return at not in self.partner and op(self.plain.layers[at]).is_identity(
+            self.plain.layers[at]
+        )
 
-    def explain(self, chain: list[int]) -> Fold:
+    def explain(self, chain: list[int]) -> FoldMatch:
         """Where a chain went."""
-        layers = self.plain.layers
-        names = tuple(layers[i].name for i in chain)
-        start, end = self.wired.reads[chain[0]][0], self.wired.writes[chain[-1]][0]
-        up, down = _Way(), _Way()
-        above = self._fold(names, up, chain, "output") if self._up(start, up) else None
+        names = tuple(self.plain.layers[i].name for i in chain)
+        above = beneath = None
+        way = _Way(upward=True)
+        if self._all_linear(self.wired.reads[chain[0]][:1], way):
+            above = self._fold(names, way, chain)
         beside = self._beside(chain)
-        # A linear layer that got a bias took the map; so did one when no Scale is there to.
+        # A linear layer that got a bias absorbed the map; so did one when no Scale is there to.
         if above is not None and not above.problem and (above.bias_added or beside is None):
             return above
         if beside is not None:
-            return Fold(names, (layers[beside].name,), "scale", bias_added=False)
-        if self._down(end, down):
-            return self._fold(names, down, chain, "input")
-        nobody = "no linear layer of the other net could take it"
-        return above or Fold(names, (), "", bias_added=False, problem=nobody)
+            into = (self.plain.layers[beside].name,)
+            return FoldMatch(names, into, "scale", bias_added=False)
+        way = _Way(upward=False)
+        if self._all_linear(self.wired.writes[chain[-1]][:1], way):
+            beneath = self._fold(names, way, chain)
+        nobody = "no linear layer of the other net could absorb it"
+        return beneath or above or FoldMatch(names, (), "", bias_added=False, problem=nobody)
 
-    def _fold(self, names: tuple[str, ...], way: _Way, chain: list[int], kind: str) -> Fold:
+    def _fold(self, names: tuple[str, ...], way: _Way, chain: list[int]) -> FoldMatch:
         ends = list(dict.fromkeys(way.ends))
         layers, others = self.plain.layers, self.folded.layers
         pairs = [(layers[i], others[self.partner[i]]) for i in ends]
-        added = any(has_bias(two) and not has_bias(one) for one, two in pairs)
+        added = any(_has_bias(two) and not _has_bias(one) for one, two in pairs)
         problem = ""
-        bare = [two.name for _, two in pairs if not has_bias(two)]
+        bare = [two.name for _, two in pairs if not _has_bias(two)]
         if bare and any(_shifts(layers[i]) for i in chain):
             problem = f"'{bare[0]}' has no bias that could hold the shift"
-        elif kind == "output":
+        elif way.upward:
             also = [
                 layers[r].name
                 for i in ends
@@ -119,73 +137,52 @@ class _Finder:
             ]
             if also:
                 problem = (
-                    f"'{also[0]}' reads '{layers[ends[0]].name}' too, and would see it changed"
+                    f"'{also[0]}' also reads '{layers[ends[0]].name}', and its input would change"
                 )
         into = tuple(two.name for _, two in pairs)
-        return Fold(names, into, kind, added, problem=problem)
+        return FoldMatch(names, into, "output" if way.upward else "input", added, problem=problem)
 
     def _beside(self, chain: list[int]) -> int | None:
         """An affine layer next to the chain that is a Scale in the other net."""
-        before = self.wired.versions[self.wired.reads[chain[0]][0]].producer
-        for at in (self.follower(chain[-1]), before):
-            if at in self.partner and is_affine(self.plain.layers[at]):
-                other = self.folded.layers[self.partner[at]]
-                if other.type == "Scale":
-                    return at
+        beside = (self.follower(chain[-1]), self.plain.maker(self.wired.reads[chain[0]][0]))
+        for at in (at for at in beside if at in self.partner):
+            other = self.folded.layers[self.partner[at]]
+            if is_affine(self.plain.layers[at]) and op(other) is SCALE:
+                return at
         return None
 
-    # ------------------------------------------------------------------------------- travel
-
-    def _up(self, version: int, way: _Way) -> bool:
-        if version < 0:
+    def _all_linear(self, versions: tuple[int, ...], way: _Way) -> bool:
+        """Whether ``versions`` are made by (or, downward, read by) linear layers of both nets
+        alone, looking through what a map per channel passes."""
+        if not versions:
             return False
-        at = self.wired.versions[version].producer
-        if at < 0:
-            return False
-        layer = self.plain.layers[at]
-        if layer.type in PARAMETERS:
-            way.ends.append(at)
-            return self._takes(at)
-        way.seen.add(at)
-        if at in self.gone or self._passes(layer):
-            return bool(layer.bottoms) and all(self._up(v, way) for v in self.wired.reads[at])
-        return False
-
-    def _down(self, version: int, way: _Way) -> bool:
-        readers = self.wired.versions[version].readers
-        return bool(readers) and all(self._into(r, way) for r in dict.fromkeys(readers))
-
-    def _into(self, at: int, way: _Way) -> bool:
-        layer = self.plain.layers[at]
-        if layer.type in PARAMETERS:
-            way.ends.append(at)
-            return self._takes(at)
-        way.seen.add(at)
-        if at in self.gone or self._passes(layer):
-            return all(self._down(v, way) for v in self.wired.writes[at])
-        return False
-
-    def _takes(self, at: int) -> bool:
-        other = self.partner.get(at)
-        return other is not None and self.folded.layers[other].type in PARAMETERS
-
-    def _passes(self, layer: Layer) -> bool:
-        if layer.type in _BETWEEN or is_identity(layer):
-            return True
-        if layer.type != "Pooling":
-            return False
-        try:
-            params = layer.params("pooling_param")
-            padded = any(params.integer(name) for name in ("pad", "pad_h", "pad_w"))
-            return params.enum("pool") == "AVE" and not padded
-        except TextError:
-            return False
-
-
-def _shifts(layer: Layer) -> bool:
-    """Whether an affine layer adds something, too."""
-    if layer.type != "Scale":
+        for version in versions:
+            if way.upward:
+                places = [self.plain.maker(version)]
+            else:
+                places = list(dict.fromkeys(self.wired.versions[version].readers))
+            if not places or not all(at >= 0 and self._is_linear(at, way) for at in places):
+                return False
         return True
-    params = layer.body.message("scale_param") or Message(())
-    value = params.last("bias_term")
-    return isinstance(value, Scalar) and value.raw in TRUE
+
+    def _is_linear(self, at: int, way: _Way) -> bool:
+        layer = self.plain.layers[at]
+        if isinstance(op(layer), LinearOp):
+            way.ends.append(at)
+            other = self.partner.get(at)
+            return other is not None and isinstance(op(self.folded.layers[other]), LinearOp)
+        way.seen.add(at)
+        if at not in self.gone and not _lets_pass(layer):
+            return False
+        return self._all_linear(self.wired.reads[at] if way.upward else self.wired.writes[at], way)
+
+
+def _lets_pass(layer: Layer) -> bool:
+    """Whether a map per channel is the same before and behind this layer."""
+    own = op(layer)
+    if own in (CONCAT, SLICE, SPLIT):
+        return True
+    try:
+        return own.commutes(layer)
+    except TextError:
+        return False

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from caffefold.compare.entries import NetDiff
-from caffefold.compare.run import diff
+from caffefold.compare.diff import diff
+from caffefold.compare.result import NetDiff
 from caffefold.errors import InputError
 from caffefold.formats import detect
 
@@ -22,7 +22,7 @@ _NOTHING = ("/dev/null", "nul")
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class GitCall:
     """What git asks for."""
 
     path: str
@@ -33,7 +33,7 @@ class Call:
     new_path: str
 
     @classmethod
-    def of(cls, arguments: tuple[str, ...]) -> Call:
+    def of(cls, arguments: tuple[str, ...]) -> GitCall:
         """The call that git's seven or nine arguments are."""
         path, old_file, old_hash, _, new_file, new_hash, _, *rest = arguments
         return cls(path, old_file, old_hash, new_file, new_hash, rest[0] if rest else path)
@@ -70,7 +70,7 @@ class Call:
         if why:
             for file, name in ((self.old_file, old), (self.new_file, new)):
                 why = why.replace(file, name)
-            yield f"no comparison of nets: {why}"
+            yield f"cannot compare as nets: {why}"
         texts = [_text(self.old_file), _text(self.new_file)]
         if texts[0] is None or texts[1] is None:
             yield f"Binary files {old} and {new} differ"

@@ -16,9 +16,10 @@ from bisect import bisect_left
 from collections import defaultdict, deque
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from caffefold.compare.canonical import is_training
-from caffefold.compare.entries import LayerInfo, Shape
+from caffefold.compare.entries import Dims, LayerInfo
+from caffefold.compare.settings import is_training
 from caffefold.ir.graph import Graph
 
 _ALIKE = 0.5
@@ -48,100 +49,35 @@ def match(
     if _key(b) < _key(a):
         found = match(b, a, wired_b, wired_a)
         return Matching(found.ba, found.ab, frozenset(found.ab[i] for i in found.moved))
-    pairs = _Pairs(a, b, wired_a, wired_b)
+    pairs = _Pairs(_Net(a, wired_a, {}), _Net(b, wired_b, {}))
     pairs.by_name()
     pairs.by_wiring()
     pairs.by_place()
-    ab = dict(sorted(pairs.ab.items()))
+    ab = dict(sorted(pairs.a.partner.items()))
     in_order = dict(_longest_increasing(list(ab.items())))
-    return Matching(ab, pairs.ba, frozenset(i for i in ab if i not in in_order))
+    return Matching(ab, pairs.b.partner, frozenset(i for i in ab if i not in in_order))
 
 
 def _key(infos: Sequence[LayerInfo]) -> list[tuple[object, ...]]:
     return [(x.name, x.type, x.bottoms, x.tops, x.phase, repr(x.settings), x.shapes) for x in infos]
 
 
-class _Pairs:
-    """The pairs as they grow."""
+class _Net(NamedTuple):
+    """One net, and the partners its layers have in the other one so far."""
 
-    def __init__(
-        self, a: Sequence[LayerInfo], b: Sequence[LayerInfo], wired_a: Graph, wired_b: Graph
-    ) -> None:
-        self.a, self.b = a, b
-        self.wired_a, self.wired_b = wired_a, wired_b
-        self.ab: dict[int, int] = {}
-        self.ba: dict[int, int] = {}
-        self.fresh: deque[int] = deque()
+    infos: Sequence[LayerInfo]
+    wired: Graph
+    partner: dict[int, int]
 
-    def join(self, i: int, j: int) -> None:
-        self.ab[i] = j
-        self.ba[j] = i
-        self.fresh.append(i)
+    def free(self, positions: Iterable[int]) -> list[int]:
+        """Those without a partner."""
+        return [at for at in positions if at not in self.partner]
 
-    # -------------------------------------------------------------------------------- names
+    def sources(self) -> list[int]:
+        """Layers without a partner that read nothing."""
+        return self.free(at for at, reads in enumerate(self.wired.reads) if not reads)
 
-    def by_name(self) -> None:
-        for phases in (True, False):  # twins first find the twin of their own phase
-            places: dict[Hashable, list[int]] = defaultdict(list)
-            for j, info in enumerate(self.b):
-                if j not in self.ba:
-                    places[info.name, info.phase if phases else None].append(j)
-            taken: dict[Hashable, int] = defaultdict(int)
-            for i, info in enumerate(self.a):
-                key = (info.name, info.phase if phases else None)
-                if i in self.ab or not info.name or taken[key] >= len(places[key]):
-                    continue
-                self.join(i, places[key][taken[key]])
-                taken[key] += 1
-
-    # ------------------------------------------------------------------------------- wiring
-
-    def by_wiring(self) -> None:
-        """From every pair to its neighbours, and on from those that are paired by it."""
-        loose_a = [
-            i for i, reads in enumerate(self.wired_a.reads) if not reads and i not in self.ab
-        ]
-        loose_b = [
-            j for j, reads in enumerate(self.wired_b.reads) if not reads and j not in self.ba
-        ]
-        self._siblings(
-            [(i, (self.a[i].type, self.a[i].tops)) for i in loose_a],
-            [(j, (self.b[j].type, self.b[j].tops)) for j in loose_b],
-        )
-        self._inputs(loose_a, loose_b)
-        for past in (False, True):
-            self.fresh = deque(self.ab)
-            while self.fresh:
-                i = self.fresh.popleft()
-                if i >= len(self.wired_a.reads) or self.ab[i] >= len(self.wired_b.reads):
-                    continue
-                self._readers_of(i, self.ab[i], past=False)
-                self._sources_of(i, self.ab[i])
-                if past:
-                    self._readers_of(i, self.ab[i], past=True)
-
-    def _inputs(self, loose_a: list[int], loose_b: list[int]) -> None:
-        """Pair an Input layer with the source of another type that makes the same blob."""
-        makers = {top: j for j in loose_b if j not in self.ba for top in self.b[j].tops}
-        for i in (i for i in loose_a if i not in self.ab):
-            found = (makers[top] for top in self.a[i].tops if top in makers)
-            for j in found:
-                types = (self.a[i].type, self.b[j].type)
-                if j not in self.ba and "Input" in types:
-                    self.join(i, j)
-                    break
-
-    def _readers_of(self, i: int, j: int, *, past: bool) -> None:
-        """Pair readers of one pair that are fed by the same, bottom for bottom."""
-        readers_a = self._below(self.wired_a, i, self.ab, past)
-        readers_b = self._below(self.wired_b, j, self.ba, past) if readers_a else []
-        if not readers_b:
-            return
-        fed_a = [(x, self._fed(self.a, self.wired_a, x, self.ab, past)) for x in readers_a]
-        fed_b = [(x, self._fed(self.b, self.wired_b, x, self.ba, past)) for x in readers_b]
-        self._siblings([(x, self._translated(key)) for x, key in fed_a], fed_b)
-
-    def _below(self, wired: Graph, at: int, partner: dict[int, int], past: bool) -> list[int]:
+    def below(self, at: int, *, past: bool) -> list[int]:
         """Layers without a partner that read a result of ``at``, or (``past``) what is made of it
         by layers without a partner."""
         found: dict[int, None] = {}
@@ -150,48 +86,108 @@ class _Pairs:
             level = [
                 reader
                 for place in level
-                for version in wired.writes[place]
-                for reader in wired.versions[version].readers
-                if reader not in partner and reader not in found
+                for version in self.wired.writes[place]
+                for reader in self.wired.versions[version].readers
+                if reader not in self.partner and reader not in found
             ]
             found.update(dict.fromkeys(level))
         return list(found)
 
-    def _fed(
-        self, infos: Sequence[LayerInfo], wired: Graph, at: int, partner: dict[int, int], past: bool
-    ) -> _Key | None:
+    def fed(self, at: int, *, past: bool) -> _Key | None:
         """A layer's type and the paired layers (with their top) that feed it; None if unknown."""
-        sources = [source_of(wired, v, partner, past=past) for v in wired.reads[at]]
+        sources = [source_of(self.wired, v, self.partner, past=past) for v in self.wired.reads[at]]
         known = tuple(source for source in sources if source is not None)
-        return (infos[at].type, known) if len(known) == len(sources) else None
+        return (self.infos[at].type, known) if len(known) == len(sources) else None
+
+    def read_by(self, at: int) -> _Key | None:
+        """A layer's type and its readers (with their bottom), which all must have partners."""
+        readers = [
+            (reader, self.wired.reads[reader].index(version))
+            for version in self.wired.writes[at]
+            for reader in self.wired.versions[version].readers
+        ]
+        known = all(reader in self.partner for reader, _ in readers)
+        return (self.infos[at].type, tuple(readers)) if readers and known else None
+
+    def translated(self, key: _Key | None) -> _Key | None:
+        """A key of this net's positions in those of the other."""
+        return None if key is None else (key[0], tuple((self.partner[p], n) for p, n in key[1]))
+
+
+class _Pairs:
+    """The pairs as they grow."""
+
+    def __init__(self, a: _Net, b: _Net) -> None:
+        self.a, self.b = a, b
+        self.fresh: deque[int] = deque()
+
+    def join(self, i: int, j: int) -> None:
+        self.a.partner[i] = j
+        self.b.partner[j] = i
+        self.fresh.append(i)
+
+    def by_name(self) -> None:
+        for phases in (True, False):  # twins first find the twin of their own phase
+            places: dict[Hashable, deque[int]] = defaultdict(deque)
+            for j in self.b.free(range(len(self.b.infos))):
+                info = self.b.infos[j]
+                places[info.name, info.phase if phases else None].append(j)
+            for i in self.a.free(range(len(self.a.infos))):
+                info = self.a.infos[i]
+                same = places[info.name, info.phase if phases else None]
+                if info.name and same:
+                    self.join(i, same.popleft())
+
+    # ------------------------------------------------------------------------------- wiring
+
+    def by_wiring(self) -> None:
+        """From every pair to its neighbours, and on from those that are paired by it."""
+        loose_a, loose_b = self.a.sources(), self.b.sources()
+        self._siblings(
+            [(i, (self.a.infos[i].type, self.a.infos[i].tops)) for i in loose_a],
+            [(j, (self.b.infos[j].type, self.b.infos[j].tops)) for j in loose_b],
+        )
+        self._inputs(self.a.free(loose_a), self.b.free(loose_b))
+        for past in (False, True):
+            self.fresh = deque(self.a.partner)
+            while self.fresh:
+                i = self.fresh.popleft()
+                j = self.a.partner[i]
+                if i >= len(self.a.wired.reads) or j >= len(self.b.wired.reads):
+                    continue
+                self._readers_of(i, j, past=False)
+                self._sources_of(i, j)
+                if past:
+                    self._readers_of(i, j, past=True)
+
+    def _inputs(self, loose_a: list[int], loose_b: list[int]) -> None:
+        """Pair an Input layer with the source of another type that makes the same blob."""
+        makers = {top: j for j in loose_b for top in self.b.infos[j].tops}
+        for i in loose_a:
+            for j in (makers[top] for top in self.a.infos[i].tops if top in makers):
+                types = (self.a.infos[i].type, self.b.infos[j].type)
+                if j not in self.b.partner and "Input" in types:
+                    self.join(i, j)
+                    break
+
+    def _readers_of(self, i: int, j: int, *, past: bool) -> None:
+        """Pair readers of one pair that are fed by the same, bottom for bottom."""
+        a, b = self.a, self.b
+        readers_a = a.below(i, past=past)
+        readers_b = b.below(j, past=past) if readers_a else []
+        if readers_b:
+            fed_a = [(x, a.translated(a.fed(x, past=past))) for x in readers_a]
+            self._siblings(fed_a, [(x, b.fed(x, past=past)) for x in readers_b])
 
     def _sources_of(self, i: int, j: int) -> None:
         """Pair what feeds one pair at the same bottom, when the same layers read it."""
-        for one, two in zip(self.wired_a.reads[i], self.wired_b.reads[j], strict=False):
+        a, b = self.a, self.b
+        for one, two in zip(a.wired.reads[i], b.wired.reads[j], strict=False):
             if one < 0 or two < 0:
                 continue
-            x, y = self.wired_a.versions[one].producer, self.wired_b.versions[two].producer
-            if x < 0 or y < 0 or x in self.ab or y in self.ba:
-                continue
-            key_a = self._read_by(self.a, self.wired_a, x, self.ab)
-            key_b = self._read_by(self.b, self.wired_b, y, self.ba)
-            self._siblings([(x, self._translated(key_a))], [(y, key_b)])
-
-    def _read_by(
-        self, infos: Sequence[LayerInfo], wired: Graph, at: int, partner: dict[int, int]
-    ) -> _Key | None:
-        """A layer's type and its readers (with their bottom), which all must have partners."""
-        readers = [
-            (reader, wired.reads[reader].index(version))
-            for version in wired.writes[at]
-            for reader in wired.versions[version].readers
-        ]
-        known = all(reader in partner for reader, _ in readers)
-        return (infos[at].type, tuple(readers)) if readers and known else None
-
-    def _translated(self, key: _Key | None) -> _Key | None:
-        """A key of A's positions in those of B."""
-        return None if key is None else (key[0], tuple((self.ab[p], n) for p, n in key[1]))
+            x, y = a.wired.versions[one].producer, b.wired.versions[two].producer
+            if x >= 0 and y >= 0 and x not in a.partner and y not in b.partner:
+                self._siblings([(x, a.translated(a.read_by(x)))], [(y, b.read_by(y))])
 
     def _siblings(
         self,
@@ -204,40 +200,38 @@ class _Pairs:
             others = groups_b.get(key, [])
             for strict in (True, False):
                 self._in_order(group, others, strict=strict)
-            left = [i for i in group if i not in self.ab]
-            right = [j for j in others if j not in self.ba]
+            left, right = self.a.free(group), self.b.free(others)
             if len(left) == len(right) == 1 and self._may_be(left[0], right[0]):
                 self.join(left[0], right[0])
 
     def _may_be(self, i: int, j: int) -> bool:
         """Whether two layers of one type in one place are one: alike, or read by the same."""
-        if _alike(self.a[i], self.b[j]):
+        if _alike(self.a.infos[i], self.b.infos[j]):
             return True
-        key_a = self._translated(self._read_by(self.a, self.wired_a, i, self.ab))
-        return key_a is not None and key_a == self._read_by(self.b, self.wired_b, j, self.ba)
+        key = self.a.translated(self.a.read_by(i))
+        return key is not None and key == self.b.read_by(j)
 
     def _in_order(self, group: list[int], others: list[int], *, strict: bool) -> None:
         """Pair equal members in order; ``strict``: settings and shapes, else shapes of weights."""
-        free: dict[Hashable, list[int]] = defaultdict(list)
-        for j in reversed(others):
-            if j not in self.ba:
-                free[_token(self.b[j], strict)].append(j)
-        for i in group:
-            token = _token(self.a[i], strict)
-            if i not in self.ab and (strict or self.a[i].shapes) and free.get(token):
-                self.join(i, free[token].pop())
+        free: dict[Hashable, deque[int]] = defaultdict(deque)
+        for j in self.b.free(others):
+            free[_token(self.b.infos[j], strict)].append(j)
+        for i in self.a.free(group):
+            same = free.get(_token(self.a.infos[i], strict))
+            if same and (strict or self.a.infos[i].shapes):
+                self.join(i, same.popleft())
 
     # -------------------------------------------------------------------------------- place
 
     def by_place(self) -> None:
         """Between two neighbouring pairs that are in order: equal layers in the same order."""
-        in_order = _longest_increasing(sorted(self.ab.items()))
-        ends = (len(self.wired_a.reads), len(self.wired_b.reads))
+        in_order = _longest_increasing(sorted(self.a.partner.items()))
+        ends = (len(self.a.wired.reads), len(self.b.wired.reads))
         fixed = [(i, j) for i, j in in_order if i < ends[0] and j < ends[1]]
         last_i = last_j = -1
         for i, j in (*fixed, ends):
-            left = [x for x in range(last_i + 1, i) if x not in self.ab]
-            right = [x for x in range(last_j + 1, j) if x not in self.ba]
+            left = self.a.free(range(last_i + 1, i))
+            right = self.b.free(range(last_j + 1, j))
             if left and right:
                 self._gap(left, right)
             last_i, last_j = i, j
@@ -246,16 +240,16 @@ class _Pairs:
         """Pair equal layers of one gap in order, each with the next that is equal."""
         places: dict[Hashable, list[int]] = defaultdict(list)
         for at, j in enumerate(right):
-            places[_token(self.b[j], True)].append(at)
+            places[_token(self.b.infos[j], True)].append(at)
         # The longest common order: for every layer its possible partners, latest first.
         chain = [
             (i, at)
             for i in left
-            for at in reversed(places.get(_token(self.a[i], True), [])[:_PARTNERS])
+            for at in reversed(places.get(_token(self.a.infos[i], True), [])[:_PARTNERS])
         ]
         used: set[int] = set()
         for i, at in _longest_increasing(chain):
-            if i not in self.ab and at not in used:
+            if i not in self.a.partner and at not in used:
                 used.add(at)
                 self.join(i, right[at])
 
@@ -279,12 +273,12 @@ def source_of(
     return None
 
 
-def same_shape(one: Shape, two: Shape) -> bool:
+def same_shape(one: Dims, two: Dims) -> bool:
     """Whether shapes agree; ones in front of a legacy 4-D shape do not count (blob.cpp)."""
     return one == two or _squeezed(one) == _squeezed(two)
 
 
-def _squeezed(shape: Shape) -> Shape:
+def _squeezed(shape: Dims) -> Dims:
     at = 0
     while at < len(shape) and shape[at] == 1:
         at += 1

@@ -108,9 +108,7 @@ def compare(index: int, a: Blob | None, b: Blob | None, tolerance: Tolerance) ->
         return BlobDiff(index, before, after, identical=False, equal=False)
     if _same_bytes(a, b):
         return BlobDiff(index, a.shape, b.shape, True, True, 0.0, 0.0, 1.0)
-    figures = Figures(tolerance)
-    with np.errstate(all="ignore"):
-        _walk(a, b, figures)
+    figures = figures_of(a, b, tolerance)
     return BlobDiff(
         index,
         a.shape,
@@ -121,6 +119,20 @@ def compare(index: int, a: Blob | None, b: Blob | None, tolerance: Tolerance) ->
         figures.max_rel,
         figures.cosine,
     )
+
+
+def figures_of(a: Blob, b: Blob, tolerance: Tolerance, *, stored: bool = False) -> Figures:
+    """Figures over two blobs of one size; ``stored``: the first is rounded as it would be stored,
+    to float32."""
+    figures = Figures(tolerance)
+    total = size(a)
+    step = max(a.step, _STEP) if stored else _STEP
+    with np.errstate(all="ignore"):
+        for start in range(0, total, step):
+            stop = min(start + step, total)
+            first = a.read(start, stop)
+            figures.add(first.astype(np.float32) if stored else first, b.read(start, stop))
+    return figures
 
 
 def same_statistics(a: Sequence[Blob], b: Sequence[Blob]) -> bool:
@@ -162,10 +174,3 @@ def _same_run(a: StoredBlob, b: StoredBlob, p: Piece, q: Piece) -> bool:
         == b.source.read(at + shift, min(at + _BYTES, p.end) + shift)
         for at in range(p.start, p.end, _BYTES)
     )
-
-
-def _walk(a: Blob, b: Blob, figures: Figures) -> None:
-    total = size(a)
-    for start in range(0, total, _STEP):
-        stop = min(start + _STEP, total)
-        figures.add(a.read(start, stop), b.read(start, stop))

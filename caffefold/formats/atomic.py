@@ -56,7 +56,7 @@ class Staging:
         All or none: when a rename fails, the targets before it get back what they held.
 
         Raises:
-            OutputError: the disk is full or failed, or a target can not be replaced.
+            OutputError: the disk is full or failed, or a target cannot be replaced.
         """
         for staged in self._staged:
             staged.wait_synced()
@@ -148,7 +148,7 @@ class StagedFile:
         self._syncer.start()
 
     def wait_synced(self) -> None:
-        """Return when the file's content is on the disk; raises OutputError when it can not be."""
+        """Return when the file's content is on the disk; raises OutputError when it cannot be."""
         if self._syncer is not None:
             self._syncer.join()
         if self._error is not None:

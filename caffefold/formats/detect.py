@@ -93,24 +93,18 @@ def is_hdf5(path: str | Path) -> bool:
     """Whether an existing file starts as an HDF5 file does.
 
     Raises:
-        InputError: there is no such file, or it can not be read.
+        InputError: there is no such file, or it cannot be read.
     """
     return head_of(path, "caffemodel").startswith(HDF5)
 
 
-def expect_snapshot(path: str | Path) -> None:
-    """Refuse what is clearly neither a caffemodel nor an HDF5 file, naming what it is."""
-    head = head_of(path, "caffemodel")
-    if not head.startswith(HDF5):
-        _refuse_no_caffemodel(path, head)
-
-
 def expect_caffemodel(path: str | Path) -> None:
-    """Refuse what is clearly no caffemodel, naming what it is."""
-    _refuse_no_caffemodel(path, head_of(path, "caffemodel"))
+    """Refuse what is clearly no binary caffemodel.
 
-
-def _refuse_no_caffemodel(path: str | Path, head: bytes) -> None:
+    Raises:
+        InputError: the file cannot be read, or is clearly something else, which is named.
+    """
+    head = head_of(path, "caffemodel")
     for signature, what, advice in _SIGNATURES:
         if head.startswith(signature):
             raise InputError(f"{path}: this is {what}, not a caffemodel; {advice}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from math import prod
 
@@ -12,11 +13,12 @@ from caffefold.analysis.channels import channels_of
 from caffefold.analysis.cost import Totals, layer_costs, totals
 from caffefold.analysis.input_size import input_size
 from caffefold.analysis.shapes import Shapes, infer
-from caffefold.conversion import load
-from caffefold.errors import InputError, UsageError
-from caffefold.formats import detect
+from caffefold.conversion import pair
+from caffefold.errors import InputError, UnknownInput, UsageError
 from caffefold.formats.caffemodel.index import LayerRecord, WeightsFile
 from caffefold.formats.caffemodel.open import open_snapshot
+from caffefold.formats.prototxt.open import net_of
+from caffefold.formats.prototxt.parse import read, read_if_text
 from caffefold.inspection.result import BlobShape, Inspection, LayerRow
 from caffefold.ir.net import Net
 from caffefold.ops.shape import Known, Shape, show
@@ -27,7 +29,7 @@ PathLike = str | os.PathLike[str]
 
 
 def inspect(
-    net: PathLike,
+    net: Net | PathLike | tuple[PathLike, PathLike | None],
     weights: PathLike | None = None,
     *,
     classes: int | None = None,
@@ -40,13 +42,14 @@ def inspect(
 ) -> Inspection:
     """What is in a net: the shape, parameters, MACs and memory of every layer, and in all.
 
-    Sizes of inputs that the text leaves open are taken from the weights where those fix them.
+    Input sizes that the text leaves open are inferred from the weights where those determine them.
 
     Args:
-        net: a train, train_val or deploy prototxt, a template, a solver; or a caffemodel alone,
-            of which names, types and blobs are known.
-        weights: the caffemodel of the prototxt.
-        classes: number of classes for ``clsNx`` placeholders; else taken from the weights.
+        net: a net in memory, a (prototxt, caffemodel) pair, or a path: a train, train_val or deploy
+            prototxt, a template, a solver; or a caffemodel alone, of which names, types and blobs
+            are known.
+        weights: the caffemodel, where ``net`` is the path of a prototxt.
+        classes: number of classes for ``clsNx`` placeholders; by default inferred from the weights.
         values: values of other placeholders, by name.
         input_shapes: shapes of inputs by blob, such as ``{"data": (1, 3, 300, 300)}``.
         phase: what include and exclude rules are matched against, TEST or TRAIN;
@@ -61,22 +64,31 @@ def inspect(
         InputError: a file is missing, broken, or not what it should be.
         UsageError: an option contradicts the files.
     """
-    path = os.fspath(net)
-    if weights is None and not detect.is_text(detect.head_of(path, "net")):
-        with open_snapshot(path) as file:
-            return _weights_alone(file, threshold)
-    with load(path, weights) as given:
+    if isinstance(net, (Net, tuple)) and weights is not None:
+        raise UsageError("weights go with the path of a prototxt; a net or a pair brings its own")
+    if isinstance(net, tuple):
+        net, weights = net
+    if isinstance(net, Net):
+        files = (net.document.path, net.weights.path if net.weights is not None else None)
+        opened: AbstractContextManager[Net] = nullcontext(net)
+    else:
+        files = (os.fspath(net), None if weights is None else os.fspath(weights))
+        text = read_if_text(files[0], "net") if weights is None else read(files[0])
+        if text is None:
+            with open_snapshot(files[0]) as file:
+                return _weights_alone(file, threshold)
+        opened = pair(net_of(text), weights)
+    with opened as given:
         filled = FillPlaceholders(dict(values or {}), classes).run(given).net
         state = State(phase, level, frozenset(stages))
         viewed = SelectPhase(state).run(filled).net
         inputs = _Inputs.of(viewed, input_shapes or {})
         shapes = infer(viewed, inputs.shapes)
-        warnings = [*given.notes, *inputs.notes, *map(str, shapes.graph.problems)]
-        warnings += _misfits(viewed) or map(str, shapes.problems)
+        problems = [*shapes.graph.problems, *(_misfits(viewed) or shapes.problems)]
+        warnings = [*given.notes, *inputs.notes, *(p.as_warning() for p in problems)]
         return Inspection(
             given.name,
-            path,
-            None if weights is None else os.fspath(weights),
+            *files,
             tuple(BlobShape(blob, shapes.of_input(blob)) for blob in inputs.blobs),
             tuple(
                 BlobShape(shapes.graph.versions[sink].blob, shapes.versions[sink])
@@ -107,14 +119,13 @@ def _rows(net: Net, shapes: Shapes) -> tuple[LayerRow, ...]:
     )
 
 
-def _misfits(net: Net) -> list[str]:
+def _misfits(net: Net) -> list[InputError]:
     """What Caffe would say of weights that do not belong to the net."""
-    if net.weights is None:
-        return []
-    try:
-        fit.check(net)
-    except InputError as error:
-        return [str(error)]
+    if net.weights is not None:
+        try:
+            fit.check(net)
+        except InputError as error:
+            return [error]
     return []
 
 
@@ -128,15 +139,12 @@ class _Inputs:
 
     @classmethod
     def of(cls, net: Net, given: Mapping[str, tuple[int, ...]]) -> _Inputs:
-        """What the user gave, and what the weights tell of the rest."""
+        """What the user gave, and what follows from the weights for the rest."""
         known = infer(net, given)
         blobs = known.inputs
         unknown = sorted(set(given) - set(blobs))
         if unknown:
-            raise UsageError(
-                f"--input-shape {unknown[0]}=...: '{unknown[0]}' is no input of this net; "
-                f"its inputs are {', '.join(blobs) or 'none'}"
-            )
+            raise UnknownInput(unknown[0], tuple(blobs))
         shapes: dict[str, Known] = dict(given)
         notes = []
         if any(layer.blobs for layer in net.layers):
@@ -146,7 +154,7 @@ class _Inputs:
                     solved, why = _solved(net, blob, own, shapes)
                     if solved is not None:
                         shapes[blob] = solved
-                        notes.append(f"input '{blob}' taken as {show(solved)}: {why}")
+                        notes.append(f"input '{blob}' inferred as {show(solved)}: {why}")
         return cls(blobs, shapes, tuple(notes))
 
 

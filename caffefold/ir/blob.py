@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from caffefold.formats.caffemodel.blob import CHUNK, AsArray, Blob, Floats
+from caffefold.formats.caffemodel.blob import CHUNK, AsArray, Blob, Floats, StoredBlob
 
 Doubles = NDArray[np.float64]
 
@@ -61,6 +61,11 @@ class ScaledBlob(AsArray):
     def shape(self) -> tuple[int, ...]:
         """The source's shape."""
         return self.source.shape
+
+    @property
+    def stored(self) -> StoredBlob | None:
+        """What the source is stored as: the shape is the same."""
+        return self.source.stored
 
     @property
     def step(self) -> int:

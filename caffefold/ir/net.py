@@ -1,19 +1,21 @@
 """Net and Layer: immutable values over the two documents.
 
 A layer's text is the truth; name, type, bottoms and tops are read from it once. An edit makes a
-new layer from edited text, so the printed file and what the passes see can not drift apart.
+new layer from edited text, so the printed file and what the passes see cannot drift apart.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
-from caffefold.errors import TextError
+from caffefold.errors import ModelError, TextError
 from caffefold.formats.caffemodel.blob import Blob
 from caffefold.formats.caffemodel.index import LayerRecord, WeightsFile
 from caffefold.formats.prototxt.tree import Document, Field, Gap, Message, set_strings
+from caffefold.humanize import counted
 from caffefold.ir.params import Params
 
 INPUT = "Input"  # what upgrading makes of ``input:`` fields (upgrade_proto.cpp, UpgradeNetInput)
@@ -74,6 +76,16 @@ class Layer:
         body = set_strings(self.body, "bottom", bottoms)
         return self.edited(set_strings(body, "top", tops))
 
+    def __repr__(self) -> str:
+        wires = f"{', '.join(self.bottoms)} -> {', '.join(self.tops)}".strip()
+        numbers = f", {self.parameters:,} parameters" if self.blobs else ""
+        return f"<Layer {self.name}: {self.type}, {wires}{numbers}>"
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers its blobs hold."""
+        return sum(prod(blob.shape) for blob in self.blobs)
+
     def with_blobs(self, blobs: tuple[Blob, ...]) -> Layer:
         """This layer with other weights."""
         return replace(self, blobs=blobs)
@@ -92,6 +104,12 @@ class Net:
     weights: WeightsFile | None = None
     notes: tuple[str, ...] = ()
     """How the files were read when not as they are: found through a solver, upgraded."""
+    header: str = ""
+    """Comment lines above the first field, each with its ``#`` and its end."""
+    listed: frozenset[str] = frozenset()
+    """Names of all layers of the net as it was read: records of other names are not its own."""
+    history: tuple[object, ...] = ()
+    """What was done to the net since it was read: the changes of each pass, in order."""
     layers: tuple[Layer, ...] = dataclasses.field(init=False, repr=False)
     """The layers in file order."""
 
@@ -113,7 +131,83 @@ class Net:
             if record is not None:
                 layer = replace(layer, blobs=record.blobs, record=record)
             items.append(layer)
-        return cls(document, tuple(items), weights)
+        names = frozenset(item.name for item in items if isinstance(item, Layer))
+        return cls(document, tuple(items), weights, listed=names)
+
+    @classmethod
+    def from_text(
+        cls, text: str, blobs: Mapping[str, Sequence[object]] | None = None, path: str = "<text>"
+    ) -> Net:
+        """The net in the prototxt ``text``, of whatever age.
+
+        Args:
+            text: the prototxt.
+            blobs: the weights of layers by name, anything ``numpy.asarray`` takes; None: the net
+                has no weights.
+            path: what messages call the text; files it names are looked for beside that.
+
+        Raises:
+            InputError: the text is not a net, or ``blobs`` names a layer that it does not have.
+        """
+        import numpy as np
+
+        from caffefold.formats.caffemodel.memory import weights_in_memory
+        from caffefold.formats.prototxt.open import net_of
+        from caffefold.formats.prototxt.parse import parse
+        from caffefold.ir.blob import ArrayBlob
+
+        found = net_of(parse(text, path))
+        net = replace(cls.of(found.document), notes=found.notes)
+        if blobs is None:
+            return net
+        for name in blobs:
+            if name not in net:
+                raise ModelError(f"{path}: weights for layer '{name}', which the net does not have")
+        arrays = {
+            name: tuple(ArrayBlob(np.asarray(numbers, np.float64)) for numbers in given)
+            for name, given in blobs.items()
+        }
+        types = {layer.name: layer.type for layer in net}
+        weights = weights_in_memory(path, net.name, types, arrays)
+        return replace(cls.of(found.document, weights), notes=found.notes)
+
+    def __repr__(self) -> str:
+        return f"<Net {self.name or '(no name)'}: {self.summary}>"
+
+    @property
+    def summary(self) -> str:
+        """``120 layers, 378,968 parameters``."""
+        weights = f"{self.parameters:,} parameters" if self.weights else "no weights"
+        return f"{counted(len(self), 'layer')}, {weights}"
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the blobs of its layers hold."""
+        return sum(layer.parameters for layer in self.layers)
+
+    def _repr_html_(self) -> str:
+        from caffefold.html import render
+
+        return render("net.html", net=self)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    def __contains__(self, name: object) -> bool:
+        return any(layer.name == name for layer in self.layers)
+
+    def __getitem__(self, name: str) -> Layer:
+        """The layer of this name; of several, the first."""
+        for layer in self.layers:
+            if layer.name == name:
+                return layer
+        raise KeyError(name)
 
     def __enter__(self) -> Net:
         return self
@@ -122,7 +216,7 @@ class Net:
         self.close()
 
     def close(self) -> None:
-        """Close the caffemodel; blobs can not be read any more. A second call does nothing."""
+        """Close the caffemodel; blobs cannot be read any more. A second call does nothing."""
         if self.weights is not None:
             self.weights.close()
 
@@ -148,6 +242,16 @@ class Net:
         """Blobs given from outside: legacy ``input:`` fields, then the tops of Input layers."""
         declared = (top for layer in self.layers if layer.is_input for top in layer.tops)
         return (*self.legacy_inputs, *declared)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Blobs that no layer reads once they have their last value: what the net computes."""
+        unread = dict.fromkeys(self.legacy_inputs)
+        for layer in self.layers:
+            for blob in layer.bottoms:
+                unread.pop(blob, None)
+            unread.update(dict.fromkeys(layer.tops))
+        return tuple(unread)
 
     def substitute(self, new: Mapping[int, Iterable[Layer]]) -> Net:
         """A net in which the layers at these positions are replaced by none, one or several.
@@ -180,6 +284,9 @@ class Net:
     def to_document(self) -> Document:
         """The text as it will be printed."""
         fields = tuple(i.field if isinstance(i, Layer) else i for i in self.items)
+        if self.header and fields:
+            lead = self.header + fields[0].lead.lstrip("\n")
+            fields = (replace(fields[0], lead=lead), *fields[1:])
         return replace(self.document, fields=fields)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from caffefold.errors import TextError
+from caffefold.errors import Text, TextError
 from caffefold.formats.prototxt.tree import Document, Field, ListValue, Message, Scalar, unquote
 from caffefold.ir import placeholder
 
@@ -137,10 +137,9 @@ class Params:
         return _as_float32(number)
 
     def _error(self, offset: int, name: str, raw: str, wanted: str) -> TextError:
-        known = placeholder.advice(raw) if wanted in _NUMBERS else ""
-        return self.document.error(
-            offset, f"{self.owner}: {name} is {raw}, {known or f'expected {wanted}'}"
-        )
+        known = placeholder.advice(raw) if wanted in _NUMBERS else Text()
+        error = self.document.error(offset, f"{self.owner}: {name} is {raw}, ")
+        return error.advised(*(known.parts or (f"expected {wanted}",)))
 
 
 def _as_float32(number: float) -> float:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from caffefold.errors import Option, Text
+
 _CLASSES = re.compile(r"cls([0-9]{1,9})x\Z")
 _NAMED = re.compile(r"\$\{\s*(\w+)\s*\}|\$([A-Za-z_]\w*)|@(\w+)@|\{\{\s*(\w+)\s*\}\}")
 _WORD = re.compile(r"[A-Za-z_]\w*\Z")
@@ -50,20 +52,20 @@ def fill(raw: str, values: Mapping[str, str], classes: int | None) -> str:
     return values.get(raw, raw) if _WORD.match(raw) else _NAMED.sub(value, raw)
 
 
-def advice(raw: str) -> str:
-    """The option that sets this placeholder, or ``""`` when the token looks like none."""
+def advice(raw: str) -> Text:
+    """What this placeholder is and which option sets it; empty when the token looks like none."""
     multiple = class_multiple(raw)
     if multiple is not None:
-        return f"a placeholder for {multiple} x the number of classes; give --classes N"
-    name = name_of(raw)
-    if name is not None and present(raw) and name.lower() in CLASS_NAMES:
-        return f"a placeholder; give --classes N or --set {name}=VALUE"
-    if name is not None:
-        return f"a placeholder without a value; give --set {name}=VALUE"
+        what = f"a placeholder for {multiple} x the number of classes; give "
+        return Text(what, Option("classes", "N"))
     match = _NAMED.search(raw)
-    if match:
-        return f"a placeholder without a value; give --set {name_of(match[0])}=VALUE"
-    return ""
+    name = name_of(raw) or (name_of(match[0]) if match else None)
+    if name is None:
+        return Text()
+    sets = Option("values", f"{name}=VALUE")
+    if name_of(raw) and present(raw) and name.lower() in CLASS_NAMES:
+        return Text("a placeholder; give ", Option("classes", "N"), " or ", sets)
+    return Text("a placeholder without a value; give ", sets)
 
 
 def names(raw: str) -> tuple[str, ...]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import NamedTuple, Protocol
 
 from caffefold import log
@@ -47,11 +49,36 @@ class Absorbed:
     at: int
 
 
+class ChangeKind(str, Enum):
+    """What a change is: what reports and the command line dispatch on."""
+
+    PLACEHOLDER_FILLED = "PLACEHOLDER_FILLED"
+    STAGE_CHOSEN = "STAGE_CHOSEN"
+    """The net is for several stages; the one for deployment was chosen."""
+    OTHER_PHASE_DROPPED = "OTHER_PHASE_DROPPED"
+    LABELS_DROPPED = "LABELS_DROPPED"
+    """Layers that separate labels from images, or pair images, went."""
+    HEAD_CONVERTED = "HEAD_CONVERTED"
+    """A loss became what computes its prediction, or went."""
+    USELESS_DROPPED = "USELESS_DROPPED"
+    """No output needs these layers."""
+    INPUT_CONVERTED = "INPUT_CONVERTED"
+    SEQUENCE_FITTED = "SEQUENCE_FITTED"
+    TRAINING_STRIPPED = "TRAINING_STRIPPED"
+    """Parameters that only training reads went."""
+    IDENTITY_DROPPED = "IDENTITY_DROPPED"
+    FOLDED = "FOLDED"
+    COLLAPSED = "COLLAPSED"
+    """Affine layers became one Scale."""
+    UNIT_DROPPED = "UNIT_DROPPED"
+    """Affine layers that change nothing went."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """One thing a pass did. ``removed`` and ``modified`` are layer names."""
 
-    rule: str
+    kind: ChangeKind
     removed: tuple[str, ...] = ()
     modified: tuple[str, ...] = ()
     detail: str = ""
@@ -77,12 +104,40 @@ class PassResult(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
+Predicate = Callable[[str], bool]
+"""Says something of the layer with this name."""
+
+
+def nothing(name: str) -> bool:
+    """The predicate that holds of no layer."""
+    del name
+    return False
+
+
+Condition = Callable[[Net], None]
+"""Raises ``ContractError`` for a net that does not meet it; see passes/contracts.py."""
+
+
+class ContractError(AssertionError):
+    """A pass was given, or made, a net that it must not: a bug of ours."""
+
+
 class Pass(Protocol):
     """A named step. ``run`` returns a new net and leaves its input as it was."""
 
     @property
     def name(self) -> str:
         """The name reports use."""
+        ...
+
+    @property
+    def requires(self) -> tuple[Condition, ...]:
+        """What must hold of the net it is given."""
+        ...
+
+    @property
+    def ensures(self) -> tuple[Condition, ...]:
+        """What holds of the net it makes."""
         ...
 
     def run(self, net: Net) -> PassResult:
@@ -103,15 +158,35 @@ class Step:
 
 
 def run(passes: tuple[Pass, ...], net: Net) -> tuple[Net, tuple[Step, ...]]:
-    """Run ``passes`` in order; the final net and one Step each."""
+    """Run ``passes`` in order; the final net and one Step each.
+
+    Where the environment has ``CAFFEFOLD_DEBUG`` (``caffefold --debug``, and the tests), what each
+    pass requires and ensures is checked.
+
+    Raises:
+        ContractError: a condition does not hold; the pass is named.
+    """
     steps = []
+    checked = bool(os.environ.get(log.DEBUG))
     for step in passes:
+        if checked:
+            _check(step.requires, net, f"pass '{step.name}' requires")
         result = step.run(net)
+        if checked:
+            _check(step.ensures, result.net, f"pass '{step.name}' ensures")
         before, after = len(net.layers), len(result.net.layers)
         steps.append(Step(step.name, before, after, result.changes, result.skips, result.warnings))
         _tell(steps[-1])
-        net = result.net
+        net = replace(result.net, history=(*net.history, *result.changes))
     return net, tuple(steps)
+
+
+def _check(conditions: tuple[Condition, ...], net: Net, what: str) -> None:
+    for condition in conditions:
+        try:
+            condition(net)
+        except ContractError as error:
+            raise ContractError(f"{what} {condition.__name__}: {error}") from error
 
 
 def _tell(step: Step) -> None:
@@ -122,6 +197,6 @@ def _tell(step: Step) -> None:
     )
     for change in step.changes:
         subject = ", ".join(change.removed or change.modified)
-        log.debug(__name__, "%s: %s: %s", step.name, subject, change.detail or change.rule)
+        log.debug(__name__, "%s: %s: %s", step.name, subject, change.detail or change.kind.value)
     for skip in step.skips:
         log.debug(__name__, "%s: left %s: %s", step.name, ", ".join(skip.layers), skip.message)

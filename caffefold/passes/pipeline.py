@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
 from caffefold.ir.net import Net
 from caffefold.ops.loss import SILENCE
 from caffefold.ops.table import op
-from caffefold.passes.deploy.headoptions import HeadOptions
+from caffefold.options import DeployOptions, FoldOptions, ViewOptions
 from caffefold.passes.deploy.heads import ConvertHeads
-from caffefold.passes.deploy.input_shape import ShapeOptions
 from caffefold.passes.deploy.inputs import ConvertInputs
 from caffefold.passes.deploy.sequences import FitSequences
 from caffefold.passes.deploy.strip import Strip
@@ -23,47 +19,25 @@ from caffefold.passes.view.phase import SelectPhase, State
 from caffefold.passes.view.placeholders import FillPlaceholders
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a user may decide about a conversion."""
-
-    classes: int | None = None
-    values: Mapping[str, str] = field(default_factory=dict)
-    shapes: ShapeOptions = field(default_factory=ShapeOptions)
-    input_style: str = ""
-    """How inputs are written: ``layer`` or ``legacy``; "": only made ones as layers."""
-    state: State = field(default_factory=State)
-    """Phase, level and stages that include and exclude rules are matched against."""
-    fold: str = "all"
-    """Which folds are made: ``all``, ``output`` (only into the layer in front) or ``none``."""
-    collapse: bool = True
-    """Whether affine layers that stay become one Scale layer."""
-    keep: tuple[str, ...] = ()
-    """Glob patterns of layer names that folding leaves alone."""
-    unshare: bool = False
-    """Whether layers that share weights get their own, so that they can be folded into."""
-    heads: HeadOptions = field(default_factory=HeadOptions)
-
-
-def view_passes(options: Options) -> tuple[Pass, ...]:
+def view_passes(options: ViewOptions) -> tuple[Pass, ...]:
     """Template -> one concrete net, still with its data layers."""
     return (
         # Numbers first: later passes read fields that may be placeholders.
         FillPlaceholders(options.values, options.classes),
         # One phase before any wiring: TRAIN/TEST twins write the same blobs.
-        SelectPhase(options.state),
+        SelectPhase(State.of(options)),
     )
 
 
-def deploy_passes(net: Net, options: Options) -> tuple[Pass, ...]:
+def deploy_passes(net: Net, options: DeployOptions) -> tuple[Pass, ...]:
     """Train -> deploy, not yet folded: the net the proof compares against."""
     trained = is_training_net(net)
     return (
         # Before heads: these layers read labels, and would take what follows them along.
         Unpair(),
         # Heads before inputs: only then is it known whether labels are still read.
-        ConvertHeads(options.heads, options.state),
-        ConvertInputs(options.shapes, options.input_style, trained or _measures(net)),
+        ConvertHeads(options, State.of(options)),
+        ConvertInputs(options, trained or _measures(net)),
         # Only now is it known how many images come in.
         FitSequences(),
         # Last, because the passes before read include rules, transform_param and loss_param.
@@ -71,17 +45,17 @@ def deploy_passes(net: Net, options: Options) -> tuple[Pass, ...]:
     )
 
 
-def fold_passes(options: Options) -> tuple[Pass, ...]:
+def fold_passes(options: FoldOptions) -> tuple[Pass, ...]:
     """Deploy -> folded deploy: every step here is proven numerically."""
     if options.fold == "none":
         return ()
     passes: tuple[Pass, ...] = (
         # Identities first: a Dropout in between would hide that two layers are neighbours.
-        Tidy(options.keep),
-        Fold(options.fold, options.keep, options.unshare),
+        Tidy(options.keeps),
+        Fold(options.fold, options.keeps, options.unshare),
     )
     # Last: a chain that could still be folded must not be turned into a Scale.
-    return (*passes, Collapse(options.keep)) if options.collapse else passes
+    return (*passes, Collapse(options.keeps)) if options.collapse else passes
 
 
 def _measures(net: Net) -> bool:

@@ -1,4 +1,4 @@
-"""Worker processes: how they start, what they ignore, and that they end with whom they work for."""
+"""Worker processes: how they start, what they ignore, and that they end with their parent."""
 
 from __future__ import annotations
 
@@ -35,8 +35,26 @@ def context() -> BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     made = multiprocessing.get_context("forkserver")
-    made.set_forkserver_preload(["caffefold.zoo.warm"])
+    made.set_forkserver_preload(["caffefold.zoo.preload"])
+    _start_server()
     return made
+
+
+def _start_server() -> None:
+    """Start the fork server unless it runs; it must not import from the working directory.
+
+    It is a ``python -c``, which does so unless told otherwise (Python 3.10 cannot be told).
+    """
+    from multiprocessing import forkserver
+
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        forkserver.ensure_running()
+    finally:
+        del os.environ["PYTHONSAFEPATH"]
+        if before is not None:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def cores() -> int:
@@ -47,21 +65,13 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
-def warm_up() -> None:
-    """Let the fork server load what workers need while this process does something else."""
-    if context().get_start_method() == "forkserver":
-        from multiprocessing import forkserver
-
-        forkserver.ensure_running()
-
-
 def prepare(memory: int = 0, guard: str = "") -> None:
     """Runs first in a worker process.
 
     Ctrl-C reaches every process of a terminal; only the parent acts on it. ``guard`` is a file that
     this process holds a shared lock on while it lives, ``memory`` its limit in bytes.
     """
-    from caffefold.zoo.lock import hold_shared
+    from caffefold.zoo.running.lock import hold_shared
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -71,7 +81,7 @@ def prepare(memory: int = 0, guard: str = "") -> None:
     if parent is not None:
         threading.Thread(target=_die_with, args=(parent.join,), daemon=True).start()
     if memory:
-        limit_memory(memory)
+        _limit_memory(memory)
 
 
 def _die_with(wait: Callable[[], None]) -> None:
@@ -80,7 +90,7 @@ def _die_with(wait: Callable[[], None]) -> None:
     os.kill(os.getpid(), _KILL)
 
 
-def limit_memory(limit: int) -> None:
+def _limit_memory(limit: int) -> None:
     """Let this process have no more than ``limit`` bytes of data, where the system can do that."""
     import resource
 
@@ -93,24 +103,24 @@ def limit_memory(limit: int) -> None:
 
 
 def check_memory(limit: int) -> None:
-    """Refuse a limit that this system can not set, or that no conversion can keep.
+    """Refuse a limit that this system cannot set, or that no conversion can keep.
 
     Raises:
-        UsageError: one of the two.
+        UsageError: which of the two it is.
     """
     try:
         import resource  # noqa: F401
     except ImportError:
-        raise UsageError("--memory: this system has no limits for processes") from None
+        raise UsageError("--memory: this system cannot limit the memory of a process") from None
     if limit < 64_000_000:
         raise UsageError(f"--memory {limit}: a conversion needs about 64 MB itself; give more")
 
 
 @contextmanager
 def mapper(jobs: int) -> Iterator[Mapper]:
-    """A ``Mapper``: over ``jobs`` processes, or plainly here for one."""
+    """A ``Mapper``: over ``jobs`` processes, or in this one."""
     if jobs <= 1:
-        yield _here
+        yield map  # type: ignore[misc]  # generic, but a class
         return
     with ProcessPoolExecutor(jobs, mp_context=context(), initializer=prepare) as pool:
 
@@ -123,11 +133,6 @@ def mapper(jobs: int) -> Iterator[Mapper]:
                     done += 1
                     yield result
             except BrokenExecutor:  # a process was killed; go on without them
-                yield from _here(function, listed[done:])
+                yield from map(function, listed[done:])
 
         yield spread
-
-
-def _here(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    for item in items:
-        yield function(item)

@@ -1,23 +1,30 @@
-"""Where a zoo lies: what a tree of files can do, be it a local folder or behind a URL.
+"""Where a zoo lies: a tree of files in a local folder, or behind a URL that fsspec reaches.
 
-Paths inside a storage are relative to its root and use ``/``.
+Local files do not go through fsspec: its local file system reports no ctime and has no locks, so
+little would be shared, and an optional package (100 ms to import) would become a required one.
 """
 
 from __future__ import annotations
 
+import os
+import posixpath
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, NamedTuple
 
-from caffefold.errors import UsageError
+from caffefold.errors import CaffefoldError, InputError, OutputError, UsageError
 
 STATE = ".caffefold-zoo"
-UNREADABLE = -1  # size of a folder that can not be read; its stamp then says why
+UNREADABLE = -1  # size of a folder that cannot be read; its stamp then says why
+# Object stores: an object appears whole when its upload is complete.
+_WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "r2", "memory"})
+_STAMPS = ("ETag", "etag", "md5Hash", "crc32c", "mtime", "LastModified", "last_modified", "created")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A file that ``walk`` found. ``stamp`` changes when its content may have changed."""
 
     path: str
@@ -25,57 +32,304 @@ class Entry:
     stamp: str
 
 
-class Storage(Protocol):
-    """A tree of files. Implementations pickle, so that workers elsewhere can open it too."""
-
-    @property
-    def root(self) -> str:
-        """The path or URL of the tree."""
-        ...
-
-    @property
-    def local(self) -> bool:
-        """Whether files have paths of their own, to be read in place and renamed."""
-        ...
-
-    @property
-    def shared(self) -> bool:
-        """Whether other processes see the same files."""
-        ...
-
-    def walk(self, skip: str = "") -> Iterator[Entry]:
-        """Every file, sorted; without folders that hold a zoo's results, and without ``skip``."""
-        ...
-
-    def stat(self, path: str) -> Entry | None:
-        """The file as it is now; None when it is not there."""
-        ...
-
-    def shown(self, path: str) -> str:
-        """The path or URL for people."""
-        ...
-
-    def fetch(self, path: str, folder: Path) -> Path:
-        """The file on the local disk, in ``folder`` if it has to be copied."""
-        ...
-
-    def store(self, source: Path, path: str) -> None:
-        """Put a local file in place, complete or not at all."""
-        ...
-
-    def read(self, path: str) -> bytes | None:
-        """The content; None when there is no such file."""
-        ...
-
-    def write(self, path: str, data: bytes) -> None:
-        """Replace the content, complete or not at all."""
-        ...
-
-    def remove(self, path: str) -> None:
-        """Remove a file; it need not be there."""
-        ...
-
-
 def need(package: str, extra: str, why: str, error: ImportError) -> UsageError:
     """The error for a package that is not installed."""
     return UsageError(f"{why} needs {package} ({error}); pip install 'caffefold[{extra}]'")
+
+
+@contextmanager
+def _failing(kind: type[CaffefoldError], place: object, what: str) -> Iterator[None]:
+    """Turn what the system reports into one of our errors: ``PLACE: cannot WHAT: reason``."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error) or type(error).__name__
+        raise kind(f"{place}: cannot {what}: {reason}") from None
+
+
+# ------------------------------------------------------------------------------------- local
+
+
+@dataclass(frozen=True, slots=True)
+class LocalStorage:
+    """A folder of this machine, or one that several machines mount at the same path.
+
+    All methods raise InputError when the zoo cannot be read, OutputError for everything else.
+    """
+
+    root: str
+    local: bool = True
+    """Whether files have paths of their own, to be read in place and renamed."""
+    shared: bool = True
+    """Whether other processes see the same files."""
+
+    def walk(self, skip: str = "") -> Iterator[Entry]:
+        """Every file, sorted; without folders that hold a zoo's results, and without ``skip``.
+
+        Links are followed, each folder is visited once.
+        """
+        if not Path(self.root).is_dir():
+            raise InputError(f"{self.root}: no such directory; give the folder of the zoo")
+        yield from self._below("", os.path.realpath(skip) if skip else "", set())
+
+    def _below(self, prefix: str, skip: str, seen: set[tuple[int, int]]) -> Iterator[Entry]:
+        folder = self.shown(prefix)
+        try:
+            status = os.stat(folder)  # noqa: PTH116
+            with os.scandir(folder) as listing:
+                found = sorted(listing, key=lambda entry: entry.name)
+        except OSError as error:
+            reason = f"cannot read this folder: {error.strerror}"
+            if not prefix:
+                raise InputError(f"{folder}: {reason}") from None
+            yield Entry(prefix, UNREADABLE, reason)
+            return
+        here = (status.st_dev, status.st_ino)
+        if here in seen or (prefix and any(entry.name == STATE for entry in found)):
+            return
+        seen.add(here)
+        for entry in found:
+            name = prefix + entry.name
+            with suppress(OSError):  # gone meanwhile, or a link to nowhere
+                if entry.is_file():
+                    yield _local_entry(name, entry.stat())
+                    continue
+                inner = entry.is_dir() and entry.name not in (".git", "__pycache__")
+                if not inner or (skip and os.path.realpath(entry.path) == skip):
+                    continue
+                yield from self._below(name + "/", skip, seen)
+
+    def stat(self, path: str) -> Entry | None:
+        """The file as it is now; None when it is not there."""
+        try:
+            return _local_entry(path, os.stat(self.shown(path)))  # noqa: PTH116
+        except OSError:
+            return None
+
+    def shown(self, path: str) -> str:
+        """The path for people; joined as strings, for it happens thousands of times."""
+        return os.path.join(self.root, path)  # noqa: PTH118
+
+    def fetch(self, path: str, folder: Path) -> Path:
+        """The file on the local disk: itself. Of a store, a copy in ``folder``."""
+        del folder
+        return Path(self.shown(path))
+
+    def store(self, source: Path, path: str) -> None:
+        """Put a file of the same file system in place, complete or not at all: it is renamed."""
+        target = Path(self.shown(path))
+        with _failing(OutputError, target, "write"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.replace(target)
+
+    def read(self, path: str) -> bytes | None:
+        """The content; None when there is no such file."""
+        with _failing(OutputError, self.shown(path), "read"):
+            try:
+                return Path(self.shown(path)).read_bytes()
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def write(self, path: str, data: bytes) -> None:
+        """Replace the content, complete or not at all, through a temporary file."""
+        target = Path(self.shown(path))
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        with _failing(OutputError, target, "write"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                part.write_bytes(data)
+                part.replace(target)
+            finally:
+                part.unlink(missing_ok=True)
+
+    def remove(self, path: str) -> None:
+        """Remove a file; it need not be there."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            Path(self.shown(path)).unlink()
+
+    def names(self, folder: str) -> list[str]:
+        """Paths of the files below a folder, sorted; none when it is not there."""
+        found = Path(self.root, folder).rglob("*")
+        return sorted(path.relative_to(self.root).as_posix() for path in found if path.is_file())
+
+    def clear(self, folder: str) -> None:
+        """Remove a folder with all that is in it."""
+        shutil.rmtree(self.shown(folder), ignore_errors=True)
+
+
+def _local_entry(path: str, status: os.stat_result) -> Entry:
+    """ctime belongs to the stamp: it moves even when somebody sets mtime back."""
+    return Entry(path, status.st_size, f"{status.st_mtime_ns}:{status.st_ctime_ns}")
+
+
+# ------------------------------------------------------------------------------ behind a URL
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteStorage:
+    """A tree of files that fsspec reaches: ``s3://``, ``gs://``, ``memory://``, ``sftp://`` ...
+
+    Credentials and endpoints come from where fsspec and the store's own client take them
+    (environment, configuration files); the URL names only the place. Methods as in LocalStorage.
+    """
+
+    root: str
+    local: bool = False
+
+    @property
+    def shared(self) -> bool:
+        """``memory://`` belongs to one process."""
+        return not self.root.startswith("memory:")
+
+    def walk(self, skip: str = "") -> Iterator[Entry]:
+        """As ``LocalStorage``, from one listing."""
+        system, base = self._open()
+        with _failing(InputError, self.root, "list this"):
+            if not system.isdir(base):
+                raise InputError(f"{self.root}: no such folder; give the folder of the zoo")
+            found = system.find(base, detail=True)
+        start = base.rstrip("/") + "/"
+        paths = {str(path).removeprefix(start): info for path, info in found.items()}
+        zoos = {p.split(STATE)[0] for p in paths if STATE in p.split("/")} - {""}
+        below = skip.removeprefix(self.root).strip("/") + "/" if skip else "\0"
+        for path in sorted(paths):
+            if not path.startswith((*zoos, below, f"{STATE}/")):
+                yield _remote_entry(path, paths[path])
+
+    def stat(self, path: str) -> Entry | None:
+        """The file as it is now, not as a cached listing has it."""
+        system, target = self._open(path)
+        with _failing(OutputError, self.shown(path), "read"):
+            try:
+                system.invalidate_cache(posixpath.dirname(target))
+                return _remote_entry(path, system.info(target))
+            except FileNotFoundError:
+                return None
+
+    def shown(self, path: str) -> str:
+        """The URL."""
+        return f"{self.root}/{path}" if path else self.root
+
+    def fetch(self, path: str, folder: Path) -> Path:
+        """A copy in ``folder``."""
+        system, source = self._open(path)
+        target = folder / posixpath.basename(path)
+        with _failing(InputError, self.shown(path), "read"):
+            try:
+                system.get_file(source, str(target))
+            except FileNotFoundError:
+                raise InputError(f"{self.shown(path)}: no such file") from None
+        return target
+
+    def store(self, source: Path, path: str) -> None:
+        """Upload; where an upload is not atomic, beside its place and then renamed."""
+        system, target = self._open(path)
+        with _failing(OutputError, self.shown(path), "write"):
+            if self._whole:
+                system.put_file(str(source), target)
+                return
+            folder, name = posixpath.split(target)
+            part = posixpath.join(folder, f".{name}.{source.stem}")
+            system.makedirs(folder, exist_ok=True)
+            system.put_file(str(source), part)
+            with suppress(FileNotFoundError):
+                system.rm_file(target)
+            system.mv(part, target)
+
+    def read(self, path: str) -> bytes | None:
+        system, source = self._open(path)
+        with _failing(OutputError, self.shown(path), "read"):
+            try:
+                return bytes(system.cat_file(source))
+            except FileNotFoundError:
+                return None
+
+    def write(self, path: str, data: bytes) -> None:
+        system, target = self._open(path)
+        with _failing(OutputError, self.shown(path), "write"):
+            if not self._whole:
+                system.makedirs(posixpath.dirname(target), exist_ok=True)
+            system.pipe_file(target, data)
+
+    def remove(self, path: str) -> None:
+        system, target = self._open(path)
+        with suppress(FileNotFoundError):
+            system.rm_file(target)
+
+    def names(self, folder: str) -> list[str]:
+        """Paths of the files below a folder, from a fresh listing."""
+        system, base = self._open()
+        system.invalidate_cache()
+        with suppress(FileNotFoundError):
+            start = base.rstrip("/") + "/"
+            found = system.find(posixpath.join(base, folder))
+            return sorted(str(path).removeprefix(start) for path in found)
+        return []
+
+    def clear(self, folder: str) -> None:
+        for path in self.names(folder):
+            self.remove(path)
+
+    @property
+    def _whole(self) -> bool:
+        return self.root.partition(":")[0] in _WHOLE
+
+    def _open(self, path: str = "") -> tuple[Any, str]:
+        """The file system and the path in it. fsspec keeps file systems, one for each process."""
+        try:
+            from fsspec.core import url_to_fs
+        except ImportError as error:
+            raise need("fsspec", "remote", self.root, error) from None
+        try:
+            system, base = url_to_fs(self.root)
+        except ImportError as error:
+            scheme = self.root.partition(":")[0]
+            raise UsageError(f"{self.root}: {scheme}:// needs a package: {error}") from None
+        except ValueError as error:
+            raise UsageError(f"{self.root}: {error}") from None
+        return system, posixpath.join(str(base), path) if path else str(base)
+
+
+def _remote_entry(path: str, info: dict[str, Any]) -> Entry:
+    stamps = [f"{key}={info[key]}" for key in _STAMPS if info.get(key) is not None]
+    return Entry(path, int(info.get("size") or 0), " ".join(stamps))
+
+
+# -------------------------------------------------------------------------------- either one
+
+Storage = LocalStorage | RemoteStorage
+"""A tree of files; paths inside are relative to its root and use ``/``. Travels by pickle."""
+
+
+def open_storage(root: str) -> Storage:
+    """The storage at a path, or at a URL that fsspec reaches (``s3://bucket/zoo``)."""
+    scheme, sign, rest = root.partition("://")
+    if sign and scheme not in ("file", "local"):
+        return RemoteStorage(root.rstrip("/"))
+    return LocalStorage(str(Path(rest if sign else root).absolute()))
+
+
+class Copies:
+    """Files of a storage on the local disk; in ``folder`` where they have no paths of their own."""
+
+    def __init__(self, storage: Storage, folder: Path) -> None:
+        self._storage = storage
+        self._folder = folder
+        self._known: dict[str, Path] = {}
+
+    def of(self, path: str) -> Path:
+        """The file, copied when it is first asked for."""
+        if path not in self._known:
+            folder = self._folder
+            if not self._storage.local:
+                folder = folder / f"f{len(self._known)}"
+                folder.mkdir()
+            self._known[path] = self._storage.fetch(path, folder)
+        return self._known[path]
+
+    def named(self, text: str) -> str:
+        """A message, with the URLs of files in place of their copies."""
+        if text and not self._storage.local:
+            for path, place in self._known.items():
+                text = text.replace(str(place), self._storage.shown(path))
+        return text

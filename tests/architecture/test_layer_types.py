@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 # The property that says which layer stands for a net-level ``input:`` field.
 _ALLOWED = {("ir.net", "is_input")}
+_ASKING = (ast.Eq, ast.NotEq, ast.In, ast.NotIn)
 _ALIASES = {kind for op in OPS for kind in op.types} - {op.name for op in OPS}
 
 
@@ -29,7 +30,7 @@ def _of_descriptor(node: ast.AST) -> bool:
 def compared(tree: ast.AST) -> Iterator[ast.expr]:
     """Comparisons of a ``.type`` with anything but another one, look-ups and matches by it."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Compare):
+        if isinstance(node, ast.Compare) and isinstance(node.ops[0], _ASKING):
             sides = [node.left, *node.comparators]
             others = [side for side in sides if not _is_type(side)]
             if len(others) < len(sides) and others and not all(map(_of_descriptor, others)):

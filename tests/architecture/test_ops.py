@@ -190,7 +190,7 @@ def check_flow(own: Op, layer: Layer, sample: Sample, tops: tuple[Shape, ...]) -
             assert not points or points == tuple(start for start, _ in ranges)[1:]
         case Mixed(taken, made):
             assert counts == [made]
-            assert taken in (inputs[0], prod(sample.bottoms[0][1:]))
+            assert taken in (inputs[0], total(sample.bottoms[0][1:]))
 
 
 def check_stored(own: Op, stored: Layer, sample: Sample, tops: tuple[Shape, ...]) -> None:

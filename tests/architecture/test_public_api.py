@@ -18,9 +18,18 @@ import caffefold
 PUBLIC = {
     # the main job
     "convert",
-    "load",
+    "ConvertOptions",
     "ConvertReport",
     "DetectionOptions",
+    # the same in steps
+    "load",
+    "to_deploy",
+    "fold",
+    "prove",
+    "save",
+    "DeployResult",
+    "FoldResult",
+    "Proof",
     # what is in a net
     "inspect",
     "Inspection",
@@ -33,11 +42,15 @@ PUBLIC = {
     # errors.py
     "CaffefoldError",
     "UsageError",
+    "UnknownName",
+    "UnknownInput",
+    "MissingShape",
     "InputError",
     "TextError",
     "WeightsError",
     "ModelError",
     "OutputError",
+    "ExistingOutput",
     "ProofError",
     # and
     "__version__",
@@ -69,7 +82,7 @@ def test_all_is_the_documented_names() -> None:
 
 
 def test_dir_is_the_documented_names() -> None:
-    assert set(dir(caffefold)) >= PUBLIC
+    assert set(dir(caffefold)) >= PUBLIC | {"zoo"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -139,7 +152,9 @@ def test_importing_the_package_loads_nothing_else(run: Callable[[str], None]) ->
     )
 
 
-@pytest.mark.parametrize("name", ["convert", "diff", "inspect", "load"])
+@pytest.mark.parametrize(
+    "name", ["convert", "diff", "fold", "inspect", "load", "prove", "save", "to_deploy"]
+)
 def test_functions_are_typed(name: str) -> None:
     function = getattr(caffefold, name)
     hints = typing.get_type_hints(function)
@@ -169,6 +184,10 @@ def test_errors_are_one_tree_with_exit_codes() -> None:
         "OutputError": 3,
         "ProofError": 1,
     }
+    assert issubclass(caffefold.UnknownInput, caffefold.UnknownName)
+    assert issubclass(caffefold.UnknownName, caffefold.UsageError)
+    assert issubclass(caffefold.MissingShape, caffefold.UsageError)
+    assert issubclass(caffefold.ExistingOutput, caffefold.OutputError)
     assert all(issubclass(getattr(caffefold, name), caffefold.CaffefoldError) for name in codes)
 
 

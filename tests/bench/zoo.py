@@ -68,8 +68,8 @@ def overhead(source: Path, work: Path) -> tuple[float, float, float]:
     """Milliseconds: a bare convert, what a worker adds, what the parent adds."""
     import caffefold
     from caffefold import zoo as api
-    from caffefold.zoo.worker import Task
-    from caffefold.zoo.worker import work as do
+    from caffefold.zoo.running.worker import Task
+    from caffefold.zoo.running.worker import work as do
 
     models = api.plan(source, jobs=1).models
     bare, added = [], []

@@ -19,7 +19,7 @@ from caffefold.passes import infra
 from caffefold.passes.fold.collapse import Collapse
 from caffefold.passes.fold.fold import Fold
 from caffefold.passes.fold.tidy import Tidy
-from caffefold.passes.infra import Change
+from caffefold.passes.infra import Change, ChangeKind
 from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_pair
 
 N = RandomLayers(5)
@@ -373,7 +373,7 @@ def test_concat(tmp_path: Path, params: str, moves: bool) -> None:
     net = load(tmp_path, [*head, power, join, end])
     behind = join._replace(bottoms="r r", tops="k")
     moved = load(tmp_path / "moved", [*head, behind, scale, end])
-    change = (Change("fold", (), ("m",)),)
+    change = (Change(ChangeKind.FOLDED, (), ("m",)),)
     if moves:
         assert prove(net, moved, change).outputs == ("e",)
     else:

@@ -82,6 +82,13 @@ def test_options_reach_the_library(cli: Cli, pair: Pair) -> None:
     assert "bn1     BatchNorm     2x7x7x7" in ran.out
 
 
+def test_advice_names_the_option_of_the_command(cli: Cli, pair: Pair) -> None:
+    pair.replace("num_output: 3", "num_output: cls3x")
+    ran = cli("inspect", pair.prototxt)
+    assert "num_output is cls3x, a placeholder for 3 x the number of classes" in ran.err
+    assert "give --classes N" in ran.err
+
+
 def test_problems_are_warnings(cli: Cli, pair: Pair) -> None:
     ran = cli("inspect", pair.prototxt, pair.caffemodel, "--input-shape", "data=1,1,2,2")
     assert ran.err.startswith("warning: ")

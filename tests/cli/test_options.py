@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from caffefold._proto import caffe_pb2
+from caffefold.cli.convert import convert
+from caffefold.cli.options import given, spelled
+from caffefold.errors import Option
+from caffefold.options import ConvertOptions, DetectionOptions
 from tests.support.nets import L, Numbers, write
 
 if TYPE_CHECKING:
@@ -163,3 +167,24 @@ def test_input_shape_with_other_channels(pair: Pair, refused: Refused) -> None:
     """Caffe would refuse the net; the weights say how many channels there are."""
     message = refused(pair.prototxt, pair.caffemodel, "--input-shape", "data=1,3,4,4")
     assert "layer 'conv1': its weights take 1 channels, its input has 3" in message
+
+
+def test_every_option_of_a_conversion_has_its_flag() -> None:
+    """Which are derived, so that none can be forgotten; messages spell them the same way."""
+    flags = {str(option.name): option.opts[0] for option in convert.params}
+    options = {*vars(ConvertOptions()), *vars(DetectionOptions())} - {"detection"}
+    assert options < set(flags)
+    assert {name: spelled(Option(name)) for name in options} == {n: flags[n] for n in options}
+    assert spelled(Option("input_shapes", "data=1,3")) == "--input-shape data=1,3"
+    assert spelled(Option("force")) == "--force"
+
+
+def test_what_the_command_line_sets_is_what_is_given() -> None:
+    arguments = ["a", "-o", "b", "--classes", "3", "--top-k", "7", "--keep", "x", "--no-collapse"]
+    with convert.make_context("convert", arguments) as context:
+        assert given(context, ConvertOptions) == {
+            "classes": 3,
+            "detection": {"top_k": 7},
+            "collapse": False,
+            "keep": ("x",),
+        }

@@ -177,7 +177,7 @@ main(sys.argv[1:])
 """
 
 
-@pytest.mark.parametrize("where", ["_to_deploy", "write_weights", "prove"])
+@pytest.mark.parametrize("where", ["_to_deploy", "write_weights", "_prove"])
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_interrupted(cli: Cli, pair: Pair, where: str, name: str, code: int) -> None:
     """Ctrl-C, or ``kill``, ``timeout`` and what stops containers: nothing is left behind."""

@@ -87,8 +87,8 @@ def test_start_is_light(cli: Cli, arguments: tuple[str, ...]) -> None:
         (("convert", "a", "b", "-o", "c", "--set", "=8"), "'=8' is not of the form"),
         (("convert", "a", "b", "-o", "c", "--set", "n=1", "--set", "n=2"), "'n' is set twice"),
         (("convert", "a", "b", "-o", "c", "--input-shape", "data"), "'data' is not of the form"),
-        (("convert", "a", "b", "-o", "c", "--input-shape", "data=1,x"), "'1,x' is no shape"),
-        (("convert", "a", "b", "-o", "c", "--input-shape", "data=1,0"), "'1,0' is no shape"),
+        (("convert", "a", "b", "-o", "c", "--input-shape", "data=1,x"), "'1,x' is not a shape"),
+        (("convert", "a", "b", "-o", "c", "--input-shape", "data=1,0"), "'1,0' is not a shape"),
         (("frobnicate",), "No such command 'frobnicate'"),
     ],
 )

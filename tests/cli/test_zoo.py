@@ -35,7 +35,7 @@ def test_a_zoo(cli: Cli) -> None:
     assert told == ["converted a/net: 6 layers -> 4", "converted b/net: 6 layers -> 4"]
     again = cli("zoo", "zoo", "out")
     assert again.err == ""
-    assert "zoo       2 converted, all as they were" in again.out.splitlines()
+    assert "zoo       2 converted, all up to date" in again.out.splitlines()
 
 
 def test_one_bad_model_is_exit_1_and_the_others_are_there(cli: Cli) -> None:
@@ -100,7 +100,7 @@ def test_an_empty_zoo(cli: Cli) -> None:
     (["zoo"], 2, "DST is missing"),
     (["zoo", "zoo"], 2, "holds the zoo itself"),
     (["zoo", "out", "--jobs", "0"], 2, "jobs"),
-    (["zoo", "out", "--memory", "much"], 2, "is no size; write 2G"),
+    (["zoo", "out", "--memory", "much"], 2, "is not a size; write 2G"),
     (["zoo", "out", "--memory", "1M"], 2, "a conversion needs about 64 MB"),
     (["zoo", "out", "--engine", "dask"], 2, "give the --scheduler"),
     (["zoo", "nosuch://x/y"], 2, "nosuch"),
@@ -139,7 +139,7 @@ def test_it_stops_cleanly(cli: Cli, number: signal.Signals) -> None:
     if number is signal.SIGINT:
         last = told.decode().splitlines()[-1]
         assert last.startswith("error: interrupted; ")
-        assert last.endswith("what is finished stays; run again to go on")
+        assert last.endswith(" of 60 models are finished and stay; run again to continue")
     document = json.loads((cli.folder / "out/zoo.json").read_text())
     done = {entry["model"] for entry in document["models"] if entry["status"] == "converted"}
     assert len(done) >= 3
@@ -184,6 +184,22 @@ def test_a_terminal_gets_a_bar(cli: Cli) -> None:
     assert "models" in text
     assert "refused bad/[red]x: " in text.replace("\r\n", "")
     assert re.search(r"\d:\d\d:\d\d m0\d\d/net", re.sub(r"\x1b\[[\d;]*m", "", text))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python has no safe path")
+def test_nothing_is_imported_from_the_working_directory(cli: Cli) -> None:
+    """Neither by the command nor by the processes it starts, whose path is their own."""
+    model(cli.folder / "zoo")
+    for name in ("selectors", "runpy", "bisect", "numpy", "jinja2"):
+        put(cli.folder / f"{name}.py", f"open('imported-{name}', 'w').close()")
+    code = (
+        "import sys\nsys.path.remove('')\nfrom caffefold.cli.main import run\n"
+        "sys.exit(run(['zoo', 'zoo', 'out', '--jobs', '1']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=cli.folder, capture_output=True, check=False, text=True
+    )
+    assert (done.returncode, list(cli.folder.glob("imported-*"))) == (0, []), done.stderr
 
 
 def test_no_rich_off_a_terminal(cli: Cli) -> None:

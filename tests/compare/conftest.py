@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import caffefold
-from caffefold.compare.entries import NetDiff
+from caffefold.compare.result import NetDiff
 from tests.support.nets import L, text, write
 
 Compare = Callable[..., NetDiff]

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import caffefold
-from caffefold.compare.entries import Fold, NetDiff
-from caffefold.compare.foldguess import TRANSFORM, USUAL_EPS
+from caffefold.compare.entries import FoldMatch
+from caffefold.compare.fold_check import TRANSFORM, USUAL_EPS
+from caffefold.compare.result import NetDiff
 from tests.compare.conftest import DATA, conv, layer
 from tests.support.nets import L, Numbers, data, relu, write
 
@@ -46,7 +47,7 @@ def _converted(folder: Path, layers: list[L], **options: object) -> NetDiff:
 
 def test_a_fold_without_weights(compare: Compare) -> None:
     (fold,) = compare(DATA + BARE + BN + SCALE + RELU, DATA + conv("conv1", "data") + RELU).folds
-    assert fold == Fold(("conv1/bn", "conv1/scale"), ("conv1",), "output", bias_added=True)
+    assert fold == FoldMatch(("conv1/bn", "conv1/scale"), ("conv1",), "output", bias_added=True)
 
 
 def test_reasons_and_net_of_a_fold(compare: Compare) -> None:
@@ -77,7 +78,7 @@ def test_another_reader_would_see_it(compare: Compare) -> None:
     after = layer("sum", "Eltwise", "conv1 conv1", "sum")
     one, two = DATA + BARE + bn + both, DATA + conv("conv1", "data") + after
     (fold,) = compare(one, two).folds
-    assert fold.problem == "'sum' reads 'conv1' too, and would see it changed"
+    assert fold.problem == "'sum' also reads 'conv1', and its input would change"
 
 
 def test_behind_a_nonlinearity_it_goes_down_or_nowhere(compare: Compare) -> None:
@@ -89,7 +90,7 @@ def test_behind_a_nonlinearity_it_goes_down_or_nowhere(compare: Compare) -> None
     pool = layer("pool", "Pooling", "relu", "pool")
     (fold,) = compare(head + bn + pool, head + pool).folds
     assert fold.into == ()
-    assert fold.problem == "no linear layer of the other net could take it"
+    assert fold.problem == "no linear layer of the other net could absorb it"
 
 
 def test_through_a_concat(compare: Compare) -> None:

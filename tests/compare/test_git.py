@@ -92,14 +92,14 @@ def test_between_commits(git: Git) -> None:
 def test_what_is_no_net_is_shown_as_text(git: Git) -> None:
     (_folder(git) / "labelmap.prototxt").write_text('item { name: "dog" }\n')
     shown = git("diff")
-    assert "no comparison of nets: " in shown
+    assert "cannot compare as nets: " in shown
     assert '-item { name: "cat" }\n+item { name: "dog" }' in shown
 
 
 def test_a_broken_net_is_shown_as_text(git: Git) -> None:
     (_folder(git) / "net.prototxt").write_text(NET.replace("}", "", 1))
     shown = git("diff")
-    assert "no comparison of nets: b/net.prototxt:" in shown
+    assert "cannot compare as nets: b/net.prototxt:" in shown
     assert tempfile.gettempdir() not in shown
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import caffefold
-from caffefold.compare.render_html import html
+from caffefold.compare.render.html import page as html_page
 
 pytestmark = pytest.mark.slow
 FLAGS = (
@@ -44,7 +44,7 @@ def page(samples: Path, tmp_path: Path) -> Path:
     made = (tmp_path / "out.prototxt", tmp_path / "out.caffemodel")
     found = caffefold.diff(given[0], made[0], weights=(given[1], made[1]))
     path = tmp_path / "page.html"
-    path.write_text(html(found), encoding="utf-8")
+    path.write_text(html_page(found.summary), encoding="utf-8")
     return path
 
 

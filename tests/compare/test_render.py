@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import caffefold
-from caffefold.compare import render_html, render_json, render_markdown, render_side, render_text
-from caffefold.compare.entries import NetDiff
+from caffefold.compare.render import columns, html, markdown, text
+from caffefold.compare.result import NetDiff
 from tests.compare.conftest import DATA, conv, layer
 from tests.support.nets import L, data
 
@@ -33,7 +33,7 @@ def converted(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 STORY = """\
 A         train_template.prototxt: MobileNet-SSD, 187 layers
 B         deploy.prototxt: MobileNet-SSD, 120 layers
-replaced  ~ data       AnnotatedData -> Input 1x3x160x160; 'label' is gone
+replaced  ~ data       AnnotatedData -> Input 1x3x160x160; 'label' dropped
           ~ mbox_loss  MultiBoxLoss -> Reshape, Softmax, Flatten, DetectionOutput
                        mbox_conf_reshape, mbox_conf_softmax, mbox_conf_flatten, detection_out
 folded    - 70 layers into 35
@@ -52,7 +52,7 @@ total     - 71 removed   + 4 added   ~ 48 changed   = 68 same"""
 
 
 def _named(found: NetDiff, width: int = 100) -> str:
-    told = "\n".join(render_text.tell(found, width))
+    told = "\n".join(text.overview(found.summary, width))
     return re.sub(r"\S*/(?=train_template|deploy|shapes_iter)", "", told)
 
 
@@ -63,9 +63,9 @@ def test_the_story_of_a_conversion(converted: tuple[Path, ...]) -> None:
 def test_the_story_with_weights(converted: tuple[Path, ...]) -> None:
     train, snapshot, deploy, merged = converted
     told = _named(caffefold.diff(train, deploy, weights=(snapshot, merged)))
-    assert "weights are those that the fold of A gives, number for number" in told
+    assert "weights match the fold of A, exactly" in told
     assert "weights   = 24 other blobs: 24 identical" in told
-    filled = "a template, filled by the weights: cls3x = 12, cls6x = 24, cls1x = 4"
+    filled = "a template, filled in from the weights: cls3x = 12, cls6x = 24, cls1x = 4"
     assert filled in " ".join(told.split())
 
 
@@ -73,7 +73,7 @@ def test_the_story_with_weights(converted: tuple[Path, ...]) -> None:
 def test_the_story_fits_one_screen(converted: tuple[Path, ...], width: int) -> None:
     train, snapshot, deploy, merged = converted
     found = caffefold.diff(train, deploy, weights=(snapshot, merged))
-    lines = list(render_text.tell(found, width))
+    lines = list(text.overview(found.summary, width))
     assert len(lines) <= 45
     assert all(len(line) <= width for line in lines[2:])
 
@@ -81,7 +81,7 @@ def test_the_story_fits_one_screen(converted: tuple[Path, ...], width: int) -> N
 def test_the_story_backwards(converted: tuple[Path, ...]) -> None:
     told = _named(caffefold.diff(converted[2], converted[0]))
     assert "unfolded  + 70 layers out of 35" in told
-    assert "+ X/bn, X/scale taken out of X (bias removed), 35 times" in told
+    assert "+ X/bn, X/scale split out of X (bias removed), 35 times" in told
     assert "total     - 4 removed   + 71 added   ~ 48 changed   = 68 same" in told
 
 
@@ -89,7 +89,7 @@ def test_a_settings_change_in_many_layers_is_one_item(compare: Compare) -> None:
     def net(body: str) -> str:
         return DATA + "".join(conv(f"c{i}", "data", 8, body) for i in range(9))
 
-    told = list(render_text.tell(compare(net(""), net("pad: 1"))))
+    told = list(text.overview(compare(net(""), net("pad: 1")).summary))
     assert told[2:4] == [
         "changed   ~ 9 layers  pad: 0 -> 1",
         "              c0, c1, c2, c3, c4, c5, c6, c7, c8",
@@ -99,7 +99,7 @@ def test_a_settings_change_in_many_layers_is_one_item(compare: Compare) -> None:
 def test_a_prefix_on_every_name_is_one_item(compare: Compare) -> None:
     one = DATA + conv("a", "data") + conv("b", "a")
     two = DATA + conv("net/a", "data") + conv("net/b", "net/a")
-    told = list(render_text.tell(compare(one, two)))
+    told = list(text.overview(compare(one, two).summary))
     assert told[2:4] == ["renamed   ~ X -> net/X  2 layers", "              a, b"]
 
 
@@ -107,7 +107,7 @@ def test_weights_that_differ_are_a_table(compare: Compare) -> None:
     def net(value: float) -> list[L]:
         return [data(1, 3, 8, 8), L("fc", "InnerProduct", "data", "fc", "", [[[1.0, value]]])]
 
-    told = list(render_text.tell(compare(net(2.0), net(2.5))))
+    told = list(text.overview(compare(net(2.0), net(2.5)).summary))
     assert told[2:5] == [
         "weights   ~ 1 blob: 1 different",
         "            layer  blob  shape  max abs  max rel    cosine",
@@ -119,7 +119,7 @@ def test_the_list_with_context(compare: Compare) -> None:
     layers = [conv(f"c{i}", f"c{i - 1}" if i else "data") for i in range(7)]
     changed = [*layers[:3], conv("c3", "c2", 9), *layers[4:]]
     found = compare(DATA + "".join(layers), DATA + "".join(changed))
-    assert list(render_text.listed(found, 1))[2:] == [
+    assert list(text.listing(found.summary, 1))[2:] == [
         "= 3 layers",
         "= c2  Convolution",
         "~ c3  Convolution  num_output: 8 -> 9",
@@ -132,7 +132,7 @@ def test_the_list_with_context(compare: Compare) -> None:
 def test_side_by_side(compare: Compare) -> None:
     one = DATA + conv("c1", "data") + layer("r", "ReLU", "c1", "c1") + conv("c2", "c1")
     two = DATA + conv("c1", "data", 9) + conv("c2", "c1")
-    lines = list(render_side.side_by_side(compare(one, two), 61))
+    lines = list(columns.side_by_side(compare(one, two).summary, 61))
     assert lines[1:] == [
         "data  Input                   = data  Input",
         "c1  Convolution               ~ c1  Convolution",
@@ -146,7 +146,7 @@ def test_side_by_side(compare: Compare) -> None:
 def test_counts_by_type(compare: Compare) -> None:
     one = DATA + conv("c1", "data") + layer("r", "ReLU", "c1", "c1")
     two = DATA + conv("c1", "data", 9) + conv("c2", "c1")
-    assert list(render_text.stat(compare(one, two))) == [
+    assert list(text.counts(compare(one, two).summary)) == [
         "Convolution         +1     ~1",
         "ReLU         -1",
         "total     - 1 removed   + 1 added   ~ 1 changed   = 1 same",
@@ -156,7 +156,7 @@ def test_counts_by_type(compare: Compare) -> None:
 def test_json_has_its_keys(converted: tuple[Path, ...]) -> None:
     train, snapshot, deploy, merged = converted
     found = caffefold.diff(train, deploy, weights=(snapshot, merged))
-    document = json.loads(render_json.to_json(found))
+    document = json.loads(found.to_json())
     assert document["schema"] == 1
     assert list(document) == [
         "schema", "caffefold", "different", "level", "phase", "ignore_training", "a", "b",
@@ -175,9 +175,7 @@ def test_json_has_its_keys(converted: tuple[Path, ...]) -> None:
     assert fold["checks"][0] == {
         "layer": "conv0", "verdict": "equal", "max_abs": 0.0, "relative": 0.0, "message": "",
     }  # fmt: skip
-    assert render_json.to_json(found) == render_json.to_json(
-        caffefold.diff(train, deploy, weights=(snapshot, merged))
-    )
+    assert found.to_json() == caffefold.diff(train, deploy, weights=(snapshot, merged)).to_json()
 
 
 def test_json_holds_no_nan(compare: Compare) -> None:
@@ -187,8 +185,8 @@ def test_json_holds_no_nan(compare: Compare) -> None:
     def refuse(name: str) -> None:
         raise AssertionError(name)
 
-    text = render_json.to_json(compare(net(2.0), net(float("nan"))))
-    (entry,) = json.loads(text, parse_constant=refuse)["entries"]
+    document = compare(net(2.0), net(float("nan"))).to_json()
+    (entry,) = json.loads(document, parse_constant=refuse)["entries"]
     assert entry["blobs"][0]["max_abs"] is None
 
 
@@ -227,43 +225,78 @@ class _Tags(HTMLParser):
 
 def test_html_escapes_everything_and_loads_nothing(compare: Compare) -> None:
     page = _Tags()
-    text = render_html.html(_hostile(compare))
-    page.feed(text)
+    source = html.page(_hostile(compare).summary)
+    page.feed(source)
     page.close()
     assert page.open == []
     assert "script" not in page.seen
     assert HOSTILE in page.text
-    assert "url(" not in text
-    assert "http" not in text.replace("http-equiv", "")
+    assert "url(" not in source
+    assert "http" not in source.replace("http-equiv", "")
 
 
 def test_html_of_a_real_pair_is_well_formed(converted: tuple[Path, ...]) -> None:
     page = _Tags()
-    page.feed(render_html.html(caffefold.diff(converted[0], converted[2])))
+    page.feed(html.page(caffefold.diff(converted[0], converted[2]).summary))
     page.close()
     assert page.open == []
     assert "folded into conv13/dw" in page.text
 
 
 def test_markdown_escapes(compare: Compare) -> None:
-    text = render_markdown.markdown(_hostile(compare))
-    outside = re.sub(r"(`+).*?\1", "", text.split("<details><summary>All", maxsplit=1)[0])
+    shown = markdown.markdown(_hostile(compare).summary)
+    outside = re.sub(r"(`+).*?\1", "", shown.split("<details><summary>All", maxsplit=1)[0])
     assert "<script>" not in outside.replace("\\<", "")
     assert "*a*" not in outside
 
 
 def test_markdown_is_a_table_and_bullets(converted: tuple[Path, ...]) -> None:
-    text = render_markdown.markdown(caffefold.diff(converted[0], converted[2]))
-    assert "**71** removed, **4** added, **48** changed, **68** same" in text
-    assert "| A | MobileNet-SSD | 187 |  | `mbox_loss` |" in text
-    assert "- `-` 70 layers into 35" in text
-    assert "- `~` `data`: AnnotatedData -> Input 1x3x160x160; 'label' is gone" in text
-    assert text.count("<details>") == text.count("</details>")
-    assert text.count("```") == 2
+    shown = markdown.markdown(caffefold.diff(converted[0], converted[2]).summary)
+    assert "**71** removed, **4** added, **48** changed, **68** same" in shown
+    assert "| A | MobileNet-SSD | 187 |  | `mbox_loss` |" in shown
+    assert "- `-` 70 layers into 35" in shown
+    assert "- `~` `data`: AnnotatedData -> Input 1x3x160x160; 'label' dropped" in shown
+    assert shown.count("<details>") == shown.count("</details>")
+    assert shown.count("```") == 2
+
+
+def test_a_diff_shows_itself(compare: Compare) -> None:
+    found = compare(DATA + conv("c1", "data"), DATA + conv("c1", "data", 9) + conv("c2", "c1"))
+    assert repr(found) == f"<NetDiff {found.a.path} -> {found.b.path}: 1 added, 1 changed>"
+    assert str(found) == "\n".join(text.overview(found.summary, 100))
+    assert isinstance(found.entries, tuple)
+    same = compare(DATA, DATA)
+    assert repr(same).endswith(": no difference>")
+
+
+def test_a_notebook_shows_the_page_in_a_box_of_its_own(compare: Compare) -> None:
+    box = _Tags()
+    source = _hostile(compare)._repr_html_()
+    box.feed(source)
+    assert box.open == []
+    assert not {"script", "html", "head", "body"} & box.seen
+    style = source.partition("<style>")[2].partition("</style>")[0]
+    rules = re.sub(r"/\*.*?\*/", "", style, flags=re.DOTALL)
+    selectors = re.findall(r"([^{}]+)\{", re.sub(r"@media[^{]*\{", "", rules))
+    assert all(".caffefold" in selector for selector in selectors)
+
+
+def test_a_reason_is_that_of_the_layer_itself(compare: Compare) -> None:
+    """Two layers of one name, of which only one is in the compared phase."""
+    twins = [
+        layer("d", "Data", "", "d", "include { phase: TEST }"),
+        layer("d", "Data", "", "d", "include { phase: TRAIN }"),
+    ]
+    rest = layer("x", "Input", "", "x") + conv("c", "x")
+    lines = list(text.listing(compare("".join(twins) + rest, rest).summary))
+    assert [line.split()[3:] for line in lines if line.startswith("- d")] == [
+        ["data", "layer"],
+        ["TRAIN", "only"],
+    ]
 
 
 def test_no_difference_is_said(compare: Compare) -> None:
     found = compare(DATA, DATA)
-    assert list(render_text.tell(found))[-1] == "same      = 1 layer: no difference"
-    assert "**no difference**" in render_markdown.markdown(found)
-    assert "no difference" in render_html.html(found)
+    assert list(text.overview(found.summary))[-1] == "same      = 1 layer: no difference"
+    assert "**no difference**" in markdown.markdown(found.summary)
+    assert "no difference" in html.page(found.summary)

@@ -11,8 +11,8 @@ import pytest
 
 import caffefold
 from caffefold._proto import caffe_pb2 as pb
-from caffefold.compare import render_text
 from caffefold.compare.entries import BlobDiff
+from caffefold.compare.render import text
 from caffefold.compare.weights import Tolerance, compare
 from caffefold.ir.blob import ArrayBlob
 from tests.support.nets import L, data
@@ -176,5 +176,5 @@ def test_statistics_with_another_factor(compare: Compare) -> None:
     assert entry.reason == ""
     (entry,) = compare(net(1.0), net(1.0, 0.1)).changed
     assert entry.reason == ""
-    told = list(render_text.tell(compare(net(1.0), net(999.98))))
-    assert "            the same statistics with another factor: bn" in told
+    told = list(text.overview(compare(net(1.0), net(999.98)).summary))
+    assert "            the same statistics, stored with a different factor: bn" in told

@@ -16,7 +16,7 @@ import caffefold
 from caffefold._proto import caffe_pb2
 from caffefold.ir.net import Net
 from caffefold.passes import pipeline
-from caffefold.passes.infra import Pass, PassResult
+from caffefold.passes.infra import Condition, Pass, PassResult
 from caffefold.testing import blob_message
 
 Array = NDArray[np.float64]
@@ -183,6 +183,7 @@ class Tamper:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._monkeypatch = monkeypatch
+        monkeypatch.delenv("CAFFEFOLD_DEBUG", raising=False)  # the proof shall notice it, alone
 
     def __call__(self, spoil: Any, hide: Any = None) -> None:
         """``spoil(folded) -> Net``; ``hide(net) -> Net`` is what the pass gets to see."""
@@ -203,6 +204,8 @@ class _Spoiled:
     spoil: Any
     hide: Any
     name: str = "fold"
+    requires: tuple[Condition, ...] = ()
+    ensures: tuple[Condition, ...] = ()
 
     def run(self, net: Net) -> PassResult:
         result = self.inner.run(self.hide(net) if self.hide else net)

@@ -18,6 +18,7 @@ from caffefold.errors import ModelError, ProofError, UsageError
 from caffefold.formats.caffemodel import write as weights_writer
 from caffefold.formats.caffemodel.blob import chunks
 from caffefold.formats.caffemodel.precision import FLOAT16, FLOAT32, Precision
+from caffefold.options import Directions
 from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_pair
 
 FLOAT16_TYPE = 2  # of NVCaffe's enum Type, in BlobProto.raw_data_type
@@ -166,7 +167,7 @@ def test_opencv_reads_it(tmp_path: Path) -> None:
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["all", "output", "none"]), st.booleans())
 @settings(max_examples=25, deadline=None)
 def test_any_numbers_are_proven(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, fold: str, collapse: bool
+    tmp_path_factory: pytest.TempPathFactory, seed: int, fold: Directions, collapse: bool
 ) -> None:
     folder = tmp_path_factory.mktemp("half")
     pair = write_pair(folder, net(RandomLayers(seed)))
@@ -199,9 +200,11 @@ def test_the_proof_catches_bad_rounding(
 
 
 def test_an_unknown_dtype(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="dtype is 'int8'; it is one of 'fp32', 'fp16'"):
+    with pytest.raises(UsageError, match="dtype is 'int8', expected one of fp32, fp16"):
         caffefold.convert(
-            *write_pair(tmp_path, net(RandomLayers(1))), tmp_path / "out", dtype="int8"
+            *write_pair(tmp_path, net(RandomLayers(1))),
+            tmp_path / "out",
+            dtype="int8",  # type: ignore[arg-type]
         )
 
 

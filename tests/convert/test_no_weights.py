@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import caffefold
+from caffefold.options import Directions
 from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_pair
 from tests.support.deploy import net
 
@@ -108,7 +109,7 @@ def _families() -> dict[str, list[LayerSpec]]:
 
 @pytest.mark.parametrize("family", _families())
 @pytest.mark.parametrize("fold", ["all", "output", "none"])
-def test_the_same_structure_as_with_weights(tmp_path: Path, family: str, fold: str) -> None:
+def test_the_same_structure_as_with_weights(tmp_path: Path, family: str, fold: Directions) -> None:
     layers = [input_layer(1, 4, 6, 6), *_families()[family]]
     prototxt, caffemodel = write_pair(tmp_path, layers)
     caffefold.convert(prototxt, caffemodel, tmp_path / "with", fold=fold)

@@ -51,7 +51,7 @@ def _raiser(error: BaseException) -> Callable[..., Any]:
 Refusal = Callable[[type], None]
 
 
-@pytest.mark.parametrize("where", ["_to_deploy", "write_weights", "prove", "ConvertReport"])
+@pytest.mark.parametrize("where", ["_to_deploy", "write_weights", "_prove", "ConvertReport"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), RuntimeError("a bug")])
 def test_a_step_that_raises(
     monkeypatch: pytest.MonkeyPatch, refused: Refusal, where: str, error: BaseException

@@ -51,6 +51,10 @@ def test_json(workshop: Workshop) -> None:
         document
     )
     assert [step["name"] for step in document["passes"]] == [s.name for s in report.passes]
+    (change,) = next(step["changes"] for step in document["passes"] if step["name"] == "fold")
+    assert (change["rule"], change["kind"]) == ("fold", "FOLDED")
+    assert change["detail"] == "bn1, scale1 folded into conv1"
+    assert (change["removed"], change["modified"]) == (["bn1", "scale1"], ["conv1"])
 
 
 def test_the_sum_of_the_passes_is_the_difference(workshop: Workshop) -> None:

@@ -19,7 +19,7 @@ from caffefold.check import proof
 from caffefold.formats.prototxt import parse as text_parse
 from caffefold.ir.blob import ArrayBlob
 from caffefold.ir.net import Layer, Net
-from caffefold.passes.infra import Change
+from caffefold.passes.infra import Change, ChangeKind
 
 if TYPE_CHECKING:
     from tests.convert.conftest import Tamper, Workshop
@@ -239,7 +239,7 @@ def test_a_claim_does_not_cover_numbers_nobody_checked(workshop: Workshop) -> No
         with pytest.raises(caffefold.ProofError):
             proof.prove(net, written, ())
         with pytest.raises(caffefold.ProofError):
-            proof.prove(net, written, (Change("fold", (), ("relu1",)),))
+            proof.prove(net, written, (Change(ChangeKind.FOLDED, (), ("relu1",)),))
 
 
 def test_a_net_equals_itself(workshop: Workshop) -> None:

@@ -170,7 +170,7 @@ def test_a_target_that_can_not_be_replaced(tmp_path: Path) -> None:
 
 @pytest.fixture(params=["a", "b"])
 def unmovable(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This file can not be renamed to its target; another may be in place by then."""
+    """This file cannot be renamed to its target; another may be in place by then."""
     replace = Path.replace
 
     def replaced(self: Path, target: Path) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import caffefold
-from caffefold.formats.caffemodel import index as weights
+from caffefold.formats.caffemodel.open import open_current
 from caffefold.upgrading import upgrade
 
 
@@ -22,7 +22,7 @@ def read(path: Path) -> None:
     if path.suffix == ".prototxt":
         caffefold.load(path)
         return
-    with weights.open_current(path) as file:
+    with open_current(path) as file:
         file.by_name()
         for record in file.layers:
             for blob in record.blobs:

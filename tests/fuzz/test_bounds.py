@@ -1,7 +1,7 @@
 """Sizes that no file should have, one by one, through the public doors: read, or one clear error.
 
-The modules' own tests have the limits in detail (`tests/formats/test_text_errors.py`,
-`tests/formats/test_weights_damage.py`, `tests/model/test_fit.py`).
+The modules' own tests have the limits in detail (`tests/formats/prototxt/test_parse_errors.py`,
+`tests/formats/caffemodel/test_index_damage.py`, `tests/analysis/test_fit.py`).
 """
 
 from __future__ import annotations
@@ -84,24 +84,24 @@ WEIGHTS: list[tuple[str, bytes, str]] = [
     ("a length of 2**64 - 1", len_header(100, (1 << 64) - 1), "the file is cut off or damaged"),
     ("a varint of 11 bytes", b"\xa2\x06" + b"\xff" * 10 + b"\x01", "longer than 10 bytes"),
     ("a varint beyond 64 bits", b"\xa2\x06" + b"\xff" * 9 + b"\x7f", "larger than 64 bits"),
-    ("field 0", b"\x02\x00", "field number 0 is impossible"),
+    ("field 0", b"\x02\x00", "field number 0 is invalid"),
     ("a negative size", blob(DATA + len_field(7, varint_field(1, -1))), "impossible shape [-1]"),
     ("a negative old size", blob(DATA + varint_field(1, -1)), "impossible shape [-1, 0, 0, 0]"),
     (
         "sizes that overflow",
         blob(DATA + len_field(7, varint_field(1, 1 << 62) * 4)),
-        "wants 452312848583266388373324160190187140051835877600158453279131187530910662656 numbers",
+        "needs 452312848583266388373324160190187140051835877600158453279131187530910662656 numbers",
     ),
     (
         "sizes that overflow to the right number",
         blob(DATA + len_field(7, varint_field(1, (1 << 32) + 1) * 2)),
-        "wants 18446744082299486209 numbers, 1 stored",
+        "needs 18446744082299486209 numbers, 1 stored",
     ),
-    ("too few numbers", blob(DATA + len_field(7, varint_field(1, 2))), "wants 2 numbers, 1 stored"),
+    ("too few numbers", blob(DATA + len_field(7, varint_field(1, 2))), "needs 2 numbers, 1 stored"),
     (
         "too many numbers",
         blob(DATA + len_field(7, varint_field(1, 0))),
-        "wants 0 numbers, 1 stored",
+        "needs 0 numbers, 1 stored",
     ),
     ("33 axes", blob(DATA + len_field(7, varint_field(1, 1) * 33)), "more than 32 dimensions"),
     ("a long name", len_field(100, b"\x28\x01" * 999 + LONG), "a name of more than 64 KiB"),

@@ -225,7 +225,7 @@ def test_a_hunt_finds_a_bug_in_the_passes(
         raise KeyError("planted")
 
     monkeypatch.setattr(harness, "_SHRINKS", 20)
-    monkeypatch.setattr("caffefold.conversion.prove", fail)
+    monkeypatch.setattr("caffefold.conversion._prove", fail)
     found = hunt(family, range(12), tmp_path)
     assert any("KeyError: 'planted'" in finding.detail for finding in found)
 

@@ -175,8 +175,8 @@ def differences(folder: Path, *, prototxt: str = "train.prototxt") -> tuple[list
                     classes=CLASSES if template else None,
                 )
                 break
-            except caffefold.UsageError as error:
-                blob = str(error).rpartition("--input-shape ")[2].partition("=")[0]
+            except caffefold.MissingShape as error:
+                blob = error.blob
                 if blob in given or blob not in input_shapes(author):
                     raise
                 given[blob] = input_shapes(author)[blob]

@@ -43,8 +43,8 @@ def test_net(tmp_path: Path, name: str) -> None:
                 path, None, tmp_path / "net", input_shapes=shapes, classes=5 if template else None
             )
             break
-        except caffefold.UsageError as error:  # nothing tells a shape: exactly that is asked for
-            blob = str(error).rpartition("give --input-shape ")[2].partition("=")[0]
+        except caffefold.MissingShape as error:  # nothing gives a shape: exactly that is asked for
+            blob = error.blob
             if f"{path}:" not in str(error) or blob in shapes:
                 raise
             shapes[blob] = (1, 3, 224, 224)

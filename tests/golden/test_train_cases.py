@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import caffefold
+from caffefold.options import Directions
 from tests.golden.conftest import Workbench, rows
 
 SHARED = Path(os.environ.get("CAFFEFOLD_SHARED") or Path(__file__).resolve().parents[3] / "shared")
@@ -49,7 +50,7 @@ pytestmark = pytest.mark.skipif(not CORPUS.exists(), reason="CAFFEFOLD_SHARED is
 
 @pytest.mark.parametrize("fold", ["none", "all"])
 @pytest.mark.parametrize("case", CASES)
-def test_case(bench: Workbench, case: str, fold: str) -> None:
+def test_case(bench: Workbench, case: str, fold: Directions) -> None:
     cv2 = pytest.importorskip("cv2")
     folder = CORPUS / case
     options, outputs = CASES[case]

@@ -47,6 +47,42 @@ def test_a_pair(tmp_path: Path) -> None:
     assert found.warnings == ()
 
 
+def test_a_net_in_memory_and_a_pair_are_what_their_files_are(tmp_path: Path) -> None:
+    prototxt, caffemodel = write_pair(tmp_path, NET)
+    found = caffefold.inspect(prototxt, caffemodel)
+    assert caffefold.inspect((prototxt, caffemodel)) == found
+    assert caffefold.inspect((prototxt, None)) == caffefold.inspect(prototxt)
+    with caffefold.load(prototxt, caffemodel) as net:
+        assert caffefold.inspect(net) == found
+        assert np.asarray(net.layers[1].blobs[0]).shape == (4, 3, 3, 3)  # it is still open
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_weights_are_given_once(tmp_path: Path, in_memory: bool) -> None:
+    prototxt, caffemodel = write_pair(tmp_path, NET)
+    given = caffefold.load(prototxt) if in_memory else (prototxt, None)
+    with pytest.raises(caffefold.UsageError, match="brings its own"):
+        caffefold.inspect(given, caffemodel)
+
+
+def test_how_it_is_shown(tmp_path: Path) -> None:
+    prototxt, caffemodel = write_pair(tmp_path, NET)
+    found = caffefold.inspect(prototxt, caffemodel)
+    assert repr(found) == "<Inspection net: 6 layers, 850 parameters>"
+    lines = str(found).splitlines()
+    assert lines[:3] == ["net       net", "input     data 1x3x8x8", "output    fc 1x5"]
+    assert lines[5].split() == ["data", "Input", "1x3x8x8", "0", "0", "768", "B"]
+    assert lines == list(found.lines())
+
+
+def test_a_notebook_shows_tables_with_every_name_escaped(tmp_path: Path) -> None:
+    hostile = [input_layer(1, 3, 8, 8), relu("<script>alert(1)</script>", "data")]
+    page = caffefold.inspect(write_pair(tmp_path, hostile)[0])._repr_html_()
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert page.count("<table>") == page.count("</table>") == 2
+
+
 def test_a_prototxt_alone_costs_the_same(tmp_path: Path) -> None:
     prototxt, caffemodel = write_pair(tmp_path, NET)
     alone, both = caffefold.inspect(prototxt), caffefold.inspect(prototxt, caffemodel)
@@ -71,7 +107,7 @@ def test_sizes_that_only_the_weights_know(tmp_path: Path) -> None:
     found = caffefold.inspect(prototxt, caffemodel)
     assert found.inputs == (BlobShape("data", (7, 3, 8, 8)),)
     (note,) = found.warnings
-    assert note == "input 'data' taken as 7x3x8x8: 'fc' takes 144 inputs: only 8x8 fits"
+    assert note == "input 'data' inferred as 7x3x8x8: 'fc' takes 144 inputs: only 8x8 fits"
     assert found.totals.unknown_macs == 0
     without = caffefold.inspect(prototxt)
     assert without.layers[-1].tops == (BlobShape("fc", (7, 5)),)
@@ -82,7 +118,7 @@ def test_channels_without_a_size(tmp_path: Path) -> None:
     prototxt, caffemodel = write_pair(tmp_path, NET[1:5])
     found = caffefold.inspect(prototxt, caffemodel)
     assert found.inputs == (BlobShape("data", (1, 3, None, None)),)
-    assert "input 'data' taken as 1x3x?x?: its channels are those of" in found.warnings[0]
+    assert "input 'data' inferred as 1x3x?x?: its channels are those of" in found.warnings[0]
     assert "bottom 'data' is made by no layer before it" in found.warnings[1]
 
 

@@ -185,8 +185,8 @@ CONV, BN, POOL = "convolution_param", "batch_norm_param", "pooling_param"
     ("text", "field", "read", "words"),
     [
         ("num_output: 1.5", CONV, "integer", "num_output is 1.5, expected an integer"),
-        ("num_output: cls6x", CONV, "integer", "6 x the number of classes; give --classes N"),
-        ("num_output: ${n}", CONV, "integer", "a placeholder without a value; give --set n=VALUE"),
+        ("num_output: cls6x", CONV, "integer", "6 x the number of classes; give classes N"),
+        ("num_output: ${n}", CONV, "integer", "a placeholder without a value; give values n=VALUE"),
         ("num_output { a: 1 }", CONV, "integer", "num_output is a message, expected a plain value"),
         ("pad: [1, x, 2]", CONV, "integers", "pad is x, a placeholder"),
         ("eps: 'small'", BN, "number", "eps is 'small', expected a number"),

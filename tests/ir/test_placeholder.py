@@ -91,11 +91,11 @@ def test_fill(raw: str, values: dict[str, str], classes: int | None, filled: str
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        ("cls6x", "a placeholder for 6 x the number of classes; give --classes N"),
-        ("${n}", "a placeholder without a value; give --set n=VALUE"),
-        ("${num_classes}", "a placeholder; give --classes N or --set num_classes=VALUE"),
-        ("N", "a placeholder without a value; give --set N=VALUE"),
-        ("2${n}", "a placeholder without a value; give --set n=VALUE"),
+        ("cls6x", "a placeholder for 6 x the number of classes; give classes N"),
+        ("${n}", "a placeholder without a value; give values n=VALUE"),
+        ("${num_classes}", "a placeholder; give classes N or values num_classes=VALUE"),
+        ("N", "a placeholder without a value; give values N=VALUE"),
+        ("2${n}", "a placeholder without a value; give values n=VALUE"),
     ],
 )
 def test_advice(raw: str, words: str) -> None:

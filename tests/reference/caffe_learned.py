@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from caffefold._proto import caffe_pb2 as pb
-from tests.reference.caffe_layers import Function, Layer, Tensor, Tops, along, canonical
+from tests.reference.caffe_layers import Function, Layer, Tensor, Tops, along, canonical, fill
 
 DEPTHWISE = ("ConvolutionDepthwise", "DepthwiseConvolution")
 CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -31,15 +31,30 @@ def deconvolution(layer: Layer, bottoms: list[Tensor]) -> Tops:
 
 def _per_axis(
     layer: Layer, values: Sequence[int], sides: tuple[int, int] | None, count: int, default: int
-) -> list[int]:
+) -> tuple[int, ...]:
     """A setting for each spatial axis, from the repeated field or from the _h and _w fields."""
     if sides is not None:
         if count != 2 or values:
             raise layer.fail("_h and _w settings are for two spatial axes, and stand alone")
-        return list(sides)
+        return sides
     if len(values) not in (0, 1, count):
         raise layer.fail(f"{len(values)} settings for {count} spatial axes")
-    return list(values) * (count if len(values) == 1 else 1) or [default] * count
+    return tuple(values) * (count if len(values) == 1 else 1) or (default,) * count
+
+
+def _window(layer: Layer, p: pb.ConvolutionParameter, count: int) -> list[tuple[int, ...]]:
+    """Kernel, stride, pad and dilation, each for `count` spatial axes."""
+
+    def sides(name: str) -> tuple[int, int] | None:
+        given = p.HasField(f"{name}_h") or p.HasField(f"{name}_w")
+        return (getattr(p, f"{name}_h"), getattr(p, f"{name}_w")) if given else None
+
+    return [
+        _per_axis(layer, p.kernel_size, sides("kernel"), count, 0),
+        _per_axis(layer, p.stride, sides("stride"), count, 1),
+        _per_axis(layer, p.pad, sides("pad"), count, 0),
+        _per_axis(layer, p.dilation, None, count, 1),
+    ]
 
 
 def _convolve(layer: Layer, x: Tensor, *, transposed: bool) -> Tensor:
@@ -49,15 +64,7 @@ def _convolve(layer: Layer, x: Tensor, *, transposed: bool) -> Tensor:
     count = len(space)
     if count not in CONVOLUTIONS:
         raise NotImplementedError(f"{layer.spec.name}: {count} spatial axes")
-
-    def sides(name: str) -> tuple[int, int] | None:
-        given = p.HasField(f"{name}_h") or p.HasField(f"{name}_w")
-        return (getattr(p, f"{name}_h"), getattr(p, f"{name}_w")) if given else None
-
-    kernel = _per_axis(layer, p.kernel_size, sides("kernel"), count, 0)
-    stride = _per_axis(layer, p.stride, sides("stride"), count, 1)
-    pad = _per_axis(layer, p.pad, sides("pad"), count, 0)
-    dilation = _per_axis(layer, p.dilation, None, count, 1)
+    kernel, stride, pad, dilation = _window(layer, p, count)
     group = channels if layer.spec.type in DEPTHWISE else p.group
     if min(*kernel, *stride, p.num_output) < 1 or channels % group or p.num_output % group:
         raise layer.fail("no kernel or output, or channels not divisible by the group")
@@ -89,6 +96,28 @@ def inner_product(layer: Layer, bottoms: list[Tensor]) -> Tops:
     if p.bias_term:
         y = y + layer.weight(1, (p.num_output,), p.bias_filler)
     return [y.reshape(*x.shape[:axis], p.num_output)]
+
+
+def im2col(layer: Layer, bottoms: list[Tensor]) -> Tops:
+    """The windows that a convolution multiplies, along the channels."""
+    (x,) = bottoms
+    p = layer.spec.convolution_param
+    channels, space = x.shape[1], x.shape[2:]
+    kernel, stride, pad, dilation = _window(layer, p, len(space))
+    extents = [
+        (size + 2 * pad[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
+        for i, size in enumerate(space)
+    ]
+    columns = F.unfold(x, kernel, dilation, pad, stride)
+    return [columns.reshape(len(x), channels * math.prod(kernel), *extents)]
+
+
+def embed(layer: Layer, bottoms: list[Tensor]) -> Tops:
+    (x,) = bottoms
+    p = layer.spec.embed_param
+    layer.expect(1 + p.bias_term)
+    y = layer.weight(0, (p.input_dim, p.num_output), p.weight_filler)[x.long()]
+    return [y + layer.weight(1, (p.num_output,), p.bias_filler) if p.bias_term else y]
 
 
 # ------------------------------------------------------------------------------------ normalisation
@@ -234,6 +263,28 @@ def prelu(layer: Layer, bottoms: list[Tensor]) -> Tops:
     return [x.clamp(min=0) + slope * x.clamp(max=0)]
 
 
+# ---------------------------------------------------------------------------------- without bottoms
+
+
+def parameter(layer: Layer, _bottoms: list[Tensor]) -> Tops:
+    return [layer.weight(0, layer.spec.parameter_param.shape.dim)]
+
+
+def dummy_data(layer: Layer, _bottoms: list[Tensor]) -> Tops:
+    p, count = layer.spec.dummy_data_param, len(layer.spec.top)
+    shapes = [list(shape.dim) for shape in p.shape]
+    shapes = shapes or [
+        list(dims) for dims in zip(p.num, p.channels, p.height, p.width, strict=True)
+    ]
+    fillers = list(p.data_filler) or [pb.FillerParameter()]
+    if {len(shapes), len(fillers)} - {1, count}:
+        raise layer.fail(f"{len(shapes)} shapes and {len(fillers)} fillers for {count} tops")
+    each = zip(shapes * (count // len(shapes)), fillers * (count // len(fillers)), strict=True)
+    return [torch.tensor(fill(filler, shape), dtype=layer.dtype) for shape, filler in each]
+
+
+SOURCES: dict[str, Function] = {"DummyData": dummy_data, "Parameter": parameter}
+
 LEARNED: dict[str, Function] = {
     "BN": bn,
     "BatchNorm": batch_norm,
@@ -242,6 +293,8 @@ LEARNED: dict[str, Function] = {
     "ConvolutionDepthwise": convolution,
     "Deconvolution": deconvolution,
     "DepthwiseConvolution": convolution,
+    "Embed": embed,
+    "Im2col": im2col,
     "InnerProduct": inner_product,
     "Normalize": normalize,
     "PReLU": prelu,

@@ -40,7 +40,34 @@ def logarithm(spec: pb.LayerParameter, x: Tensor) -> Tensor:
     return torch.log(p.shift + p.scale * x) / divisor
 
 
+def swish(spec: pb.LayerParameter, x: Tensor) -> Tensor:
+    return x * torch.sigmoid(spec.swish_param.beta * x)
+
+
+def mvn(layer: Layer, bottoms: list[Tensor]) -> Tops:
+    """Mean 0 and, by default, deviation 1; always with four axes, and eps beside the deviation."""
+    (x,) = bottoms
+    p = layer.spec.mvn_param
+    axes = list(range(1 if p.across_channels else 2, 4))
+    x = x.reshape(tuple(x.shape) + (1,) * (4 - x.dim()))
+    y = x - x.mean(axes, keepdim=True)
+    if p.normalize_variance:
+        y = y / ((y * y).mean(axes, keepdim=True).sqrt() + p.eps)
+    return [y]
+
+
 # ------------------------------------------------------------------------------------ several blobs
+
+
+def batch_reindex(_layer: Layer, bottoms: list[Tensor]) -> Tops:
+    x, places = bottoms
+    return [x[places.long()]]
+
+
+def select(_layer: Layer, bottoms: list[Tensor]) -> Tops:
+    """Filter: the images whose selector is not 0."""
+    *blobs, selector = bottoms
+    return [blob[selector.flatten() != 0] for blob in blobs]
 
 
 def concat(layer: Layer, bottoms: list[Tensor]) -> Tops:
@@ -198,16 +225,20 @@ PLAIN: dict[str, Function] = {
     "AbsVal": elementwise(lambda _, x: x.abs()),
     "ArgMax": argmax,
     "Axpy": axpy,
+    "BatchReindex": batch_reindex,
     "BNLL": elementwise(lambda _, x: F.softplus(x)),
+    "Clip": elementwise(lambda spec, x: x.clamp(spec.clip_param.min, spec.clip_param.max)),
     "Concat": concat,
     "Crop": crop,
     "Dropout": elementwise(lambda _, x: x),
     "ELU": elementwise(lambda spec, x: F.elu(x, spec.elu_param.alpha)),
     "Eltwise": eltwise,
     "Exp": elementwise(exponential),
+    "Filter": select,
     "Flatten": flatten,
     "Interp": interp,
     "Log": elementwise(logarithm),
+    "MVN": mvn,
     "Permute": permute,
     "Power": elementwise(power),
     "ReLU": elementwise(relu),
@@ -220,6 +251,8 @@ PLAIN: dict[str, Function] = {
     "Slice": slices,
     "Softmax": softmax,
     "Split": lambda layer, bottoms: bottoms * len(layer.spec.top),
+    "Swish": elementwise(swish),
     "TanH": elementwise(lambda _, x: torch.tanh(x)),
+    "Threshold": elementwise(lambda spec, x: (x > spec.threshold_param.threshold).to(x.dtype)),
     "Tile": tile,
 }

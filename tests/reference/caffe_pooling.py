@@ -16,7 +16,8 @@ FLT_MAX = float(torch.finfo(torch.float32).max)
 def pooling(layer: Layer, bottoms: list[Tensor]) -> Tops:
     (x,) = bottoms
     p = layer.spec.pooling_param
-    if x.dim() != 4 or len(layer.spec.top) != 1 or p.pool == pb.PoolingParameter.STOCHASTIC:
+    average = p.pool == pb.PoolingParameter.AVE
+    if x.dim() != 4 or p.pool == pb.PoolingParameter.STOCHASTIC:
         raise NotImplementedError(f"{layer.spec.name}: this kind of pooling")
 
     def sides(name: str, whole: int) -> tuple[int, int]:
@@ -27,6 +28,8 @@ def pooling(layer: Layer, bottoms: list[Tensor]) -> Tops:
     kernel, stride = sides("kernel", p.kernel_size), sides("stride", p.stride)
     pad = sides("pad", p.pad)
     if p.global_pooling:
+        if p.kernel_size or p.kernel_h or p.kernel_w:
+            raise layer.fail("With Global_pooling: true Filter size cannot specified")
         kernel, stride, pad = (x.shape[2], x.shape[3]), (1, 1), (0, 0)
     if min(kernel) < 1 or pad[0] >= kernel[0] or pad[1] >= kernel[1]:
         raise layer.fail("pad must be smaller than the kernel")
@@ -35,15 +38,69 @@ def pooling(layer: Layer, bottoms: list[Tensor]) -> Tops:
         _pooled(layer, x.shape[2 + axis], kernel[axis], stride[axis], pad[axis], any(pad), floor)
         for axis in (0, 1)
     ]
-    average = p.pool == pb.PoolingParameter.AVE
+    top = _pool(x, outputs, kernel, stride, pad, average=average)
+    if len(layer.spec.top) == 1 or average:
+        return [top]
+    return [top, _mask(x, top, outputs, kernel, stride, pad)]
+
+
+def _pool(
+    x: Tensor,
+    outputs: list[int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    pad: tuple[int, int],
+    *,
+    average: bool,
+) -> Tensor:
     windows = _windows(x, outputs, kernel, stride, pad, 0.0 if average else -math.inf)
     if not average:
-        return [windows.amax((-2, -1)).clamp(min=-FLT_MAX)]
+        return windows.amax((-2, -1)).clamp(min=-FLT_MAX)
     rows, columns = (
         _counted(x.shape[2 + axis], outputs[axis], kernel[axis], stride[axis], pad[axis])
         for axis in (0, 1)
     )
-    return [windows.sum((-2, -1)) / (rows[:, None] * columns)]
+    return windows.sum((-2, -1)) / (rows[:, None] * columns)
+
+
+def _mask(
+    x: Tensor,
+    top: Tensor,
+    outputs: list[int],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    pad: tuple[int, int],
+) -> Tensor:
+    """Where in its channel each maximum stands (row * width + column); the first of equal ones."""
+    size = x.shape[2] * x.shape[3]
+    places = torch.arange(size, dtype=x.dtype).reshape(1, 1, *x.shape[2:])
+    numbered = _windows(places, outputs, kernel, stride, pad, math.inf)
+    windows = _windows(x, outputs, kernel, stride, pad, -math.inf)
+    return numbered.where(windows == top[..., None, None], math.inf).amin((-2, -1))
+
+
+def spp(layer: Layer, bottoms: list[Tensor]) -> Tops:
+    """Spatial pyramid pooling: level i pools into 2^i x 2^i bins."""
+    (x,) = bottoms
+    p = layer.spec.spp_param
+    if p.pool == pb.SPPParameter.STOCHASTIC:
+        raise NotImplementedError(f"{layer.spec.name}: this kind of pooling")
+    levels = []
+    for level in range(p.pyramid_height):
+        bins = 1 << level
+        rows, columns = (-(-size // bins) for size in x.shape[2:])
+        pad_h, pad_w = (
+            (kernel * bins - size + 1) // 2
+            for kernel, size in zip((rows, columns), x.shape[2:], strict=True)
+        )
+        if pad_h >= rows or pad_w >= columns:
+            raise layer.fail("pad must be smaller than the kernel")
+        kernel = (rows, columns)
+        average = p.pool == pb.SPPParameter.AVE
+        levels.append(_pool(x, [bins, bins], kernel, kernel, (pad_h, pad_w), average=average))
+    if len(levels) == 1:
+        return levels
+    return [torch.cat([pooled.flatten(1) for pooled in levels], 1)]
 
 
 def _pooled(
@@ -101,4 +158,4 @@ def lrn(layer: Layer, bottoms: list[Tensor]) -> Tops:
     return [x * torch.pow(p.k + p.alpha / p.local_size * sums, -p.beta)]
 
 
-POOLING: dict[str, Function] = {"LRN": lrn, "Pooling": pooling}
+POOLING: dict[str, Function] = {"LRN": lrn, "Pooling": pooling, "SPP": spp}

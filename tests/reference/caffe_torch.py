@@ -17,16 +17,21 @@ import numpy.typing as npt
 import torch
 
 from caffefold._proto import caffe_pb2 as pb
+from tests.reference.caffe_detection import DETECTION
 from tests.reference.caffe_layers import FiveBlobs, Function, Layer, Tensor
-from tests.reference.caffe_learned import LEARNED
+from tests.reference.caffe_learned import LEARNED, SOURCES
+from tests.reference.caffe_losses import LOSSES
 from tests.reference.caffe_ops import PLAIN
 from tests.reference.caffe_pooling import POOLING
 from tests.reference.caffe_read import InvalidNetError, load_weights, read_net
+from tests.reference.caffe_recurrent import RECURRENT
 
 __all__ = ["InvalidNetError", "net_outputs", "run", "unsupported"]
 
 AnyArray: TypeAlias = npt.NDArray[Any]
-FUNCTIONS: dict[str, Function] = {**PLAIN, **POOLING, **LEARNED}
+FUNCTIONS: dict[str, Function] = {
+    **PLAIN, **POOLING, **LEARNED, **RECURRENT, **DETECTION, **LOSSES,
+}  # fmt: skip
 
 
 def run(
@@ -56,13 +61,15 @@ def run(
     for spec, weights, wanted in zip(net.layer, learned, needed, strict=True):
         if not wanted:
             continue
-        if not spec.bottom:
+        made = spec.type in SOURCES and not given.keys() & set(spec.top)
+        if not spec.bottom and not made:
             values.update(_feed(spec, given))
             continue
-        if spec.type not in FUNCTIONS:
+        function = (SOURCES if made else FUNCTIONS).get(spec.type)
+        if function is None:
             raise NotImplementedError(f"{spec.name}: {spec.type}")
         layer = Layer(spec, weights, dtype, five_blobs)
-        tops = FUNCTIONS[spec.type](layer, [values[name] for name in spec.bottom])
+        tops = function(layer, [values[name] for name in spec.bottom])
         values.update(zip(spec.top, tops, strict=True))
     names = list(values) if blobs is None else list(blobs)
     return {name: np.array(values[name].numpy()) for name in names}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Literal
+
 from caffefold.formats.prototxt.parse import parse
 from caffefold.ir import graph
 from caffefold.ir.net import Net
+from caffefold.options import DeployOptions
 from caffefold.passes import infra as base
 from caffefold.passes import pipeline
-from caffefold.passes.deploy.headoptions import HeadOptions
-from caffefold.passes.deploy.input_shape import ShapeOptions
 from caffefold.passes.infra import Step
-from caffefold.passes.pipeline import Options
-from caffefold.passes.view.phase import State
 from caffefold.testing import net_text
 
 
@@ -20,9 +20,9 @@ def net(lines: str) -> str:
     return net_text(lines, head="")
 
 
-def passes(text: str, options: Options | None = None) -> tuple[Net, tuple[Step, ...]]:
+def passes(text: str, options: DeployOptions | None = None) -> tuple[Net, tuple[Step, ...]]:
     """The deploy net of prototxt ``text``, not folded, and what the passes did."""
-    options = options or Options()
+    options = options or DeployOptions()
     view, steps = base.run(pipeline.view_passes(options), Net.of(parse(text)))
     result, more = base.run(pipeline.deploy_passes(view, options), view)
     graph.validate(result)
@@ -33,30 +33,23 @@ def deploy(
     text: str,
     *,
     shape: tuple[int, ...] = (1, 3, 8, 8),
-    heads: HeadOptions | None = None,
-    shapes: ShapeOptions | None = None,
-    style: str = "",
+    options: DeployOptions | None = None,
+    style: Literal["", "layer", "legacy"] = "",
     stages: tuple[str, ...] = (),
 ) -> Net:
     """The deploy net of lines as for ``net``. Inputs whose shape nothing tells get ``shape``."""
-    from caffefold.errors import UsageError
+    from caffefold.errors import MissingShape
 
-    known = dict((shapes or ShapeOptions()).shapes)
+    given = options or DeployOptions(input_style=style, stages=stages)
+    known = dict(given.input_shapes)
     while True:
-        wanted = ShapeOptions(known, shapes.batch if shapes else None)
-        options = Options(
-            shapes=wanted,
-            heads=heads or HeadOptions(),
-            input_style=style,
-            state=State(stages=frozenset(stages)),
-        )
+        options = replace(given, input_shapes=known)
         try:
             return passes(net(text), options)[0]
-        except UsageError as error:
-            blob = str(error).rpartition("--input-shape ")[2].partition("=")[0]
-            if "does not tell" not in str(error) or blob in known:
+        except MissingShape as error:
+            if error.blob in known:
                 raise
-            known[blob] = shape
+            known[error.blob] = shape
 
 
 def outline(found: Net) -> list[str]:

@@ -41,6 +41,7 @@ class ShapeOnly:
 
     shape: tuple[int, ...]
     step: int = 1
+    stored: None = None
 
     def read(self, start: int, stop: int) -> Floats:
         """Nobody may ask."""

@@ -42,6 +42,6 @@ def test_mutants(seed: int) -> None:
             continue
         read += 1
         assert (result == text) == (not notes)
-        if not any("without shape" in note for note in notes):  # what is left may be a solver
+        if not any("without a shape" in note for note in notes):  # what is left may be a solver
             assert (again, more) == (result, ())
     assert read > 10

@@ -29,10 +29,9 @@ def test_a_named_net(field: str, tmp_path: Path) -> None:
     (tmp_path / "net.prototxt").write_text(NET)
     found = net_of(f'base_lr: 1\n{field}: "net.prototxt"\n', tmp_path)
     assert str(found.document) == NET
-    assert found.path == tmp_path / "net.prototxt"
-    assert not found.inline
+    assert found.document.path == str(tmp_path / "net.prototxt")
     solver = tmp_path / "solver.prototxt"
-    assert found.found == f"{solver}: a solver; its {field} is {found.path}"
+    assert found.found == f"{solver}: a solver; its {field} is {tmp_path / 'net.prototxt'}"
 
 
 def test_beside_the_solver_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,15 +39,15 @@ def test_beside_the_solver_comes_first(tmp_path: Path, monkeypatch: pytest.Monke
     inner = tmp_path / "inner"
     inner.mkdir()
     (tmp_path / "net.prototxt").write_text(NET)
-    assert net_of('net: "net.prototxt"', inner).path == Path("net.prototxt")
+    assert net_of('net: "net.prototxt"', inner).document.path == "net.prototxt"
     (inner / "net.prototxt").write_text(NET)
-    assert net_of('net: "net.prototxt"', inner).path == inner / "net.prototxt"
+    assert net_of('net: "net.prototxt"', inner).document.path == str(inner / "net.prototxt")
 
 
 def test_the_train_net_of_a_train_and_a_test_net(tmp_path: Path) -> None:
     (tmp_path / "train.prototxt").write_text(NET)
     text = 'test_net: "test.prototxt" train_net: "train.prototxt"'
-    assert net_of(text, tmp_path).path.name == "train.prototxt"
+    assert net_of(text, tmp_path).document.path == str(tmp_path / "train.prototxt")
 
 
 def test_an_absolute_path(tmp_path: Path) -> None:
@@ -73,7 +72,7 @@ max_iter: 3
 
 def test_an_inline_net(tmp_path: Path) -> None:
     found = net_of(INLINE, tmp_path)
-    assert found.inline
+    assert found.document.path == str(tmp_path / "solver.prototxt")
     assert found.found.endswith(": a solver; its net is inside it, net_param in line 2")
     assert str(found.document) == (
         '# the net\nname: "n"\n\nlayers {\n  name: "a"  # old\n  type: RELU\n}\n# the end\n'
@@ -108,9 +107,9 @@ def test_where_caffe_stops(text: str, line: int, what: str, tmp_path: Path) -> N
 
 
 def test_a_net_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not there") as caught:
+    with pytest.raises(InputError, match="was not found") as caught:
         net_of('base_lr: 1\nnet: "models/net.prototxt"', tmp_path)
-    assert f"{tmp_path}/solver.prototxt:2: this is a solver, and its net is not" in str(
+    assert f"{tmp_path}/solver.prototxt:2: this is a solver, and its net was not" in str(
         caught.value
     )
     assert "give the net itself" in str(caught.value)
@@ -121,7 +120,7 @@ def test_a_net_that_is_not_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["x" * 300 + ".prototxt", "a/" * 3000, r"a\0b", "."])
 def test_a_name_that_no_file_can_have(name: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not there"):
+    with pytest.raises(InputError, match="was not found"):
         net_of(f'base_lr: 1\nnet: "{name}"', tmp_path)
 
 
@@ -130,11 +129,11 @@ def test_real_solvers(name: str) -> None:
     document = text_parse.read(CORPUS / name)
     assert is_solver(document)
     if not {field.name for field in document.fields} & {*NETS}:
-        with pytest.raises(InputError, match="is not there"):  # the net is not in the corpus
+        with pytest.raises(InputError, match="was not found"):  # the net is not in the corpus
             net_of_solver(document)
         return
     found = net_of_solver(document)
-    assert found.inline
+    assert found.document.path == document.path
     upgraded, _ = upgrade_document(found.document)
     assert sum(field.name == "layer" for field in upgraded.fields) > 8
     text_parse.parse(str(upgraded))

@@ -65,7 +65,7 @@ def test_every_field_with_every_type(field: str) -> None:
     text = "".join(v0(kind, f"{field}{sign} {value}") for kind in V0_TYPES)
     result, notes = upgraded(text)
     assert strictly(result) == upgrade(message(text))
-    lost = sum(f"'{field}' is gone" in note for note in notes)
+    lost = sum(f"'{field}' dropped" in note for note in notes)
     kept = V0_MOVES[field]
     assert lost == (0 if "" in kept else len(V0_TYPES) - len(kept))
 
@@ -78,14 +78,14 @@ def test_hdf5_output_and_blobs() -> None:
     )
     result, notes = upgraded(text)
     assert strictly(result) == upgrade(message(text))
-    assert sum("is gone" in note for note in notes) == 1
+    assert sum(" dropped" in note for note in notes) == 1
 
 
 def test_net_level_fields_that_a_v0_net_loses() -> None:
     text = 'name: "n"\nforce_backward: true\ndebug_info: true\n' + v0("relu")
     result, notes = upgraded(text)
     assert strictly(result) == upgrade(message(text))
-    assert notes[0] == "line 3: the net: 'debug_info' is gone; Caffe drops it from a V0 net"
+    assert notes[0] == "line 3: the net: 'debug_info' dropped; Caffe drops it from a V0 net"
 
 
 def test_outer_fields_that_a_v0_layer_loses() -> None:
@@ -210,7 +210,7 @@ def test_padding_goes_to_all_it_feeds() -> None:
     assert [list(layer.convolution_param.pad) for layer in net.layer[1:3]] == [[2], [2]]
     assert net.layer[3].pooling_param.HasField("pad")
     assert [layer.bottom[0] for layer in net.layer[1:]] == ["image", "image", "a", "a"]
-    assert "padding layers merged into what they feed: pad1, pad2" in notes
+    assert "padding layers merged into the layers they feed: pad1, pad2" in notes
 
 
 def test_a_later_writer_of_the_padded_blob_counts() -> None:
@@ -241,7 +241,7 @@ def test_a_later_writer_of_the_padded_blob_counts() -> None:
             + v0("padding", wiring='bottom: "i" top: "t"')
             + v0("conv", wiring='bottom: "t" bottom: "i"'),
             3,
-            "one bottom only",
+            "only one bottom",
         ),
         (
             'input: "i"\n'
@@ -267,8 +267,8 @@ def test_the_last_of_a_repeated_singular_field_counts() -> None:
 def test_unknown_types_are_read() -> None:
     result, notes = upgraded(v0("memory_data") + v0("data_blob"))
     assert [layer.type for layer in strictly(result).layer] == ["MemoryData", "data_blob"]
-    assert notes[1] == "line 1: layer 'x': unknown V0 type 'memory_data' taken for V1's MEMORY_DATA"
-    assert notes[2] == "line 2: layer 'x': unknown V0 type 'data_blob' kept as it is"
+    assert notes[1] == "line 1: layer 'x': unknown V0 type 'memory_data' read as V1's MEMORY_DATA"
+    assert notes[2] == "line 2: layer 'x': unknown V0 type 'data_blob' kept unchanged"
 
 
 def test_a_layer_inside_a_layer_counts_as_v0() -> None:
@@ -290,7 +290,7 @@ def test_v1_layers_beside_v0_layers_stay_whole() -> None:
 def test_notes_name_the_line_of_each_field() -> None:
     text = 'layers {\n layer {\n a: 1\n\n type: "odd" b: 2 } }\nlayers { type: ODD }\n'
     _, notes = upgraded(text)
-    assert [note.split(": ")[0] for note in notes if "kept as it is" in note] == [
+    assert [note.split(": ")[0] for note in notes if "kept unchanged" in note] == [
         "line 3",
         "line 5",
         "line 5",

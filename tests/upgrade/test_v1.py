@@ -193,7 +193,7 @@ def test_a_param_message_takes_up_the_rates() -> None:
 def test_unknown_types() -> None:
     result, notes = upgraded('\nlayers { name: "x" type: LOCAL }')
     assert strictly(result).layer[0].type == "LOCAL"
-    assert notes[1] == "line 2: layer 'x': unknown V1 type LOCAL kept as it is"
+    assert notes[1] == "line 2: layer 'x': unknown V1 type LOCAL kept unchanged"
     with pytest.raises(TextError, match="V1 has no layer type 40") as caught:
         upgraded('\nlayers { name: "x" type: 40 }')
     assert (caught.value.line, caught.value.column) == (2, 20)

@@ -148,18 +148,20 @@ def test_unknown_fields(tmp_path: Path) -> None:
     data = len_field(77, b"net") + len_field(2, len_field(4, b"a") + free + taken)
     result, notes = upgraded_bytes(data * 2, tmp_path)
     assert result == (len_field(77, b"net") + len_field(100, len_field(1, b"a") + free)) * 2
-    assert notes[1:] == ("layer 'a' and 1 more: unknown field 106 left out; V2 has another there",)
+    assert notes[1:] == (
+        "layer 'a' and 1 more: unknown field 106 dropped; V2 has another field there",
+    )
 
 
 def test_unknown_types(tmp_path: Path) -> None:
     data = len_field(2, len_field(4, b"a") + varint_field(5, 77))
     result, notes = upgraded_bytes(data, tmp_path)
     assert parsed(result) == pb.NetParameter(layer=[{"name": "a"}])
-    assert notes[1] == "layer 'a': unknown V1 type 77 left out"
+    assert notes[1] == "layer 'a': unknown V1 type 77 dropped"
     nested = len_field(1, len_field(1, b"b") + len_field(2, b"data_blob"))
     result, notes = upgraded_bytes(len_field(2, nested), tmp_path)
     assert parsed(result).layer[0].type == "data_blob"
-    assert notes[2] == "layer 'b': unknown V0 type 'data_blob' kept as it is"
+    assert notes[2] == "layer 'b': unknown V0 type 'data_blob' kept unchanged"
 
 
 def test_packed_rates_and_modes(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import signal
 import time
 from pathlib import Path
 
-from caffefold.zoo.values import Outcome
-from caffefold.zoo.worker import Task, work
+from caffefold.zoo.records import Outcome
+from caffefold.zoo.running.worker import Task, work
 
 
 def by_name(task: Task) -> Outcome:
@@ -29,8 +29,9 @@ def by_name(task: Task) -> Outcome:
     return work(task)
 
 
-def never_ready(memory: int = 0, guard: str = "") -> None:
-    """In place of ``processes.prepare``."""
+def never_ready(*given: object) -> None:
+    """In place of ``engines._serve``: dies before it is ready."""
+    del given
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -40,6 +41,12 @@ def _sign(task: Task) -> None:
     part = path.with_suffix(".part")
     part.write_text(str(os.getpid()))
     part.replace(path)
+
+
+def signed(task: Task) -> Outcome:
+    """Convert at once; the process is named in a file first."""
+    _sign(task)
+    return work(task)
 
 
 def slowly(task: Task) -> Outcome:

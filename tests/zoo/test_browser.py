@@ -56,7 +56,7 @@ def browse(url: str, tmp_path: Path, *arguments: str) -> str:
 def rows(dom: str) -> list[str]:
     """Names of the models that are shown, in order."""
     body = dom.split("<tbody>")[1].split("</tbody>")[0]
-    shown = re.findall(r"<tr(?![^>]*hidden)[^>]*>(.*?)</tr>", body)
+    shown = re.findall(r"<tr(?![^>]*hidden)[^>]*>(.*?)</tr>", body, re.DOTALL)
     return [re.sub(r"<[^>]+>", "", re.findall(r"<a [^>]*>(.*?)</a>", row)[0]) for row in shown]
 
 

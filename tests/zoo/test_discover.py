@@ -225,7 +225,7 @@ def test_weights_that_nothing_fits(source: Path) -> None:
     put(source / "net.caffemodel", weights(body(prefix="a_")))
     put(source / "net.prototxt", deploy(body(prefix="b_")))
     plan = planned(source)
-    assert only(plan).problem.endswith("of the 4 layers with weights in net.prototxt it knows none")
+    assert only(plan).problem.endswith("it holds none of the 4 layers with weights in net.prototxt")
     assert orphans(plan) == {"net.prototxt": ("prototxt", "no weights in the zoo")}
 
 

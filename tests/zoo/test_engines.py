@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from caffefold import zoo
 from caffefold.errors import UsageError
-from caffefold.zoo import engine_processes, processes
-from caffefold.zoo.engine import Engine, ThreadEngine, Work
-from caffefold.zoo.engine_processes import ProcessEngine
-from caffefold.zoo.values import Outcome
-from caffefold.zoo.worker import Task, work
+from caffefold.zoo import processes
+from caffefold.zoo.records import Outcome
+from caffefold.zoo.running import engines
+from caffefold.zoo.running.engines import Engine, ProcessEngine, ThreadEngine
+from caffefold.zoo.running.worker import Task, Work, work
 from tests.support.zoo import model
 from tests.zoo import faults
 
@@ -86,25 +84,22 @@ def test_a_memory_limit_costs_one_model(tasks: Tasks) -> None:
     assert found["a"].status == "converted"
 
 
-def test_a_worker_that_dies_idle_is_replaced(tasks: Tasks) -> None:
-    """Between two tasks, or before the first: no model is lost."""
-    names: list[int] = []
-
-    class Dying(ProcessPoolExecutor):
-        def submit(self, *args: Any, **keywords: Any) -> Any:
-            names.append(1)
-            if len(names) == 3:  # the hello, the first task, the second task
-                raise BrokenProcessPool("it died")
-            return super().submit(*args, **keywords)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine_processes, "ProcessPoolExecutor", Dying)
-        found = run(ProcessEngine(1), tasks("a", "b", "c"))
-    assert [found[name].status for name in "abc"] == ["converted"] * 3
+def test_a_worker_that_dies_idle_is_replaced(tasks: Tasks, target: Path) -> None:
+    """Between two tasks: no model is lost."""
+    found = {}
+    for task, outcome in ProcessEngine(1).run(
+        tasks("a", "b", "c"), lambda task: None, faults.signed
+    ):
+        found[task.model.name] = outcome.status
+        pid = int((target / f"{task.model.name.replace('/', '_')}.pid").read_text())
+        os.kill(pid, signal.SIGKILL)
+        while Path(f"/proc/{pid}").exists():  # the fork server reaps it when its threads are gone
+            time.sleep(0.005)
+    assert found == {"a/net": "converted", "b/net": "converted", "c/net": "converted"}
 
 
 def test_workers_that_can_not_start(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "prepare", faults.never_ready)
+    monkeypatch.setattr(engines, "_serve", faults.never_ready)
     with pytest.raises(UsageError, match="worker processes die while they start"):
         run(ProcessEngine(1), tasks("a"))
 
@@ -139,17 +134,15 @@ def test_interrupted_while_a_task_is_handed_over(
 ) -> None:
     """The worker has the task, nobody noted that: it is ended all the same before run() is."""
 
-    class Interrupted(ProcessPoolExecutor):
-        def submit(self, *args: Any, **keywords: Any) -> Any:
-            future = super().submit(*args, **keywords)
-            if args[0] is faults.hesitating:
-                deadline = time.monotonic() + 30
-                while not list(target.glob("*.pid")) and time.monotonic() < deadline:
-                    time.sleep(0.005)
-                raise KeyboardInterrupt
-            return future
+    class Interrupted(engines._Worker):
+        def take(self, task: Task, work: Work) -> bool:
+            self.pipe.send((work, task))
+            deadline = time.monotonic() + 30
+            while not list(target.glob("*.pid")) and time.monotonic() < deadline:
+                time.sleep(0.005)
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine_processes, "ProcessPoolExecutor", Interrupted)
+    monkeypatch.setattr(engines, "_Worker", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         list(ProcessEngine(1).run(tasks("a"), lambda task: None, faults.hesitating))
     (path,) = target.glob("*.pid")

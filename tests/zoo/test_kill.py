@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from caffefold import zoo
-from caffefold.zoo import landing
-from caffefold.zoo.local import LocalStorage
+from caffefold.zoo.running import commit
+from caffefold.zoo.storage import LocalStorage
 from tests.support.zoo import many
 
 SUFFIXES = (".prototxt", ".caffemodel", ".html", ".report.json")
@@ -117,7 +117,7 @@ def test_a_landing_that_was_cut_short_is_finished(tmp_path: Path, renamed: int) 
     outcome = json.loads((state / "journal.jsonl").read_text())
     work = state / "work"
     work.mkdir(parents=True)
-    for suffix in landing.SUFFIXES[renamed:]:
+    for suffix in commit.SUFFIXES[renamed:]:
         (target / f"m000/net{suffix}").rename(work / f"1-2-3{suffix}")
     (work / "1-2-3.json").write_text(json.dumps(outcome))
     (state / "journal.jsonl").unlink()
@@ -161,6 +161,6 @@ def test_work_without_a_record_is_thrown_away(tmp_path: Path) -> None:
     (work / "1.report.json").write_text('{"schema": 1}')
     (work / "1.json").write_text('{"name": "a", "status"')
     storage = LocalStorage(str(tmp_path))
-    assert landing.recover(storage) == []
-    landing.clear(storage)
+    assert commit.recover(storage) == []
+    commit.clear(storage)
     assert not work.exists()

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from caffefold.errors import OutputError
-from caffefold.zoo import lock
-from caffefold.zoo.local import LocalStorage
+from caffefold.zoo.running import lock
+from caffefold.zoo.storage import LocalStorage
 
 HOLD = """
 import sys, time
-from caffefold.zoo import lock
-from caffefold.zoo.local import LocalStorage
+from caffefold.zoo.running import lock
+from caffefold.zoo.storage import LocalStorage
 with lock.held(LocalStorage(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -64,7 +64,7 @@ def test_it_is_free_again_afterwards(target: Path) -> None:
 
 def test_workers_of_a_dead_run_are_waited_for(target: Path) -> None:
     code = (
-        "import sys, time, pathlib\nfrom caffefold.zoo.lock import hold_shared\n"
+        "import sys, time, pathlib\nfrom caffefold.zoo.running.lock import hold_shared\n"
         "hold_shared(pathlib.Path(sys.argv[1]))\nprint('held', flush=True)\ntime.sleep(0.5)"
     )
     guard = target / lock.GUARD

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from caffefold import DetectionOptions, zoo
 from caffefold.errors import CaffefoldError, InputError, UsageError
-from caffefold.zoo import Model, Plan, manifest
-from caffefold.zoo import options as convert_options
+from caffefold.options import ConvertOptions, plain, read
+from caffefold.zoo import Model, Plan
+from caffefold.zoo.planning import manifest
 from tests.support.nets import weights
 from tests.support.zoo import body, deploy, model, put
 
@@ -36,7 +37,7 @@ def parsed(text: str) -> manifest.Manifest:
     ("[options]\nfoldd = 'all'", "no option 'foldd'; known are classes, "),
     ("[options]\nforce = true", "no option 'force'"),
     ("[options]\nclasses = 'many'", "classes is 'many', expected an integer"),
-    ("[options]\nkeep = 'conv*'", "keep is 'conv\\*', expected a list, each item a string"),
+    ("[options]\nkeep = 3", "keep is 3, expected a list, each item a string"),
     ("[options]\ncollapse = 0", "expected true or false"),
     ("[options]\ndetection = { top = 1 }", "expected a table of nms_threshold, "),
     ("[[model]]\ncaffemodel = 'a'\n[model.options]\ninput_shapes = { data = 3 }",
@@ -51,7 +52,7 @@ def test_what_is_wrong(text: str, said: str) -> None:
 
 
 def test_options_become_those_of_convert() -> None:
-    plain = convert_options.plain(
+    found = plain(
         {
             "classes": None,
             "keep": ("a*",),
@@ -59,17 +60,14 @@ def test_options_become_those_of_convert() -> None:
             "detection": DetectionOptions(top_k=7),
         }
     )
-    assert plain["keep"] == ["a*"]
-    assert "classes" not in plain
-    restored = convert_options.restore(plain)
-    assert restored == {
-        "keep": ("a*",),
-        "input_shapes": {"data": (1, 3, 8, 8)},
-        "detection": DetectionOptions(top_k=7),
-    }
-    assert convert_options.restore({"detection": {"nms_threshold": 1}}) == {
-        "detection": DetectionOptions(nms_threshold=1.0)
-    }
+    assert found["keep"] == ["a*"]
+    assert "classes" not in found
+    restored = read(ConvertOptions, found, "options")
+    assert restored == ConvertOptions(
+        keep=("a*",), input_shapes={"data": (1, 3, 8, 8)}, detection=DetectionOptions(top_k=7)
+    )
+    partial = read(ConvertOptions, {"detection": {"nms_threshold": 1}}, "options")
+    assert partial.detection == DetectionOptions(nms_threshold=1.0)
 
 
 def test_pairs_options_and_what_is_left_out(source: Path, target: Path) -> None:
@@ -130,7 +128,9 @@ def test_a_printed_plan_makes_the_same_plan(source: Path, tmp_path: Path) -> Non
 
 @given(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
-    st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), st.integers(), max_size=2),
+    st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cs"])), st.integers(min_value=1), max_size=2
+    ),
 )
 def test_any_text_survives_the_printing(text: str, table: dict[str, Any]) -> None:
     shapes = {name: [value] for name, value in table.items()}

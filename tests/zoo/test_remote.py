@@ -11,8 +11,8 @@ import pytest
 
 from caffefold import zoo
 from caffefold.errors import InputError, OutputError, UsageError
-from caffefold.zoo import lock
-from caffefold.zoo.places import open_storage
+from caffefold.zoo.running import lock
+from caffefold.zoo.storage import open_storage
 from tests.support.nets import weights
 from tests.support.zoo import body, deploy, model, put
 

@@ -145,9 +145,7 @@ def test_what_failed_is_tried_again(go: Go, target: Path) -> None:
     put(target / "a.prototxt", "mine")
     result, _ = go()
     assert of(result, "a").status == "failed"
-    assert (
-        "exists already, and is no result of an earlier run; use --force" in of(result, "a").reason
-    )
+    assert "exists already, and is not from an earlier run; use --force" in of(result, "a").reason
     assert (target / "a.prototxt").read_text() == "mine"
     (target / "a.prototxt").unlink()
     assert go()[1] == ["a"]

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caffefold import zoo
-from caffefold.zoo import Facts, Model, Outcome, Plan, Result, index, page, results
-from caffefold.zoo.markup import el, link
+from caffefold.zoo import Facts, Model, Outcome, Plan, Result
+from caffefold.zoo.pages import data as tables
+from caffefold.zoo.pages import site
 from tests.support.nets import Numbers, data, relu, text, weights
 from tests.support.zoo import body, deploy, model, put
 
@@ -88,7 +89,7 @@ def test_cells_are_no_formulas() -> None:
     name = "=HYPERLINK(1)"
     plan = Plan("zoo", "out", (Model(name, "@x.caffemodel"),))
     outcome = Outcome(name, "refused", "-1 is wrong")
-    cells = next(csv.reader(results.as_csv(Result(plan, (outcome,))).splitlines()[1:]))
+    cells = next(csv.reader(tables.as_csv(Result(plan, (outcome,))).splitlines()[1:]))
     assert cells[:4] == ["'=HYPERLINK(1)", "refused", "'-1 is wrong", "'@x.caffemodel"]
 
 
@@ -108,7 +109,7 @@ def test_pages_load_nothing(target: Path) -> None:
         content = path.read_text()
         assert not re.search(r"https?://|@import|url\(", content)
         assert not any(name.startswith("on") for name in Seen(content.encode()).attributes)
-        assert "default-src &#x27;none&#x27;; style-src" in content
+        assert "default-src 'none'; style-src" in content
 
 
 @pytest.mark.usefixtures("done")
@@ -116,7 +117,7 @@ def test_a_page_tells_the_fate_of_each_layer(target: Path) -> None:
     content = (target / "a/net.html").read_text()
     rows = re.findall(r"<tr[^>]*>(.*?)</tr>", content)
     cells = [re.sub(r"<[^>]+>", "|", row).strip("|") for row in rows]
-    assert "conv||Convolution||conv||Convolution||took up bn, scale" in cells
+    assert "conv||Convolution||conv||Convolution||absorbed bn, scale" in cells
     assert "bn||BatchNorm||||||into conv" in cells
     assert "relu||ReLU||relu||ReLU" in cells
 
@@ -156,8 +157,8 @@ def test_whatever_is_put_in_stays_text(name: str, reason: str) -> None:
     good = Outcome(stem + "2", "converted", prototxt=HOSTILE, facts=facts)
     models = (Model(stem, name, (HOSTILE,), title=HOSTILE), Model(stem + "2", HOSTILE))
     plan = Plan(HOSTILE, "out", models, (zoo.Orphan(HOSTILE, "prototxt", name),))
-    whole = index.index_page(Result(plan, (outcome, good), stale=(HOSTILE,)))
-    for content, scripts in ((whole, 1), (page.plain_page(models[0], outcome), 0)):
+    whole = site.index_page(Result(plan, (outcome, good), stale=(HOSTILE,)))
+    for content, scripts in ((whole, 1), (site.plain_page(models[0], outcome), 0)):
         seen = Seen(content)
         assert "img" not in seen.tags
         assert seen.tags.count("script") == scripts
@@ -168,6 +169,23 @@ def test_whatever_is_put_in_stays_text(name: str, reason: str) -> None:
 
 
 def test_markup_escapes_by_default() -> None:
-    assert el("p", "<&>\"'", title='"') == '<p title="&quot;">&lt;&amp;&gt;&quot;&#x27;</p>'
-    assert el("p", el("b", 1), None, hidden=True) == "<p hidden><b>1</b></p>"
-    assert link("javascript:alert(1)", "x") == '<a href="./javascript%3Aalert%281%29">x</a>'
+    shown = site.templates().from_string("<p title='{{ it }}'>{{ it }}</p>{{ it | href }}")
+    assert shown.render(it="<&>\"'") == (
+        "<p title='&lt;&amp;&gt;&#34;&#39;'>&lt;&amp;&gt;&#34;&#39;</p>./%3C%26%3E%22%27"
+    )
+    assert shown.render(it="a\x1b\u202e\udc80").startswith(r"<p title='a\x1b\x202e\x80'>")
+    link = site.templates().from_string("{{ 'javascript:alert(1)' | href }}")
+    assert link.render() == "./javascript%3Aalert%281%29"
+
+
+@pytest.mark.parametrize(("dtype", "name"), [("fp32", "float32"), ("fp16", "half precision")])
+def test_a_page_names_the_rounding_of_the_stored_type(
+    source: Path, target: Path, dtype: str, name: str
+) -> None:
+    model(source)
+    plan = zoo.plan(source, target, options={"dtype": dtype}, jobs=1)
+    assert zoo.run(plan, engine="threads").ok
+    (worst,) = json.loads((target / "net.report.json").read_text())["proof"]["folds"]
+    content = (target / "net.html").read_text()
+    assert f"(conv), {name} rounding allows {worst['allowed']:.1e}; " in content
+    assert len(re.findall(r"(float32|half precision) rounding", content)) == 1

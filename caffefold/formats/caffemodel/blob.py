@@ -37,11 +37,25 @@ class Blob(Protocol):
         """The elements ``start:stop`` in C order, float32 or float64, 1-D."""
         ...
 
+    @property
+    def stored(self) -> StoredBlob | None:
+        """The blob of a caffemodel that this one is, or was computed from number by number.
+
+        What is written of this one keeps its other fields, the shape record among them, as long as
+        the shapes are equal.
+        """
+        ...
+
 
 class AsArray:
-    """Gives a blob ``numpy.asarray(blob)``."""
+    """Gives a blob ``numpy.asarray(blob)``; it was computed, not stored, unless it says so."""
 
     __slots__ = ()
+
+    @property
+    def stored(self) -> StoredBlob | None:
+        """No blob of a caffemodel."""
+        return None
 
     def __array__(self: Blob, dtype: DTypeLike | None = None, copy: bool | None = None) -> Floats:
         """All numbers in the blob's shape, freshly read (so ``copy`` is always satisfied).
@@ -88,7 +102,7 @@ class Piece(NamedTuple):
 
     @property
     def end(self) -> int:
-        """Offset behind the run."""
+        """Offset after the run."""
         return self.start + self.length * self.stride
 
 
@@ -107,6 +121,11 @@ class StoredBlob(AsArray):
     def step(self) -> int:
         """Elements to read at a time."""
         return CHUNK
+
+    @property
+    def stored(self) -> StoredBlob | None:
+        """This blob."""
+        return self
 
     @property
     def packed(self) -> Piece | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from caffefold.formats import schema
 from caffefold.formats.caffemodel.index import LayerRecord, WeightsFile
 from caffefold.formats.caffemodel.wire import LEN
-from caffefold.formats.prototxt import parse as text_parse
+from caffefold.formats.prototxt.parse import parse
 from caffefold.formats.prototxt.tree import Document, Field, block, quote, scalar
 
 _PHASE = 10  # of LayerParameter: the phase of the net that was saved, alike in all its layers
@@ -18,7 +18,7 @@ _PHASE = 10  # of LayerParameter: the phase of the net that was saved, alike in 
 def to_document(weights: WeightsFile, *, parameters: bool = False) -> Document:
     """The net inside ``weights``, without the Split layers that Caffe inserted.
 
-    ``parameters`` decodes the layers' other fields, too; a layer whose fields can not be decoded
+    ``parameters`` decodes the layers' other fields, too; a layer whose fields cannot be decoded
     has none.
     """
     splits = {
@@ -78,4 +78,4 @@ def _parameters(weights: WeightsFile, record: LayerRecord) -> list[Field]:
     except DecodeError:
         return []
     text = text_format.MessageToString(message)
-    return list(text_parse.parse(text, weights.path).fields) if text else []
+    return list(parse(text, weights.path).fields) if text else []

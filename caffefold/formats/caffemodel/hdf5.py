@@ -77,14 +77,14 @@ class Hdf5Blob(AsArray):
         return CHUNK
 
     def read(self, start: int, stop: int) -> Floats:
-        """The elements ``start:stop``; raises WeightsError when the file can not give them."""
+        """The elements ``start:stop``; raises WeightsError when the file cannot give them."""
         try:
             found = [np.asarray(part).reshape(-1) for part in self._parts((), start, stop)]
         except Exception as error:
             raise _damaged(self.path, error, f"{self.what}: ") from None
         numbers = found[0] if len(found) == 1 else np.concatenate([np.empty(0, "<f4"), *found])
         wide = numbers.dtype.kind == "f" and numbers.dtype.itemsize > 4
-        with np.errstate(over="ignore"):  # an infinity is told where it is read
+        with np.errstate(over="ignore"):  # an infinity is reported where it is read
             return numbers.astype("<f8" if wide else "<f4", copy=False)
 
     def _parts(self, at: tuple[int, ...], start: int, stop: int) -> Iterator[Any]:
@@ -124,7 +124,7 @@ def _index(path: str, file: h5py.File, document: Document | None) -> WeightsFile
         for name in known
         if name in stored
     }
-    # Layers the prototxt does not name come last; one that lacks blobs can not be carried along.
+    # Layers the prototxt does not name come last; one that lacks blobs cannot be carried along.
     blobs |= {
         name: _blobs(path, name, datasets)
         for name, datasets in stored.items()
@@ -252,7 +252,7 @@ def _blob(path: str, what: str, dataset: h5py.Dataset) -> Hdf5Blob:
     except Exception as error:
         raise _damaged(path, error, f"{what}: ") from None
     if kind not in _KINDS:
-        raise WeightsError(f"{what}: holds no numbers but '{dataset.dtype}'", path=path)
+        raise WeightsError(f"{what}: holds '{dataset.dtype}' values, not numbers", path=path)
     if elsewhere:
         raise WeightsError(f"{what}: its numbers are in other files", path=path)
     if shape is None or stored < (bool(prod(shape)) if chunked else prod(shape) * itemsize):

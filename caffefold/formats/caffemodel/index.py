@@ -57,7 +57,7 @@ class LayerRecord:
     type: str
     blobs: tuple[Blob, ...]
     body: int
-    """Where its first field starts, behind tag and length."""
+    """Where its first field starts, after tag and length."""
     start: int
     end: int
 
@@ -262,7 +262,7 @@ def _blob(source: ByteSource, outer: WireField, what: str, quota: _Quota) -> Sto
     if prod(dims) != count:
         raise source.error(
             outer.tag_start,
-            f"{what}: shape {list(dims)} wants {prod(dims)} numbers, {count} stored",
+            f"{what}: shape {list(dims)} needs {prod(dims)} numbers, {count} stored",
         )
     return StoredBlob(source, dims, tuple(pieces), tuple(extra))
 
@@ -299,7 +299,9 @@ def _piece(source: ByteSource, field: WireField, dtype: str, what: str) -> Piece
     length = field.end - field.start
     if field.wire_type == LEN:
         if length % itemsize:
-            raise source.error(field.tag_start, f"{what}: {length} bytes are no whole numbers")
+            raise source.error(
+                field.tag_start, f"{what}: {length} bytes are not a multiple of {itemsize}"
+            )
         return Piece(field.start, length // itemsize, dtype, itemsize)
     tag_size = field.start - field.tag_start
     stride = tag_size + itemsize

@@ -109,7 +109,7 @@ class ByteSource:
             yield value
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
-        """(value, offset behind it) of the varint at ``at``; it may not reach beyond ``end``."""
+        """(value, offset after it) of the varint at ``at``; it may not reach beyond ``end``."""
         index = at - self._window_start
         if at < end and 0 <= index < len(self._window) and self._window[index] < 0x80:
             return self._window[index], at + 1  # nearly always: one byte, already here
@@ -137,7 +137,7 @@ class ByteSource:
         return self._window[index]
 
     def _fill(self, at: int) -> bytes:
-        """Bytes for the window from ``at`` on; none behind the end."""
+        """Bytes for the window from ``at`` on; none after the end."""
         return self._pread(at, _WINDOW)
 
     def fields(self, start: int, end: int) -> Iterator[WireField]:
@@ -152,7 +152,7 @@ class ByteSource:
             number, wire_type = key >> 3, key & 7
             value = 0
             if not 1 <= number <= _MAX_FIELD_NUMBER:
-                raise self.error(at, f"field number {number} is impossible; the file is damaged")
+                raise self.error(at, f"field number {number} is invalid; the file is damaged")
             if wire_type == VARINT:
                 value, stop = self.varint(begin, end)
             elif wire_type == LEN:
@@ -162,7 +162,7 @@ class ByteSource:
                 stop = begin + _FIXED_SIZE[wire_type]
             else:
                 name = {_GROUP_START: "a group", _GROUP_END: "the end of a group"}.get(wire_type)
-                raise self.error(at, f"{name or f'wire type {wire_type}'} has no place here")
+                raise self.error(at, f"{name or f'wire type {wire_type}'} is not allowed here")
             if stop > end:
                 missing = f"field {number} claims {stop - begin} bytes, only {end - begin} are left"
                 raise self.error(at, f"{missing}; the file is cut off or damaged")

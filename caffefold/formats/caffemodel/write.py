@@ -14,19 +14,21 @@ from typing import BinaryIO, NamedTuple, Union
 import numpy as np
 
 from caffefold.errors import ModelError
-from caffefold.formats.caffemodel.blob import Blob, Floats, StoredBlob, chunks, size
+from caffefold.formats.caffemodel.blob import Blob, Floats, chunks, size
 from caffefold.formats.caffemodel.index import LayerRecord, WeightsFile
 from caffefold.formats.caffemodel.precision import FLOAT32, Precision
 from caffefold.formats.caffemodel.wire import (
     VARINT,
+    Range,
     WireField,
     len_field,
     len_header,
+    text_field,
     varint,
     varint_field,
+    write_parts,
 )
 
-_COPY = 1 << 20
 _DATA, _SHAPE, _RAW_TYPE, _RAW_DATA = 5, 7, 10, 12
 _FLOAT16 = 2  # NVCaffe: Type { DOUBLE = 0; FLOAT = 1; FLOAT16 = 2; ... }
 _FIRST_PARAMETER = 100  # LayerParameter: messages of layer types; below are fields of every layer
@@ -47,17 +49,6 @@ class NewLayer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Range:
-    """Bytes of the source file."""
-
-    start: int
-    end: int
-
-    def __len__(self) -> int:
-        return self.end - self.start
-
-
-@dataclass(frozen=True, slots=True)
 class _Numbers:
     """The payload of a blob; ``what`` names it in errors."""
 
@@ -69,7 +60,7 @@ class _Numbers:
         return size(self.blob) * self.precision.itemsize
 
 
-_Part = Union[bytes, _Range, _Numbers]  # noqa: UP007 - a runtime alias on Python 3.10
+_Part = Union[bytes, Range, _Numbers]  # noqa: UP007 - a runtime alias on Python 3.10
 
 
 def write_weights(
@@ -86,7 +77,7 @@ def write_weights(
         OSError: writing failed.
     """
     for start, end in source.other:
-        _write(out, source, _Range(start, end))
+        _write(out, source, Range(start, end))
     seen: set[str] = set()
     for record in source.layers:
         if record.name not in layers:
@@ -104,7 +95,7 @@ def write_weights(
 def _as_it_is(source: WeightsFile, record: LayerRecord) -> list[_Part]:
     """A record nobody changes: its bytes, where the file has it in one piece."""
     if record.start < record.body:
-        return [_Range(record.start, record.end)]
+        return [Range(record.start, record.end)]
     return _record_parts(source, record, NewLayer((), (), record.blobs))
 
 
@@ -123,7 +114,7 @@ def _record_parts(source: WeightsFile, record: LayerRecord, new: NewLayer) -> li
         if field.number in layout.linear and len(new.blobs) > len(record.blobs):
             side.append(_without_bias_term(source, field, layout.linear[field.number]))
         else:
-            side.append(_Range(field.tag_start, field.end))
+            side.append(Range(field.tag_start, field.end))
     if new.as_scale:
         before.append(len_field(layout.type, b"Scale"))
         after.append(_SCALE_WITH_BIAS)
@@ -136,13 +127,8 @@ def _record_parts(source: WeightsFile, record: LayerRecord, new: NewLayer) -> li
 
 
 def _wiring(record: LayerRecord, new: NewLayer) -> bytes:
-    encode = _encode
-    bottoms = b"".join(len_field(record.layout.bottom, encode(name)) for name in new.bottoms)
-    return bottoms + b"".join(len_field(record.layout.top, encode(name)) for name in new.tops)
-
-
-def _encode(name: str) -> bytes:
-    return name.encode("utf-8", "surrogateescape")
+    bottoms = b"".join(text_field(record.layout.bottom, name) for name in new.bottoms)
+    return bottoms + b"".join(text_field(record.layout.top, name) for name in new.tops)
 
 
 def _without_bias_term(source: WeightsFile, outer: WireField, bias_term: int) -> bytes:
@@ -157,12 +143,12 @@ def _without_bias_term(source: WeightsFile, outer: WireField, bias_term: int) ->
 
 def _blob_parts(numbers: _Numbers) -> list[_Part]:
     """The fields of a blob. Numbers first, as Caffe's Blob::ToProto leaves them on the wire."""
-    stored = _origin(numbers.blob)
+    stored = numbers.blob.stored
     shape: list[_Part]
-    if stored is not None:
-        shape = [_Range(start, end) for start, end in stored.extra]
+    if stored is not None and stored.shape == numbers.blob.shape:
+        shape = [Range(start, end) for start, end in stored.extra]
     else:
-        dims = b"".join(varint(dim) for dim in numbers.blob.shape)
+        dims = b"".join(map(varint, numbers.blob.shape))
         shape = [len_field(_SHAPE, len_field(1, dims))]
     if numbers.precision.itemsize == 4:
         return [len_header(_DATA, len(numbers)), numbers, *shape]
@@ -170,26 +156,11 @@ def _blob_parts(numbers: _Numbers) -> list[_Part]:
     return [*shape, header, numbers]
 
 
-def _origin(blob: Blob) -> StoredBlob | None:
-    """The stored blob whose shape record a computed blob keeps."""
-    while not isinstance(blob, StoredBlob):
-        inner = getattr(blob, "source", None)
-        if inner is None:
-            return None
-        blob = inner
-    return blob
-
-
 def _write(out: BinaryIO, source: WeightsFile, part: _Part) -> None:
-    if isinstance(part, bytes):
-        out.write(part)
-    elif isinstance(part, _Range):
-        out.writelines(
-            source.source.read(start, min(start + _COPY, part.end))
-            for start in range(part.start, part.end, _COPY)
-        )
-    else:
+    if isinstance(part, _Numbers):
         out.writelines(numbers.data for numbers in _rounded(part))
+    else:
+        write_parts(out, source.source, [part])
 
 
 def _rounded(part: _Numbers) -> Iterator[Floats]:

@@ -63,7 +63,7 @@ def schema_of(proto: str | os.PathLike[str] | None) -> Schema:
     """
     if proto is None:
         return OURS
-    from caffefold.formats.fork_schema import compile_schema  # seldom wanted
+    from caffefold.formats.fork_schema import compile_schema  # seldom needed
 
     return compile_schema(os.fspath(proto))
 

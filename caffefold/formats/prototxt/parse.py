@@ -138,7 +138,7 @@ class _Parser:
         return tuple(found), at
 
     def message(self, opened: int, inside: int, depth: int) -> tuple[Message, int]:
-        """The message whose brace stands at ``opened``; the offset behind its closing brace."""
+        """The message whose brace stands at ``opened``; the offset after its closing brace."""
         if depth > MAX_DEPTH:
             raise self.error(opened, f"messages are nested deeper than {MAX_DEPTH} levels")
         fields, trivia = self.fields(inside, opened, depth)
@@ -177,7 +177,7 @@ class _Parser:
         return self.source[stop : stop + 1]
 
     def list(self, opened: int, depth: int) -> tuple[ListValue, int]:
-        """The ``[...]`` at ``opened``; the offset behind it."""
+        """The ``[...]`` at ``opened``; the offset after it."""
         source = self.source
         items: list[Scalar | Message] = []
         at = self.skip(opened + 1)
@@ -216,9 +216,7 @@ class _Parser:
                 )
             return self.error(at, f"the string of '{name}' is not closed on its line")
         if not char:
-            return self.error(
-                match.start(2), f"the file ends behind '{name}'; its value is missing"
-            )
+            return self.error(match.start(2), f"the file ends after '{name}'; its value is missing")
         if char in "}>" or "\n" in match[3]:
             return self.error(match.start(2), f"'{name}' has no value")
         return self.error(at, f"'{name}' has no readable value: unexpected {char!r}")

@@ -5,11 +5,11 @@ concatenation:
 
     layer {                    Field.lead   whitespace and comments before the name
       name: "conv1"  # first   Field.sep    between name and value (``: ``, `` ``)
-      pad: 1;                  Field.trail  separator and comment behind the value, same line
+      pad: 1;                  Field.trail  separator and comment after the value, same line
     }                          Message.open / Message.close   the braces and what touches them
 
 Values are immutable; an edit makes a new tree that shares all that did not change. Nothing here
-looks at a schema: a bare word such as ``LMDB``, ``cls6x`` or ``${n}`` is kept as it is written.
+looks at a schema: a bare word such as ``LMDB``, ``cls6x`` or ``${n}`` is kept unchanged written.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A whole prototxt. ``bom`` and ``tail`` are what stands before and behind the last field.
+    """A whole prototxt. ``bom`` stands before the first field, ``tail`` after the last.
 
     ``schema`` is what its fields are to be read by, when they are read as values.
     """
@@ -219,7 +219,7 @@ def _pieces(message: Message) -> Iterator[str]:
 
 
 def _ended(before: str, after: str) -> str:
-    """The line break that an edit may have taken from behind a comment; nearly always ``""``."""
+    """The line break that an edit may have taken from after a comment; nearly always ``""``."""
     if "#" not in before or after.lstrip(" \t").startswith(("\n", "\r\n")):
         return ""
     return "\n" if after else ""
@@ -315,7 +315,7 @@ class Gap(NamedTuple):
         return bool(self.saved or self.broken)
 
     def widened(self, lead: str) -> Gap:
-        """The gap when one more field goes, which stood behind ``lead``."""
+        """The gap when one more field goes, which stood after ``lead``."""
         return Gap(self.saved + detached(lead), self.broken or line_break(lead))
 
     def before(self, lead: str) -> str:
@@ -334,7 +334,7 @@ def detached(lead: str) -> str:
 
 
 def set_scalar(message: Message, name: str, raw: str, after: str = "") -> Message:
-    """``name: raw`` in place of its last value, else behind the last field called ``after``."""
+    """``name: raw`` in place of its last value, else after the last field called ``after``."""
     fields = list(message.fields)
     for i in range(len(fields) - 1, -1, -1):
         if fields[i].name == name:
@@ -373,7 +373,7 @@ def _revalued(field: Field, raw: str) -> Field:
 def _inserted(
     fields: list[Field], at: int, new: list[Field], near: Field | None
 ) -> tuple[Field, ...]:
-    """``new`` put in at ``at``, on lines of its own if ``near`` is, else behind a space."""
+    """``new`` put in at ``at``, on lines of its own if ``near`` is, else after a space."""
     lead = (line_break(near.lead) if near is not None else "") or " "
     following = fields[at:]
     if new and following and not following[0].lead:
@@ -382,7 +382,7 @@ def _inserted(
 
 
 def line_break(lead: str) -> str:
-    """The last line break of ``lead`` with the indentation behind it, without comments."""
+    """The last line break of ``lead`` with the indentation after it, without comments."""
     start = lead.rfind("\n")
     if start < 0:
         return ""

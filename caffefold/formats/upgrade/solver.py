@@ -7,12 +7,13 @@ src/caffe/util/upgrade_proto.cpp): exactly one of ``net``, ``net_param``, ``trai
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from caffefold.errors import InputError
-from caffefold.formats.prototxt import parse as text_parse
 from caffefold.formats.prototxt.layout import before, indent_of, moved
+from caffefold.formats.prototxt.parse import read
 from caffefold.formats.prototxt.tree import Document, Field, Message, Scalar, quote, unquote
 
 NETS = ("net_param", "train_net_param", "test_net_param")
@@ -36,15 +37,12 @@ _TYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class SolverNet:
-    """The net a solver trains. ``found`` says, in one sentence, where it was."""
+class SolverNet(NamedTuple):
+    """The net a solver trains; of an inline net, ``document.path`` is the solver itself."""
 
     document: Document
     found: str
-    path: Path
-    """The file that holds the net: the solver itself when it is inline."""
-    inline: bool = False
+    """Where it was, in one sentence."""
 
 
 def is_solver(document: Document) -> bool:
@@ -77,11 +75,11 @@ def net_of_solver(document: Document) -> SolverNet:
     if isinstance(place.value, Message):
         line, _ = document.position(place.offset)
         found = f"{path}: a solver; its net is inside it, {place.name} in line {line}"
-        return SolverNet(_inline(place, document), found, path, inline=True)
+        return SolverNet(_inline(place, document), found)
     name = Message((place,)).string(place.name)
     target = _located(name, place, document, path)
     found = f"{path}: a solver; its {place.name} is {target}"
-    return SolverNet(text_parse.read(target), found, target)
+    return SolverNet(read(target), found)
 
 
 def _located(name: str, place: Field, document: Document, solver: Path) -> Path:
@@ -96,7 +94,7 @@ def _located(name: str, place: Field, document: Document, solver: Path) -> Path:
     where = " and ".join(str(candidate) for candidate in tried)
     line, _ = document.position(place.offset)
     raise InputError(
-        f"{solver}:{line}: this is a solver, and its {place.name} is not there "
+        f"{solver}:{line}: this is a solver, and its {place.name} was not found "
         f"(tried {where}); {advice}"
     )
 

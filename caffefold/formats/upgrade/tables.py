@@ -10,7 +10,6 @@ those of the schema. Source: BVLC/caffe, src/caffe/util/upgrade_proto.cpp.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -61,7 +60,7 @@ _V0_PLAIN = (
     "window_data"
 )
 V0_TYPES: dict[str, str] = {**_V0_SHORT, **{name: name.upper() for name in _V0_PLAIN.split()}}
-PADDING = "padding"  # a V0 type without successor: its number goes to the layers it feeds
+PADDING = "padding"  # a V0 type without successor: its pad goes to the layers it feeds
 
 ANY = ""  # a key of V0_MOVES: whatever the layer's type is
 
@@ -78,6 +77,7 @@ _DATA = {
 }
 _LINEAR = {"conv": "convolution_param", "innerproduct": "inner_product_param"}
 _WINDOW = {"conv": "convolution_param", "pool": "pooling_param"}
+PADDED = frozenset(_WINDOW)  # V0 types that padding may feed
 
 # V0 field -> {V0 type: (V1 message, field in it)}; for any other type Caffe drops the field.
 V0_MOVES: dict[str, dict[str, tuple[str, str]]] = {
@@ -165,51 +165,3 @@ def v0_target(field: str, kind: str) -> Target | None:
     targets = V0_MOVES[field]
     found = targets.get(ANY) or targets.get(kind)
     return None if found is None else Target(*found)
-
-
-class Connection(NamedTuple):
-    """What the merging of padding layers needs to know of a V0 layer."""
-
-    type: str
-    bottoms: tuple[str, ...]
-    tops: tuple[str, ...]
-    pad: str = "0"
-
-
-class Padded(NamedTuple):
-    """A layer absorbs the padding layer that feeds it: it reads ``bottom``, with its ``pad``."""
-
-    bottom: str
-    pad: str
-
-
-def merge_padding(
-    inputs: Sequence[str],
-    layers: Sequence[Connection],
-    error: Callable[[int, str], Exception],
-) -> dict[int, Padded]:
-    """Which V0 layers absorb the padding layer that feeds them.
-
-    Raises:
-        Exception: ``error(index, message)`` where Caffe stops: a bottom that nothing writes, or
-            padding that feeds anything but one convolution or pooling input.
-    """
-    writer: dict[str, int] = dict.fromkeys(inputs, -1)
-    merged: dict[int, Padded] = {}
-    for index, layer in enumerate(layers):
-        for bottom in layer.bottoms:
-            if bottom not in writer:
-                raise error(index, f"reads '{bottom}', which nothing before it writes")
-            source = writer[bottom]
-            if source < 0 or layers[source].type != PADDING:
-                continue
-            padding = layers[source]
-            if layer.type not in _WINDOW:
-                raise error(index, f"a padding layer feeds it, but '{layer.type}' takes no pad")
-            if len(layer.bottoms) != 1:
-                raise error(index, "a padding layer feeds it, so it may have one bottom only")
-            if len(padding.bottoms) != 1 or len(padding.tops) != 1:
-                raise error(source, "a padding layer has exactly one bottom and one top")
-            merged[index] = Padded(padding.bottoms[0], padding.pad)
-        writer.update(dict.fromkeys(layer.tops, index))
-    return merged

@@ -9,11 +9,12 @@ Where Caffe stops and this goes on, because the file is readable: a net with bot
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import zip_longest
+from types import MappingProxyType
 
-from caffefold.errors import TextError
+from caffefold.errors import InputError
 from caffefold.formats import schema
 from caffefold.formats.prototxt.layout import (
     INLINE,
@@ -42,14 +43,13 @@ from caffefold.formats.upgrade.solver import NETS, is_solver, upgrade_solver_typ
 from caffefold.formats.upgrade.tables import (
     DATA_MESSAGES,
     MAX_SPECS,
+    PADDED,
     PADDING,
     SPECS,
     TRANSFORMATIONS,
     V0_NET_KEPT,
     V0_TYPES,
-    Connection,
     is_v0_field,
-    merge_padding,
     v0_target,
     v1_name,
     v1_of_v0,
@@ -75,7 +75,7 @@ def upgrade_document(
     """
     if layers_only and not any(map(_is_old, document.fields)):
         return document, ()
-    log = _Log(document)
+    log = Log(document)
     fields = document.fields
     crlf = _ends_lines_with_crlf(document.source)
     if crlf:
@@ -87,7 +87,7 @@ def upgrade_document(
         )
         fields = upgrade_solver_type(fields, document, log.notes)
     else:
-        fields = _net(fields, log, layers_only)
+        fields = upgrade_net(fields, log, layers_only)
     if not log.notes:
         return document, ()
     if crlf:
@@ -95,24 +95,35 @@ def upgrade_document(
     return replace(document, fields=fields), tuple(log.notes)
 
 
-class _Log:
+class Log:
     """What was done, as sentences, and where in the document."""
+
+    steps: Mapping[str, str] = MappingProxyType(
+        {
+            "V0": "from V0 (layers { layer { ... } }) to V1",
+            "V1": "from V1 (layers { ... }) to V2 (layer { ... })",
+        }
+    )
 
     def __init__(self, document: Document) -> None:
         self.document = document
         self.notes: list[str] = []
         self._lines = Lines(document.source)
 
-    def tell(self, field: Field, owner: str, what: str) -> None:
+    def upgraded(self, count: int, old: str) -> None:
+        """Note that layers of the format ``old`` became layers of the next."""
+        self.notes.append(f"{counted(count, 'layer')} {self.steps[old]}")
+
+    def note(self, field: Field, owner: str, what: str) -> None:
         """Note what became of ``field`` of ``owner``."""
         self.notes.append(f"line {self._lines.of(field.offset)}: {owner}: {what}")
 
     def gone(self, field: Field, owner: str, why: str) -> None:
         """Note that ``field`` of ``owner`` was dropped."""
-        self.tell(field, owner, f"'{field.name}' is gone; {why}")
+        self.note(field, owner, f"'{field.name}' dropped; {why}")
 
-    def error(self, field: Field, what: str) -> TextError:
-        """A TextError that points at ``field``."""
+    def error(self, field: Field, what: str) -> InputError:
+        """The error for a net that cannot be upgraded, at ``field``."""
         return self.document.error(field.offset, what)
 
 
@@ -138,7 +149,8 @@ def _respaced(fields: _Fields, old: str, new: str) -> _Fields:
     return tuple(respaced(field, lambda space: space.replace(old, new)) for field in fields)
 
 
-def _net(fields: _Fields, log: _Log, layers_only: bool) -> _Fields:
+def upgrade_net(fields: _Fields, log: Log, layers_only: bool) -> _Fields:
+    """The fields of a net in today's format; what was done goes to ``log``."""
     if any(field.name == "layers" or _is_v0(field) for field in fields):
         fields = taken_apart(fields, "layers")
         fields = _from_v0(fields, log)
@@ -150,11 +162,11 @@ def _net(fields: _Fields, log: _Log, layers_only: bool) -> _Fields:
     return fields
 
 
-def _net_inside(field: Field, log: _Log, layers_only: bool) -> Field:
+def _net_inside(field: Field, log: Log, layers_only: bool) -> Field:
     if not isinstance(field.value, Message):
         return field
-    inner = _Log(log.document)
-    fields = _net(field.body.fields, inner, layers_only)
+    inner = Log(log.document)
+    fields = upgrade_net(field.body.fields, inner, layers_only)
     log.notes += [f"{field.name}: {note}" for note in inner.notes]
     return field.with_body(replace(field.body, fields=fields)) if inner.notes else field
 
@@ -162,7 +174,7 @@ def _net_inside(field: Field, log: _Log, layers_only: bool) -> Field:
 # ------------------------------------------------------------------------------- V0 -> V1
 
 
-def _from_v0(fields: _Fields, log: _Log) -> _Fields:
+def _from_v0(fields: _Fields, log: Log) -> _Fields:
     """The net's fields with every V0 layer as a V1 layer, as Caffe's UpgradeV0Net has it.
 
     The inner layer's fields come up one level, parameters move into the message of the layer's
@@ -181,42 +193,36 @@ def _from_v0(fields: _Fields, log: _Log) -> _Fields:
         if field.name in known:
             log.gone(field, "the net", "Caffe drops it from a V0 net")
     kept = drop(fields, lambda field: field.name in known)
-    count = counted(sum(map(_is_v0, kept)), "layer")
-    log.notes.append(f"{count} from V0 (layers {{ layer {{ ... }} }}) to V1")
+    log.upgraded(sum(map(_is_v0, kept)), "V0")
     if merged:
-        log.notes.append(f"padding layers merged into what they feed: {', '.join(merged)}")
+        log.notes.append(f"padding layers merged into the layers they feed: {', '.join(merged)}")
     return tuple(_v0_layer(field, log) if _is_v0(field) else field for field in kept)
 
 
-def _without_padding(fields: _Fields, log: _Log) -> tuple[_Fields, list[str]]:
-    """The fields with padding layers merged, and the names of those layers."""
-    places = [i for i, field in enumerate(fields) if field.name == "layers" or _is_v0(field)]
-    connections = [_connection(fields[place]) for place in places]
+def _without_padding(fields: _Fields, log: Log) -> tuple[_Fields, list[str]]:
+    """The fields with padding layers merged into what they feed, and those layers' names."""
+    writer: dict[str, Field | None] = dict.fromkeys(Message(fields).strings("input"))
+    edited: list[Field] = []
+    gone: dict[int, Field] = {}
+    for field in fields:
+        edited.append(field)
+        if field.name != "layers" and not _is_v0(field):
+            continue
+        if _is_padding(field):
+            gone[id(field)] = field
+        for bottom in field.body.strings("bottom"):
+            if bottom not in writer:
+                what = f"reads '{bottom}', which nothing before it writes"
+                raise log.error(field, f"layer '{_name(field)}' {what}")
+            source = writer[bottom]
+            if source is not None and _is_padding(source):
+                edited[-1] = _padded(field, source, log)
+        writer.update(dict.fromkeys(field.body.strings("top"), field))
+    return drop(tuple(edited), lambda field: id(field) in gone), list(map(_name, gone.values()))
 
-    def error(index: int, message: str) -> TextError:
-        field = fields[places[index]]
-        return log.error(field, f"layer '{_name(field)}' {message}")
 
-    edited = list(fields)
-    for index, padded in merge_padding(
-        Message(fields).strings("input"), connections, error
-    ).items():
-        edited[places[index]] = _padded(fields[places[index]], padded.pad, padded.bottom)
-    pairs = zip(places, connections, strict=True)
-    gone = [edited[place] for place, connection in pairs if connection.type == PADDING]
-    offsets = set(map(id, gone))
-    return drop(tuple(edited), lambda field: id(field) in offsets), list(map(_name, gone))
-
-
-def _connection(field: Field) -> Connection:
-    body, inner = field.body, _inner(field)
-    pad = inner.last("pad")
-    return Connection(
-        inner.string("type"),
-        body.strings("bottom"),
-        body.strings("top"),
-        pad.raw if isinstance(pad, Scalar) else "0",
-    )
+def _is_padding(field: Field) -> bool:
+    return _inner(field).string("type") == PADDING
 
 
 def _inner(field: Field) -> Message:
@@ -227,16 +233,28 @@ def _name(field: Field) -> str:
     return _inner(field).string("name") or field.body.string("name")
 
 
-def _padded(field: Field, pad: str, bottom: str) -> Field:
-    body = set_strings(field.body, "bottom", (bottom,))
+def _padded(field: Field, padding: Field, log: Log) -> Field:
+    """The layer with the pad of the padding layer that feeds it, reading what that one reads."""
+    kind, fed = _inner(field).string("type"), "a padding layer feeds it"
+    sources = padding.body.strings("bottom")
+    if kind not in PADDED:
+        raise log.error(field, f"layer '{_name(field)}': {fed}, but '{kind}' takes no pad")
+    if len(field.body.strings("bottom")) != 1:
+        raise log.error(field, f"layer '{_name(field)}': {fed}, so it may have only one bottom")
+    if len(sources) != 1 or len(padding.body.strings("top")) != 1:
+        what = "a padding layer has exactly one bottom and one top"
+        raise log.error(padding, f"layer '{_name(padding)}': {what}")
+    pad = _inner(padding).last("pad")
+    body = set_strings(field.body, "bottom", sources)
     fields = list(body.fields)
     place = max(i for i, inner in enumerate(fields) if inner.name == "layer")
-    inner = set_scalar(fields[place].body, "pad", pad, after="kernelsize")
+    raw = pad.raw if isinstance(pad, Scalar) else "0"
+    inner = set_scalar(fields[place].body, "pad", raw, after="kernelsize")
     fields[place] = fields[place].with_body(inner)
     return field.with_body(replace(body, fields=tuple(fields)))
 
 
-def _v0_layer(connection: Field, log: _Log) -> Field:
+def _v0_layer(connection: Field, log: Log) -> Field:
     """A V0 layer as a V1 layer."""
     body = connection.body
     owner = f"layer '{_name(connection)}'"
@@ -265,7 +283,7 @@ def _v0_layer(connection: Field, log: _Log) -> Field:
     return replace(connection, name="layers", value=body)
 
 
-def _flattened(nested: Field, owner: str, log: _Log) -> Iterator[Field]:
+def _flattened(nested: Field, owner: str, log: Log) -> Iterator[Field]:
     """The fields of the inner ``layer``, as they stand in a V1 layer."""
     body = nested.body
     kind = body.string("type")
@@ -281,11 +299,11 @@ def _flattened(nested: Field, owner: str, log: _Log) -> Iterator[Field]:
         if field.name == "type":
             order.append(moved(_v1_typed(field, owner, log), old, outer))
         elif known and target is None:
-            log.gone(field, owner, f"Caffe knows none for the V0 type '{kind}'")
+            log.gone(field, owner, f"Caffe has none for the V0 type '{kind}'")
         elif target is None or not target.message:
             order.append(moved(field, old, outer))
             if not known:
-                log.tell(field, owner, f"unknown field '{field.name}' kept as it is")
+                log.note(field, owner, f"unknown field '{field.name}' kept unchanged")
         elif last[field.name] is field:  # written twice, the last counts; V1 repeats some
             if target.message not in blocks:
                 order.append(target.message)
@@ -311,19 +329,19 @@ def _block(name: str, fields: list[Field], lead: str, old: str | None) -> Field:
     return block(name, inner, lead)
 
 
-def _v1_typed(field: Field, owner: str, log: _Log) -> Field:
+def _v1_typed(field: Field, owner: str, log: Log) -> Field:
     kind = Message((field,)).string("type")
     name = v1_of_v0(kind)
     if kind not in V0_TYPES:
-        what = f"taken for V1's {name}" if name else "kept as it is"
-        log.tell(field, owner, f"unknown V0 type '{kind}' {what}")
+        what = f"read as V1's {name}" if name else "kept unchanged"
+        log.note(field, owner, f"unknown V0 type '{kind}' {what}")
     return replace(field, value=Scalar(name or quote(kind)))
 
 
 # ----------------------------------------------------------------- transformations (in V1)
 
 
-def _with_transformations_apart(fields: _Fields, log: _Log) -> _Fields:
+def _with_transformations_apart(fields: _Fields, log: Log) -> _Fields:
     """V1 data layers with scale, mean_file, crop_size and mirror in their ``transform_param``.
 
     Like Caffe's UpgradeNetDataTransformation: once one data layer of the net needs it, all of them
@@ -394,7 +412,7 @@ def _with(transform: Field, values: list[Field]) -> Field:
 # ------------------------------------------------------------------------------- V1 -> V2
 
 
-def _from_v1(fields: _Fields, log: _Log) -> _Fields:
+def _from_v1(fields: _Fields, log: Log) -> _Fields:
     """The net's fields with every V1 layer as a V2 layer, in the order of the file.
 
     As Caffe's UpgradeV1Net has it; all that V1 and V2 spell the same stays as it is written.
@@ -405,9 +423,7 @@ def _from_v1(fields: _Fields, log: _Log) -> _Fields:
     count = sum(layer.name == "layers" for layer in fields)
     if not count:
         return fields
-    log.notes.append(
-        f"{counted(count, 'layer')} from V1 (layers {{ ... }}) to V2 (layer {{ ... }})"
-    )
+    log.upgraded(count, "V1")
     if any(layer.name == "layer" for layer in fields):
         log.notes.append(
             "the net has both 'layer' and 'layers', which Caffe refuses; "
@@ -416,7 +432,7 @@ def _from_v1(fields: _Fields, log: _Log) -> _Fields:
     return tuple(_v1_layer(layer, log) if layer.name == "layers" else layer for layer in fields)
 
 
-def _v1_layer(layer: Field, log: _Log) -> Field:
+def _v1_layer(layer: Field, log: Log) -> Field:
     if not isinstance(layer.value, Message):
         raise log.error(layer, "'layers' is a layer, so it needs braces { ... }")
     fields = layer.body.fields
@@ -448,7 +464,7 @@ def _integer(word: str) -> int | None:
         return None
 
 
-def _v2_typed(kind: Field, owner: str, log: _Log) -> Field:
+def _v2_typed(kind: Field, owner: str, log: Log) -> Field:
     body = Message((kind,))
     name = _v1_type(body)
     if name:
@@ -459,7 +475,7 @@ def _v2_typed(kind: Field, owner: str, log: _Log) -> Field:
     raw = kind.value.raw if isinstance(kind.value, Scalar) else ""
     if raw[:1] in ("'", '"'):
         return kind  # written as V2 has it
-    log.tell(kind, owner, f"unknown V1 type {word} kept as it is")
+    log.note(kind, owner, f"unknown V1 type {word} kept unchanged")
     return replace(kind, value=Scalar(quote(word)))
 
 
@@ -511,7 +527,7 @@ def _spec(message: Field | None, values: list[Field] | None, lead: str) -> Field
 # --------------------------------------------------------------------------- inputs (in V2)
 
 
-def _with_input_layer(fields: _Fields, log: _Log) -> _Fields:
+def _with_input_layer(fields: _Fields, log: Log) -> _Fields:
     """The net's fields with an Input layer, in front of all layers, for the ``input`` fields.
 
     As Caffe's UpgradeNetInput has it.
@@ -538,35 +554,36 @@ def _with_input_layer(fields: _Fields, log: _Log) -> _Fields:
         elif index != place:
             saved += detached(field.lead)
     if not shapes and not dims:
-        log.notes.append(f"inputs without shape removed: {names}")
+        log.notes.append(f"inputs without a shape dropped: {names}")
         return tuple(kept)
-    log.notes.append(f"inputs made an Input layer: {names}")
+    log.notes.append(f"inputs turned into an Input layer: {names}")
     outer = "\n" if not place and "\n" not in lead else fresh(lead)
     inside = deeper(outer)
-    shaped = _from_shapes if shapes else _from_dims
+    for field in inputs[len(shapes) if shapes else len(dims) // 4 :]:
+        name = Message((field,)).string("input")
+        raise log.error(
+            field, f"the input '{name}' has no shape: no input_shape, no four input_dim"
+        )
+    made = (_from_shapes if shapes else _from_dims)(inputs, shapes or dims, deeper(inside))
     head = [
         Field("name", Scalar(quote("input")), lead=inside),
         Field("type", Scalar(quote("Input")), lead=inside),
         *(replace(field, name="top", lead=inside) for field in inputs),
-        block("input_param", shaped(inputs, shapes or dims, log, deeper(inside)), inside),
+        block("input_param", made, inside),
     ]
     layer = Field("layer", Message(tuple(head), close=outer + "}"), lead=lead, sep=" ")
     at = sum(field.name not in _INPUTS for field in fields[:place])
     return (*kept[:at], layer, *kept[at:])
 
 
-def _from_shapes(inputs: list[Field], shapes: list[Field], log: _Log, lead: str) -> list[Field]:
-    if len(shapes) < len(inputs):
-        raise log.error(inputs[len(shapes)], "this input has no input_shape")
+def _from_shapes(inputs: list[Field], shapes: list[Field], lead: str) -> list[Field]:
     return [
         replace(moved(shape, indent_of(shape.lead), indent_of(lead)), name="shape", lead=lead)
         for shape in shapes[: len(inputs)]
     ]
 
 
-def _from_dims(inputs: list[Field], dims: list[Field], log: _Log, lead: str) -> list[Field]:
-    if len(dims) < 4 * len(inputs):
-        raise log.error(inputs[len(dims) // 4], "this input has no four input_dim")
+def _from_dims(inputs: list[Field], dims: list[Field], lead: str) -> list[Field]:
     made = []
     for index in range(len(inputs)):
         four = [replace(dim, name="dim") for dim in dims[4 * index : 4 * index + 4]]
@@ -589,7 +606,7 @@ def _below_comments(old: str, new: str) -> str:
 # ------------------------------------------------------------------------ BatchNorm (in V2)
 
 
-def _with_frozen_statistics(fields: _Fields, log: _Log) -> _Fields:
+def _with_frozen_statistics(fields: _Fields, log: Log) -> _Fields:
     """The fields with lr_mult and decay_mult 0 in BatchNorm layers that have three ``param``.
 
     As Caffe's UpgradeNetBatchNorm has it.

@@ -10,23 +10,12 @@ Reshape and Flatten, but the authors of such detectors have (MobileNetv2-SSDLite
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from caffefold.formats.prototxt.tree import Field, block, quote, scalar
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.loss import MULTIBOX_LOSS
 from caffefold.ops.table import op
+from caffefold.options import DetectionOptions
 from caffefold.passes.deploy.newlayer import free_name, new_layer
-
-
-@dataclass(frozen=True, slots=True)
-class DetectionOptions:
-    """How detections are thinned out, which no training net knows; MobileNet-SSD's values."""
-
-    nms_threshold: float = 0.45
-    top_k: int = 100
-    keep_top_k: int = 100
-    confidence_threshold: float = 0.25
 
 
 def multibox(

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 from typing import NamedTuple
 
-from caffefold.errors import UsageError
+from caffefold.errors import Option, Text, UnknownName, UsageError
 from caffefold.formats.prototxt.tree import Field, block, quote, scalar
 from caffefold.ir.graph import OUTSIDE
 from caffefold.ir.net import Layer, Net
@@ -15,13 +15,16 @@ from caffefold.ops.base import Category, Op
 from caffefold.ops.detection import DETECTION_OUTPUT
 from caffefold.ops.loss import INFOGAIN_LOSS, MULTIBOX_LOSS
 from caffefold.ops.table import op
+from caffefold.options import ALL, DeployOptions, DetectionOptions
 from caffefold.passes.deploy import yolo
-from caffefold.passes.deploy.detection import DetectionOptions, multibox
-from caffefold.passes.deploy.headoptions import ALL, DETECTIONS, KINDS, NONE, HeadOptions
+from caffefold.passes.deploy.detection import multibox
 from caffefold.passes.deploy.newlayer import free_name, new_layer
 from caffefold.passes.deploy.training import Roles
 from caffefold.passes.deploy.twins import same_function, without_twins
 
+NONE = "none"
+DETECTIONS = ("DetectionOutput", "YoloDetectionOutput", "Yolov3DetectionOutput")
+KINDS = ("Softmax", "Sigmoid", "ArgMax", *DETECTIONS, NONE)
 _SCORE = re.compile(r"(.+)_score(_reshape)?$")  # cls_score -> cls_prob, as the R-CNN family has it
 
 
@@ -42,7 +45,7 @@ class Head(NamedTuple):
 class HeadMaker:
     """Makes the heads of one net; names given to new layers are not given again."""
 
-    def __init__(self, roles: Roles, options: HeadOptions, auxiliary: frozenset[int]) -> None:
+    def __init__(self, roles: Roles, options: DeployOptions, auxiliary: frozenset[int]) -> None:
         self.roles = roles
         self.options = options
         self.detection = options.detection or DetectionOptions()
@@ -55,16 +58,12 @@ class HeadMaker:
         self.losses = [i for i in sorted(roles.training) if roles.judges(i) and i not in auxiliary]
         for name, kind in options.heads.items():
             if kind not in KINDS:
-                raise UsageError(
-                    f"--head {_given(name, kind)}: '{kind}' is no head; known are "
-                    + ", ".join(KINDS)
-                )
+                reason = f"'{kind}' is no head; known are"
+                raise UnknownName("heads", _given(name, kind), reason, KINDS)
             if name != ALL and name not in {layers[i].name for i in self.losses}:
-                known = ", ".join(layers[i].name for i in self.losses) or "none"
-                raise UsageError(
-                    f"--head {_given(name, kind)}: '{name}' is no loss of this net; "
-                    f"its losses are {known}"
-                )
+                known = tuple(layers[i].name for i in self.losses)
+                reason = f"'{name}' is no loss of this net; its losses are"
+                raise UnknownName("heads", _given(name, kind), reason, known)
 
     def head(self, position: int) -> Head:
         """What takes the place of the loss at ``position``."""
@@ -78,7 +77,8 @@ class HeadMaker:
             return self._yolo(position, kind)
         if kind in DETECTIONS:
             if layer.name in self.options.heads:
-                raise UsageError(f"--head {layer.name}={kind}: it does not stand for {layer.type}")
+                asked = Option("heads", f"{layer.name}={kind}")
+                raise UsageError(asked, f": it does not stand for {layer.type}")
             kind = ""  # meant for other losses
         elif kind:
             self.used.update((layer.name, ALL))
@@ -125,11 +125,15 @@ class HeadMaker:
             )
         if self.options.prob_name and "prob" not in self.used:
             found.append(
-                f"--prob-name {self.options.prob_name}: no effect; no probability layer is made"
+                Text(
+                    Option("prob_name", self.options.prob_name),
+                    ": no effect; no probability layer is made",
+                )
             )
         for name, kind in self.options.heads.items():
             if name not in self.used:
-                found.append(f"--head {_given(name, kind)}: no effect; no loss becomes that")
+                asked = Option("heads", _given(name, kind))
+                found.append(Text(asked, ": no effect; no loss becomes that"))
         return tuple(found)
 
     # -------------------------------------------------------------------------------- heads
@@ -232,7 +236,8 @@ class HeadMaker:
             return (f"layer '{layer.name}': {why}: {shown}",)
         if not own and not op(layer).plain:
             why = f"no inference layer is known for {layer.type}; its prediction is the output"
-            return (f"layer '{layer.name}': {why}: {shown} (--head {layer.name}=TYPE adds one)",)
+            adds = Option("heads", f"{layer.name}=TYPE")
+            return (Text(f"layer '{layer.name}': {why}: {shown} (", adds, " adds one)"),)
         return ()
 
 
@@ -243,7 +248,8 @@ def _pointwise(own: Op) -> bool:
 
 def _dense_note(layer: Layer, blob: str) -> str:
     why = f"class scores of a map are the output: '{blob}'"
-    return f"layer '{layer.name}': {why} (--head {layer.name}=Softmax gives probabilities)"
+    adds = Option("heads", f"{layer.name}=Softmax")
+    return Text(f"layer '{layer.name}': {why} (", adds, " gives probabilities)")
 
 
 def _given(name: str, kind: str) -> str:

@@ -11,19 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-from caffefold.errors import UsageError
+from caffefold.errors import UnknownName
 from caffefold.ir import graph
 from caffefold.ir.graph import OUTSIDE, Graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.loss import SILENCE
 from caffefold.ops.table import op
+from caffefold.options import DeployOptions
+from caffefold.passes.contracts import text_agrees, without_losses
 from caffefold.passes.deploy.auxiliary import auxiliary
 from caffefold.passes.deploy.head import Head, HeadMaker
-from caffefold.passes.deploy.headoptions import HeadOptions
 from caffefold.passes.deploy.prune import prune
 from caffefold.passes.deploy.training import Roles, roles
-from caffefold.passes.infra import Change, PassResult
+from caffefold.passes.infra import Change, ChangeKind, PassResult
 from caffefold.passes.view.phase import State
 
 RULE = "heads"
@@ -33,10 +35,12 @@ RULE = "heads"
 class ConvertHeads:
     """Replace losses by heads; drop what only trains or measures; prune behind the outputs."""
 
-    options: HeadOptions = field(default_factory=HeadOptions)
+    options: DeployOptions = field(default_factory=DeployOptions)
     state: State = field(default_factory=State)
     """What tells a loss for TRAIN only from one that TEST has as well."""
     name: str = RULE
+    requires: ClassVar = (text_agrees,)
+    ensures: ClassVar = (text_agrees, without_losses)
 
     def run(self, net: Net) -> PassResult:
         """Convert every loss of the net.
@@ -67,7 +71,7 @@ class ConvertHeads:
             if position in helpers:
                 dropped.update(wiring.versions[v].blob for v in found.predictions(position))
                 detail = f"{layer.type} -> nothing ({helpers[position]})"
-                changes.append(Change(RULE, (layer.name,), (), detail))
+                changes.append(Change(ChangeKind.HEAD_CONVERTED, (layer.name,), (), detail))
             elif found.judges(position):
                 head = maker.head(position)
                 new[position] = head.layers
@@ -76,13 +80,13 @@ class ConvertHeads:
                 notes += head.notes
                 names = tuple(item.name for item in head.layers)
                 detail = f"{layer.type} -> {_shown(head)}"
-                changes.append(Change(RULE, (layer.name,), names, detail))
+                changes.append(Change(ChangeKind.HEAD_CONVERTED, (layer.name,), names, detail))
             else:
                 why = (
                     "it only measures" if op(layer).is_measure(layer) else "only training needs it"
                 )
                 detail = f"{layer.type} -> nothing, {why}"
-                changes.append(Change(RULE, (layer.name,), (), detail))
+                changes.append(Change(ChangeKind.HEAD_CONVERTED, (layer.name,), (), detail))
         made = net.substitute(new)
         if self.options.outputs:
             wanted = _chosen(made, self.options.outputs)
@@ -92,7 +96,9 @@ class ConvertHeads:
             wanted = [*outputs, *_results(made, found, wiring, silent)]
         pruned, useless = prune(made, wanted)
         if useless:
-            changes.append(Change(RULE, useless, (), _why(bool(self.options.outputs))))
+            changes.append(
+                Change(ChangeKind.USELESS_DROPPED, useless, (), _why(bool(self.options.outputs)))
+            )
         return PassResult(pruned, tuple(changes), (), (*notes, *maker.unused()))
 
 
@@ -137,8 +143,6 @@ def _chosen(made: Net, wanted: Sequence[str]) -> list[str]:
             results = [
                 v.blob for v in sinks if v.producer != OUTSIDE and made.layers[v.producer].bottoms
             ]
-            raise UsageError(
-                f"--output {name}: the deploy net has no blob of that name; "
-                f"its outputs are {', '.join(results) or 'none'}"
-            )
+            reason = "the deploy net has no blob of that name; its outputs are"
+            raise UnknownName("outputs", name, reason, tuple(results))
     return list(wanted)

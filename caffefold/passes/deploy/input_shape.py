@@ -7,11 +7,9 @@ the weights that read it; height and width for which the fully connected layers 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from caffefold.errors import UsageError
+from caffefold.errors import MissingShape, Option, Text
 from caffefold.ir.graph import Graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops import image
@@ -19,20 +17,11 @@ from caffefold.ops.base import Same, Split
 from caffefold.ops.linear import INNER_PRODUCT
 from caffefold.ops.source import DUMMY_DATA
 from caffefold.ops.table import op
+from caffefold.options import DeployOptions
 
 # Blobs whose shape is the same in every net of the family (py-faster-rcnn, proposal_layer.py).
 _KNOWN = {"im_info": (1, 3), "rois": (1, 5)}
 _COLOUR = 3
-
-
-@dataclass(frozen=True, slots=True)
-class ShapeOptions:
-    """What the user says about input shapes."""
-
-    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """By blob; they override everything."""
-    batch: int | None = None
-    """Size of the first axis of the inputs that are made; None: 1."""
 
 
 class Decided(NamedTuple):
@@ -58,13 +47,13 @@ class Source(NamedTuple):
     """Of the part that was cut; 0: the whole."""
 
 
-def decide(net: Net, wiring: Graph, source: Source, options: ShapeOptions) -> Decided:
+def decide(net: Net, wiring: Graph, source: Source, options: DeployOptions) -> Decided:
     """The shape of the input ``source``.
 
     Raises:
-        UsageError: neither the net nor the options tell it; says where and what to give.
+        MissingShape: neither the net nor the options give it.
     """
-    given = options.shapes.get(source.blob)
+    given = options.input_shapes.get(source.blob)
     if given is not None:
         return Decided(given)
     layer = source.layer
@@ -85,9 +74,11 @@ def decide(net: Net, wiring: Graph, source: Source, options: ShapeOptions) -> De
         channels = channels or image.declared_channels(layer)
         if not channels and height and net.weights is None:
             channels = max(_COLOUR, _cut_channels(net, wiring, source.version))
-            warning = (
+            warning = Text(
                 f"layer '{layer.name}': nothing tells how many channels '{source.blob}' has; "
-                f"{channels} are assumed (--input-shape {source.blob}=... sets them)"
+                f"{channels} are assumed (",
+                Option("input_shapes", f"{source.blob}=..."),
+                " sets them)",
             )
     if channels and height and width:
         frames = image.clip_length(layer)
@@ -100,7 +91,7 @@ def decide(net: Net, wiring: Graph, source: Source, options: ShapeOptions) -> De
 
 
 def _solved(
-    net: Net, wiring: Graph, source: Source, batch: int, channels: int, options: ShapeOptions
+    net: Net, wiring: Graph, source: Source, batch: int, channels: int, options: DeployOptions
 ) -> tuple[Decided | None, str]:
     """The shape for which the InnerProducts behind the input fit; else what speaks against one."""
     if net.weights is None:
@@ -112,14 +103,15 @@ def _solved(
 
     layer = source.layer
     channels = channels or source.channels or _weight_channels(net, wiring, source)
-    found = input_size(net, layer.tops[source.top], channels or None, dict(options.shapes))
+    found = input_size(net, layer.tops[source.top], channels or None, dict(options.input_shapes))
     if found.size is None or not (channels or found.channels):
         return None, found.why
     dims = (batch, channels or found.channels or 0, *found.size)
     shown = "x".join(map(str, dims))
-    warning = (
-        f"layer '{layer.name}': '{source.blob}' is taken as {shown}: {found.why} "
-        f"(--input-shape {source.blob}=... sets another shape)"
+    warning = Text(
+        f"layer '{layer.name}': '{source.blob}' is taken as {shown}: {found.why} (",
+        Option("input_shapes", f"{source.blob}=..."),
+        " sets another shape)",
     )
     if not found.certain:
         return Decided(dims, warning), ""
@@ -143,18 +135,16 @@ def _flat(net: Net, wiring: Graph, source: Source) -> int:
 
 def _unknown(
     source: Source, batch: int, channels: int, height: int, width: int, why: str
-) -> UsageError:
+) -> MissingShape:
     if not (channels or height):
         what = "shape"
     else:
         missing = [n for n, v in (("channels", channels), ("height and width", height)) if not v]
         what = " and ".join(missing)
     reason = f" ({why})" if why else ""
-    advice = f"{source.blob}={batch},{channels or 'C'},{height or 'H'},{width or 'W'}"
-    told = source.layer.error(
-        f"it does not tell the {what} of '{source.blob}'{reason}; give --input-shape {advice}"
-    )
-    return UsageError(str(told))
+    where = source.layer.error(f"it does not tell the {what} of '{source.blob}'{reason}")
+    known = (batch, channels or None, height or None, width or None)
+    return MissingShape(str(where), blob=source.blob, layer=source.layer.name, known=known)
 
 
 def _cut_channels(net: Net, wiring: Graph, version: int) -> int:

@@ -13,7 +13,7 @@ from caffefold.analysis.inputs import legacy_shapes
 from caffefold.formats.prototxt.tree import Field, block, quote, scalar, set_strings
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.source import INPUT
-from caffefold.passes.deploy.input_shape import ShapeOptions
+from caffefold.options import DeployOptions
 
 _LEGACY = frozenset({"input", "input_dim", "input_shape"})
 
@@ -24,7 +24,7 @@ def shape_field(name: str, shape: tuple[int, ...], indent: str) -> Field:
 
 
 def with_inputs(
-    net: Net, options: ShapeOptions, unread: frozenset[str], made: frozenset[str]
+    net: Net, options: DeployOptions, unread: frozenset[str], made: frozenset[str]
 ) -> tuple[Net, list[str]]:
     """The inputs the net already had: reshaped as asked, without those nobody reads; what was done.
 
@@ -50,15 +50,15 @@ def with_inputs(
     return result, told
 
 
-def _reshaped(blob: str, old: tuple[int, ...], options: ShapeOptions) -> tuple[int, ...]:
-    given = options.shapes.get(blob)
+def _reshaped(blob: str, old: tuple[int, ...], options: DeployOptions) -> tuple[int, ...]:
+    given = options.input_shapes.get(blob)
     if given is not None:
         return given
     return (options.batch, *old[1:]) if options.batch and old else old
 
 
 def _changed_layer(
-    layer: Layer, options: ShapeOptions, unread: frozenset[str]
+    layer: Layer, options: DeployOptions, unread: frozenset[str]
 ) -> tuple[Layer, ...]:
     """An Input layer with the shapes asked for, for the tops that are read; nothing if none is."""
     old = _shapes(layer)

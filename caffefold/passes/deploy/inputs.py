@@ -10,8 +10,9 @@ rewrite/preprocessing.py; how inputs are written is in rewrite/input_style.py.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-from caffefold.errors import UsageError
+from caffefold.errors import UnknownInput
 from caffefold.formats.prototxt.tree import Field, block, quote, scalar
 from caffefold.ir import graph
 from caffefold.ir.graph import Graph
@@ -19,9 +20,11 @@ from caffefold.ir.net import Layer, Net
 from caffefold.ops.source import DUMMY_DATA
 from caffefold.ops.table import op
 from caffefold.ops.wiring import SLICE
-from caffefold.passes.deploy.input_shape import ShapeOptions, Source, decide
+from caffefold.options import DeployOptions
+from caffefold.passes.contracts import text_agrees
+from caffefold.passes.deploy.input_shape import Source, decide
 from caffefold.passes.deploy.input_style import restyle, shape_field, with_inputs
-from caffefold.passes.infra import Change, PassResult
+from caffefold.passes.infra import Change, ChangeKind, PassResult
 
 RULE = "inputs"
 
@@ -30,12 +33,13 @@ RULE = "inputs"
 class ConvertInputs:
     """Replace each data layer by Input layers."""
 
-    shapes: ShapeOptions = field(default_factory=ShapeOptions)
-    style: str = ""
+    options: DeployOptions = field(default_factory=DeployOptions)
     """``layer``: Input layers; ``legacy``: ``input:`` fields; "": as the net has them."""
     trained: bool = True
     """Whether the net came with data layers or losses: then inputs nobody reads go, too."""
     name: str = RULE
+    requires: ClassVar = (text_agrees,)
+    ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Convert every data layer.
@@ -58,7 +62,7 @@ class ConvertInputs:
             layer = net.layers[position]
             layers, shown = [], []
             for source in _read(net, wiring, position, new):
-                decided = decide(net, wiring, source, self.shapes)
+                decided = decide(net, wiring, source, self.options)
                 warnings += [decided.warning] if decided.warning else []
                 name = source.blob
                 if name in taken:
@@ -71,17 +75,16 @@ class ConvertInputs:
             new[position] = tuple(layers)
             detail = f"{layer.type} -> " + (f"Input {', '.join(shown)}" if shown else "nothing")
             names = tuple(item.name for item in layers)
-            changes.append(Change(RULE, (layer.name,), names, detail))
+            changes.append(Change(ChangeKind.INPUT_CONVERTED, (layer.name,), names, detail))
         unread = _unread(net, wiring) if self.trained else frozenset()
         known = (set(net.inputs) - unread) | made
-        for blob in sorted(set(self.shapes.shapes) - known):
-            raise UsageError(
-                f"--input-shape {blob}=...: '{blob}' is no input of this net; "
-                f"its inputs are {', '.join(sorted(known)) or 'none'}"
-            )
-        result, told = with_inputs(net.substitute(new), self.shapes, unread, frozenset(made))
-        changes += [Change(RULE, (), (), detail) for detail in told]
-        return PassResult(restyle(result, self.style), tuple(changes), (), tuple(warnings))
+        for blob in sorted(set(self.options.input_shapes) - known):
+            raise UnknownInput(blob, tuple(sorted(known)))
+        result, told = with_inputs(net.substitute(new), self.options, unread, frozenset(made))
+        changes += [Change(ChangeKind.INPUT_CONVERTED, (), (), detail) for detail in told]
+        return PassResult(
+            restyle(result, self.options.input_style), tuple(changes), (), tuple(warnings)
+        )
 
     def stands_in(self, net: Net, wiring: Graph, position: int) -> bool:
         """Whether a DummyData stands for data: it is the only thing the net reads, or it gives

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import prod
+from typing import ClassVar
 
 from caffefold.analysis.inputs import input_shapes
 from caffefold.formats.prototxt.tree import Field, ListValue, Message, Scalar
@@ -20,7 +21,8 @@ from caffefold.ir.net import Layer, Net
 from caffefold.ops.linear import INNER_PRODUCT
 from caffefold.ops.table import op
 from caffefold.ops.wiring import PERMUTE, RESHAPE, SLICE
-from caffefold.passes.infra import Change, PassResult
+from caffefold.passes.contracts import text_agrees
+from caffefold.passes.infra import Change, ChangeKind, PassResult
 
 RULE = "sequences"
 
@@ -30,6 +32,8 @@ class FitSequences:
     """Make each Reshape into time x streams fit what comes in."""
 
     name: str = RULE
+    requires: ClassVar = (text_agrees,)
+    ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Change the second number (and where need be the first) of such shapes."""
@@ -51,7 +55,7 @@ class FitSequences:
             time = dims[0] if batch % dims[0] == 0 else batch
             new[position] = (_reshaped(layer, (time, batch // time)),)
             detail = f"{dims[0]} x {dims[1]} -> {time} x {batch // time}, for {batch} inputs"
-            changes.append(Change(RULE, (), (layer.name,), detail))
+            changes.append(Change(ChangeKind.SEQUENCE_FITTED, (), (layer.name,), detail))
         return PassResult(net.substitute(new) if new else net, tuple(changes))
 
 

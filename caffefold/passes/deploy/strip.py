@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from caffefold.formats.prototxt.tree import Field, Message, drop
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.affine import BATCH_NORM
 from caffefold.ops.table import op
-from caffefold.passes.infra import Change, PassResult
+from caffefold.passes.contracts import text_agrees, without_rules
+from caffefold.passes.infra import Change, ChangeKind, PassResult
 
 RULE = "strip"
 LAYER_FIELDS = frozenset(
@@ -39,6 +41,8 @@ class Strip:
 
     trained: bool = True
     name: str = RULE
+    requires: ClassVar = (text_agrees,)
+    ensures: ClassVar = (text_agrees, without_rules)
 
     def run(self, net: Net) -> PassResult:
         """Strip every layer; in a training net ``use_global_stats`` is a training switch too."""
@@ -56,7 +60,11 @@ class Strip:
         items = net.substitute(new)
         kept = drop_net_fields(items)
         names = tuple(layers[0].name for layers in new.values())
-        changes = [Change(RULE, (), names, "train-only parameters dropped")] if names else []
+        changes = (
+            [Change(ChangeKind.TRAINING_STRIPPED, (), names, "train-only parameters dropped")]
+            if names
+            else []
+        )
         return PassResult(kept, tuple(changes), (), _told(switched))
 
 

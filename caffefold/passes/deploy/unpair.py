@@ -11,12 +11,14 @@ collects batches of several processes; DetectNetTransformation (NVIDIA) augments
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from caffefold.ir import graph
 from caffefold.ir.graph import OUTSIDE, Graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.table import op
-from caffefold.passes.infra import Change, PassResult
+from caffefold.passes.contracts import text_agrees
+from caffefold.passes.infra import Change, ChangeKind, PassResult
 
 RULE = "unpair"
 
@@ -26,6 +28,8 @@ class Unpair:
     """Take such layers out; what they read takes the names of what they wrote."""
 
     name: str = RULE
+    requires: ClassVar = (text_agrees,)
+    ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Rename what the layers read, where it is made and read."""
@@ -45,7 +49,12 @@ class Unpair:
             shown = ", ".join(f"'{a}'" for a in layer.bottoms[:pairs])
             after = ", ".join(f"'{a}'" for a in layer.tops[:pairs])
             changes.append(
-                Change(RULE, (layer.name,), (), f"{layer.type} -> nothing, {shown} is {after}")
+                Change(
+                    ChangeKind.LABELS_DROPPED,
+                    (layer.name,),
+                    (),
+                    f"{layer.type} -> nothing, {shown} is {after}",
+                )
             )
         new: dict[int, tuple[Layer, ...]] = {
             i: (layer,) for i, layer in enumerate(layers) if layer is not net.layers[i]

@@ -13,7 +13,7 @@ from caffefold.ir.net import Layer
 from caffefold.ops.detection import YOLO_OUTPUT, YOLO_V3_OUTPUT
 from caffefold.ops.loss import Loss
 from caffefold.ops.table import op, op_of
-from caffefold.passes.deploy.detection import DetectionOptions
+from caffefold.options import DetectionOptions
 from caffefold.passes.deploy.newlayer import new_layer
 
 

@@ -10,7 +10,7 @@ chain's last Scale, or else of its last layer with numbers.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,8 +23,9 @@ from caffefold.ir.net import Layer, Net
 from caffefold.ops.affine import SCALE, Normalization, affine_map
 from caffefold.ops.base import AffineOp, Refusal
 from caffefold.ops.table import op
+from caffefold.passes.contracts import blobs_fit, text_agrees, wired
 from caffefold.passes.fold.shared import unshared
-from caffefold.passes.infra import Change, PassResult
+from caffefold.passes.infra import Change, ChangeKind, PassResult, Predicate, nothing
 
 RULE = "collapse"
 _PARAMETERS = frozenset({"batch_norm_param", "bn_param", "scale_param"})
@@ -34,19 +35,22 @@ _PARAMETERS = frozenset({"batch_norm_param", "bn_param", "scale_param"})
 class Collapse:
     """One Scale layer for every chain of affine layers that is still there."""
 
-    keep: tuple[str, ...] = ()
+    keeps: Predicate = nothing
+    """Whether the layer of this name is left alone."""
     name: str = RULE
+    requires: ClassVar = (text_agrees, wired, blobs_fit)
+    ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Collapse each chain."""
-        worker = _Collapser(net, self.keep)
+        worker = _Collapser(net, self.keeps)
         for first in sorted(worker.maps):
             worker.collapse(first)
         return PassResult(worker.editor.to_net(), tuple(worker.changes))
 
 
 class _Collapser:
-    def __init__(self, net: Net, keep: tuple[str, ...]) -> None:
+    def __init__(self, net: Net, keeps: Predicate) -> None:
         self.editor = Editor(net)
         self.shapes = infer(net)
         self.changes: list[Change] = []
@@ -54,7 +58,7 @@ class _Collapser:
         self.done: set[int] = set()
         for position, layer in enumerate(net.layers):
             own = op(layer)
-            if not isinstance(own, AffineOp) or any(fnmatchcase(layer.name, p) for p in keep):
+            if not isinstance(own, AffineOp) or keeps(layer.name):
                 continue
             rank = self.shapes.rank(self.editor.reads[position][0]) if layer.bottoms else None
             found = affine_map(own, layer, rank)
@@ -75,7 +79,9 @@ class _Collapser:
         layers = [self.editor.layers[position] for position in chain]
         names = tuple(layer.name for layer in layers)
         if affine.is_identity and self.editor.bypass(chain):
-            self.changes.append(Change(RULE, names, (), f"{', '.join(names)} changes nothing"))
+            self.changes.append(
+                Change(ChangeKind.UNIT_DROPPED, names, (), f"{', '.join(names)} changes nothing")
+            )
             return
         if len(chain) == 1 and not isinstance(op(layers[0]), Normalization):
             return
@@ -91,7 +97,7 @@ class _Collapser:
         self.editor.layers[chain[home]] = as_scale(stays, affine.over(channels))
         going = tuple(name for name in names if name != stays.name)
         detail = f"{', '.join(names)} -> one Scale layer '{stays.name}'"
-        self.changes.append(Change(RULE, going, (stays.name,), detail))
+        self.changes.append(Change(ChangeKind.COLLAPSED, going, (stays.name,), detail))
 
 
 def _home(layers: list[Layer]) -> int | None:

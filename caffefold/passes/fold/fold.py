@@ -11,8 +11,7 @@ it maps, else down to those whose input it maps; as a whole, or not at all. Vers
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -23,10 +22,21 @@ from caffefold.ir.net import Layer, Net
 from caffefold.ops.affine import BATCH_NORM, affine_map
 from caffefold.ops.base import AffineOp, Refusal, SkipCode
 from caffefold.ops.table import op
+from caffefold.passes.contracts import blobs_fit, text_agrees, wired
 from caffefold.passes.fold.absorb import absorb_input, absorb_output
 from caffefold.passes.fold.propagate import Absorption, Plan, Propagation
 from caffefold.passes.fold.shared import shared_weights, unshared
-from caffefold.passes.infra import Absorbed, Change, LayerRef, PassResult, Skip, references
+from caffefold.passes.infra import (
+    Absorbed,
+    Change,
+    ChangeKind,
+    LayerRef,
+    PassResult,
+    Predicate,
+    Skip,
+    nothing,
+    references,
+)
 
 RULE = "fold"
 
@@ -37,11 +47,13 @@ class Fold:
 
     directions: str = "all"
     """``all``; or ``output``: only into the layer a chain follows."""
-    keep: tuple[str, ...] = ()
-    """Glob patterns of layer names that are left as they are."""
+    keeps: Predicate = nothing
+    """Whether the layer of this name is left as it is."""
     unshare: bool = False
     """Give a layer that shares weights its own copy, so that it can absorb."""
     name: str = RULE
+    requires: ClassVar = (text_agrees, wired, blobs_fit)
+    ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Fold until nothing more goes; one Skip for each affine layer that stays."""
@@ -98,7 +110,7 @@ class _Folder:
             )
 
     def kept(self, layer: Layer) -> bool:
-        return any(fnmatchcase(layer.name, pattern) for pattern in self.options.keep)
+        return self.options.keeps(layer.name)
 
     # ------------------------------------------------------------------------------- sweeps
 
@@ -195,7 +207,7 @@ class _Folder:
         modified = tuple(dict.fromkeys(editor.layers[item.position].name for item in plan))
         way = "into" if upward else "into the input of"
         detail = f"{', '.join(removed)} folded {way} {', '.join(modified)}"
-        self.changes.append(Change(RULE, removed, modified, detail, tuple(claims)))
+        self.changes.append(Change(ChangeKind.FOLDED, removed, modified, detail, tuple(claims)))
         return True
 
     def skips(self) -> list[Skip]:

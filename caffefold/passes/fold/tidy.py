@@ -10,13 +10,14 @@ stays when a net input or output would lose its name.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from typing import ClassVar
 
 from caffefold.ir.edit import Editor
 from caffefold.ir.net import Net
 from caffefold.ops.base import SkipCode
 from caffefold.ops.table import op
-from caffefold.passes.infra import Change, PassResult, Skip
+from caffefold.passes.contracts import blobs_fit, text_agrees, wired
+from caffefold.passes.infra import Change, ChangeKind, PassResult, Predicate, Skip, nothing
 
 RULE = "tidy"
 
@@ -25,16 +26,18 @@ RULE = "tidy"
 class Tidy:
     """Drop layers that hand their input on unchanged."""
 
-    keep: tuple[str, ...] = ()
+    keeps: Predicate = nothing
+    """Whether the layer of this name is left alone."""
     name: str = RULE
+    requires: ClassVar = (text_agrees, wired, blobs_fit)
+    ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Drop every identity layer whose going costs no name."""
         positions = [
             i
             for i, layer in enumerate(net.layers)
-            if op(layer).is_identity(layer)
-            and not any(fnmatchcase(layer.name, p) for p in self.keep)
+            if op(layer).is_identity(layer) and not self.keeps(layer.name)
         ]
         if not positions:
             return PassResult(net)
@@ -51,5 +54,9 @@ class Tidy:
             if position not in set(gone)
         )
         names = tuple(net.layers[position].name for position in gone)
-        changes = (Change(RULE, names, (), "does nothing at test time"),) if names else ()
+        changes = (
+            (Change(ChangeKind.IDENTITY_DROPPED, names, (), "does nothing at test time"),)
+            if names
+            else ()
+        )
         return PassResult(editor.to_net(), changes, skips)

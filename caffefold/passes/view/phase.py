@@ -11,14 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
-from caffefold.errors import UsageError
+from caffefold.errors import UnknownName
 from caffefold.ir.net import Layer, Net
 from caffefold.ir.params import Params
 from caffefold.ops.activation import SIGMOID, SOFTMAX
 from caffefold.ops.detection import DETECTION_OUTPUT
 from caffefold.ops.table import op
-from caffefold.passes.infra import Change, PassResult
+from caffefold.options import ViewOptions
+from caffefold.passes.contracts import text_agrees
+from caffefold.passes.infra import Change, ChangeKind, PassResult
 
 RULE = "phase"
 _HEADS = (SOFTMAX, SIGMOID, DETECTION_OUTPUT)
@@ -33,6 +36,11 @@ class State:
     level: int = 0
     stages: frozenset[str] = frozenset()
 
+    @classmethod
+    def of(cls, options: ViewOptions) -> State:
+        """The state that the options choose."""
+        return cls(options.phase, options.level, frozenset(options.stages))
+
 
 @dataclass(frozen=True, slots=True)
 class SelectPhase:
@@ -40,6 +48,8 @@ class SelectPhase:
 
     state: State = field(default_factory=State)
     name: str = RULE
+    requires: ClassVar = (text_agrees,)
+    ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Filter; the rules themselves are left to the strip pass.
@@ -50,21 +60,25 @@ class SelectPhase:
         layers = net.layers
         named = {stage for layer in layers for stage in _stages(layer)}
         for stage in sorted(self.state.stages - named):
-            raise UsageError(
-                f"--stage {stage}: no rule of this net names it; "
-                f"its stages are {', '.join(sorted(named)) or 'none'}"
-            )
+            reason = "no rule of this net names it; its stages are"
+            raise UnknownName("stages", stage, reason, tuple(sorted(named)))
         state = _with_own(net, self.state)
         changes = []
         if _DEPLOY in named and not state.stages:
             state = replace(state, stages=frozenset({_DEPLOY}))
-            changes.append(Change(RULE, (), (), f"the net has rules for stage '{_DEPLOY}': on"))
+            changes.append(
+                Change(
+                    ChangeKind.STAGE_CHOSEN, (), (), f"the net has rules for stage '{_DEPLOY}': on"
+                )
+            )
         kept = [i for i, layer in enumerate(layers) if included(layer, state)]
         lent = _lent(layers, kept, state, net.inputs)
         gone = sorted(set(range(len(layers))) - set(kept) - set(lent))
         if gone:
             names = tuple(layers[i].name for i in gone)
-            changes.append(Change(RULE, names, (), f"not part of {state.phase}"))
+            changes.append(
+                Change(ChangeKind.OTHER_PHASE_DROPPED, names, (), f"not part of {state.phase}")
+            )
         return PassResult(net.without(gone), tuple(changes))
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
-from caffefold.errors import ModelError, UsageError
+from caffefold.errors import ModelError, Option, UsageError
 from caffefold.formats.prototxt.tree import Field, ListValue, Message, Scalar
 from caffefold.ir import placeholder
 from caffefold.ir.net import Layer, Net
@@ -19,7 +20,8 @@ from caffefold.ir.params import parse_int
 from caffefold.ops.detection import DETECTION_OUTPUT
 from caffefold.ops.loss import MULTIBOX_LOSS
 from caffefold.ops.table import op
-from caffefold.passes.infra import Change, PassResult
+from caffefold.passes.contracts import text_agrees
+from caffefold.passes.infra import Change, ChangeKind, PassResult
 from caffefold.passes.view.classes import detector_classes
 
 RULE = "placeholders"
@@ -32,6 +34,8 @@ class FillPlaceholders:
     values: Mapping[str, str] = field(default_factory=dict)
     classes: int | None = None
     name: str = RULE
+    requires: ClassVar = (text_agrees,)
+    ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Fill what is known.
@@ -52,26 +56,26 @@ class FillPlaceholders:
         values = dict(seen.values)
         for name, value in self.values.items():
             if name in values and values[name] != value:
-                raise UsageError(
-                    f"--set {name}={value}: the weights of layer '{seen.owner[name]}' "
-                    f"say {values[name]}"
-                )
+                says = f": the weights of layer '{seen.owner[name]}' say {values[name]}"
+                raise UsageError(Option("values", f"{name}={value}"), says)
             if name not in used:
-                raise UsageError(f"--set {name}={value}: no placeholder of that name in this net")
+                reason = ": no placeholder of that name in this net"
+                raise UsageError(Option("values", f"{name}={value}"), reason)
             values[name] = value
         classes = self.classes
         if seen.classes is not None:
             if classes is not None and classes != seen.classes:
-                raise UsageError(
-                    f"--classes {classes}: the weights of layer '{seen.owner['classes']}' "
-                    f"say {seen.classes}"
-                )
+                says = f": the weights of layer '{seen.owner['classes']}' say {seen.classes}"
+                raise UsageError(Option("classes", str(classes)), says)
             classes = seen.classes
         filled: dict[str, str] = {}
         if self.classes is not None:
             _check_classes(net, self.classes)
         items = tuple(_fill_item(item, values, classes, filled) for item in net.items)
-        changes = [Change(RULE, (), (), f"{raw} = {value}") for raw, value in filled.items()]
+        changes = [
+            Change(ChangeKind.PLACEHOLDER_FILLED, (), (), f"{raw} = {value}")
+            for raw, value in filled.items()
+        ]
         return PassResult(replace(net, items=items) if filled else net, tuple(changes))
 
 
@@ -86,9 +90,8 @@ def check(net: Net) -> None:
         top = item.field if isinstance(item, Layer) else item
         for found, raw in _scalars(top):
             if raw[0] not in "\"'" and placeholder.present(raw):
-                raise net.document.error(
-                    found.offset, f"{owner}{found.name} is {raw}, {placeholder.advice(raw)}"
-                )
+                error = net.document.error(found.offset, f"{owner}{found.name} is {raw}, ")
+                raise error.advised(*placeholder.advice(raw).parts)
 
 
 class _Observed:
@@ -161,7 +164,8 @@ def _class_observations(net: Net) -> Iterator[tuple[Layer, str, int]]:
 def _check_classes(net: Net, classes: int) -> None:
     for layer, raw in _detectors(net):
         if parse_int(raw) not in (None, classes):
-            raise UsageError(f"--classes {classes}: layer '{layer.name}' says num_classes: {raw}")
+            says = f": layer '{layer.name}' says num_classes: {raw}"
+            raise UsageError(Option("classes", str(classes)), says)
 
 
 def _scalars(field: Field) -> Iterator[tuple[Field, str]]:

@@ -160,16 +160,16 @@ def test_payloads_are_not_read(sourced: Sourced, monkeypatch: pytest.MonkeyPatch
         (b"\x0a" + b"\xff" * 9 + b"\x01", 0, "field 1 claims 18446744073709551615 bytes"),
         (b"\x0d\x00\x00\x00", 0, "field 1 claims 4 bytes, only 3 are left"),
         (b"\x09" + bytes(7), 0, "field 1 claims 8 bytes, only 7 are left"),
-        (b"\x08\x01\x02\x00", 2, "field number 0 is impossible"),
+        (b"\x08\x01\x02\x00", 2, "field number 0 is invalid"),
         (
             varint((MAX_NUMBER + 1) << 3) + b"\x00",
             0,
-            f"field number {MAX_NUMBER + 1} is impossible",
+            f"field number {MAX_NUMBER + 1} is invalid",
         ),
-        (b"\x08\x01\x0b\x0c", 2, "a group has no place here"),
-        (b"\x0c", 0, "the end of a group has no place here"),
-        (b"\x0e\x00", 0, "wire type 6 has no place here"),
-        (b"\x0f\x00", 0, "wire type 7 has no place here"),
+        (b"\x08\x01\x0b\x0c", 2, "a group is not allowed here"),
+        (b"\x0c", 0, "the end of a group is not allowed here"),
+        (b"\x0e\x00", 0, "wire type 6 is not allowed here"),
+        (b"\x0f\x00", 0, "wire type 7 is not allowed here"),
     ],
 )
 def test_damage(sourced: Sourced, data: bytes, offset: int, words: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from caffefold._proto import caffe_pb2
 from caffefold.errors import ModelError
-from caffefold.formats.caffemodel.blob import CHUNK, Blob
+from caffefold.formats.caffemodel.blob import CHUNK, AsArray, Blob, Floats, StoredBlob
 from caffefold.formats.caffemodel.index import WeightsFile
 from caffefold.formats.caffemodel.wire import len_field, varint_field
 from caffefold.formats.caffemodel.write import NewLayer, write_weights
@@ -50,6 +51,40 @@ def test_blobs_of_many_chunks(opened: Opened, count: int) -> None:
     np.testing.assert_array_equal(np.array(same.data), data)
     np.testing.assert_array_equal(np.array(half.data), data / 2)
     assert list(half.shape.dim) == [count]
+
+
+@dataclass(frozen=True)
+class FirstRows(AsArray):
+    """The first rows of a stored blob, which keeps the blob it was cut from."""
+
+    source: StoredBlob
+    rows: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (self.rows, *self.source.shape[1:])
+
+    @property
+    def stored(self) -> StoredBlob | None:
+        return self.source
+
+    step = CHUNK
+
+    def read(self, start: int, stop: int) -> Floats:
+        return self.source.read(start, stop)
+
+
+@pytest.mark.parametrize("shape", [shape_field(8, 9), legacy_shape(1, 1, 8, 9)])
+def test_a_blob_cut_to_fewer_channels_has_its_own_shape(opened: Opened, shape: bytes) -> None:
+    data = np.arange(72, dtype="<f4")
+    with opened(layer_field("conv", len_field(5, data.tobytes()) + shape)) as source:
+        (stored,) = source.layers[0].blobs
+        assert isinstance(stored, StoredBlob)
+        cut = FirstRows(replace(stored, shape=(8, 9)), 4)
+        (blob,) = rewritten(source, cut)
+    assert list(blob.shape.dim) == [4, 9]
+    assert not blob.HasField("num")
+    np.testing.assert_array_equal(np.array(blob.data), data[:36])
 
 
 @pytest.mark.parametrize(

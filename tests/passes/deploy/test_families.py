@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from caffefold.passes.deploy.headoptions import HeadOptions
+from caffefold.options import DeployOptions
 from tests.support.deploy import deploy, outline, outputs
 
 
@@ -35,7 +35,7 @@ def test_center_loss_shapes_a_feature() -> None:
 
 
 def test_the_classifier_behind_a_feature_can_be_asked_for() -> None:
-    found = deploy(CENTER, heads=HeadOptions(outputs=("fc6",)))
+    found = deploy(CENTER, options=DeployOptions(outputs=("fc6",)))
     assert outputs(found) == ["fc6"]
 
 
@@ -391,5 +391,5 @@ def test_text_is_read_as_a_sequence() -> None:
     """
     found = deploy(text)
     assert (found.inputs, outputs(found)) == (("data",), ["fc"])
-    named = deploy(text, heads=HeadOptions(heads={"ctc": "Softmax"}))
+    named = deploy(text, options=DeployOptions(heads={"ctc": "Softmax"}))
     assert outputs(named) == ["prob"]

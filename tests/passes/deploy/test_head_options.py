@@ -6,9 +6,7 @@ import pytest
 
 from caffefold.errors import UsageError
 from caffefold.formats.prototxt.tree import Message
-from caffefold.passes.deploy.detection import DetectionOptions
-from caffefold.passes.deploy.headoptions import HeadOptions
-from caffefold.passes.pipeline import Options
+from caffefold.options import DeployOptions, DetectionOptions
 from tests.support.deploy import deploy, net, outline, outputs, passes
 
 ONE = """
@@ -25,13 +23,13 @@ seg YoloSeg conv seg -> segloss { loss_weight: 1 }
 """
 
 
-def warned(text: str, heads: HeadOptions) -> list[str]:
-    _, steps = passes(net(text), Options(heads=heads))
+def warned(text: str, heads: DeployOptions) -> list[str]:
+    _, steps = passes(net(text), heads)
     return [warning for step in steps for warning in step.warnings]
 
 
 def test_prob_name() -> None:
-    found = deploy(ONE, heads=HeadOptions(prob_name="scores"))
+    found = deploy(ONE, options=DeployOptions(prob_name="scores"))
     assert outline(found)[-1] == "scores Softmax fc -> scores"
 
 
@@ -41,79 +39,77 @@ def test_prob_names_are_numbered() -> None:
         "fd InnerProduct data -> fd\nl2 SigmoidCrossEntropyLoss fd x -> l2\nloss Softmax",
     )
     text = text.replace("data label", "data label x")
-    assert outputs(deploy(text, heads=HeadOptions(prob_name="p"))) == ["p", "p2"]
+    assert outputs(deploy(text, options=DeployOptions(prob_name="p"))) == ["p", "p2"]
 
 
 def test_none_leaves_the_prediction() -> None:
-    assert outputs(deploy(ONE, heads=HeadOptions(heads={"*": "none"}))) == ["fc"]
+    assert outputs(deploy(ONE, options=DeployOptions(heads={"*": "none"}))) == ["fc"]
 
 
 def test_a_head_for_one_loss() -> None:
-    found = deploy(TWO, heads=HeadOptions(heads={"seg": "Sigmoid"}))
+    found = deploy(TWO, options=DeployOptions(heads={"seg": "Sigmoid"}))
     assert outline(found)[-2:] == ["prob Softmax fc -> prob", "prob2 Sigmoid conv -> prob2"]
 
 
 def test_argmax_along_the_axis_of_the_loss() -> None:
     text = ONE.replace("-> loss", "-> loss { softmax_param { axis: 2 } }")
-    found = deploy(text, heads=HeadOptions(heads={"*": "ArgMax"}))
+    found = deploy(text, options=DeployOptions(heads={"*": "ArgMax"}))
     assert outline(found)[-1] == "argmax ArgMax fc -> argmax"
     assert found.layers[-1].params("argmax_param").integer("axis") == 2
 
 
 def test_an_unknown_head() -> None:
-    with pytest.raises(
-        UsageError, match="--head loss=Magic: 'Magic' is no head; known are Softmax"
-    ):
-        deploy(ONE, heads=HeadOptions(heads={"loss": "Magic"}))
+    with pytest.raises(UsageError, match="heads loss=Magic: 'Magic' is no head; known are Softmax"):
+        deploy(ONE, options=DeployOptions(heads={"loss": "Magic"}))
 
 
 def test_a_head_for_no_loss() -> None:
-    with pytest.raises(UsageError, match=r"--head fc=none: 'fc' is no loss of this net; .* loss$"):
-        deploy(ONE, heads=HeadOptions(heads={"fc": "none"}))
+    with pytest.raises(UsageError, match=r"heads fc=none: 'fc' is no loss of this net; .* loss$"):
+        deploy(ONE, options=DeployOptions(heads={"fc": "none"}))
 
 
 def test_a_detector_for_a_classifier() -> None:
-    with pytest.raises(UsageError, match="--head loss=DetectionOutput: it does not stand for Soft"):
-        deploy(ONE, heads=HeadOptions(heads={"loss": "DetectionOutput"}))
+    with pytest.raises(UsageError, match="heads loss=DetectionOutput: it does not stand for Soft"):
+        deploy(ONE, options=DeployOptions(heads={"loss": "DetectionOutput"}))
 
 
 def test_options_without_effect_are_told() -> None:
-    assert warned(ONE, HeadOptions(detection=DetectionOptions())) == [
+    assert warned(ONE, DeployOptions(detection=DetectionOptions())) == [
         "thresholds for a DetectionOutput: no effect; this net has no loss that becomes one"
     ]
-    assert warned(ONE, HeadOptions(heads={"*": "YoloDetectionOutput"})) == [
-        "--head YoloDetectionOutput: no effect; no loss becomes that"
+    assert warned(ONE, DeployOptions(heads={"*": "YoloDetectionOutput"})) == [
+        "heads YoloDetectionOutput: no effect; no loss becomes that"
     ]
     plain = ONE.replace("SoftmaxWithLoss", "EuclideanLoss")
-    assert warned(plain, HeadOptions(prob_name="p")) == [
-        "--prob-name p: no effect; no probability layer is made"
+    assert warned(plain, DeployOptions(prob_name="p")) == [
+        "prob_name p: no effect; no probability layer is made"
     ]
 
 
 def test_a_loss_nobody_knows_is_told() -> None:
-    (told,) = warned(TWO, HeadOptions())
+    (told,) = warned(TWO, DeployOptions())
     assert told.startswith("layer 'seg': no inference layer is known for YoloSeg; its prediction ")
-    assert told.endswith("is the output: 'conv' (--head seg=TYPE adds one)")
-    assert warned(TWO, HeadOptions(heads={"seg": "none"})) == []
+    assert told.endswith("is the output: 'conv' (heads seg=TYPE adds one)")
+    assert warned(TWO, DeployOptions(heads={"seg": "none"})) == []
 
 
 def test_chosen_outputs() -> None:
-    found = deploy(TWO, heads=HeadOptions(outputs=("conv",)))
+    found = deploy(TWO, options=DeployOptions(outputs=("conv",)))
     assert outline(found) == ["> data", "conv Convolution data -> conv"]
-    assert outputs(deploy(TWO, heads=HeadOptions(outputs=("prob",)))) == ["prob"]
+    assert outputs(deploy(TWO, options=DeployOptions(outputs=("prob",)))) == ["prob"]
 
 
 def test_a_chosen_output_in_the_middle() -> None:
     """With what is written in place on it, as Caffe's own name for the blob means it."""
     text = ONE.replace("loss Soft", "relu ReLU fc -> fc\nfd InnerProduct fc -> fd\nloss Soft", 1)
     text = text.replace("SoftmaxWithLoss fc", "SoftmaxWithLoss fd")
-    found = deploy(text, heads=HeadOptions(outputs=("fc",)))
+    found = deploy(text, options=DeployOptions(outputs=("fc",)))
     assert outline(found)[1:] == ["fc InnerProduct data -> fc", "relu ReLU fc -> fc"]
 
 
 def test_an_output_that_is_no_blob() -> None:
-    with pytest.raises(UsageError, match=r"--output fd: the deploy net has no blob .* are prob$"):
-        deploy(ONE, heads=HeadOptions(outputs=("fd",)))
+    with pytest.raises(UsageError, match=r"outputs fd: the deploy net has no blob .* are prob$"):
+        deploy(ONE, options=DeployOptions(outputs=("fd",)))
 
 
 YOLO = """
@@ -131,7 +127,9 @@ def values(message: Message, name: str) -> list[str]:
 
 def test_yolo_detector_of_all_losses() -> None:
     options = DetectionOptions(0.4, 100, 100, 0.2)
-    found = deploy(YOLO, heads=HeadOptions(options, heads={"*": "Yolov3DetectionOutput"}))
+    found = deploy(
+        YOLO, options=DeployOptions(detection=options, heads={"*": "Yolov3DetectionOutput"})
+    )
     assert outline(found)[-1] == "detection_out Yolov3DetectionOutput c1 c2 -> detection_out"
     params = found.layers[-1].body.message("yolov3_detection_output_param")
     assert params is not None
@@ -147,7 +145,7 @@ def test_yolo_detector_of_all_losses() -> None:
 def test_yolo_without_anchors() -> None:
     text = YOLO.replace("biases: 4 biases: 7", "")
     with pytest.raises(Exception, match="layer 'y1': it has no anchors"):
-        deploy(text, heads=HeadOptions(heads={"*": "Yolov3DetectionOutput"}))
+        deploy(text, options=DeployOptions(heads={"*": "Yolov3DetectionOutput"}))
 
 
 def test_region_loss() -> None:
@@ -156,7 +154,7 @@ def test_region_loss() -> None:
     c Convolution data -> c
     y RegionLoss c label -> y { region_loss_param { num_class: 20 coords: 4 biases: 1.08 } }
     """
-    found = deploy(text, heads=HeadOptions(heads={"y": "YoloDetectionOutput"}))
+    found = deploy(text, options=DeployOptions(heads={"y": "YoloDetectionOutput"}))
     assert outline(found)[-1] == "detection_out YoloDetectionOutput c -> detection_out"
     params = found.layers[-1].body.message("yolo_detection_output_param")
     assert params is not None
@@ -199,7 +197,7 @@ def test_an_auxiliary_loss_that_is_asked_for() -> None:
         ONE + "aux InnerProduct data -> aux\nl SoftmaxWithLoss aux label -> l { loss_weight: 0.3 }"
     )
     assert outputs(deploy(text)) == ["prob"]
-    assert outputs(deploy(text, heads=HeadOptions(heads={"l": "none"}))) == ["prob", "aux"]
+    assert outputs(deploy(text, options=DeployOptions(heads={"l": "none"}))) == ["prob", "aux"]
 
 
 SEGMENTATION = """
@@ -215,9 +213,9 @@ loss SoftmaxWithLoss up label -> loss
 def test_a_map_of_classes_is_published_as_scores(kind: str) -> None:
     text = SEGMENTATION.replace("KIND", kind)
     assert outputs(deploy(text)) == ["up"]
-    for asked in (HeadOptions(heads={"loss": "Softmax"}), HeadOptions(prob_name="prob")):
-        assert outputs(deploy(text, heads=asked)) == ["prob"]
-    named = deploy(text, heads=HeadOptions(heads={"*": "ArgMax"}))
+    for asked in (DeployOptions(heads={"loss": "Softmax"}), DeployOptions(prob_name="prob")):
+        assert outputs(deploy(text, options=asked)) == ["prob"]
+    named = deploy(text, options=DeployOptions(heads={"*": "ArgMax"}))
     assert outputs(named) == ["argmax"]
 
 
@@ -232,5 +230,5 @@ def test_scores_are_told() -> None:
         .replace("data label", "data label { transform_param { crop_size: 8 } }")
         .replace("Python", "ImageData")
     )
-    (told,) = warned(text, HeadOptions())
-    assert told.startswith("layer 'loss': class scores of a map are the output: 'up' (--head loss=")
+    (told,) = warned(text, DeployOptions())
+    assert told.startswith("layer 'loss': class scores of a map are the output: 'up' (heads loss=")

@@ -7,8 +7,7 @@ import pytest
 from caffefold.formats.prototxt.parse import parse
 from caffefold.ir import graph
 from caffefold.ir.net import Net
-from caffefold.passes.deploy.detection import DetectionOptions
-from caffefold.passes.deploy.headoptions import HeadOptions
+from caffefold.options import DeployOptions, DetectionOptions
 from caffefold.passes.deploy.heads import ConvertHeads
 from caffefold.testing import LayerSpec, net_text
 
@@ -16,7 +15,7 @@ BASE = net_text("data Data -> data label\nfc InnerProduct data -> fc", head="")
 
 
 def convert(text: str, options: DetectionOptions | None = None) -> Net:
-    result = ConvertHeads(HeadOptions(options)).run(Net.of(parse(text))).net
+    result = ConvertHeads(DeployOptions(detection=options)).run(Net.of(parse(text))).net
     graph.validate(result)
     return result
 

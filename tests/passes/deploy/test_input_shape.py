@@ -6,18 +6,17 @@ import pytest
 
 from caffefold.analysis.inputs import input_shapes
 from caffefold.errors import UsageError
-from caffefold.passes.deploy.input_shape import ShapeOptions
-from caffefold.passes.pipeline import Options
+from caffefold.options import DeployOptions
 from tests.support.deploy import net, passes
 
 NET = "conv Convolution {blob} -> conv\nloss SoftmaxWithLoss conv label -> loss\n"
 
 
 def shapes(
-    line: str, options: ShapeOptions | None = None, blob: str = "data"
+    line: str, options: DeployOptions | None = None, blob: str = "data"
 ) -> dict[str, tuple[int, ...]]:
     text = net(line + "\n" + NET.format(blob=blob))
-    return input_shapes(passes(text, Options(shapes=options or ShapeOptions()))[0])
+    return input_shapes(passes(text, options)[0])
 
 
 @pytest.mark.parametrize(
@@ -132,19 +131,19 @@ def test_three_channels_are_a_guess_that_is_told() -> None:
     (told,) = [warning for step in steps for warning in step.warnings]
     assert told == (
         "layer 'd': nothing tells how many channels 'data' has; 3 are assumed "
-        "(--input-shape data=... sets them)"
+        "(input_shapes data=... sets them)"
     )
 
 
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("d Data -> data label", "the shape of 'data'; give --input-shape data=1,C,H,W"),
-        ("d HDF5Data -> data label", "the shape of 'data'; give --input-shape data=1,C,H,W"),
+        ("d Data -> data label", "the shape of 'data'; give input_shapes data=1,C,H,W"),
+        ("d HDF5Data -> data label", "the shape of 'data'; give input_shapes data=1,C,H,W"),
         ("d Python -> data label", "the shape of 'data'; give"),
         (
             "d ImageData -> data label",
-            "the height and width of 'data'; give --input-shape data=1,3",
+            "the height and width of 'data'; give input_shapes data=1,3",
         ),
         (
             (
@@ -165,18 +164,20 @@ def test_what_nothing_tells_is_asked_for_with_its_place(line: str, told: str) ->
 
 def test_what_the_user_gives_counts() -> None:
     line = "d ImageData -> data label { transform_param { crop_size: 9 } }"
-    assert shapes(line, ShapeOptions({"data": (2, 1, 5, 5)}, 7)) == {"data": (2, 1, 5, 5)}
+    assert shapes(line, DeployOptions(input_shapes={"data": (2, 1, 5, 5)}, batch=7)) == {
+        "data": (2, 1, 5, 5)
+    }
 
 
 def test_batch() -> None:
     line = "d ImageData -> data label { transform_param { crop_size: 9 } }"
-    assert shapes(line, ShapeOptions(batch=7)) == {"data": (7, 3, 9, 9)}
+    assert shapes(line, DeployOptions(batch=7)) == {"data": (7, 3, 9, 9)}
 
 
 def test_batch_of_inputs_the_net_has_already() -> None:
     line = "d Input -> data label { input_param { shape { dim: 2 dim: 3 dim: 4 dim: 5 } } }"
     assert shapes(line) == {"data": (2, 3, 4, 5)}
-    assert shapes(line, ShapeOptions(batch=7)) == {"data": (7, 3, 4, 5)}
+    assert shapes(line, DeployOptions(batch=7)) == {"data": (7, 3, 4, 5)}
 
 
 def test_proposals_have_known_shapes() -> None:
@@ -187,7 +188,7 @@ def test_proposals_have_known_shapes() -> None:
     fc InnerProduct pool -> fc
     loss SoftmaxWithLoss fc labels -> loss
     """
-    options = Options(shapes=ShapeOptions({"data": (1, 3, 6, 6)}))
+    options = DeployOptions(input_shapes={"data": (1, 3, 6, 6)})
     found = input_shapes(passes(net(text), options)[0])
     assert found == {"data": (1, 3, 6, 6), "im_info": (1, 3), "rois": (1, 5)}
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from caffefold.analysis.inputs import input_shapes
 from caffefold.errors import UsageError
 from caffefold.formats.prototxt.parse import parse
 from caffefold.ir.net import Net
-from caffefold.passes.deploy.input_shape import ShapeOptions
+from caffefold.options import DeployOptions
 from caffefold.passes.deploy.input_style import restyle
-from caffefold.passes.pipeline import Options
 from tests.support.deploy import deploy, net, outline, passes
 
 TRAIN = """name: "n"
@@ -55,8 +56,8 @@ input_shape {
 
 
 @pytest.mark.parametrize(("style", "head"), [("", LAYER), ("layer", LAYER), ("legacy", LEGACY)])
-def test_a_data_layer_is_written_as(style: str, head: str) -> None:
-    found, _ = passes(TRAIN, Options(input_style=style))
+def test_a_data_layer_is_written_as(style: Literal["", "layer", "legacy"], head: str) -> None:
+    found, _ = passes(TRAIN, DeployOptions(input_style=style))
     assert str(found.to_document()) == head + TRAIN[TRAIN.index('layer {\n  name: "ip"') :]
 
 
@@ -117,7 +118,7 @@ def test_unless_a_layer_has_the_name() -> None:
 
 
 def test_a_shape_for_a_label_is_for_no_input() -> None:
-    options = Options(shapes=ShapeOptions({"label": (1, 1)}))
+    options = DeployOptions(input_shapes={"label": (1, 1)})
     with pytest.raises(UsageError, match="'label' is no input of this net; its inputs are data"):
         passes(TRAIN, options)
 

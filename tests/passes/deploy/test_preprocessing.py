@@ -11,16 +11,15 @@ import pytest
 from caffefold._proto import caffe_pb2
 from caffefold.formats.prototxt.parse import parse
 from caffefold.ir.net import Net
-from caffefold.passes.deploy.input_shape import ShapeOptions
+from caffefold.options import DeployOptions
 from caffefold.passes.deploy.meanfile import channel_means, find
 from caffefold.passes.deploy.preprocessing import comment, preprocessing
-from caffefold.passes.pipeline import Options
 from tests.support.deploy import net, passes
 
 
 def known(line: str, more: str = "") -> list[dict[str, Any]]:
     text = net(f"{line}\nfc InnerProduct data -> fc\nloss EuclideanLoss fc label -> loss\n{more}")
-    options = Options(shapes=ShapeOptions({"data": (1, 3, 5, 5)}))
+    options = DeployOptions(input_shapes={"data": (1, 3, 5, 5)})
     return list(preprocessing(Net.of(parse(text)), passes(text, options)[0]))
 
 

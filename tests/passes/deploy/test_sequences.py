@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from caffefold.passes.deploy.input_shape import ShapeOptions
+from caffefold.options import DeployOptions
 from tests.support.deploy import deploy
 
 LRCN = """
@@ -22,8 +22,8 @@ loss SoftmaxWithLoss fc8 label -> loss { softmax_param { axis: 2 } }
 @pytest.mark.parametrize("dims", ["dim: 16 dim: 24 dim: 4096", "dim: [16, 24, 4096]"])
 @pytest.mark.parametrize(("batch", "wanted"), [(160, (16, 10)), (384, (16, 24)), (5, (5, 1))])
 def test_streams(dims: str, batch: int, wanted: tuple[int, int]) -> None:
-    shapes = ShapeOptions({"data": (batch, 3, 4, 4), "clip_markers": (batch, 1)})
-    found = deploy(LRCN.replace("DIMS", dims), shapes=shapes)
+    shapes = DeployOptions(input_shapes={"data": (batch, 3, 4, 4), "clip_markers": (batch, 1)})
+    found = deploy(LRCN.replace("DIMS", dims), options=shapes)
     cut = {layer.name: layer for layer in found.layers}
     read = [cut[n].params("reshape_param").sub("shape").integers("dim") for n in ("r", "c")]
     assert read == [(*wanted, 4096), wanted]

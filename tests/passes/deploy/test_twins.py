@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from caffefold.passes.deploy.input_shape import ShapeOptions
+from caffefold.options import DeployOptions
 from tests.support.deploy import deploy, outline, outputs
 
 SIAMESE = """
@@ -78,5 +78,5 @@ def test_a_batch_cut_into_triplets() -> None:
 
 
 def test_a_shape_for_the_part() -> None:
-    found = deploy(SIAMESE, shapes=ShapeOptions({"data": (4, 1, 9, 9)}))
+    found = deploy(SIAMESE, options=DeployOptions(input_shapes={"data": (4, 1, 9, 9)}))
     assert found.layers[0].params("input_param").sub("shape").integers("dim") == (4, 1, 9, 9)

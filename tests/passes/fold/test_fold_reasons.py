@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import caffefold
+from caffefold.ops.base import SkipCode
 from caffefold.passes.fold.fold import Fold
-from caffefold.passes.infra import Skip, SkipCode
+from caffefold.passes.infra import Skip
 from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_pair
 
 N = RandomLayers(7)

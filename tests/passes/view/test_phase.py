@@ -142,5 +142,5 @@ def test_a_stage_that_was_given_counts_alone() -> None:
 
 
 def test_an_unknown_stage() -> None:
-    with pytest.raises(UsageError, match=r"--stage val: no rule .* its stages are deploy, train$"):
+    with pytest.raises(UsageError, match=r"stages val: no rule .* its stages are deploy, train$"):
         layers_left(ALL_IN_ONE, State(stages=frozenset({"val"})))

@@ -1,4 +1,4 @@
-"""HDF5 files that are no snapshots, are damaged, or can not be read: one line, our exceptions."""
+"""HDF5 files that are no snapshots, are damaged, or cannot be read: one line, our exceptions."""
 
 from __future__ import annotations
 
@@ -119,8 +119,8 @@ BAD: list[tuple[Fill, str]] = [
     (in_other_files, "layer 'ip': blob 0: its numbers are in other files"),
     (never_written, "layer 'ip': blob 0: its numbers are not in the file"),
     (never_written_in_chunks, "layer 'ip': blob 0: its numbers are not in the file"),
-    (lambda f: f.create_dataset("data/ip/0", data="text"), "holds no numbers but 'object'"),
-    (lambda f: f.create_dataset("data/ip/0", data=[1j]), "holds no numbers but 'complex128'"),
+    (lambda f: f.create_dataset("data/ip/0", data="text"), "holds 'object' values, not numbers"),
+    (lambda f: f.create_dataset("data/ip/0", data=[1j]), "holds 'complex128' values, not numbers"),
     (lambda f: f.create_dataset("data/ip/0", data=h5py.Empty("f4")), "are not in the file"),
 ]
 

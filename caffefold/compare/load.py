@@ -1,0 +1,310 @@
+"""One side of the comparison: whatever was given, as layers that can be compared.
+
+    Net | prototxt (of any age, template, solver) | caffemodel | folder with a pair
+        -> net in today's form -> one phase -> Input layers alike -> LayerInfo
+
+What the phase leaves out is not lost: those layers come behind the others, with their rule.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from caffefold.analysis.inputs import input_shapes
+from caffefold.compare.entries import LayerInfo, NetInfo
+from caffefold.compare.settings import (
+    SettingMap,
+    SettingValue,
+    is_training,
+    net_settings,
+    settings,
+)
+from caffefold.errors import InputError, UsageError
+from caffefold.formats import detect
+from caffefold.formats.caffemodel import describe
+from caffefold.formats.caffemodel.open import open_current, open_snapshot
+from caffefold.formats.prototxt.open import net_of
+from caffefold.formats.prototxt.parse import read, read_if_text
+from caffefold.formats.prototxt.tree import Document, Field, Message, block, quote, scalar
+from caffefold.ir import graph
+from caffefold.ir.graph import Graph
+from caffefold.ir.net import Layer, Net
+from caffefold.ops.base import Category
+from caffefold.ops.table import op
+from caffefold.passes.view.phase import SelectPhase, State, included
+from caffefold.passes.view.placeholders import FillPlaceholders
+
+PathLike = str | os.PathLike[str]
+NetLike = Net | PathLike | tuple[PathLike, PathLike | None]
+"""A net in memory, a path, or a prototxt with its caffemodel."""
+_LEGACY = frozenset({"input", "input_dim", "input_shape"})
+_UPGRADED_NAME = "input"  # what upgrade_net_proto_text calls the layer it makes of `input:` fields
+
+
+class Given(NamedTuple):
+    """What was given for one side, and the files behind it."""
+
+    path: str
+    kind: str
+    document: Document | None = None
+    """The prototxt as it was read; None: there is only a caffemodel."""
+    caffemodel: str | None = None
+    net: Net | None = None
+    """The net itself, when it was given in memory."""
+
+    @property
+    def is_snapshot(self) -> bool:
+        """Whether this is a caffemodel alone."""
+        return self.document is None
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether there are numbers to compare."""
+        in_memory = self.net is not None and any(layer.blobs for layer in self.net.layers)
+        return self.caffemodel is not None or in_memory
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What is compared of each layer."""
+
+    phase: str | None = None
+    stages: tuple[str, ...] = ()
+    structure: bool = False
+    ignore_training: bool = False
+    parameters: bool = True
+    """Whether settings are compared: not when one side is a caffemodel alone."""
+    both_weights: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ComparedNet:
+    """One net, ready to be compared. ``layers`` and ``infos`` are parallel."""
+
+    info: NetInfo
+    net: Net
+    """Only the layers of the compared phase."""
+    wiring: Graph
+    layers: tuple[Layer, ...]
+    """The layers of ``net``, then those of other phases."""
+    infos: tuple[LayerInfo, ...]
+    settings: SettingMap
+    """Those of the net itself."""
+
+    @property
+    def in_phase(self) -> int:
+        """How many of the layers are in the compared phase."""
+        return len(self.wiring.reads)
+
+    def maker(self, version: int) -> int:
+        """Position of the layer that makes a version; -1 when none does."""
+        return self.wiring.versions[version].producer if version >= 0 else -1
+
+    def maker_name(self, version: int) -> str:
+        """Name of the layer that makes a version; empty when none does."""
+        maker = self.maker(version)
+        return self.layers[maker].name if maker >= 0 else ""
+
+
+def find(given: NetLike, weights: PathLike | None = None) -> Given:
+    """The files that ``given`` stands for; the prototxt among them is read.
+
+    Raises:
+        InputError: a file is missing or broken, or a folder does not hold exactly one pair.
+        UsageError: ``weights`` for what has its own.
+    """
+    if isinstance(given, (Net, tuple)) and weights is not None:
+        raise UsageError("weights go with the path of a prototxt; a net or a pair brings its own")
+    if isinstance(given, Net):
+        file = given.weights.path if given.weights is not None else None
+        return Given(given.document.path, "net", given.document, file, given)
+    if isinstance(given, tuple):
+        given, weights = given
+    name = os.fspath(given)
+    model = None if weights is None else os.fspath(weights)
+    if Path(name).is_dir():
+        return _folder(name, model)
+    document = read_if_text(name)
+    if document is not None:
+        return Given(name, "prototxt", document, model)
+    if model is not None:
+        raise InputError(f"{name}: this is a caffemodel itself; weights go with a prototxt")
+    return Given(name, "caffemodel", None, name)
+
+
+def _folder(name: str, weights: str | None) -> Given:
+    models = sorted(Path(name).glob("*.caffemodel"))
+    texts = [path for path in sorted(Path(name).glob("*.prototxt")) if _may_be_net(path)]
+    if len(texts) > 1 and len(models) == 1:
+        texts = [path for path in texts if path.stem == models[0].stem] or texts
+    if len(models) > 1 and len(texts) == 1 and weights is None:
+        models = [path for path in models if path.stem == texts[0].stem] or models
+    for found, what in ((texts, "prototxt of a net"), (models, "caffemodel")):
+        if len(found) > 1 and (found is texts or weights is None):
+            names = ", ".join(path.name for path in found[:5])
+            raise InputError(
+                f"{name}: more than one {what} in this folder ({names}); give the file"
+            )
+    if not texts:
+        if models and weights is None:
+            return Given(name, "folder", None, str(models[0]))
+        raise InputError(f"{name}: no prototxt of a net in this folder; give the file itself")
+    model = weights or (str(models[0]) if models else None)
+    return Given(name, "folder", read(texts[0]), model)
+
+
+def _may_be_net(path: Path) -> bool:
+    """Whether a prototxt holds layers: a solver or a label map beside a net does not count."""
+    try:
+        fields = {field.name for field in read(path).fields}
+    except InputError:
+        return True  # it is refused with its own message when it is read
+    return bool(fields & {"layer", "layers"})
+
+
+@contextmanager
+def opened(given: Given, scope: Scope) -> Iterator[ComparedNet]:
+    """The net that was found, normalised; its caffemodel is open meanwhile.
+
+    Raises:
+        InputError: a file is broken, or not what it was given as.
+    """
+    if given.net is not None:
+        yield _normalised(given.net, given, scope)
+        return
+    net, kind = _read(given, scope)
+    with net:
+        yield _normalised(net, given._replace(kind=kind), scope)
+
+
+def _read(given: Given, scope: Scope) -> tuple[Net, str]:
+    """The net as its files have it, and the kind of thing that was given."""
+    if given.document is not None:
+        text = net_of(given.document)
+        file = None if given.caffemodel is None else open_snapshot(given.caffemodel, text.document)
+        net = replace(Net.of(text.document, file), notes=text.notes)
+        return net, "solver" if text.is_solver and given.kind == "prototxt" else given.kind
+    assert given.caffemodel is not None
+    if detect.is_hdf5(given.caffemodel):
+        raise InputError(
+            f"{given.caffemodel}: an HDF5 snapshot has neither the types nor the order of "
+            "its layers; give its prototxt, with this file as the weights"
+        )
+    snapshot = open_current(given.caffemodel)
+    try:
+        text_of_it = describe.to_document(snapshot, parameters=scope.parameters)
+    except BaseException:
+        snapshot.close()
+        raise
+    return Net.of(text_of_it, snapshot), given.kind
+
+
+def _normalised(net: Net, given: Given, scope: Scope) -> ComparedNet:
+    notes = list(net.notes)
+    snapshot = given.is_snapshot  # its layers are those of one phase already
+    if given.has_weights and not snapshot:
+        filled = FillPlaceholders().run(net)
+        if filled.changes:
+            values = ", ".join(change.detail for change in filled.changes)
+            notes.append(f"{given.path}: a template, filled in from the weights: {values}")
+        net = filled.net
+    net = _with_input_layers(net)
+    state = State(scope.phase or "TEST", stages=frozenset(scope.stages))
+    selected = net if snapshot else SelectPhase(state).run(net).net
+    kept = {id(layer.field.value) for layer in selected.layers}
+    others = [layer for layer in net.layers if id(layer.field.value) not in kept]
+    if scope.phase is not None:
+        others = []
+    if scope.ignore_training:
+        others = [layer for layer in others if not only_trains(layer)]
+    wiring = graph.build(selected)
+    notes += [str(problem) for problem in wiring.problems if not snapshot]
+    inside = len(selected.layers)
+    layers = (*selected.layers, *others)
+    infos = tuple(
+        _info(layer, i, "" if i < inside else _rule(layer, state), scope)
+        for i, layer in enumerate(layers)
+    )
+    fields = Message(tuple(item for item in net.items if isinstance(item, Field)))
+    own = {} if scope.structure else net_settings(fields)
+    if scope.ignore_training:
+        own = {path: value for path, value in own.items() if path == "name"}
+    info = NetInfo(
+        given.path,
+        given.kind,
+        net.name,
+        inside,
+        selected.inputs,
+        tuple(dict.fromkeys(wiring.outputs)),
+        given.caffemodel or "",
+        tuple(notes),
+    )
+    return ComparedNet(info, selected, wiring, layers, infos, own)
+
+
+def only_trains(layer: Layer) -> bool:
+    """Whether a layer is there for training alone: it reads a data set, is a loss, or measures."""
+    own = op(layer)
+    return own.is_data(layer) or own.is_loss(layer) or own.category is Category.MEASURE
+
+
+def _rule(layer: Layer, state: State) -> str:
+    """Why a layer is not in the compared phase: the other phase, or a level or stage."""
+    other = "TRAIN" if state.phase == "TEST" else "TEST"
+    return other if included(layer, replace(state, phase=other)) else "other"
+
+
+def _info(layer: Layer, position: int, phase: str, scope: Scope) -> LayerInfo:
+    found: SettingMap = {}
+    if scope.parameters and not scope.structure:
+        found = settings(layer.body, layer.type)
+        if scope.ignore_training or scope.phase is not None:
+            found = {p: v for p, v in found.items() if _wanted(p, v, scope)}
+    with_shapes = scope.both_weights and not scope.structure
+    return LayerInfo(
+        layer.name,
+        layer.type,
+        layer.bottoms,
+        layer.tops,
+        tuple(sorted(found.items(), key=lambda item: item[0])),
+        tuple(blob.shape for blob in layer.blobs) if with_shapes else (),
+        position,
+        phase,
+    )
+
+
+def _wanted(path: str, value: SettingValue, scope: Scope) -> bool:
+    if scope.ignore_training:
+        return not is_training(path, value)
+    return path.partition("[")[0] not in ("include", "exclude")  # they were matched already
+
+
+def _with_input_layers(net: Net) -> Net:
+    """The net with one Input layer for each blob from outside, however that was written."""
+    shapes = input_shapes(net)
+
+    def layer_of(blob: str) -> Layer:
+        fields = [
+            scalar("name", quote(blob), "  "),
+            scalar("type", '"Input"', "  "),
+            scalar("top", quote(blob), "  "),
+        ]
+        if shapes[blob]:
+            dims = [scalar("dim", str(dim), "      ") for dim in shapes[blob]]
+            fields.append(block("input_param", [block("shape", dims, "    ")], "  "))
+        return Layer.of(block("layer", fields, ""), net.document)
+
+    items: list[Field | Layer] = [layer_of(blob) for blob in net.legacy_inputs]
+    for item in net.items:
+        if not isinstance(item, Layer):
+            items += [item] if item.name not in _LEGACY else []
+        elif not item.is_input or (len(item.tops) == 1 and item.name != _UPGRADED_NAME):
+            items.append(item)
+        else:
+            items += map(layer_of, item.tops)
+    return replace(net, items=tuple(items))

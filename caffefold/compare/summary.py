@@ -1,0 +1,668 @@
+"""The difference as a person would describe it: named groups instead of single layers.
+
+35 times ``X/bn, X/scale folded into X`` is one item, a dropped auxiliary head is one, a setting
+that changed alike in 57 layers is one. It is computed once; renderers only lay it out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+from typing import NamedTuple
+
+from caffefold.compare.entries import (
+    SYMBOLS,
+    Added,
+    Aligned,
+    BlobDiff,
+    Changed,
+    Dims,
+    FieldChange,
+    FoldMatch,
+    LayerInfo,
+    NetInfo,
+    Removed,
+    Row,
+    Same,
+)
+from caffefold.compare.explain import connected
+from caffefold.compare.names import fold_pattern, rename_pattern, several
+from caffefold.compare.settings import default_of, is_training, shown, training_kind
+from caffefold.humanize import counted
+from caffefold.ir import placeholder
+from caffefold.ops.base import Category
+from caffefold.ops.source import INPUT
+from caffefold.ops.table import op_of
+
+NUMBER_COLUMNS = ("layer", "blob", "shape", "max abs", "max rel", "cosine")
+_STANDS_IN = ("input", "head")  # reasons of rows that the section "replaced" explains
+_FEW = 6  # settings that are still listed one by one when a layer's type changed
+_WHY = {
+    "nothing": "does nothing at test time",
+    "data": "data layer",
+    "loss": "loss or metric",
+    "training": "needed in training",
+    "input": "replaces the data layer",
+    "head": "replaces the loss",
+}
+
+
+class Item(NamedTuple):
+    """One line: a symbol, what it is about, what happened; ``names`` are layers it holds for."""
+
+    symbol: str
+    subject: str
+    text: str = ""
+    names: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+    letter: str = ""
+    """What stands for each of ``names`` in ``subject``."""
+    alarm: bool = False
+    """Whether ``more`` holds bad news."""
+
+
+class Section(NamedTuple):
+    """Items of one kind under a short title."""
+
+    title: str
+    items: tuple[Item, ...]
+
+
+class Fact(NamedTuple):
+    """One thing that differs: in A, in B, and both in one line."""
+
+    before: str
+    after: str
+    line: str
+    implied: bool = False
+    """Whether another fact has it already, where A and B stand side by side."""
+
+
+class RowView(NamedTuple):
+    """One row of the two nets; ``before`` or ``after`` is None where the layer is not there."""
+
+    symbol: str
+    name: str
+    """Both names, when they differ."""
+    type: str
+    before: LayerInfo | None
+    after: LayerInfo | None
+    why: str = ""
+    """Why the layer is on one side only."""
+    facts: tuple[Fact, ...] = ()
+
+
+class WeightTotals(NamedTuple):
+    """How many blobs of pairs were compared, and how they agree."""
+
+    compared: bool
+    blobs: int
+    identical: int
+    close: int
+    """Different, but within the tolerance."""
+    different: int
+
+
+class Summary(NamedTuple):
+    """All there is to show."""
+
+    a: NetInfo
+    b: NetInfo
+    notes: tuple[str, ...]
+    different: bool
+    totals: tuple[tuple[str, str, int], ...]
+    """(symbol, what it means, rows); those with rows."""
+    sections: tuple[Section, ...]
+    net: tuple[Fact, ...]
+    """Fields of the nets themselves that differ."""
+    rows: tuple[RowView, ...]
+    weights: WeightTotals
+    weights_text: str
+    """One line on all numbers that were compared; empty when none were."""
+    numbers: tuple[tuple[str, ...], ...]
+    """Blobs whose numbers differ, as NUMBER_COLUMNS."""
+    factors: str
+    """Which BatchNorm layers differ by their factor alone; empty when none does."""
+    same: tuple[str, str]
+    """How many layers are the same; these by type, most first."""
+    doubts: tuple[str, ...]
+    """Folds whose numbers are not what the fold gives."""
+
+
+def summarize(diff: Aligned) -> Summary:
+    """Everything that is shown of a difference."""
+    weights = _weight_totals(diff)
+    return Summary(
+        diff.a,
+        diff.b,
+        diff.notes,
+        bool(diff),
+        tuple((s, SYMBOLS[s], count) for s, count in diff.totals.items() if count),
+        _sections(diff),
+        tuple(
+            _fact(f"net {change.path}:", shown(change.before), shown(change.after))
+            for change in diff.net_fields
+        ),
+        _rows(diff),
+        weights,
+        _weights_text(weights, "other blob" if diff.folds else "blob"),
+        tuple(_numbers(diff)),
+        _factors(diff),
+        _same(diff),
+        tuple(_doubts(diff)),
+    )
+
+
+def runs(rows: Sequence[RowView], context: int) -> Iterator[tuple[bool, list[RowView]]]:
+    """The rows in order, in runs: shown, or (at least two) unchanged ones far from any change."""
+    near: set[int] = set()
+    for at, row in enumerate(rows):
+        if row.symbol != "=":
+            near.update(range(at - context, at + context + 1))
+    for close, places in itertools.groupby(range(len(rows)), near.__contains__):
+        run = [rows[at] for at in places]
+        yield close or len(run) == 1, run
+
+
+# --------------------------------------------------------------------------------- sections
+
+
+def _sections(diff: Aligned) -> tuple[Section, ...]:
+    """What happened, by kind; kinds of which there is nothing are left out."""
+    sections = {
+        "net": _net(diff),
+        "replaced": _replaced(diff),
+        "folded": _folded(diff, inverse=False),
+        "unfolded": _folded(diff, inverse=True),
+        "removed": _one_sided(diff, diff.removed),
+        "added": _one_sided(diff, diff.added),
+        "template": _template(diff),
+        "changed": itertools.chain(_retyped(diff), _settings(diff)),
+        "renamed": _renamed(diff),
+        "moved": _moved(diff),
+        "rewired": _rewired(diff),
+        "training": _training(diff),
+    }
+    found = (Section(title, tuple(items)) for title, items in sections.items())
+    return tuple(section for section in found if section.items)
+
+
+def _net(diff: Aligned) -> Iterator[Item]:
+    for change in diff.net_fields:
+        yield Item("~", change.path, f"{shown(change.before)} -> {shown(change.after)}")
+
+
+def _replaced(diff: Aligned) -> Iterator[Item]:
+    before = {r.layer.name: r.layer for r in diff.removed}
+    before |= {r.before.name: r.before for r in diff.changed}
+    after = {r.layer.name: r.layer for r in diff.added}
+    after |= {r.after.name: r.after for r in diff.changed}
+    for item in diff.replacements:
+        old = [before[name] for name in item.removed if name in before]
+        new = [after[name] for name in item.added if name in after]
+        if not old or not new:
+            continue
+        text = f"{', '.join(map(_type, old))} -> {', '.join(map(_type, new))}"
+        gone = {top for layer in old for top in layer.tops} - {t for x in new for t in x.tops}
+        if item.kind == "input":
+            lost = ", ".join(f"'{top}'" for top in sorted(gone))
+            text += f"; {lost} dropped" if gone else ""
+        names = tuple(layer.name for layer in new)
+        more = () if names == tuple(x.name for x in old) else (", ".join(names),)
+        yield Item("~", ", ".join(x.name for x in old), text, (), more)
+
+
+def _type(layer: LayerInfo) -> str:
+    """The type; of an Input layer with its shape."""
+    dims = dict(layer.settings).get("input_param.shape[0].dim")
+    if op_of(layer.type) is INPUT and isinstance(dims, tuple):
+        return f"Input {'x'.join(map(str, dims))}"
+    return layer.type
+
+
+def _folded(diff: Aligned, *, inverse: bool) -> Iterator[Item]:
+    """Folds of one pattern and one verdict are one item."""
+    groups: dict[Hashable, list[FoldMatch]] = defaultdict(list)
+    for fold in diff.folds:
+        if fold.inverse == inverse and fold.into:
+            pattern = fold_pattern(fold.layers, fold.into)
+            verdict = {(check.verdict, bool(check.message)) for check in fold.checks}
+            key = (pattern[:2], fold.way, fold.bias_added, fold.problem, tuple(sorted(verdict)))
+            groups[key].append(fold)
+    symbol = "+" if inverse else "-"
+    every = [fold for group in groups.values() for fold in group]
+    if len(every) > 1:
+        inside = len({name for fold in every for name in fold.into})
+        into = f"out of {inside}" if inverse else f"into {inside}"
+        yield Item(symbol, f"{sum(len(f.layers) for f in every)} layers {into}")
+    for group in groups.values():
+        first = group[0]
+        layers, into, _ = fold_pattern(first.layers, first.into)
+        names: tuple[str, ...] = ()
+        if len(group) == 1:
+            layers, into = ", ".join(first.layers), ", ".join(first.into)
+        else:
+            names = tuple(fold_pattern(f.layers, f.into)[2] for f in group)
+        verb = "merged into" if first.way == "scale" and not inverse else _verb(first)
+        bias = f" (bias {'removed' if inverse else 'added'})" if first.bias_added else ""
+        times = f", {len(group)} times" if len(group) > 1 else ""
+        lines, wrong = _verdicts(group, "B" if inverse else "A")
+        subject = f"{layers} {verb} {into}{bias}{times}"
+        alarm = wrong or bool(first.problem)
+        yield Item(symbol, subject, "", names, lines, "X" if names else "", alarm)
+
+
+def _verb(fold: FoldMatch) -> str:
+    way = " the input of" if fold.way == "input" else ""
+    return f"{'split out of' if fold.inverse else 'folded into'}{way}"
+
+
+def _verdicts(group: list[FoldMatch], plain: str) -> tuple[tuple[str, ...], bool]:
+    """What the numbers say of a group of folds, and whether some are wrong."""
+    lines = [f"no exact fold: {group[0].problem}"] if group[0].problem else []
+    checks = [check for fold in group for check in fold.checks]
+    wrong = [check for check in checks if check.verdict == "different"]
+    refused = [check for check in checks if check.verdict == "refused"]
+    worst = max(wrong or checks, key=lambda check: check.relative or 0.0, default=None)
+    if wrong and worst is not None:
+        of = f" in {len(wrong)} of {len(checks)}" if len(checks) > 1 else ""
+        line = f"does not match the fold of {plain}{of}: "
+        if worst.relative is None:
+            lines.append(f"{line}{worst.message} ({worst.layer})")
+        else:
+            lines.append(
+                f"{line}off by up to {worst.max_abs:.2g}, "
+                f"{worst.relative:.1e} of the largest weight ({worst.layer})"
+            )
+            known = [check.message for check in wrong if check.message]
+            if known:
+                lines.append(known[0] if len(known) == len(wrong) else f"{known[0]}: {len(known)}")
+    elif refused:
+        lines.append(f"not checked: {refused[0].message}")
+    elif worst is not None:
+        same = f"to {worst.relative:.0e} of the largest" if worst.max_abs else "exactly"
+        lines.append(f"weights match the fold of {plain}, {same}")
+    return tuple(lines), bool(wrong)
+
+
+def _one_sided(diff: Aligned, rows: Sequence[Removed | Added]) -> Iterator[Item]:
+    """Removed or added layers that no fold and no replacement explains."""
+    replaced = {name for r in diff.replacements for name in (*r.removed, *r.added)}
+    folded = {name for f in diff.folds if f.into for name in f.layers}
+    rest = [
+        row
+        for row in rows
+        if not (row.reason == "fold" and row.layer.name in folded)
+        and not (row.layer.name in replaced and not row.layer.phase)
+    ]
+    problems = {name: f.problem for f in diff.folds if not f.into for name in f.layers}
+    for group in _groups(rest):
+        layers = [row.layer for row in group]
+        phase = layers[0].phase
+        reasons = {row.reason for row in group}
+        subject, names = several([layer.name for layer in layers])
+        counts = Counter(layer.type for layer in layers)
+        text = ", ".join(f"{n} {kind}" if n > 1 else kind for kind, n in counts.items())
+        if len(layers) > 1 and reasons <= {"loss", "training"} and not phase:
+            losses = any(op_of(layer.type).category is not Category.MEASURE for layer in layers)
+            ends = "losses and metrics" if losses else "metrics"
+            head = ends if reasons == {"loss"} else "training head"
+            source = _source(layers)
+            behind = f", after '{source}'" if source else ""
+            text = f"{head}{behind}: {text}"
+        elif phase:
+            text += f" ({_rule(phase)} only)"
+        elif reasons <= {"nothing"}:
+            text += f", {_WHY['nothing']}"
+        elif len(reasons) == 1 and reasons <= {"loss", "training"}:
+            text += f", {_WHY['training']}"
+        elif found := [problems[layer.name] for layer in layers if layer.name in problems]:
+            text += f"; {found[0]}"
+        yield Item(group[0].symbol, subject, text, names)
+
+
+def _groups(rows: Sequence[Removed | Added]) -> list[list[Removed | Added]]:
+    """Rows grouped by what they have to do with each other, in order.
+
+    Losses, measures and what only they need: by the blobs they hand on, or by the blob they all
+    read. Layers that do nothing: by type. Layers of another phase: by phase. Others: by the blobs
+    they hand on.
+    """
+    makers: dict[tuple[str, str], int] = {}
+    links = []
+    for at, row in enumerate(rows):
+        layer = row.layer
+        training = row.reason in ("loss", "training")
+        family = layer.phase + ("training" if training else row.reason)
+        keys = [(family, blob) for blob in layer.bottoms]
+        alike = (family, layer.type) if row.reason == "nothing" else (layer.phase, "")
+        if row.reason == "nothing" or layer.phase:
+            keys = [alike]
+        found = [makers[key] for key in keys if key in makers]
+        links += [(other, at) for other in found]
+        if training and not found:
+            # The prediction comes first, the label behind it is read by all of them.
+            makers[keys[0] if keys else (family, layer.name)] = at
+        if row.reason == "nothing" or layer.phase:
+            makers.setdefault(alike, at)
+        makers.update({(family, top): at for top in layer.tops})
+    return [[rows[at] for at in group] for group in connected(range(len(rows)), links)]
+
+
+def _source(layers: Sequence[LayerInfo]) -> str:
+    """The one blob from outside that a group begins with; empty when there is none."""
+    made = {top for layer in layers for top in layer.tops}
+    first = [b for b in layers[0].bottoms if b not in made or b in layers[0].tops]
+    return first[0] if first else ""
+
+
+def _rule(phase: str) -> str:
+    """What a rule is called that keeps layers out of the compared phase."""
+    return "other levels or stages" if phase == "other" else phase
+
+
+def _template(diff: Aligned) -> Iterator[Item]:
+    """Placeholders that have a number on the other side."""
+    groups: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in diff.changed:
+        for change in row.fields:
+            if _is_template(change):
+                groups[shown(change.before), shown(change.after)].add(row.before.name)
+    for (before, after), names in groups.items():
+        yield Item("~", f"{before} -> {after}", f"in {counted(len(names), 'layer')}")
+
+
+def _is_template(change: FieldChange) -> bool:
+    if change.before is None or change.after is None:
+        return False
+    return any(isinstance(v, str) and placeholder.present(v) for v in (change.before, change.after))
+
+
+def _retyped(diff: Aligned) -> Iterator[Item]:
+    for row in diff.changed:
+        if row.retyped and row.reason not in _STANDS_IN:
+            text = f"type: {row.before.type} -> {row.after.type}"
+            yield Item("~", _name(row), text, (), tuple(fact.line for fact in _field_facts(row)))
+
+
+def _settings(diff: Aligned) -> Iterator[Item]:
+    """Settings that changed alike in several layers are one item."""
+    groups: dict[tuple[FieldChange, ...], list[str]] = defaultdict(list)
+    biased = {name for f in diff.folds if f.bias_added for name in f.into}
+    for row in diff.changed:
+        if row.retyped:
+            continue
+        folded = row.after.name in biased or row.before.name in biased
+        fields = tuple(
+            change
+            for change in row.fields
+            if not is_training(change.path, change.given)
+            and not _is_template(change)
+            and not (folded and change.path.endswith(".bias_term"))
+        )
+        shapes = tuple(_shape_fact(b).line for b in row.blobs if b.max_abs is None)
+        if fields and not shapes:
+            groups[fields].append(_name(row))
+        elif shapes:
+            texts = (*_lines(fields), *shapes)
+            yield Item("~", _name(row), texts[0], (), texts[1:])
+    for group, layers in groups.items():
+        texts = _lines(group)
+        one = len(layers) == 1
+        subject = layers[0] if one else counted(len(layers), "layer")
+        yield Item("~", subject, texts[0], () if one else tuple(layers), texts[1:])
+
+
+def _lines(fields: Sequence[FieldChange]) -> tuple[str, ...]:
+    return tuple(_field_fact(change).line for change in fields)
+
+
+def _renamed(diff: Aligned) -> Iterator[Item]:
+    """Layers with another name; a pattern that holds for several is one item."""
+    layers = [
+        (r.before.name, r.after.name)
+        for r in diff.changed
+        if r.renamed and r.reason not in _STANDS_IN
+    ]
+    yield from _patterns(layers, "layer")
+    blobs = dict.fromkeys(
+        pair
+        for row in diff.changed
+        if len(row.before.tops) == len(row.after.tops)
+        for pair in zip(row.before.tops, row.after.tops, strict=True)
+        if pair[0] != pair[1]
+    )
+    yield from _patterns([pair for pair in blobs if pair not in set(layers)], "blob")
+
+
+def _patterns(pairs: list[tuple[str, str]], what: str) -> Iterator[Item]:
+    """Old and new names, those of one pattern together."""
+    groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for old, new in pairs:
+        groups[rename_pattern(old, new)].append((old, new))
+    for pattern, group in groups.items():
+        if len(group) == 1:
+            yield Item("~", f"{what} {group[0][0]} -> {group[0][1]}")
+        else:
+            names = tuple(old for old, _ in group)
+            yield Item("~", pattern, counted(len(group), what), names)
+
+
+def _moved(diff: Aligned) -> Iterator[Item]:
+    """Neighbours that moved together are one item."""
+    run: list[Changed] = []
+    for row in (*diff.rows, None):
+        moved = row if isinstance(row, Changed) and row.moved else None
+        if run and not (moved and _follows(run[-1], moved)):
+            subject, names = several([_name(item) for item in run])
+            wired = any(item.wiring.kind == "rewired" for item in run)
+            text = f"position {run[0].before.position + 1} -> {run[0].after.position + 1}"
+            yield Item(">", subject, text + ("" if wired else ", same inputs"), names)
+            run = []
+        if moved:
+            run.append(moved)
+
+
+def _follows(one: Changed, two: Changed) -> bool:
+    return (
+        two.before.position == one.before.position + 1
+        and two.after.position == one.after.position + 1
+    )
+
+
+def _rewired(diff: Aligned) -> Iterator[Item]:
+    around = renamed = 0
+    for row in diff.changed:
+        if row.reason in _STANDS_IN:
+            continue
+        if row.wiring.kind == "rewired":
+            sources = "; ".join(
+                f"{a or 'nothing'} -> {b or 'nothing'}" for a, b in row.wiring.sources
+            )
+            yield Item("~", _name(row), f"reads {sources or ', '.join(row.after.bottoms)}")
+        around += row.wiring.kind == "around" and row.consequence
+        renamed += row.wiring.kind == "renamed" and row.consequence
+        if len(row.before.tops) != len(row.after.tops):
+            before, after = ", ".join(row.before.tops), ", ".join(row.after.tops)
+            yield Item("~", _name(row), f"top: {before or '-'} -> {after or '-'}")
+    if around:
+        yield Item(
+            "~", counted(around, "layer"), "bypass removed or added layers, otherwise unchanged"
+        )
+    if renamed:
+        yield Item("~", counted(renamed, "layer"), "read the same values under other blob names")
+
+
+def _training(diff: Aligned) -> Iterator[Item]:
+    """Training settings, by what they are: how many layers lost, got or changed them."""
+    layers: dict[str, set[int]] = defaultdict(set)
+    verbs: dict[str, set[str]] = defaultdict(set)
+    for number, row in enumerate(diff.changed):
+        if row.reason in _STANDS_IN or row.retyped:
+            continue
+        for change in row.fields:
+            if is_training(change.path, change.given) and not _is_template(change):
+                kind = training_kind(change.path)
+                layers[kind].add(number)
+                gone, came = change.after is None, change.before is None
+                verbs[kind].add("dropped" if gone else "added" if came else "changed")
+    for kind, found in layers.items():
+        verb = verbs[kind].pop() if len(verbs[kind]) == 1 else "changed"
+        yield Item("~", kind, f"{verb} in {counted(len(found), 'layer')}")
+
+
+# ------------------------------------------------------------------------------------- rows
+
+
+def _rows(diff: Aligned) -> tuple[RowView, ...]:
+    folded: dict[tuple[str, str], str] = {}
+    for fold in diff.folds:
+        why = f"{_verb(fold)} {', '.join(fold.into)}" if fold.into else fold.problem
+        folded |= {("+" if fold.inverse else "-", name): why for name in fold.layers}
+    return tuple(_row(row, folded) for row in diff.rows)
+
+
+def _row(row: Row, folded: dict[tuple[str, str], str]) -> RowView:
+    if isinstance(row, Same):
+        return RowView("=", row.after.name, row.after.type, row.before, row.after)
+    if isinstance(row, Changed):
+        one, two = row.before, row.after
+        kind = f"{one.type} -> {two.type}" if row.retyped else two.type
+        return RowView(row.symbol, _name(row), kind, one, two, "", tuple(_facts(row)))
+    layer = row.layer
+    why = f"{_rule(layer.phase)} only" if layer.phase else _WHY.get(row.reason, "")
+    why = folded.get((row.symbol, layer.name), why)
+    before, after = (layer, None) if isinstance(row, Removed) else (None, layer)
+    return RowView(row.symbol, layer.name, layer.type, before, after, why)
+
+
+def _name(row: Changed) -> str:
+    """The name of a layer that both nets have; both names when they differ."""
+    return f"{row.before.name} -> {row.after.name}" if row.renamed else row.before.name
+
+
+def _facts(row: Changed) -> Iterator[Fact]:
+    """What differs in a pair, one thing after the other."""
+    yield from _field_facts(row)
+    for before, after in row.wiring.sources:
+        reads = _fact("reads", before or "nothing", after or "nothing")
+        yield reads._replace(implied=row.before.bottoms != row.after.bottoms)
+    if row.before.bottoms != row.after.bottoms:
+        yield _fact("bottom:", ", ".join(row.before.bottoms), ", ".join(row.after.bottoms))
+    if row.tops_differ:
+        yield _fact("top:", ", ".join(row.before.tops), ", ".join(row.after.tops))
+    if row.moved:
+        position = _fact("position", str(row.before.position + 1), str(row.after.position + 1))
+        yield position._replace(line=f"moved: {position.line}")
+    for blob in row.blobs:
+        if blob.max_abs is None:
+            yield _shape_fact(blob)
+        elif not blob.equal:
+            figures = f"max abs {blob.max_abs:.3g}, max rel {blob.max_rel:.3g}"
+            cosine = "" if blob.cosine is None else f", cosine {blob.cosine:.6f}"
+            shapes = _shape_fact(blob)
+            yield Fact(
+                shapes.before, f"{shapes.after}, {figures}", f"blob {blob.index}: {figures}{cosine}"
+            )
+
+
+def _fact(label: str, before: str, after: str) -> Fact:
+    return Fact(f"{label} {before}", f"{label} {after}", f"{label} {before} -> {after}")
+
+
+def _shape_fact(blob: BlobDiff) -> Fact:
+    before, after = _dims(blob.before), _dims(blob.after)
+    label = f"blob {blob.index}:"
+    return Fact(f"{label} {before}", after, f"{label} {before} -> {after}")
+
+
+def _dims(dims: Dims | None) -> str:
+    """``64x3x3x3``; ``-`` when there is no such blob, ``scalar`` for no dimensions."""
+    return "-" if dims is None else "x".join(map(str, dims)) or "scalar"
+
+
+def _field_facts(row: Changed) -> Iterator[Fact]:
+    """Settings that differ; where the type does, those of both, or how many there are."""
+    if not row.retyped:
+        yield from map(_field_fact, row.fields)
+        return
+    lost = [change for change in row.fields if change.after is None]
+    came = [change for change in row.fields if change.before is None]
+    for change in row.fields:
+        if change.before is not None and change.after is not None:
+            yield _field_fact(change)
+    for kind, changes in ((row.before.type, lost), (row.after.type, came)):
+        if len(changes) > _FEW:
+            text = f"{len(changes)} of {kind}"
+            yield _fact("settings:", *((text, "-") if changes is lost else ("-", text)))
+        else:
+            for change in changes:
+                yield _fact(_label(change.path), shown(change.before), shown(change.after))
+
+
+def _field_fact(change: FieldChange) -> Fact:
+    """``num_output: 32 -> 64``; Caffe's default where none is set."""
+    filler = training_kind(change.path).endswith("filler")
+    default = None if filler else default_of(change.path)
+    before, after = (default if v is None else v for v in (change.before, change.after))
+    return _fact(_label(change.path), shown(before), shown(after))
+
+
+def _label(path: str) -> str:
+    """A path without its first message: the layer's type has that in it."""
+    head, _, rest = path.partition(".")
+    return f"{rest if rest and head.endswith('_param') else path}:"
+
+
+# ---------------------------------------------------------------------------------- numbers
+
+
+def _weight_totals(diff: Aligned) -> WeightTotals:
+    pairs = (row for row in diff.rows if isinstance(row, (Changed, Same)))
+    blobs = [blob for row in pairs for blob in row.blobs]
+    identical = sum(blob.identical for blob in blobs)
+    equal = sum(blob.equal for blob in blobs)
+    return WeightTotals(
+        diff.weights_compared, len(blobs), identical, equal - identical, len(blobs) - equal
+    )
+
+
+def _weights_text(found: WeightTotals, what: str) -> str:
+    if not found.compared or not found.blobs:
+        return ""
+    parts = [f"{found.identical} identical"] if found.identical else []
+    parts += [f"{found.close} within the tolerance"] if found.close else []
+    parts += [f"{found.different} different"] if found.different else []
+    return f"{counted(found.blobs, what)}: {', '.join(parts)}"
+
+
+def _numbers(diff: Aligned) -> Iterator[tuple[str, ...]]:
+    for row in diff.changed:
+        for blob in row.blobs:
+            if not blob.equal and blob.max_abs is not None:
+                cosine = "-" if blob.cosine is None else f"{blob.cosine:.6f}"
+                figures = (f"{blob.max_abs:.3g}", f"{blob.max_rel:.3g}", cosine)
+                yield _name(row), str(blob.index), _dims(blob.after), *figures
+
+
+def _factors(diff: Aligned) -> str:
+    names = [_name(row) for row in diff.changed if row.reason == "statistics"]
+    return (
+        f"the same statistics, stored with a different factor: {several(names)[0]}" if names else ""
+    )
+
+
+def _same(diff: Aligned) -> tuple[str, str]:
+    counts = Counter(row.before.type for row in diff.same)
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    types = ", ".join(f"{number} {kind}" for kind, number in ordered)
+    return counted(len(diff.same), "layer"), types
+
+
+def _doubts(diff: Aligned) -> Iterator[str]:
+    for fold in diff.folds:
+        for check in fold.checks:
+            if check.verdict != "equal":
+                why = check.message or f"off by up to {check.max_abs:.2g}"
+                yield f"{check.layer}: the fold of {', '.join(fold.layers)}: {why}"

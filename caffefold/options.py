@@ -1,0 +1,357 @@
+"""Every option of a conversion, defined once.
+
+From the fields of these classes derive the keyword arguments of ``convert``, ``to_deploy`` and
+``fold`` (``takes``), the options of the command line (cli/options.py) and the keys of a
+``zoo.toml``. A new option is one field here and the code that uses it. Values are checked when an
+object is made, so that no other module has to.
+"""
+
+# ruff: noqa: RUF009 (fields are made by a function of ours)
+# No ``from __future__ import annotations``: types are read while the program runs.
+
+import operator
+import os
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from typing import Any, Literal, TypeVar
+
+from caffefold.errors import UsageError
+
+PathLike = str | os.PathLike[str]
+Dtype = Literal["fp32", "fp16"]
+Directions = Literal["all", "output", "none"]
+ALL = "*"
+"""In ``heads``: every loss."""
+_T = TypeVar("_T")
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _option(
+    default: Any,
+    text: str,
+    *,
+    flag: str = "",
+    metavar: str | None = None,
+    least: float | None = None,
+    most: float | None = None,
+    key: str = "",
+) -> Any:
+    """A field with its documentation.
+
+    ``flag`` and ``metavar`` are how the command line spells it, by default by its name; ``least``
+    and ``most`` bound every number in it; ``key`` stands for the key that a bare string lacks.
+    """
+    about = {
+        "help": text, "flag": flag, "metavar": metavar, "least": least, "most": most, "key": key,
+    }  # fmt: skip
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=about)
+    return field(default=default, metadata=about)
+
+
+class _Checked:
+    """Checks its fields: a value has the type of its field when it can be read as one."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, each.name)
+            if value is not each.default:
+                object.__setattr__(self, each.name, _value(each, value))
+
+    def __repr__(self) -> str:
+        """``ConvertOptions(classes=21, keep=('fc*',))``: what is not the default."""
+        given = [
+            f"{each.name}={value!r}"
+            for each in fields(self)  # type: ignore[arg-type]
+            if (value := getattr(self, each.name)) != each.default and value != {}
+        ]
+        return f"{type(self).__name__}({', '.join(given)})"
+
+
+@dataclass(frozen=True, repr=False)
+class DetectionOptions(_Checked):
+    """Thresholds of a detection layer, which no training net knows; MobileNet-SSD's values."""
+
+    nms_threshold: float = _option(
+        0.45, "DetectionOutput made from MultiBoxLoss: overlap above which boxes are merged.",
+        least=0, most=1,
+    )  # fmt: skip
+    top_k: int = _option(100, "... boxes per class that enter the merging; -1: all.", least=-1)
+    keep_top_k: int = _option(100, "... boxes per image that are kept; -1: all.", least=-1)
+    confidence_threshold: float = _option(
+        0.25, "... confidence below which a box is dropped.", least=0, most=1
+    )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ViewOptions(_Checked):
+    """Which concrete net a prototxt stands for: placeholders, input shapes, phase."""
+
+    classes: int | None = _option(
+        None, "Number of classes for cls1x, cls3x ... placeholders; must agree with the weights.",
+        metavar="N", least=1,
+    )  # fmt: skip
+    values: Mapping[str, str] = _option(
+        {}, "Value of a ${NAME}, @NAME@ or {{NAME}} placeholder.",
+        flag="--set", metavar="NAME=VALUE",
+    )  # fmt: skip
+    input_shapes: Mapping[str, tuple[int, ...]] = _option(
+        {}, "Shape of an input, instead of the one in the net.",
+        flag="--input-shape", metavar="BLOB=N,C,H,W", least=1,
+    )  # fmt: skip
+    phase: Literal["TEST", "TRAIN"] = _option(
+        "TEST", "Phase that include and exclude rules are matched against."
+    )
+    level: int = _option(0, "Level that these rules are matched against.")
+    stages: Sequence[str] = _option(
+        (), "A stage that is on when these rules are matched.", flag="--stage"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class DeployOptions(ViewOptions):
+    """How a training net becomes a deploy net: also its inputs, heads and outputs."""
+
+    batch: int | None = _option(
+        None, "First axis of the inputs; 1 unless given.", metavar="N", least=1
+    )
+    input_style: Literal["", "layer", "legacy"] = _option(
+        "",
+        "Write inputs as Input layers, or as input: and input_shape fields (legacy). By default "
+        "only inputs made of data layers become Input layers.",
+    )
+    heads: Mapping[str, str] = _option(
+        {}, "What takes a loss's place: Softmax, Sigmoid, ArgMax, none (its prediction), "
+        "Yolov3DetectionOutput, YoloDetectionOutput. It holds for every loss unless one is named.",
+        flag="--head", metavar="[LAYER=]TYPE", key=ALL,
+    )  # fmt: skip
+    prob_name: str = _option(
+        "", "Name of the probability layer and its blob, instead of prob.", metavar="NAME"
+    )
+    outputs: Sequence[str] = _option(
+        (), "Keep what this blob is computed from as the output, and drop the rest.",
+        flag="--output", metavar="BLOB",
+    )  # fmt: skip
+    detection: DetectionOptions | None = _option(
+        None, "Thresholds of the DetectionOutput that replaces a MultiBoxLoss."
+    )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FoldOptions(_Checked):
+    """What folding may do."""
+
+    fold: Directions = _option(
+        "all",
+        "Where affine layers may go: anywhere exact (all), only into the layer in front (output), "
+        "nowhere (none; Dropout stays, too).",
+    )
+    collapse: bool = _option(
+        True, "Make one Scale of affine layers that no linear layer may absorb, or leave them."
+    )
+    keep: Sequence[str] = _option(
+        (), "Leave layers alone whose name matches this pattern.", metavar="GLOB"
+    )
+    unshare: bool = _option(
+        False, "Give layers that share weights their own, so that they can be folded into."
+    )
+
+    def keeps(self, name: str) -> bool:
+        """Whether the layer ``name`` is left alone."""
+        from fnmatch import fnmatchcase
+
+        return any(fnmatchcase(name, pattern) for pattern in self.keep)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ConvertOptions(FoldOptions, DeployOptions):
+    """All options of a conversion."""
+
+    dtype: Dtype = _option(
+        "fp32",
+        "What weights are stored as, rounded once after the fold; fp16 is NVCaffe's half "
+        "precision, which OpenCV reads too.",
+    )
+    proto: PathLike | None = _option(
+        None, "A fork's caffe.proto: its fields and defaults count (needs caffefold[proto]).",
+        metavar="FILE",
+    )  # fmt: skip
+
+
+# ------------------------------------------------------------------------- tables of options
+
+
+def read(kind: Callable[..., _T], table: Mapping[str, Any], where: str) -> _T:
+    """The options that ``table`` (of JSON or TOML) spells out.
+
+    Raises:
+        UsageError: an unknown name or a wrong value; ``where`` it stands is named.
+    """
+    known = [each.name for each in fields(kind)]  # type: ignore[arg-type]
+    for name in table:
+        if name not in known:
+            raise UsageError(f"{where}: no option '{name}'; known are {', '.join(known)}")
+    try:
+        return kind(**table)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from None
+
+
+def plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as JSON and TOML have them; those that are None are left out."""
+    return {name: _plain(value) for name, value in options.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(_plain, value))
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+# -------------------------------------------------------------------------------- the checks
+
+
+def _value(each: "Field[Any]", value: Any) -> Any:
+    """``value`` as the type of its field."""
+    if value is None and each.default is not None:  # as if it was not given
+        return {} if each.default is MISSING else each.default
+    if isinstance(value, str) and each.metadata["key"]:
+        value = {each.metadata["key"]: value}
+    bounds = each.metadata["least"], each.metadata["most"]
+    try:
+        return _typed(value, each.type, bounds)
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(
+            f"{each.name} is {value!r}, expected {_spoken(each.type, bounds)}"
+        ) from None
+    except UsageError as error:
+        raise UsageError(f"{each.name}: {error}") from None
+
+
+_Bounds = tuple[float | None, float | None]
+
+
+def _typed(value: Any, kind: Any, bounds: _Bounds) -> Any:
+    """``value`` as ``kind``; ValueError or TypeError when it is none."""
+    origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        return _first(value, inner, bounds)
+    if origin is Literal:
+        return inner[inner.index(value)]
+    if is_dataclass(origin):
+        if isinstance(value, Mapping):
+            if not {each.name for each in fields(origin)} >= set(value):
+                raise TypeError(value)
+            return kind(**value)
+    elif origin is Mapping:
+        if isinstance(value, Mapping):
+            return {_typed(k, str, bounds): _typed(v, inner[1], bounds) for k, v in value.items()}
+    elif origin in (tuple, Sequence):
+        return _items(value, inner[0], bounds)
+    elif origin is os.PathLike:
+        return os.fspath(value)
+    elif kind in (int, float):
+        if isinstance(value, (bool, str, bytes)):
+            raise TypeError(value)
+        return _within(operator.index(value) if kind is int else float(value), bounds)
+    if not isinstance(value, origin):
+        raise TypeError(value)
+    return value
+
+
+def _first(value: Any, kinds: tuple[Any, ...], bounds: _Bounds) -> Any:
+    for kind in kinds:
+        try:
+            return _typed(value, kind, bounds)
+        except (TypeError, ValueError, OverflowError):
+            continue
+    raise TypeError(value)
+
+
+def _items(value: Any, kind: Any, bounds: _Bounds) -> tuple[Any, ...]:
+    """The items of a list; a bare string is one item, not its letters."""
+    if isinstance(value, str):
+        value = (value,)
+    elif isinstance(value, (set, frozenset)):
+        value = sorted(value)
+    elif isinstance(value, Mapping) or not isinstance(value, Iterable):
+        raise TypeError(value)
+    return tuple(_typed(item, kind, bounds) for item in value)
+
+
+def _within(number: _T, bounds: _Bounds) -> _T:
+    least, most = bounds
+    if not (
+        (least is None or number >= least)  # type: ignore[operator]
+        and (most is None or number <= most)  # type: ignore[operator]
+    ):
+        raise ValueError(number)
+    return number
+
+
+def _spoken(kind: Any, bounds: _Bounds) -> str:
+    """What a value of this kind is called in a message."""
+    origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
+    least, most = bounds
+    if kind in (int, float):
+        what = "an integer" if kind is int else "a number"
+        if most is not None:
+            return f"{what} from {least} to {most}"
+        return what if least is None else f"{what} of at least {least}"
+    if kind in (str, bool):
+        return "a string" if kind is str else "true or false"
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(
+            dict.fromkeys(_spoken(each, bounds) for each in inner if each is not type(None))
+        )
+    if origin is Literal:
+        return "one of " + ", ".join(each or "''" for each in inner)
+    if is_dataclass(origin):
+        return "a table of " + ", ".join(each.name for each in fields(origin))
+    if origin is Mapping:
+        return f"a table of names, each with {_spoken(inner[1], bounds)}"
+    if origin is os.PathLike:
+        return "a path"
+    return f"a list, each item {_spoken(inner[0], bounds)}"
+
+
+# ------------------------------------------------------------------- functions that take them
+
+
+def takes(kind: type) -> Callable[[_F], _F]:
+    """Decorator: ``**options`` of the function are the fields of ``kind``, by name.
+
+    Sets what ``help()``, ``inspect.signature`` and editors show; the line ``{options}`` of the
+    docstring becomes one for each option. The function itself makes a ``kind`` of what it gets.
+    """
+
+    def with_options(function: _F) -> _F:
+        import inspect  # loaded by dataclasses already
+
+        own = inspect.signature(function)
+        *ordered, rest = own.parameters.values()
+        del function.__annotations__[rest.name]
+        about = []
+        for each in fields(kind):
+            default = None if each.default is MISSING else each.default
+            ordered.append(
+                inspect.Parameter(
+                    each.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=each.type
+                )
+            )
+            about.append(f"{each.name}: {each.metadata['help']}")
+            function.__annotations__[each.name] = each.type
+        function.__signature__ = own.replace(parameters=ordered)  # type: ignore[attr-defined]
+        if function.__doc__ is not None:
+            function.__doc__ = function.__doc__.replace("{options}", "\n        ".join(about))
+        return function
+
+    return with_options

@@ -1,0 +1,169 @@
+"""index.html, a table of all models that sorts and filters without a server, and their pages.
+
+Templates are Jinja2's, with autoescape; control characters in names become visible escapes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
+
+from caffefold._version import VERSION
+from caffefold.humanize import counted, size
+from caffefold.zoo.pages.data import summary
+from caffefold.zoo.records import Facts, Model, Orphan, Outcome, Result
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from caffefold.ir.net import Layer, Net
+    from caffefold.report import ConvertReport
+
+_STORED = {"fp32": "float32", "fp16": "half precision"}  # by the names of dtypes
+
+
+@cache
+def templates() -> Environment:
+    """The templates of this folder, compiled once for each process."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("caffefold.zoo.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_visible,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "counted": counted,
+        "growth": _growth,
+        "href": _href,
+        "json": lambda value, indent=None: json.dumps(value, indent=indent, ensure_ascii=False),
+        "scientific": "{:.1e}".format,
+        "size": size,
+    }
+    made.globals |= {"version": VERSION}
+    return made
+
+
+def index_page(result: Result) -> bytes:
+    """The page of the whole zoo."""
+    gone = "its model is not in the zoo any more"
+    return _rendered(
+        "index.html",
+        plan=result.plan,
+        summary=summary(result),
+        rows=result.pairs,
+        converted=[outcome.facts for outcome in result.outcomes if outcome.facts is not None],
+        others=[*result.plan.orphans, *(Orphan(n, "result", gone) for n in result.stale)],
+    )
+
+
+def model_page(
+    model: Model, outcome: Outcome, report: ConvertReport, before: Net, after: Net
+) -> bytes:
+    """The page of a converted model. ``before`` is the net as given, ``after`` as written."""
+    return _rendered(
+        "model.html",
+        model=model,
+        outcome=outcome,
+        report=report,
+        stored=_STORED[report.dtype],
+        layers=list(_layers(report, before, after)),
+    )
+
+
+def plain_page(model: Model, outcome: Outcome) -> bytes:
+    """The page of a model that was not converted."""
+    return _rendered("model.html", model=model, outcome=outcome, report=None)
+
+
+def _rendered(template: str, **values: Any) -> bytes:
+    text = templates().get_template(template).render(values)
+    return text.encode("utf-8", "backslashreplace")
+
+
+# ---------------------------------------------------------------------------- what is shown
+
+
+class _Nothing(NamedTuple):
+    """In place of a layer."""
+
+    name: str = ""
+    type: str = ""
+
+
+class _LayerRow(NamedTuple):
+    """What stayed is in one row; what is gone or new has a row of its own."""
+
+    before: Layer | _Nothing
+    after: Layer | _Nothing
+    fate: str = ""
+    kind: str = ""
+    """``gone``, ``new``, ``absorbed``, or nothing: the class of the row."""
+
+
+def _layers(report: ConvertReport, before: Net, after: Net) -> Iterator[_LayerRow]:
+    """Both lists of layers side by side."""
+    gone, absorbed = _fates(report)
+    known = {layer.name for layer in before.layers}
+    left = list(after.layers)
+    for layer in before.layers:
+        names = [other.name for other in left]
+        at = names.index(layer.name) if layer.name in names else -1
+        if at < 0 or not known.isdisjoint(names[:at]):
+            yield _LayerRow(layer, _Nothing(), gone.get(layer.name, "removed"), "gone")
+            continue
+        yield from (_LayerRow(_Nothing(), other, "new", "new") for other in left[:at])
+        kind = "absorbed" if layer.name in absorbed else ""
+        yield _LayerRow(layer, left[at], absorbed.get(layer.name, ""), kind)
+        del left[: at + 1]
+    yield from (_LayerRow(_Nothing(), other, "new", "new") for other in left)
+
+
+def _fates(report: ConvertReport) -> tuple[dict[str, str], dict[str, str]]:
+    """By name: what became of layers that are gone, and what those that stay absorbed."""
+    gone: dict[str, str] = {}
+    absorbed: dict[str, list[str]] = {}
+    for step in report.passes:
+        for change in step.changes:
+            for name in change.removed:
+                into = f"into {', '.join(change.modified)}" if change.modified else ""
+                gone.setdefault(name, into or change.detail or step.name)
+    for fold in report.proof.folds:
+        absorbed.setdefault(fold.layer, []).extend(fold.folded)
+    return gone, {
+        name: f"absorbed {', '.join(layers)}" if layers else "" for name, layers in absorbed.items()
+    }
+
+
+def _growth(facts: Facts) -> str:
+    """How much larger the weights are: ``-1.5%``."""
+    grown = facts.bytes_after - facts.bytes_before
+    share = grown / facts.bytes_before if facts.bytes_before else 0.0
+    return f"{share:+.1%}" if abs(share) >= 0.0005 else "same"
+
+
+def _href(path: str) -> str:
+    """A link to a file beside the page; whatever its name is, it is a path and no scheme."""
+    try:
+        name = path.encode("utf-8", "surrogateescape")  # the bytes that the file system has
+    except UnicodeEncodeError:
+        name = path.encode("utf-8", "surrogatepass")
+    return "./" + quote(name)
+
+
+def _visible(value: Any) -> Any:
+    """Control characters, also those that turn the direction of text, made visible."""
+    if hasattr(value, "__html__") or str(value).isprintable():
+        return value
+    return "".join(c if c.isprintable() else f"\\x{_byte(c):02x}" for c in str(value))
+
+
+def _byte(char: str) -> int:
+    """The number of a character; of a byte that was no UTF-8, the byte."""
+    return ord(char) - 0xDC00 if 0xDC80 <= ord(char) <= 0xDCFF else ord(char)

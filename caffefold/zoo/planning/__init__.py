@@ -1,0 +1,1 @@
+"""Which models a zoo has: found by content, named by a manifest, cached until a file changes."""

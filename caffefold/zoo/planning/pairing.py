@@ -1,0 +1,185 @@
+"""Which prototxt goes with which weights, and which snapshots are of one net.
+
+Content decides: names and shapes of layers. Where several prototxts fit, the nearest folder, then
+what explains all of the weights, then the role asked for (train or deploy), then names decide.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import PurePosixPath
+
+from caffefold.zoo.planning.folder import Agreement, NetFacts, WeightsFacts, folder_of
+
+_ROLES = {"train": ("train", "test", "deploy"), "deploy": ("deploy", "test", "train")}
+_ITERATION = re.compile(r"(.*?)[-_.]?iter(?:ation)?[-_]?(\d+)$", re.IGNORECASE)
+_SUFFIX = re.compile(r"(\.caffemodel)?(\.h5|\.hdf5)?$")
+_MAX_TRIED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The prototxts to use, best first; or why there is none."""
+
+    prototxts: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def choose(
+    weights: WeightsFacts,
+    agreements: Iterable[Agreement],
+    nets: Mapping[str, NetFacts],
+    *,
+    prefer: str,
+    solvers: Mapping[str, Sequence[str]],
+) -> Choice:
+    """The prototxts for ``weights`` out of those they were compared with.
+
+    ``solvers`` are by net the names that solvers give to its snapshots.
+    """
+    ranked = sorted(
+        agreements, key=lambda each: _rank(weights, each, nets[each.net], prefer, solvers)
+    )
+    fitting = [each for each in ranked if each.fits]
+    if fitting:
+        distance = _distance(weights.path, fitting[0].net)
+        near = [each for each in fitting if _distance(weights.path, each.net) == distance]
+        return Choice(_one_of_each_role([nets[each.net] for each in near]))
+    if not ranked:
+        return Choice(problem=_nothing_fits(weights, nets.values()))
+    best = ranked[0]
+    if best.feeding and not best.missing and not best.wrong:
+        shown = ", ".join(f"'{name}'" for name in best.feeding[:3])
+        more = f" and {len(best.feeding) - 3} more" if len(best.feeding) > 3 else ""
+        return Choice(
+            problem=f"{weights.path}: no prototxt fits; the nearest, {best.net}, lacks layers that "
+            f"stand between others in the caffemodel: {shown}{more}; name the right one in zoo.toml"
+        )
+    return Choice((best.net,))  # convert reports exactly what does not fit
+
+
+def _nothing_fits(weights: WeightsFacts, nets: Iterable[NetFacts]) -> str:
+    """Why no prototxt was found: what is in the same folder explains it best."""
+    if not weights.layers:
+        return f"{weights.path}: no layer in this caffemodel holds any weights"
+    here = [net for net in nets if folder_of(net.path) == folder_of(weights.path)]
+    for net in here:
+        if net.error:
+            return (
+                f"{weights.path}: no prototxt fits; the one beside it cannot be read: {net.error}"
+            )
+    here = [net for net in here if net.layers]
+    if here:
+        near = max(here, key=lambda net: (len(net.layers & weights.layers), net.path))
+        known = len(near.layers & weights.layers)
+        return (
+            f"{weights.path}: no prototxt fits; it holds {known or 'none'} of the "
+            f"{len(near.layers)} layers with weights in {near.path}"
+        )
+    return f"{weights.path}: no prototxt of the zoo has these layers; add its train or deploy net"
+
+
+def _rank(
+    weights: WeightsFacts,
+    agreement: Agreement,
+    net: NetFacts,
+    prefer: str,
+    solvers: Mapping[str, Sequence[str]],
+) -> tuple[object, ...]:
+    """Smaller is better."""
+    stem = stem_of(weights.path)
+    named = any(prefix and stem.startswith(prefix) for prefix in solvers.get(net.path, ()))
+    roles = _ROLES[prefer]
+    own = PurePosixPath(net.path).name.lower()
+    return (
+        not agreement.fits,
+        agreement.missing + agreement.wrong,
+        len(agreement.feeding),
+        -agreement.shared if not agreement.fits else 0,
+        _distance(weights.path, net.path),
+        # A deploy net lacks the heads that only training has: no fault when it is asked for.
+        len(agreement.strangers) if prefer == "train" or net.role != "deploy" else 0,
+        roles.index(net.role) if net.role in roles else len(roles),
+        not named,
+        net.template,
+        agreement.unlike,
+        ("test" in own or "val" in own) and "train" not in own,
+        -_common(stem.lower(), own),
+        len(agreement.strangers),
+        net.path,
+    )
+
+
+def _common(one: Sequence[str], other: Sequence[str]) -> int:
+    """How many items two sequences begin with alike."""
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
+    return sum(1 for _ in alike)
+
+
+def _one_of_each_role(nets: Sequence[NetFacts]) -> tuple[str, ...]:
+    """The best of each role: another one may tell what the first leaves open (input shapes)."""
+    best: dict[str, str] = {}
+    for net in nets:
+        best.setdefault(net.role, net.path)
+    return tuple(best.values())[:_MAX_TRIED]
+
+
+def _distance(one: str, other: str) -> int:
+    """Steps up and down from folder to folder."""
+    first = PurePosixPath(one).parent.parts
+    second = PurePosixPath(other).parent.parts
+    return len(first) + len(second) - 2 * _common(first, second)
+
+
+# ----------------------------------------------------------------------------------- snapshots
+
+
+def stem_of(path: str) -> str:
+    """The file name without ``.caffemodel`` and ``.h5``."""
+    return _SUFFIX.sub("", PurePosixPath(path).name)
+
+
+def iteration_of(path: str) -> tuple[str, int]:
+    """(rest of the stem, iteration) of ``net_iter_9000.caffemodel``; -1 when it has none."""
+    match = _ITERATION.match(stem_of(path))
+    return (match[1], int(match[2])) if match else (stem_of(path), -1)
+
+
+def superseded(weights: Iterable[WeightsFacts], *, every: bool) -> dict[str, str]:
+    """Snapshots to leave out: their path and the reason.
+
+    Of one net's snapshots the last counts, unless ``every``; of one snapshot in two formats the
+    binary one.
+    """
+    twins: dict[tuple[str, str], list[WeightsFacts]] = {}
+    for facts in weights:
+        twins.setdefault((folder_of(facts.path), stem_of(facts.path)), []).append(facts)
+    gone: dict[str, str] = {}
+    kept: list[WeightsFacts] = []
+    for same in twins.values():
+        same.sort(key=lambda facts: (bool(facts.error), facts.path.endswith(".h5"), facts.path))
+        first = same[0]
+        kept.append(first)
+        for other in same[1:]:
+            if not first.error and (other.error or other.shape == first.shape):
+                gone[other.path] = f"the same snapshot as {first.path}"
+            else:
+                kept.append(other)
+    if every:
+        return gone
+    series: dict[tuple[str, str, str], list[tuple[int, str]]] = {}
+    for facts in kept:
+        rest, number = iteration_of(facts.path)
+        if number >= 0 and not facts.error:
+            series.setdefault((folder_of(facts.path), rest, facts.shape), []).append(
+                (number, facts.path)
+            )
+    for snapshots in series.values():
+        snapshots.sort()
+        last = snapshots[-1][1]
+        for _, path in snapshots[:-1]:
+            gone[path] = f"an earlier snapshot than {last}; --snapshots all converts it too"
+    return gone

@@ -1,0 +1,240 @@
+"""One model: fetch, convert, prove, commit. Runs in a worker, here or on another machine."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from caffefold.conversion import convert, load
+from caffefold.errors import CaffefoldError, InputError, UsageError
+from caffefold.report import ConvertReport
+from caffefold.zoo.pages import site
+from caffefold.zoo.records import (
+    CONVERTED,
+    FAILED,
+    REFUSED,
+    Facts,
+    FileState,
+    Model,
+    Outcome,
+    Status,
+)
+from caffefold.zoo.running import commit, files
+from caffefold.zoo.storage import Copies, Storage, open_storage
+
+_CHANGED = "the file changed while it was read; run again"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One model and all a worker must know about it."""
+
+    model: Model
+    source: str
+    target: str
+    token: str
+    """Unique: names the files while they are made."""
+    deadline: float = 0.0
+    """Time (``time.time()``) after which nothing is put in place any more; 0: never."""
+
+
+Work = Callable[[Task], Outcome]
+
+
+class _BugError(RuntimeError):
+    """An exception that should not be, in one line."""
+
+
+def attempt(work: Work, task: Task) -> Outcome:
+    """Do ``work``; whatever is wrong, with the files, the system or this program, is an outcome."""
+    start = time.perf_counter()
+    try:
+        outcome = _checked(work, task)
+    except CaffefoldError as error:
+        status = REFUSED if isinstance(error, (InputError, UsageError)) else FAILED
+        outcome = _ended(task, status, type(error).__name__, str(error))
+    except MemoryError:
+        outcome = _ended(task, FAILED, "OutOfMemory", "out of memory; raise --memory")
+    except OSError as error:
+        code = "OutOfMemory" if error.errno == errno.ENOMEM else type(error).__name__
+        outcome = _ended(task, FAILED, code, f"{error.filename or 'system'}: {error.strerror}")
+    except _BugError as error:
+        outcome = failed(
+            task,
+            "Bug",
+            f"this is a bug in caffefold, not in your files: {error}; convert this model alone "
+            "with 'caffefold -vv convert' and report what it prints",
+        )
+    return replace(outcome, seconds=round(time.perf_counter() - start, 3))
+
+
+def _checked(work: Work, task: Task) -> Outcome:
+    try:
+        return work(task)
+    except (CaffefoldError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(where.filename).name}:{where.lineno}"
+        raise _BugError(" ".join(f"{type(error).__name__}: {error} ({place})".split())) from None
+
+
+def failed(task: Task, code: str, reason: str) -> Outcome:
+    """The outcome of a task that failed for no reason in its files; it is tried again."""
+    fingerprint = task.model.fingerprint()
+    return Outcome(task.model.name, FAILED, reason, code, fingerprint=fingerprint)
+
+
+def _ended(task: Task, status: Status, code: str, reason: str) -> Outcome:
+    """The outcome of a model that was not converted, with the state of its files."""
+    source = open_storage(task.source)
+    inputs = []
+    for path in (*task.model.prototxts, task.model.caffemodel):
+        with suppress(CaffefoldError, OSError):  # it may be what failed
+            entry = source.stat(path)
+            if entry is not None:
+                known = files.sha256(Path(source.shown(path))) if source.local else ""
+                inputs.append(FileState(path, entry.size, entry.stamp, known))
+    outcome = failed(task, code, " ".join(reason.split()))
+    return replace(outcome, status=status, inputs=tuple(inputs))
+
+
+def work(task: Task) -> Outcome:
+    """Convert one model, prove it, commit its results.
+
+    Raises:
+        CaffefoldError, OSError: it cannot be converted.
+    """
+    model = task.model
+    if model.problem:
+        raise InputError(model.problem)
+    source, target = open_storage(task.source), open_storage(task.target)
+    with _folder(task, target) as folder:
+        copies = Copies(source, folder)
+        weights = copies.of(model.caffemodel)
+        given = _state(source, model.caffemodel, weights, model.sha1)
+        inputs = [given]
+        notes: list[str] = []
+        refusal: CaffefoldError | None = None
+        for path in model.prototxts:
+            prototxt = copies.of(path)
+            inputs.append(_state(source, path, prototxt))
+            try:
+                report = convert(prototxt, weights, folder / task.token, **model.options)
+            except (InputError, UsageError) as error:
+                reason = copies.named(str(error))
+                notes.append(f"{path} was refused: {reason}")
+                # Errors with a place would add it to their text again.
+                kind = UsageError if isinstance(error, UsageError) else InputError
+                refusal = refusal or kind(reason)
+                continue
+            now = source.stat(model.caffemodel)
+            if now is None or (now.size, now.stamp) != (given.bytes, given.stamp):
+                # The weights are the largest file: whoever overwrites a zoo overwrites them.
+                raise OSError(errno.EAGAIN, _CHANGED, source.shown(model.caffemodel))
+            outcome = Outcome(
+                model.name,
+                CONVERTED,
+                prototxt=path,
+                facts=_facts(report),
+                notes=tuple(notes),
+                inputs=tuple(inputs),
+                fingerprint=model.fingerprint(),
+            )
+            return _commit(task, folder, outcome, report, prototxt)
+        raise refusal or InputError(f"{model.caffemodel}: no prototxt to convert it with")
+
+
+def _state(source: Storage, path: str, place: Path, sha1: str = "") -> FileState:
+    """The state of a file of the zoo, which is at ``place``.
+
+    Raises:
+        InputError: it cannot be read, or ``sha1`` is given and is not its SHA-1.
+    """
+    entry, shown = source.stat(path), source.shown(path)
+    if entry is None:
+        raise InputError(f"{shown}: no such file")
+    try:
+        known, found = files.digests(place, sha1=bool(sha1))
+    except OSError as error:
+        raise InputError(f"{shown}: cannot read: {error.strerror}") from None
+    if found != sha1:
+        raise InputError(
+            f"{shown}: its SHA-1 is {found}, the zoo says {sha1}; the file is damaged, or not "
+            "the version described"
+        )
+    return FileState(path, entry.size, entry.stamp, known)
+
+
+def _commit(
+    task: Task, folder: Path, outcome: Outcome, report: ConvertReport, prototxt: Path
+) -> Outcome:
+    """Write report and page beside the converted pair, and put all of them in place."""
+    model = task.model
+    source, target = open_storage(task.source), open_storage(task.target)
+    places = (
+        source.shown(outcome.prototxt),
+        source.shown(model.caffemodel),
+        *map(target.shown, commit.targets(model.name)),
+    )
+    pairs = (*report.inputs[:2], *report.outputs[:2])
+    shown = [file._replace(path=path) for file, path in zip(pairs, places, strict=False)]
+    report = replace(
+        report,
+        inputs=(*shown[:2], *report.inputs[2:]),
+        outputs=(*shown[2:], *report.outputs[2:]),
+    )
+    made = {suffix: folder / f"{task.token}{suffix}" for suffix in commit.SUFFIXES}
+    made[".report.json"].write_bytes(report.to_json().encode("utf-8", "backslashreplace"))
+    with load(prototxt) as before, load(made[".prototxt"]) as after:
+        made[".html"].write_bytes(site.model_page(model, outcome, report, before, after))
+    digests = {suffix: files.sha256(path) for suffix, path in made.items()}
+    if task.deadline and time.time() > task.deadline:
+        return _ended(task, FAILED, "TimedOut", "took longer than --timeout allows")
+    return commit.commit(folder, target, outcome, digests, task.token)
+
+
+def _facts(report: ConvertReport) -> Facts:
+    left = Counter[str]()
+    for skip in report.skips:
+        left[skip.code.value] += len(skip.layers)
+    return Facts(
+        report.net,
+        report.layers_before,
+        report.layers_after,
+        len(report.proof.folds),
+        sum(len(chain) for _, chain in report.folded()),
+        report.proof.largest_error,
+        report.inputs[1].bytes,
+        report.outputs[1].bytes,
+        dict(sorted(left.items())),
+        report.warnings,
+    )
+
+
+@contextmanager
+def _folder(task: Task, target: Storage) -> Iterator[Path]:
+    """Where the results are made; what will not be committed is gone afterwards."""
+    if not target.local:
+        folder = commit.scratch(task.token)
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return
+    folder = Path(target.shown(commit.WORK))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield folder
+    finally:
+        if not commit.is_recorded(target, task.token):
+            for suffix in commit.SUFFIXES:
+                (folder / f"{task.token}{suffix}").unlink(missing_ok=True)
