@@ -153,10 +153,9 @@ def _power(layer: Layer, _numbers: list[Doubles], _rank: int | None) -> AffineMa
     return AffineMap(np.array([params.number("scale")]), np.array([params.number("shift")]))
 
 
-_AFFINE: Mapping[str, Callable[[Layer, list[Doubles], int | None], AffineMap | None]] = (
-    MappingProxyType(
-        {"BatchNorm": _batch_norm, "BN": _bn, "Scale": _scale, "Bias": _bias, "Power": _power}
-    )
+_Formula = Callable[[Layer, list[Doubles], int | None], AffineMap | None]
+_AFFINE: Mapping[str, _Formula] = MappingProxyType(
+    {"BatchNorm": _batch_norm, "BN": _bn, "Scale": _scale, "Bias": _bias, "Power": _power}
 )
 
 
@@ -238,11 +237,7 @@ def _inner_product(layer: Layer, channels: int | None) -> Linear:
 
 
 _LINEAR: Mapping[str, Callable[[Layer, int | None], Linear]] = MappingProxyType(
-    {
-        "Convolution": _convolution,
-        "Deconvolution": _deconvolution,
-        "InnerProduct": _inner_product,
-    }
+    {"Convolution": _convolution, "Deconvolution": _deconvolution, "InnerProduct": _inner_product}
 )
 
 

@@ -133,7 +133,7 @@ class SideBySide:
         shape = shapes.bottoms[position][0] if inputs else None
         passed = hands_on(layer, inputs, self.bases, shape)
         self._places[key] = Place(position, layer, inputs, shape, passed is None)
-        return passed or self._fresh(key, layer, inputs, shapes.tops(position))
+        return passed or self._fresh(key, layer, shapes.tops(position))
 
     def _second(self, key: _Key, position: int, layer: Layer, inputs: Signals) -> Signals:
         """A layer of the written net, compared with the one it is matched with."""
@@ -151,8 +151,9 @@ class SideBySide:
         before = place.inputs
         if [signal.base for signal in before] != [signal.base for signal in inputs]:
             raise ProofError(f"layer '{layer.name}': reads other blobs than before")
-        fresh = self._fresh(key, layer, inputs, ())
-        if self._is_linear(layer, inputs):
+        fresh = self._fresh(key, layer, ())
+        single = len(inputs) == 1 == len(layer.tops)
+        if single and reference.linear(layer, None) is not None:
             claimed = self._check_linear(place, layer, inputs[0])
             return fresh if claimed is None else (self.bases.mapped(fresh[0], claimed, layer.name),)
         for a, b in zip(before, inputs, strict=True):
@@ -160,15 +161,12 @@ class SideBySide:
                 raise ProofError(f"layer '{layer.name}': is fed with other numbers")
         return fresh
 
-    def _is_linear(self, layer: Layer, inputs: Signals) -> bool:
-        return len(inputs) == 1 == len(layer.tops) and reference.linear(layer, None) is not None
-
-    def _fresh(self, key: _Key, layer: Layer, inputs: Signals, shapes: Sequence[Shape]) -> Signals:
-        """New bases for the tops; where shapes leave the channels open, weights may tell.
+    def _fresh(self, key: _Key, layer: Layer, shapes: Sequence[Shape]) -> Signals:
+        """New bases for the tops; where shapes are unknown, weights may tell the channels.
 
         ``shapes`` are empty for the written net, whose bases the original net has met.
         """
-        linear = reference.linear(layer, None) if self._is_linear(layer, inputs) else None
+        linear = reference.linear(layer, None) if None in shapes else None
         channels = None if linear is None else linear.outputs
         tops = range(max(len(layer.tops), 1))
         padded = (*shapes, *(None for _ in tops))

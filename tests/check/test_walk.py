@@ -122,7 +122,7 @@ def test_a_layer_that_only_has_the_name_of_a_folded_one(tmp_path: Path) -> None:
     assert list(report.folded()) == [("x", ("b",))]
 
 
-def test_two_layers_that_share_a_record_can_not_both_be_folded(tmp_path: Path) -> None:
+def test_two_layers_that_share_a_record_cannot_both_be_folded(tmp_path: Path) -> None:
     """A caffemodel has room for one of them."""
     first = [N.conv("x", "data", 4, 4, top="p"), N.batch_norm("b", "p", 4, top="q")]
     second = [N.conv("x", "data", 4, 4, top="r"), N.batch_norm("c", "r", 4, top="s")]
