@@ -94,7 +94,9 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     show_default=True,
     help="Worker processes of this machine, or a running Dask cluster.",
 )
-@click.option("--scheduler", metavar="URL", default="", help="Its address: tcp://HOST:8786.")
+@click.option(
+    "--scheduler", metavar="URL", default="", help="Address of its scheduler: tcp://HOST:8786."
+)
 @options_of(ConvertOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print zoo.json (or the plan) as JSON.")
 @click.pass_context
