@@ -13,10 +13,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from google.protobuf import text_format
 
 from caffefold._proto import caffe_pb2
+from caffefold.testing import blob_message
 from tests.support.forked import Forks
 
 TINY = """\
@@ -196,10 +198,8 @@ def refused(cli: Cli) -> Refused:
 def pair(tmp_path: Path) -> Pair:
     net = text_format.Parse(TINY, caffe_pb2.NetParameter())
     for layer in net.layer:
-        for shape, numbers in _BLOBS.get(layer.name, []):
-            blob = layer.blobs.add()
-            blob.shape.dim.extend(shape)
-            blob.data.extend(numbers)
+        blobs = _BLOBS.get(layer.name, [])
+        layer.blobs.extend(blob_message(np.reshape(numbers, shape)) for shape, numbers in blobs)
     folder = tmp_path / "in"
     folder.mkdir()
     made = Pair(folder / "net.prototxt", folder / "net.caffemodel")

@@ -9,12 +9,13 @@ import os
 from functools import cache
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
 from caffefold._proto import caffe_pb2
+from caffefold.testing import net_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("CAFFEFOLD_SHARED") or ROOT.parent / "shared")
@@ -137,7 +138,7 @@ def weights() -> tuple[bytes, ...]:
 @cache
 def pairs() -> tuple[Pair, ...]:
     """TINY, and every small model there is."""
-    found = [Pair(TINY, tiny_weights()), Pair(FORKS, _weights("forks", FORKS_SHAPES))]
+    found = [Pair(TINY, tiny_weights()), Pair(FORKS, _weights(FORKS_SHAPES))]
     for path in sorted(path for folder in FOLDERS for path in folder.rglob("*.caffemodel")):
         prototxts = sorted(path.parent.glob("*.prototxt"))
         if len(prototxts) == 1 and path.stat().st_size <= LARGEST_PAIR:
@@ -147,17 +148,14 @@ def pairs() -> tuple[Pair, ...]:
 
 def tiny_weights() -> bytes:
     """The weights of TINY."""
-    return _weights("tiny", TINY_SHAPES)
+    return _weights(TINY_SHAPES)
 
 
-def _weights(net_name: str, layers: dict[str, list[tuple[int, ...]]]) -> bytes:
-    net = caffe_pb2.NetParameter(name=net_name)
-    for name, shapes in layers.items():
-        layer = net.layer.add(name=name)
-        for shape in shapes:
-            blob = layer.blobs.add(data=[n % 7 / 4 + 0.5 for n in range(prod(shape))])
-            blob.shape.dim.extend(shape)
-    return net.SerializeToString()
+def _weights(layers: dict[str, list[tuple[int, ...]]]) -> bytes:
+    def numbers(shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+        return (np.arange(prod(shape)) % 7 / 4 + 0.5).reshape(shape)
+
+    return net_weights({name: list(map(numbers, shapes)) for name, shapes in layers.items()})
 
 
 def encodings() -> list[bytes]:

@@ -36,7 +36,7 @@ class Forks:
             self._process = subprocess.Popen(
                 [sys.executable, __file__, str(theirs.fileno()), *packages],
                 pass_fds=[theirs.fileno()],
-                env=dict(environment),
+                env={**environment, "OPENBLAS_NUM_THREADS": "1"},  # no threads to lose in a fork
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
             )
