@@ -10,18 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.architecture.conftest import Module
 
-LONGEST = 400
 _CONSTANT = re.compile(r"_?[A-Z][A-Z0-9_]*")
 _MUTABLE = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
 _MAKERS = {"list", "dict", "set", "bytearray", "deque", "defaultdict", "OrderedDict", "Counter"}
-
-
-def test_modules_are_short(modules: tuple[Module, ...]) -> None:
-    lengths = {
-        module.where(1): len(module.path.read_text(encoding="utf-8").splitlines())
-        for module in modules
-    }
-    assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
 
 
 def test_every_module_says_what_it_is(modules: tuple[Module, ...]) -> None:
