@@ -51,7 +51,7 @@ TEXTS: list[tuple[str, bytes, bytes, str]] = [
         "an axis too far",
         b"num_output: 3",
         b"num_output: 3 axis: 3",
-        "it has 3 channels, its input 4",
+        "its weights take 4 inputs, its input has 1",
     ),
     ("a long name", b'"fc" type', b'"' + b"x" * 100_000 + b'" type', "no weights for 1 layers"),
     ("an unclosed string", b' top: "prob"', b' top: "' + b"x" * 100_000, "is not closed"),

@@ -87,6 +87,14 @@ def net_readers() -> Layers:
     return [*chain, relu("side", "f", "side")]
 
 
+def net_window_behind() -> list[LayerSpec]:
+    """The second window begins at 4, behind the 4 pixels of the map: Caffe gives 0 there."""
+    pool = LayerSpec(
+        "p", "Pooling", "f", params="pooling_param { pool: AVE stride: 4 kernel_size: 1 }"
+    )
+    return [N.conv("f", "data", 4, 4), pool, N.batch_norm("bn", "p", 4)]
+
+
 def net_pool() -> Layers:
     pool = LayerSpec("p", "Pooling", "f", params="pooling_param { pool: MAX kernel_size: 2 }")
     return [N.conv("f", "data", 4, 4), pool, N.batch_norm("bn", "p", 4)]
@@ -422,7 +430,8 @@ CHANNEL_FLOW = [
     ),
     Mutant(
         "a ReLU is taken for an identity", "ops.base:Op.commutes",
-        lambda original: lambda self, layer: self.name == "ReLU" or original(self, layer), net_relu,
+        lambda original: lambda self, *given: self.name == "ReLU" or original(self, *given),
+        net_relu,
     ),
     Mutant(
         "other readers do not matter", "passes.fold.propagate:Propagation.up",
@@ -433,7 +442,11 @@ CHANNEL_FLOW = [
     ),
     Mutant(
         "maximum pooling is taken for an average", "ops.pooling:Pooling.commutes",
-        lambda original: lambda self, layer: True, net_pool,
+        lambda original: lambda *_: True, net_pool,
+    ),
+    Mutant(
+        "a window behind the input does not matter", "ops.window:Window.starts_inside",
+        lambda original: lambda *_: True, net_window_behind,
     ),
 ]  # fmt: skip
 _LAST = "passes.fold.collapse:Collapse.run"
