@@ -7,13 +7,12 @@ have is told by its name (``by_name``).
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from caffefold.ir.net import Layer
-from caffefold.ops.base import Category, ChannelFlow, Op, Same, own_message
+from caffefold.ops.base import Category, Op, Same, own_message
 from caffefold.ops.detection import YOLO_OUTPUT, YOLO_V3_OUTPUT
 from caffefold.ops.recurrent import Recurrent
-from caffefold.ops.shape import Shape, Step, canonical, first
+from caffefold.ops.shape import ShapeList, canonical, first
 from caffefold.ops.source import Data
 
 _LOSS = re.compile(r"Loss(OHEM|V\d|\d)?$")
@@ -43,15 +42,15 @@ class Loss(Op):
         self.shapes_feature = "CenterLoss" in self.name
         """Whether it draws features together, so that they, not classes, are the result."""
 
-    def prepare(self, layer: Layer) -> Step:
-        return lambda bottoms: [()]
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        return [()]
 
 
 class PredictingLoss(Loss):
     """SoftmaxWithLoss and InfogainLoss: a second top is the softmax, like the first bottom."""
 
-    def prepare(self, layer: Layer) -> Step:
-        return lambda bottoms: [(), first(bottoms)]
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        return [(), first(bottoms)]
 
 
 class InfogainLoss(PredictingLoss):
@@ -100,15 +99,10 @@ class Accuracy(Measure):
     param = "accuracy_param"
     known = True
 
-    def prepare(self, layer: Layer) -> Step:
-        at, count = self.params(layer).integer("axis"), len(layer.tops)
-
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            shape = first(bottoms)
-            classes = None if shape is None else shape[canonical(layer, at, len(shape))]
-            return [(), *[(classes,)] * (count - 1)]
-
-        return step
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        at, shape = self.params(layer).integer("axis"), first(bottoms)
+        classes = None if shape is None else shape[canonical(layer, at, len(shape))]
+        return [(), *[(classes,)] * (len(layer.tops) - 1)]
 
 
 class Unlisted(Op):
@@ -134,9 +128,7 @@ class Margin(Unlisted):
     """Makes training harder by a margin at the right class (ArcFace, AMSoftmax, SphereFace)."""
 
     margin = True
-
-    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
-        return Same()
+    flow = Same()
 
 
 class Python(Unlisted):

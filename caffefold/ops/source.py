@@ -11,7 +11,7 @@ from caffefold.formats.prototxt.tree import Message
 from caffefold.ir.net import Layer
 from caffefold.ops import image
 from caffefold.ops.base import Category, Op, WeightSpec, integer_in, own_message
-from caffefold.ops.shape import Dim, Known, Shape, Step
+from caffefold.ops.shape import Dim, Known, Shape, ShapeList, axis_of, first
 
 _LABELLED = frozenset({"Data", "ImageData", "WindowData", "MemoryData"})
 _DENSE = frozenset({"DenseImageData", "ImageSegData", "ImageSegmentationData"})
@@ -33,21 +33,10 @@ class Given(Op):
         """
         params = self.params(layer)
         shapes = [params.nested("shape", m).integers("dim") for m in params.messages("shape")]
-        return self._for_tops(layer, shapes)
+        return _for_tops(layer, shapes)
 
-    def _for_tops(
-        self, layer: Layer, shapes: Sequence[tuple[int, ...]]
-    ) -> tuple[tuple[int, ...], ...]:
-        count = len(layer.tops)
-        if not shapes:
-            return ((),) * count
-        if len(shapes) not in (1, count):
-            raise layer.error(f"{len(shapes)} shapes for {count} tops; give one, or one for each")
-        return tuple(shapes) if len(shapes) == count else tuple(shapes) * count
-
-    def prepare(self, layer: Layer) -> Step:
-        made: list[Shape] = [dims(shape) if shape else None for shape in self.dims(layer)]
-        return lambda bottoms: made
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        return [dims(shape) if shape else None for shape in self.dims(layer)]
 
 
 class Input(Given):
@@ -70,7 +59,7 @@ class DummyData(Given):
         if any(len(values) not in (1, count) for values in lists):
             raise layer.error("num, channels, height and width must be given equally often")
         wide = [values * count if len(values) == 1 else values for values in lists]
-        return self._for_tops(layer, list(zip(*wide, strict=True)))
+        return _for_tops(layer, list(zip(*wide, strict=True)))
 
     def constant(self, layer: Layer) -> bool:
         """Whether every top is filled with one number."""
@@ -84,19 +73,18 @@ class Parameter(Given):
     param = "parameter_param"
 
     def dims(self, layer: Layer) -> tuple[tuple[int, ...], ...]:
-        return self._for_tops(layer, [self.params(layer).sub("shape").integers("dim")])
+        return _for_tops(layer, [self.params(layer).sub("shape").integers("dim")])
 
-    def weights(self, layer: Layer, bottoms: Sequence[Shape]) -> tuple[WeightSpec, ...] | None:
+    def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:
         return tuple(WeightSpec("weights", dims(shape)) for shape in self.dims(layer)[:1])
 
 
-class Constant(Given):
+class Constant(Op):
     """Forks' constants, and what marks where sequences start: of unknown shape."""
 
+    category = Category.DATA
+    given = True
     known = False
-
-    def prepare(self, layer: Layer) -> Step:
-        return lambda bottoms: []
 
 
 class Data(Op):
@@ -104,16 +92,13 @@ class Data(Op):
 
     category = Category.DATA
 
-    def prepare(self, layer: Layer) -> Step:
-        if layer.bottoms:
-            return lambda bottoms: []
-        batch = self._batch(layer)
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        if layer.bottoms or layer.type == "HDF5Data":
+            return []
+        batch, frames = self._batch(layer), image.clip_length(layer)
         height, width = (dim or None for dim in image.image_size(layer))
-        frames = image.clip_length(layer)
         clip = (frames,) if frames > 1 else ()
-        images: Shape = (batch, image.declared_channels(layer) or None, *clip, height, width)
-        if layer.type == "HDF5Data":
-            return lambda bottoms: [None] * len(layer.tops)
+        images = (batch, image.declared_channels(layer) or None, *clip, height, width)
         label: Shape = None
         if layer.type in _LABELLED:
             label = (batch,)
@@ -121,7 +106,7 @@ class Data(Op):
             label = (batch, 1, height, width)
         elif layer.type == "AnnotatedData":
             label = (1, 1, None, 8)  # annotated_data_layer.cpp: one row for each box of the batch
-        return lambda bottoms: [images, *[label] * (len(layer.tops) - 1)]
+        return [images, *[label] * (len(layer.tops) - 1)]
 
     def _batch(self, layer: Layer) -> Dim:
         if layer.type == "ImageData":  # the one that has a default
@@ -134,38 +119,36 @@ class Data(Op):
         return next((n for message in own if (n := integer_in(message, "batch_size"))), None)
 
 
-class DetectNetTransformation(Op):
-    """DetectNetTransformation of NVCaffe: colour images of a stated size, and a coverage map."""
-
-    param = "detectnet_groundtruth_param"
-
-    def prepare(self, layer: Layer) -> Step:
-        message = own_message(layer, self.param)
-        size = integer_in(message, "image_size_y"), integer_in(message, "image_size_x")
-
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            batch = bottoms[0][0] if bottoms and bottoms[0] else None
-            return [(batch, 3, *size), None]
-
-        return step
-
-    def passed_on(self, layer: Layer) -> int:
-        return every_bottom(layer)
-
-
 class Gather(Op):
     """Gather of yjxiong's fork: collects the batches of several processes (gather_layer.cpp)."""
 
     known = False
 
     def passed_on(self, layer: Layer) -> int:
-        return every_bottom(layer)
+        """All bottoms of a layer with as many tops, if there are several; else none."""
+        count = len(layer.bottoms)
+        return count if 1 < count == len(layer.tops) else 0
 
 
-def every_bottom(layer: Layer) -> int:
-    """All bottoms of a layer with as many tops, if there are several; else none."""
-    count = len(layer.bottoms)
-    return count if 1 < count == len(layer.tops) else 0
+class DetectNetTransformation(Gather):
+    """DetectNetTransformation of NVCaffe: colour images of a stated size, and a coverage map."""
+
+    param = "detectnet_groundtruth_param"
+    known = True
+
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        message = own_message(layer, self.param)
+        size = integer_in(message, "image_size_y"), integer_in(message, "image_size_x")
+        return [(axis_of(first(bottoms), 0), 3, *size), None]
+
+
+def _for_tops(layer: Layer, shapes: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    count = len(layer.tops)
+    if not shapes:
+        return ((),) * count
+    if len(shapes) not in (1, count):
+        raise layer.error(f"{len(shapes)} shapes for {count} tops; give one, or one for each")
+    return tuple(shapes) if len(shapes) == count else tuple(shapes) * count
 
 
 def dims(extents: Sequence[int]) -> Known:
