@@ -185,6 +185,8 @@ class _Path(NamedTuple):
     targets: tuple[_Target, ...]
     fixed: tuple[Shape, ...]
     """Shapes of all versions, with height and width of the input unknown."""
+    made: dict[tuple[Layer, tuple[Shape, ...]], ShapeList | TextError]
+    """What each layer made of which bottoms: deep in a net, many sizes are alike."""
 
     def is_direct(self) -> bool:
         """Whether the first target reads the input as it is, or in another shape or scale."""
@@ -249,15 +251,23 @@ class _Path(NamedTuple):
         found[self.start] = (*(found[self.start] or ())[:2], height, width)
         joins = True
         for stop in self.stops:
-            bottoms = [found[version] for version in stop.reads]
-            try:
-                tops: ShapeList = op(stop.layer).shapes(stop.layer, bottoms)
-            except TextError:
+            bottoms = tuple(found[version] for version in stop.reads)
+            tops = self._made(stop, bottoms)
+            if isinstance(tops, TextError):
                 if not op(stop.layer).joins:
-                    raise
+                    raise tops
                 joins, tops = False, bottoms[:1]
             found.update(zip(stop.writes, tops, strict=False))
         return found, joins
+
+    def _made(self, stop: _Stop, bottoms: tuple[Shape, ...]) -> ShapeList | TextError:
+        key = (stop.layer, bottoms)
+        if key not in self.made:
+            try:
+                self.made[key] = op(stop.layer).shapes(stop.layer, bottoms)
+            except TextError as problem:
+                self.made[key] = problem
+        return self.made[key]
 
     def _strides(self, found: Mapping[int, Shape], axis: int) -> Size | None:
         """How many strides along ``axis`` divide their layer's input; what those of them make
@@ -334,7 +344,7 @@ def _path(
         if needed.intersection(writes):
             stops.insert(0, _stop(layers[position], reads, writes))
             needed.update(reads)
-    return _Path(start, tuple(stops), tuple(targets), known.versions)
+    return _Path(start, tuple(stops), tuple(targets), known.versions, {})
 
 
 def _stop(layer: Layer, reads: tuple[int, ...], writes: tuple[int, ...]) -> _Stop:
