@@ -15,6 +15,7 @@ from caffefold.ir.net import Layer, Net
 from caffefold.ops.affine import Normalization, Scale
 from caffefold.ops.base import AffineOp, LinearOp, WeightSpec
 from caffefold.ops.linear import CONVOLUTION
+from caffefold.ops.shape import show
 from caffefold.ops.table import op
 
 _SHOWN = 5
@@ -134,8 +135,7 @@ def _differences(layer: Layer) -> Iterator[str]:
         return
     for spec, blob in zip(expected, layer.blobs, strict=True):
         if not _fits(blob.shape, spec):
-            found = "x".join(map(str, blob.shape))
-            wanted = "x".join("?" if dim is None else str(dim) for dim in spec.shape)
+            found, wanted = show(blob.shape), show(spec.shape)
             yield f"'{layer.name}' {spec.role} is {found}, the prototxt says {wanted}"
 
 

@@ -120,7 +120,7 @@ class Op:
     """One layer type and its aliases. Layers passed in are of one of these types."""
 
     category: ClassVar[Category] = Category.OTHER
-    param: ClassVar[str] = ""
+    param: str = ""
     """The parameter message, such as ``convolution_param``; "" when there is none."""
     learned: ClassVar[bool] = False
     """Whether layers of this type compute with numbers that training found."""
@@ -148,10 +148,11 @@ class Op:
     plain: bool = False
     """Whether what a loss reads is a result as it stands."""
 
-    def __init__(self, *types: str) -> None:
+    def __init__(self, *types: str, param: str = "") -> None:
         self.name = types[0]
         """The canonical type, as upstream Caffe or the fork it comes from calls it."""
         self.types = frozenset(types)
+        self.param = param or self.param
 
     def __repr__(self) -> str:
         return f"<Op {self.name}>"
@@ -222,11 +223,8 @@ class Op:
 
     def is_learned(self, layer: Layer) -> bool:
         """Whether the layer computes with numbers that training found."""
-        if not layer.bottoms:
-            return False
-        return (
-            self.learned or bool(layer.blobs) or any(f.name == "param" for f in layer.body.fields)
-        )
+        trained = self.learned or layer.blobs or any(layer.body.all("param"))
+        return bool(layer.bottoms and trained)
 
     def is_identity(self, layer: Layer) -> bool:
         """Whether the layer passes its one input on unchanged in TEST."""

@@ -45,29 +45,10 @@ class PriorBox(Op):
 class Detections(Op):
     """1 x 1 x (as many boxes as are found) x ``width`` numbers for each box."""
 
-    width = 7
-    """Image, label, score and four corners."""
+    width = 7  # image, label, score and four corners
 
     def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
         return [(1, 1, None, self.width)]
-
-
-class DetectionOutput(Detections):
-    """DetectionOutput of SSD."""
-
-    param = "detection_output_param"
-
-
-class YoloOutput(Detections):
-    """YoloDetectionOutput of MobileNet-YOLO, for YOLO v2."""
-
-    param = "yolo_detection_output_param"
-
-
-class YoloV3Output(Detections):
-    """Yolov3DetectionOutput of MobileNet-YOLO."""
-
-    param = "yolov3_detection_output_param"
 
 
 class DetectionEvaluate(Detections):
@@ -84,9 +65,10 @@ class Proposal(Op):
         return ((None, 5), (None, 1))[: len(layer.tops)]
 
 
-DETECTION_OUTPUT = DetectionOutput("DetectionOutput")
-YOLO_OUTPUT = YoloOutput("YoloDetectionOutput")
-YOLO_V3_OUTPUT = YoloV3Output("Yolov3DetectionOutput")
+# SSD's; those of MobileNet-YOLO for YOLO v2 and v3.
+DETECTION_OUTPUT = Detections("DetectionOutput", param="detection_output_param")
+YOLO_OUTPUT = Detections("YoloDetectionOutput", param="yolo_detection_output_param")
+YOLO_V3_OUTPUT = Detections("Yolov3DetectionOutput", param="yolov3_detection_output_param")
 OPS = (
     PriorBox("PriorBox"),
     *(DETECTION_OUTPUT, YOLO_OUTPUT, YOLO_V3_OUTPUT),

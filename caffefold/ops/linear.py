@@ -105,7 +105,7 @@ class Convolution(LinearOp):
 
     def windows(self, layer: Layer, axes: int) -> tuple[Window, ...]:
         """Along each of ``axes`` spatial axes."""
-        return windows_of(layer, self.params(layer), axes)
+        return windows_of(layer, self.params(layer), axes) if axes else ()
 
     def _swept(self, layer: Layer, extents: Known, windows: tuple[Window, ...]) -> Known:
         return swept(layer, extents, windows, Window.convolved)

@@ -189,10 +189,8 @@ def windows_of(layer: Layer, params: Params, axes: int, without: str = "") -> tu
     Raises:
         TextError: numbers for another count of axes, no kernel, or a kernel or stride of 0.
     """
-    if not axes:
-        return ()
     kernel = _numbers(layer, params, "kernel", axes)
-    if not kernel:
+    if axes and not kernel:
         raise layer.error(f"kernel_size is missing{without}")
     rest = (_numbers(layer, params, name, axes) for name in ("stride", "pad", "dilation"))
     found = tuple(map(Window._make, zip(kernel, *rest, strict=True)))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from caffefold.formats.prototxt.tree import Message
 from caffefold.ir.net import Layer
 from caffefold.ops import image
 from caffefold.ops.base import Category, Op, WeightSpec, integer_in, own_message
@@ -111,12 +110,8 @@ class Data(Op):
     def _batch(self, layer: Layer) -> Dim:
         if layer.type == "ImageData":  # the one that has a default
             return layer.params("image_data_param").integer("batch_size")
-        own = (
-            field.value
-            for field in layer.body.fields
-            if field.name.endswith("data_param") and isinstance(field.value, Message)
-        )
-        return next((n for message in own if (n := integer_in(message, "batch_size"))), None)
+        own = (field for field in layer.body.fields if field.name.endswith("data_param"))
+        return next((n for field in own if (n := integer_in(field.body, "batch_size"))), None)
 
 
 class Gather(Op):
