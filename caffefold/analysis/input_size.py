@@ -15,7 +15,7 @@ chosen, of several the one with most even halvings; unless that is one size, all
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import lcm
 from typing import NamedTuple
@@ -190,13 +190,13 @@ class _Path(NamedTuple):
 
     def is_direct(self) -> bool:
         """Whether the first target reads the input as it is, or in another shape or scale."""
-        version, makers = self.targets[0].version, self._makers()
-        while version in makers:
-            own = op(makers[version].layer)
+        for version, maker in self._upwards():
+            own = None if maker is None else op(maker)
+            if own is None:
+                return version == self.start
             if own not in (FLATTEN, RESHAPE, POWER) and own.category is not Category.IDENTITY:
-                return False
-            version = makers[version].reads[0]
-        return version == self.start
+                break
+        return False
 
     def blocked(self) -> str | None:
         """What keeps shapes from being followed to the targets, whatever the size; or None."""
@@ -296,13 +296,17 @@ class _Path(NamedTuple):
 
     def _map(self) -> int:
         """The last version in front of the first target that still has height and width."""
-        version, makers = self.targets[0].version, self._makers()
-        while len(self.fixed[version] or ()) < 3 and version in makers:
-            version = makers[version].reads[0]
-        return version
+        upwards = self._upwards()
+        return next(v for v, maker in upwards if maker is None or len(self.fixed[v] or ()) > 2)
 
-    def _makers(self) -> dict[int, _Stop]:
-        return {made: stop for stop in self.stops for made in stop.writes}
+    def _upwards(self) -> Iterator[tuple[int, Layer | None]]:
+        """What the first target reads, what its maker reads and so on, each with its maker."""
+        makers = {made: stop for stop in self.stops for made in stop.writes}
+        version = self.targets[0].version
+        while version in makers:
+            yield version, makers[version].layer
+            version = makers[version].reads[0]
+        yield version, None
 
 
 def _path(

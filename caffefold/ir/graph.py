@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from caffefold.errors import TextError
-from caffefold.ir.net import Layer, Net
+from caffefold.ir.net import Net
 
 OUTSIDE = -1  # producer of a net input declared by a legacy ``input:`` field
 
@@ -77,7 +77,8 @@ def build(net: Net) -> Graph:
         for name in layer.bottoms:
             version = current.get(name, -1)
             if version < 0:
-                problems.append(_unknown_bottom(layer, name))
+                unknown = f"bottom '{name}' is made by no layer before it; check the name"
+                problems.append(layer.error(unknown))
             else:
                 readers[version].append(position)
             found.append(version)
@@ -86,7 +87,10 @@ def build(net: Net) -> Graph:
         for j, name in enumerate(layer.tops):
             in_place = j < len(layer.bottoms) and layer.bottoms[j] == name
             if name in current and not in_place:
-                problems.append(_written_twice(layer, name, layers, producers[current[name]]))
+                first = producers[current[name]]
+                owner = "a net input" if first == OUTSIDE else f"layer '{layers[first].name}'"
+                again = f"top '{name}' is already made by {owner}; rename one of them"
+                problems.append(layer.error(again))
             made.append(write(name, position))
         writes.append(tuple(made))
     versions = tuple(
@@ -105,12 +109,3 @@ def validate(net: Net) -> Graph:
     if graph.problems:
         raise graph.problems[0]
     return graph
-
-
-def _unknown_bottom(layer: Layer, name: str) -> TextError:
-    return layer.error(f"bottom '{name}' is made by no layer before it; check the name")
-
-
-def _written_twice(layer: Layer, name: str, layers: tuple[Layer, ...], first: int) -> TextError:
-    owner = "a net input" if first == OUTSIDE else f"layer '{layers[first].name}'"
-    return layer.error(f"top '{name}' is already made by {owner}; rename one of them")

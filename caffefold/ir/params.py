@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from caffefold.errors import Text, TextError
-from caffefold.formats.prototxt.tree import Document, Field, ListValue, Message, Scalar, unquote
+from caffefold.formats.prototxt.tree import Document, ListValue, Message, Scalar, unquote
 from caffefold.ir import placeholder
 
 if TYPE_CHECKING:
@@ -109,12 +109,11 @@ class Params:
     def _field(self, name: str) -> FieldType:
         return self.descriptor.fields_by_name[name]
 
-    def _values(self, name: str) -> Iterator[Field]:
-        return (f for f in self.message.fields if f.name == name)
-
     def _scalars(self, name: str) -> Iterator[tuple[int, str]]:
         assert name in self.descriptor.fields_by_name, f"{self.descriptor.name} has no {name}"
-        for field in self._values(name):
+        for field in self.message.fields:
+            if field.name != name:
+                continue
             items = field.value.items if isinstance(field.value, ListValue) else (field.value,)
             for item in items:
                 if not isinstance(item, Scalar):
@@ -134,20 +133,15 @@ class Params:
         number = parse_float(raw)
         if number is None:
             raise self._error(offset, name, raw, "a number")
-        return _as_float32(number)
+        try:  # what Caffe holds: every float field of its schema is a 32-bit float
+            return float(struct.unpack("<f", struct.pack("<f", number))[0])
+        except OverflowError:
+            return math.copysign(math.inf, number)
 
     def _error(self, offset: int, name: str, raw: str, wanted: str) -> TextError:
         known = placeholder.advice(raw) if wanted in _NUMBERS else Text()
         error = self.document.error(offset, f"{self.owner}: {name} is {raw}, ")
         return error.advised(*(known.parts or (f"expected {wanted}",)))
-
-
-def _as_float32(number: float) -> float:
-    """The value Caffe holds: every float field of its schema is a 32-bit float."""
-    try:
-        return float(struct.unpack("<f", struct.pack("<f", number))[0])
-    except OverflowError:
-        return math.copysign(math.inf, number)
 
 
 _INT = re.compile(r"([-+]?)\s*(0[xX][0-9a-fA-F]+|[0-9]+)$")
