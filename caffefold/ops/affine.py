@@ -75,13 +75,10 @@ class Normalization(AffineOp):
     def macs(self, layer: Layer, bottoms: ShapeList, tops: ShapeList) -> Dim:
         return total(first(tops))
 
-    def gamma(self, layer: Layer) -> Doubles | None:
-        """The factors of a layer that scales what it normalizes; None for one that does not."""
-        roles = self.blob_roles(layer)
-        return None if roles is None or roles.gamma is None else vector(layer, roles.gamma)
-
-    def _fused(self, layer: Layer, roles: BlobRoles, plain: Affine) -> Affine:
-        """The forms of forks that are BatchNorm and Scale in one layer."""
+    def _map(self, layer: Layer, roles: BlobRoles, mean: Doubles, variance: Doubles) -> Affine:
+        """The map of statistics, and of the gamma and beta that forks have in the same layer."""
+        eps = max(self.params(layer).number("eps"), roles.smallest_eps)
+        plain = _normalise(mean, variance, eps)
         if roles.gamma is None or roles.beta is None:
             return plain
         return plain.then(Affine(vector(layer, roles.gamma), vector(layer, roles.beta)))
@@ -104,9 +101,9 @@ class BatchNorm(Normalization):
         if size(layer.blobs[2]) != 1:
             return None
         params = self.params(layer)
-        fused = params.message.last("use_weight_bias") is None or params.flag("use_weight_bias")
+        fused = not params.has("use_weight_bias") or params.flag("use_weight_bias")
         gamma, beta = (3, 4) if fused else (None, None)
-        if any(params.has(name) for name in _NVIDIA_FIELDS):
+        if any(map(params.has, _NVIDIA_FIELDS)):
             return BlobRoles(0, 1, None, gamma, beta, _NVIDIA_SMALLEST_EPS)
         return BlobRoles(0, 1, 2, gamma, beta)
 
@@ -114,9 +111,7 @@ class BatchNorm(Normalization):
         """Caffe's three; five where the text or the file has what forks have in this layer."""
         one = (blob_size(layer, 0) or channels_of(first(bottoms)),)
         three = (WeightSpec("mean", one), WeightSpec("variance", one), WeightSpec("factor", (1,)))
-        params = self.params(layer)
-        names = (*_NVIDIA_FIELDS, "use_weight_bias")
-        fused = any(params.message.last(name) is not None for name in names)
+        fused = any(map(self.params(layer).has, (*_NVIDIA_FIELDS, "use_weight_bias")))
         if len(layer.blobs) not in (0, 3, 5):
             return None
         if len(layer.blobs) == 3 or not (layer.blobs or fused):
@@ -144,8 +139,7 @@ class BatchNorm(Normalization):
                 return _no_statistics()
             unscale = 0.0 if factor[0] == 0 else 1.0 / factor[0]
             mean, variance = mean * unscale, variance * unscale
-        plain = _normalise(mean, variance, max(params.number("eps"), roles.smallest_eps))
-        return self._fused(layer, roles, plain)
+        return self._map(layer, roles, mean, variance)
 
     def zero_factor(self, layer: Layer) -> bool:
         """Whether Caffe takes the statistics as 0, because the factor that scales them is 0."""
@@ -161,7 +155,7 @@ class ForkBN(Normalization):
         return BlobRoles(2, 3, None, 0, 1) if len(layer.blobs) == 4 else None
 
     def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:
-        """slope, bias, mean, variance of PSPNet; scale, shift of SegNet: told apart by fields."""
+        """slope, bias, mean, variance of PSPNet; scale, shift of SegNet; fields decide."""
         one = (blob_size(layer, 0) or channels_of(first(bottoms)),)
         params, count = self.params(layer), len(layer.blobs)
         segnet = any(params.has(name) for name in ("scale_filler", "shift_filler", "bn_mode"))
@@ -178,7 +172,7 @@ class ForkBN(Normalization):
             mean, variance = vector(layer, roles.mean), vector(layer, roles.variance)
             if not mean.any() and not variance.any():
                 return _no_statistics()
-            return self._fused(layer, roles, _normalise(mean, variance, params.number("eps")))
+            return self._map(layer, roles, mean, variance)
         if len(layer.blobs) != 2:
             return _unknown(layer, "2 or 4")
         mode = params.message.last("bn_mode")
@@ -216,7 +210,7 @@ class Scale(AffineOp):
     def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:
         """gamma, unless it is the second bottom; beta, with ``bias_term``."""
         covered = self._covered(layer, bottoms)
-        if covered is None:  # of how many axes, the input would tell
+        if covered is None:  # how many axes they have depends on the input
             return None
         own = (WeightSpec("weights", covered),) if len(layer.bottoms) < 2 else ()
         return (*own, *((WeightSpec("bias", covered),) if self._has_bias(layer) else ()))

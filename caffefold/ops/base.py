@@ -188,7 +188,7 @@ class Op:
         return self.required
 
     def input_channels(self, layer: Layer, rank: int | None = None, found: Dim = None) -> Dim:
-        """How many channels the stored weights want of the input; None where they do not tell.
+        """How many channels the stored weights want of the input; None where they do not say.
 
         ``rank`` is the number of axes of the input and ``found`` its channels, where known: some
         weights (depthwise ones without ``group``) go with several numbers of channels.
@@ -196,7 +196,7 @@ class Op:
         return None
 
     def output_channels(self, layer: Layer) -> Dim:
-        """``num_output`` as the stored weights have it; None where they do not tell."""
+        """``num_output`` as the stored weights have it; None where they do not say."""
         return None
 
     def channels(self, layer: Layer, bottoms: ShapeList) -> ChannelFlow:
@@ -204,7 +204,7 @@ class Op:
         return self.flow
 
     def macs(self, layer: Layer, bottoms: ShapeList, tops: ShapeList) -> Dim:
-        """Multiply-accumulates of one forward pass; see analysis/cost.py."""
+        """Multiply-accumulates of one forward pass (analysis/cost.py); None when unknown."""
         return 0 if self.known else None
 
     # ------------------------------------------------------------------- what a layer is for
@@ -274,7 +274,7 @@ class LinearOp(Op):
 
         A map with a shift cannot move behind such a layer.
         """
-        raise NotImplementedError
+        return ""
 
     def empty_field(self, layer: Layer) -> str:
         """The size in the text that Caffe wants to be 1 or more and that is 0; "" when none is."""

@@ -164,7 +164,9 @@ class Convolution(LinearOp):
 
     def output_channels(self, layer: Layer) -> Dim:
         shape = layer.blobs[0].shape if layer.blobs else ()
-        return shape[0] if len(shape) > 1 else None
+        if len(shape) < 2:
+            return None
+        return shape[0] if self.outputs_are_rows else shape[1] * self.groups(layer)
 
     def channels(self, layer: Layer, bottoms: ShapeList) -> ChannelFlow:
         params = self.params(layer)
@@ -173,16 +175,16 @@ class Convolution(LinearOp):
         return Same() if params.integer("axis") > 1 else Unknown()
 
     def macs(self, layer: Layer, bottoms: ShapeList, tops: ShapeList) -> Dim:
-        """Elements of the top x (channels of the input / group) x window, for every input."""
-        return self._work(layer, bottoms, first(tops), first(bottoms))
+        """For every input: elements of the top x (channels of the input / group) x window.
 
-    def _work(self, layer: Layer, bottoms: ShapeList, moved: Shape, other: Shape) -> Dim:
-        axis = self.params(layer).integer("axis")
+        Of a Deconvolution, elements of the bottom x (num_output / group) x window.
+        """
+        shape, axis = first(bottoms), self.params(layer).integer("axis")
+        moved, other = (first(tops), shape) if self.outputs_are_rows else (shape, first(tops))
         stored = layer.blobs[0].shape[2:] if layer.blobs else ()
-        window = product(stored or self._kernel(layer, first(bottoms)))
-        work = product((total(moved), axis_of(other, axis), window, len(layer.tops)))
-        groups = self.groups(layer, axis_of(first(bottoms), axis))
-        return None if work is None else work // max(groups, 1)
+        window = product(stored or self._kernel(layer, shape))
+        work = product((total(moved), axis_of(other, axis), window, len(tops)))
+        return None if work is None else work // max(self.groups(layer, axis_of(shape, axis)), 1)
 
     def layout(self, layer: Layer, channels: Dim = None) -> LinearLayout | Refusal:
         if refusal := _no_layout(layer, self.params(layer)):
@@ -230,14 +232,6 @@ class Deconvolution(Convolution):
 
     def _taken(self, layer: Layer, channels: Dim) -> Dim:
         return layer.blobs[0].shape[0] if layer.blobs and layer.blobs[0].shape else None
-
-    def output_channels(self, layer: Layer) -> Dim:
-        shape = layer.blobs[0].shape if layer.blobs else ()
-        return shape[1] * self.groups(layer) if len(shape) > 1 else None
-
-    def macs(self, layer: Layer, bottoms: ShapeList, tops: ShapeList) -> Dim:
-        """Elements of the bottom x (num_output / group) x window."""
-        return self._work(layer, bottoms, first(bottoms), first(tops))
 
     def border(self, layer: Layer, layout: LinearLayout) -> str:
         params = self.params(layer)
@@ -305,10 +299,9 @@ class InnerProduct(LinearOp):
 
     def macs(self, layer: Layer, bottoms: ShapeList, tops: ShapeList) -> Dim:
         """Elements of the top x K."""
-        inputs, shape = self.inputs(layer), first(bottoms)
-        if inputs is None and shape is not None:
-            axis = self.params(layer).integer("axis")
-            inputs = total(shape, axis if axis >= 0 else axis + len(shape))
+        inputs = self.inputs(layer)
+        if inputs is None:
+            inputs = total(first(bottoms), self.params(layer).integer("axis"))
         return product((total(first(tops)), inputs))
 
     def layout(self, layer: Layer, channels: Dim = None) -> LinearLayout | Refusal:
@@ -320,9 +313,6 @@ class InnerProduct(LinearOp):
         if params.flag("transpose"):
             return LinearLayout((1, inputs, outputs, 1), False, outputs, inputs)
         return LinearLayout((1, outputs, inputs, 1), True, outputs, inputs)
-
-    def border(self, layer: Layer, layout: LinearLayout) -> str:
-        return ""
 
 
 class Local(Op):
