@@ -107,14 +107,12 @@ def infer(net: Net, inputs: Mapping[str, Sequence[int | None]] | None = None) ->
     given: dict[str, Shape] = {name: tuple(shape) for name, shape in (inputs or {}).items()}
     found: list[Shape] = [None] * len(wiring.versions)
     reads: list[tuple[Shape, ...]] = []
-    problems: list[TextError] = []
-    failing: list[int] = []
+    problems: list[tuple[TextError, int]] = []
     try:
         legacy: dict[str, Known] = {name: dims(s) for name, s in legacy_shapes(net).items()}
     except TextError as problem:
         legacy = {}
-        problems.append(problem)
-        failing.append(-1)
+        problems.append((problem, -1))
     for i, version in enumerate(wiring.versions):
         if version.producer == OUTSIDE:
             found[i] = given.get(version.blob, legacy.get(version.blob))
@@ -128,13 +126,14 @@ def infer(net: Net, inputs: Mapping[str, Sequence[int | None]] | None = None) ->
             tops: ShapeList = op(layer).shapes(layer, bottoms) if layer.tops else ()
             _refuse_empty(layer, tops)
         except TextError as problem:
-            problems.append(problem)
-            failing.append(position)
+            problems.append((problem, position))
             tops = ()
         for j, version_made in enumerate(wiring.writes[position]):
             made = tops[j] if j < len(tops) else None
             found[version_made] = made if layer.bottoms else given.get(layer.tops[j], made)
-    return Shapes(wiring, tuple(found), tuple(reads), loose, tuple(problems), tuple(failing))
+    failing = tuple(position for _, position in problems)
+    errors = tuple(problem for problem, _ in problems)
+    return Shapes(wiring, tuple(found), tuple(reads), loose, errors, failing)
 
 
 def _refuse_empty(layer: Layer, tops: ShapeList) -> None:

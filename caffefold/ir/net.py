@@ -7,6 +7,7 @@ new layer from edited text, so the printed file and what the passes see cannot d
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -254,16 +255,13 @@ class Net:
         Comments that a blank line keeps apart from a removed layer stay, before what follows.
         """
         items: list[Field | Layer] = []
-        index = -1
+        positions = itertools.count()
         gap = Gap()
         for item in self.items:
             group: tuple[Field | Layer, ...] = (item,)
             if isinstance(item, Layer):
-                index += 1
-                if index in new:
-                    group = tuple(new[index])
-                    if not group:
-                        gap = gap.widened(item.field.lead)
+                group = tuple(new.get(next(positions), (item,)))
+                gap = gap if group else gap.widened(item.field.lead)
             for member in group:
                 items.append(_behind(gap, member) if gap else member)
                 gap = Gap()

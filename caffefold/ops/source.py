@@ -17,7 +17,7 @@ _DENSE = frozenset({"DenseImageData", "ImageSegData", "ImageSegmentationData"})
 
 
 class Given(Op):
-    """A layer without bottoms that reads no data set."""
+    """A layer without bottoms that reads no data set: Input, and what is like it."""
 
     category = Category.DATA
     given = True
@@ -36,12 +36,6 @@ class Given(Op):
 
     def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
         return [dims(shape) if shape else None for shape in self.dims(layer)]
-
-
-class Input(Given):
-    """Input: blobs from outside, one shape for each top or one for all."""
-
-    param = "input_param"
 
 
 class DummyData(Given):
@@ -151,7 +145,7 @@ def dims(extents: Sequence[int]) -> Known:
     return tuple(dim if dim > 0 else None for dim in extents)
 
 
-INPUT, DUMMY_DATA = Input("Input"), DummyData("DummyData")
+INPUT, DUMMY_DATA = Given("Input", param="input_param"), DummyData("DummyData")
 OPS = (
     *(INPUT, DUMMY_DATA, Parameter("Parameter")),
     *(Constant("Const", "Constant"), Constant("ContinuationIndicator")),
