@@ -86,8 +86,7 @@ def input_shapes(net: Net) -> dict[str, tuple[int, ...]]:
 def legacy_shapes(net: Net) -> dict[str, tuple[int, ...]]:
     """Shapes of ``input:`` blobs: ``input_shape`` messages, or four ``input_dim`` numbers each."""
     params = net.params()
-    written = params.messages("input_shape")
-    shapes = [params.nested("input_shape", message).integers("dim") for message in written]
+    shapes = [shape.integers("dim") for shape in params.messages("input_shape")]
     if not shapes:
         numbers = params.integers("input_dim")
         shapes = [numbers[i : i + 4] for i in range(0, len(numbers), 4)]

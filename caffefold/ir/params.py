@@ -90,21 +90,19 @@ class Params:
         """All values of a float field."""
         return tuple(self._float(o, name, raw) for o, raw in self._scalars(name))
 
-    def messages(self, name: str) -> tuple[Message, ...]:
-        """All sub-messages called ``name``."""
-        return tuple(v for v in self.message.all(name) if isinstance(v, Message))
-
-    def nested(self, name: str, message: Message) -> Params:
-        """The typed view of ``message``, one of ``messages(name)``."""
-        kind = self._field(name).message_type
-        assert kind is not None, name
-        return Params(self.document, message, kind, self.owner)
+    def messages(self, name: str) -> tuple[Params, ...]:
+        """The typed views of all sub-messages called ``name``."""
+        found = (value for value in self.message.all(name) if isinstance(value, Message))
+        return tuple(self._nested(name, message) for message in found)
 
     def sub(self, name: str) -> Params:
         """The sub-message ``name``; all defaults when it is absent."""
-        return self.nested(name, self.message.message(name) or Message(()))
+        return self._nested(name, self.message.message(name) or Message(()))
 
-    # ---------------------------------------------------------------------------- internals
+    def _nested(self, name: str, message: Message) -> Params:
+        kind = self._field(name).message_type
+        assert kind is not None, name
+        return Params(self.document, message, kind, self.owner)
 
     def _field(self, name: str) -> FieldType:
         return self.descriptor.fields_by_name[name]

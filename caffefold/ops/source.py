@@ -30,9 +30,8 @@ class Given(Op):
         Raises:
             TextError: there are shapes for another number of tops.
         """
-        params = self.params(layer)
-        shapes = [params.nested("shape", m).integers("dim") for m in params.messages("shape")]
-        return _for_tops(layer, shapes)
+        shapes = self.params(layer).messages("shape")
+        return _for_tops(layer, [shape.integers("dim") for shape in shapes])
 
     def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
         return [dims(shape) if shape else None for shape in self.dims(layer)]
@@ -57,7 +56,7 @@ class DummyData(Given):
     def constant(self, layer: Layer) -> bool:
         """Whether every top is filled with one number."""
         fillers = self.params(layer).messages("data_filler")
-        return {m.string("type", "constant") for m in fillers} <= {"constant"}
+        return {filler.string("type") for filler in fillers} <= {"constant"}
 
 
 class Parameter(Given):
