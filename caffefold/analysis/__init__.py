@@ -1,1 +1,1 @@
-"""What a net as a whole tells: shapes, channels, costs, health, and whether weights fit."""
+"""What follows from a net as a whole: shapes, channels, costs, health, and whether weights fit."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from caffefold.analysis.shapes import infer
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.base import Joined, Mixed, Same, Split
-from caffefold.ops.shape import Dim, Shape
+from caffefold.ops.shape import Dim, ShapeList, axis_of, rank_of
 from caffefold.ops.table import op
 
 
@@ -34,13 +34,11 @@ def channels_of(net: Net, blob: str) -> int | None:
                 wanted[version] = found
             elif found is not None and layer.bottoms[place] == blob:
                 loose = found
-    for made_as, need in zip(wiring.versions, wanted, strict=True):
-        if made_as.blob == blob:
-            return need
-    return loose
+    made_as = zip(wiring.versions, wanted, strict=True)
+    return next((need for version, need in made_as if version.blob == blob), loose)
 
 
-def _wanted(layer: Layer, place: int, made: Sequence[Dim], bottoms: Sequence[Shape]) -> Dim:
+def _wanted(layer: Layer, place: int, made: Sequence[Dim], bottoms: ShapeList) -> Dim:
     """The channels the bottom at ``place`` must have, when those of the tops are ``made``."""
     flow = op(layer).channels(layer, bottoms)
     if isinstance(flow, Mixed):
@@ -51,11 +49,10 @@ def _wanted(layer: Layer, place: int, made: Sequence[Dim], bottoms: Sequence[Sha
         return _joined(layer, place, made, bottoms)
     if not isinstance(flow, Same) or place not in flow.bottoms:
         return None
-    shape = bottoms[place]
-    own = op(layer).input_channels(layer, None if shape is None else len(shape))
+    own = op(layer).input_channels(layer, rank_of(bottoms[place]))
     if own is not None and own > 1:
         return own
-    others = [_channels(bottoms[i]) for i in flow.bottoms if i != place]
+    others = [axis_of(bottoms[i], 1) for i in flow.bottoms if i != place]
     return next((count for count in (*others, *made) if count is not None), None)
 
 
@@ -68,23 +65,13 @@ def _sliced(flow: Split, made: Sequence[Dim]) -> Dim:
     return None if part is None else part * len(made)
 
 
-def _joined(layer: Layer, place: int, made: Sequence[Dim], bottoms: Sequence[Shape]) -> Dim:
-    first = made[0] if made else None
-    alike = layer.bottoms.count(layer.bottoms[place])
+def _joined(layer: Layer, place: int, made: Sequence[Dim], bottoms: ShapeList) -> Dim:
+    """What of a Concat the other bottoms leave, in equal parts for the same blob."""
+    whole, own = made[0] if made else None, layer.bottoms[place]
     others = [
-        _channels(shape)
-        for name, shape in zip(layer.bottoms, bottoms, strict=True)
-        if name != layer.bottoms[place]
+        axis_of(shape, 1) for name, shape in zip(layer.bottoms, bottoms, strict=True) if name != own
     ]
-    rest = 0
-    for channels in others:
-        if channels is None:
-            return None
-        rest += channels
-    if first is None or first <= rest or (first - rest) % alike:
+    if whole is None or None in others:
         return None
-    return (first - rest) // alike
-
-
-def _channels(shape: Shape) -> Dim:
-    return shape[1] if shape is not None and len(shape) > 1 else None
+    part, over = divmod(whole - sum(n or 0 for n in others), layer.bottoms.count(own))
+    return part if part > 0 and not over else None

@@ -1,20 +1,9 @@
 """What a net costs: parameters, multiply-accumulates (MACs) and memory of its blobs.
 
-A MAC is one multiplication with the addition that takes its result up; adding a bias is none.
-One forward pass, for the batch that the shapes state:
-
-| layer                     | MACs                                                              |
-|---------------------------|-------------------------------------------------------------------|
-| Convolution, all kinds    | elements of the top x (channels of the input / group) x window    |
-| Deconvolution             | elements of the bottom x (num_output / group) x window            |
-| LOCAL                     | elements of the top x channels of the input x window              |
-| InnerProduct              | elements of the top x K                                           |
-| LSTM                      | time x streams x 4 D x (I + D), with D outputs and I inputs       |
-| RNN                       | time x streams x D x (I + 2 D)                                    |
-| BatchNorm, BN, Scale      | elements of the top                                               |
-| everything else           | 0: additions, comparisons, look-ups, functions of one element     |
-
-VGG-16 at 224 x 224 has 15,470,264,320 by this, LeNet at 28 x 28 has 2,293,000.
+A MAC is one multiplication with the addition of its result; adding a bias is none. MACs are those
+of one forward pass, for the batch that the shapes state; each type's formula is its ``macs`` in
+ops/. Additions, comparisons, look-ups and functions of one element cost none. VGG-16 at 224 x 224
+has 15,470,264,320 by this, LeNet at 28 x 28 has 2,293,000.
 
 Parameters are the numbers a caffemodel holds: the statistics of BatchNorm and the factor they are
 divided by count. Memory is 4 bytes (float32) for each element of the tops; what a layer writes in
@@ -23,7 +12,7 @@ place costs nothing more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,7 +21,7 @@ from caffefold.errors import TextError
 from caffefold.formats.caffemodel.blob import size
 from caffefold.formats.prototxt.tree import Message
 from caffefold.ir.net import Layer, Net
-from caffefold.ops.shape import Dim, Shape, product, total
+from caffefold.ops.shape import Dim, ShapeList, product, total
 from caffefold.ops.table import op
 
 FLOAT = 4  # bytes
@@ -72,32 +61,32 @@ def totals(net: Net, shapes: Shapes | None = None) -> Totals:
     """
     found = shapes or infer(net)
     costs = layer_costs(net, found)
-    memory = [total(s) for s, v in zip(found.versions, found.graph.versions, strict=True)
-              if v.producer < 0]  # fmt: skip
-    memory = [None if count is None else FLOAT * count for count in memory]
-    memory += [cost.memory for cost in costs]
-    parameters = _parameters_once(net, found)
-    return Totals(
-        len(net.layers),
-        _sum(parameters),
-        _sum(cost.macs for cost in costs),
-        _sum(memory),
-        sum(count is None for count in parameters),
-        sum(cost.macs is None for cost in costs),
-        sum(count is None for count in memory),
+    inputs = (
+        total(shape)
+        for shape, version in zip(found.versions, found.graph.versions, strict=True)
+        if version.producer < 0
     )
+    memory = [*map(_bytes, inputs), *(cost.memory for cost in costs)]
+    parameters = _parameters_once(net, found)
+    macs = [cost.macs for cost in costs]
+    sums = (sum(count or 0 for count in counts) for counts in (parameters, macs, memory))
+    unknown = (counts.count(None) for counts in (parameters, macs, memory))
+    return Totals(len(net.layers), *sums, *unknown)
 
 
 def layer_costs(net: Net, shapes: Shapes) -> tuple[Cost, ...]:
     """What each layer costs, by its position."""
-    return tuple(
-        Cost(
-            _known_sum(_blobs(layer, shapes.bottoms[i])),
-            _macs(layer, shapes.bottoms[i], shapes.tops(i)),
-            _memory(layer, shapes.tops(i)),
-        )
-        for i, layer in enumerate(net.layers)
-    )
+    costs = []
+    for i, layer in enumerate(net.layers):
+        bottoms, tops = shapes.bottoms[i], shapes.tops(i)
+        own = [
+            total(top)
+            for name, top in zip(layer.tops, tops, strict=True)
+            if name not in layer.bottoms
+        ]
+        blobs = _blobs(layer, bottoms)
+        costs.append(Cost(_sum(blobs), _macs(layer, bottoms, tops), _bytes(_sum(own))))
+    return tuple(costs)
 
 
 def _parameters_once(net: Net, shapes: Shapes) -> list[Dim]:
@@ -110,37 +99,23 @@ def _parameters_once(net: Net, shapes: Shapes) -> list[Dim]:
     for i, layer in enumerate(net.layers):
         blobs = _blobs(layer, shapes.bottoms[i])
         names = [m.string("name") for m in layer.body.all("param") if isinstance(m, Message)]
-        if blobs is not None:
-            kept = [
-                count
-                for j, count in enumerate(blobs)
-                if j >= len(names) or not names[j] or names[j] not in seen
-            ]
-            found.append(_known_sum(kept))
-        else:
-            found.append(None)
-        seen.update(name for name in names if name)
+        shared = [name in seen for name in names]
+        kept = [n for j, n in enumerate(blobs or ()) if j >= len(shared) or not shared[j]]
+        found.append(None if blobs is None else _sum(kept))
+        seen.update(filter(None, names))
     return found
 
 
-def _sum(counts: Iterable[Dim]) -> int:
-    return sum(count for count in counts if count is not None)
+def _sum(counts: Sequence[Dim] | None) -> Dim:
+    """None where one is unknown."""
+    return None if counts is None or None in counts else sum(count or 0 for count in counts)
 
 
-def _known_sum(counts: Sequence[Dim] | None) -> Dim:
-    if counts is None or None in counts:
-        return None
-    return _sum(counts)
-
-
-def _memory(layer: Layer, tops: Sequence[Shape]) -> Dim:
-    counts = [total(top) for name, top in zip(layer.tops, tops, strict=True)
-              if name not in layer.bottoms]  # fmt: skip
-    count = _known_sum(counts)
+def _bytes(count: Dim) -> Dim:
     return None if count is None else FLOAT * count
 
 
-def _blobs(layer: Layer, bottoms: Sequence[Shape]) -> list[Dim] | None:
+def _blobs(layer: Layer, bottoms: ShapeList) -> list[Dim] | None:
     """The number of elements of each blob: as stored, else as Caffe would make it."""
     if layer.blobs:
         return [size(blob) for blob in layer.blobs]
@@ -150,13 +125,11 @@ def _blobs(layer: Layer, bottoms: Sequence[Shape]) -> list[Dim] | None:
         wanted = op(layer).weights(layer, bottoms)
     except TextError:  # a placeholder, or a missing number: infer reports it
         return None
-    if wanted is None:
-        return None
-    found = [product(spec.shape) for spec in wanted]
-    return None if any(count is not None and count < 0 for count in found) else found
+    found = [product(spec.shape) for spec in wanted or ()]
+    return None if wanted is None or any((count or 0) < 0 for count in found) else found
 
 
-def _macs(layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> Dim:
+def _macs(layer: Layer, bottoms: ShapeList, tops: ShapeList) -> Dim:
     try:
         return op(layer).macs(layer, bottoms, tops)
     except TextError:

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import prod
 
-from caffefold.analysis.inputs import input_shapes
-from caffefold.analysis.shapes import infer
+from caffefold.analysis.shapes import infer, input_shapes
 from caffefold.errors import ModelError, TextError
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.affine import Normalization, Scale
 from caffefold.ops.base import AffineOp, LinearOp, WeightSpec
 from caffefold.ops.linear import CONVOLUTION
+from caffefold.ops.shape import show
 from caffefold.ops.table import op
 
 _SHOWN = 5
@@ -27,21 +27,16 @@ def check(net: Net) -> None:
     Raises:
         ModelError: layers without weights, or shapes that differ; the first few are named.
     """
-    _check_inputs(net)
-    missing = [layer for layer in net.layers if wants_blobs(layer) and not layer.blobs]
-    _refuse(net, missing, [text for layer in net.layers for text in _differences(layer)])
-    _check_channels(net)
-
-
-def _check_inputs(net: Net) -> None:
-    """Refuse input shapes that Caffe's Blob::Reshape refuses (blob.cpp)."""
     for name, shape in input_shapes(net).items():
-        if any(dim < 0 for dim in shape) or prod(shape) >= 1 << 31:
+        if any(dim < 0 for dim in shape) or prod(shape) >= 1 << 31:  # Blob::Reshape (blob.cpp)
             shown = ", ".join(map(str, shape))
             raise ModelError(
                 f"{net.document.path}: input '{name}' has the shape {shown}; sizes are 0 or more, "
                 "and at most 2147483647 numbers"
             )
+    missing = [layer for layer in net.layers if wants_blobs(layer) and not layer.blobs]
+    _refuse(net, missing, [text for layer in net.layers for text in _differences(layer)])
+    _check_channels(net)
 
 
 def _check_channels(net: Net) -> None:
@@ -91,14 +86,18 @@ def _refuse(net: Net, missing: list[Layer], wrong: list[str]) -> None:
     assert net.weights is not None
     if not missing and not wrong:
         return
-    parts = []
+    parts = [_some(wrong)] if wrong else []
+    hint = ""
     if missing:
         names = _some([f"'{layer.name}'" for layer in missing])
-        parts.append(f"no weights for {len(missing)} layers ({names})")
-    parts += [_some(wrong)] if wrong else []
+        parts.insert(0, f"no weights for {len(missing)} layers ({names})")
+        known = {record.name for record in net.weights.layers}
+        if all(isinstance(op(layer), (Normalization, Scale)) for layer in missing):
+            hint = "; is this caffemodel already merged? give the prototxt that was written with it"
+        elif not known.intersection(layer.name for layer in net.layers):
+            hint = "; not one layer name agrees"
     raise ModelError(
-        f"{net.weights.path}: does not belong to {net.document.path}: {'; '.join(parts)}"
-        + _hint(net, missing)
+        f"{net.weights.path}: does not belong to {net.document.path}: {'; '.join(parts)}{hint}"
     )
 
 
@@ -111,15 +110,6 @@ def _some(names: list[str]) -> str:
     """The first few of a list, and how many more there are."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
-
-
-def _hint(net: Net, missing: list[Layer]) -> str:
-    known = {record.name for record in net.weights.layers} if net.weights is not None else set()
-    if missing and all(isinstance(op(x), (Normalization, Scale)) for x in missing):
-        return "; is this caffemodel already merged? give the prototxt that was written with it"
-    if missing and not known.intersection(layer.name for layer in net.layers):
-        return "; not one layer name agrees"
-    return ""
 
 
 def _differences(layer: Layer) -> Iterator[str]:
@@ -137,19 +127,16 @@ def _differences(layer: Layer) -> Iterator[str]:
     if not expected:
         return
     if len(layer.blobs) != len(expected):
-        merged = ""
-        if len(layer.blobs) == 2 and len(expected) == 1 and own is CONVOLUTION:
-            merged = " (it has a bias: already merged?)"
+        merged = own is CONVOLUTION and (len(layer.blobs), len(expected)) == (2, 1)
         yield (
-            f"'{layer.name}' wants {len(expected)} blobs, the caffemodel has "
-            f"{len(layer.blobs)}{merged}"
+            f"'{layer.name}' wants {len(expected)} blobs, the caffemodel has {len(layer.blobs)}"
+            + (" (it has a bias: already merged?)" if merged else "")
         )
         return
     for spec, blob in zip(expected, layer.blobs, strict=True):
         if not _fits(blob.shape, spec):
-            shown = "x".join("?" if dim is None else str(dim) for dim in spec.shape)
-            found = "x".join(map(str, blob.shape))
-            yield f"'{layer.name}' {spec.role} is {found}, the prototxt says {shown}"
+            found, wanted = show(blob.shape), show(spec.shape)
+            yield f"'{layer.name}' {spec.role} is {found}, the prototxt says {wanted}"
 
 
 def _fits(found: tuple[int, ...], spec: WeightSpec) -> bool:

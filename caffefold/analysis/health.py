@@ -1,7 +1,7 @@
 """How healthy the statistics of BatchNorm layers are, and which channels they leave alive.
 
 What BatchNorm hands on has variance 1 over the training data, so the |gamma| of the Scale behind it
-is how much its channel varies: near 0, the channel is dead (it says beta whatever the picture is),
+is how much its channel varies: near 0, the channel is dead (it is beta whatever the picture is),
 and under a threshold it is a candidate for slimming. Training with an L1 penalty on gamma drives
 this share up.
 """
@@ -53,52 +53,44 @@ def norms(net: Net, threshold: float = THRESHOLD) -> tuple[Health, ...]:
     found = []
     for position, layer in enumerate(net.layers):
         own = op(layer)
-        if isinstance(own, Normalization) and own.blob_roles(layer) is not None:
-            owner, gamma = _gamma(net, wiring, position)
-            found.append(of_layer(layer, owner, gamma, threshold))
+        roles = own.blob_roles(layer) if isinstance(own, Normalization) else None
+        if roles is None:
+            continue
+        variance, factor = _vector(layer, roles.variance), None
+        if roles.factor is not None:
+            factor = float(_vector(layer, roles.factor)[0])
+            variance = variance / factor if factor else variance * 0
+        owner, gamma = _gamma(net, wiring, position, roles.gamma)
+        health = Health(
+            layer.name,
+            variance.size,
+            factor,
+            float(variance.min()) if variance.size else 0.0,
+            owner,
+            None if gamma is None else int((gamma < DEAD).sum()),
+            None if gamma is None else int((gamma < threshold).sum()),
+        )
+        found.append(health)
     return tuple(found)
 
 
-def of_layer(
-    layer: Layer, owner: str | None, gamma: Doubles | None, threshold: float = THRESHOLD
-) -> Health:
-    """The health of a layer with known statistics; ``gamma`` is that of the layer ``owner``."""
-    own = op(layer)
-    assert isinstance(own, Normalization)
-    found = own.blob_roles(layer)
-    assert found is not None
-    variance = _vector(layer, found.variance)
-    factor = None if found.factor is None else float(_vector(layer, found.factor)[0])
-    if factor is not None:
-        variance = variance / factor if factor else variance * 0
-    size_of = np.abs(gamma) if gamma is not None else None
-    return Health(
-        layer.name,
-        variance.size,
-        factor,
-        float(variance.min()) if variance.size else 0.0,
-        owner,
-        None if size_of is None else int((size_of < DEAD).sum()),
-        None if size_of is None else int((size_of < threshold).sum()),
-    )
+def _gamma(
+    net: Net, wiring: Graph, position: int, own: int | None
+) -> tuple[str | None, Doubles | None]:
+    """The layer that scales what a BatchNorm makes, and the sizes of its factors.
 
-
-def _gamma(net: Net, wiring: Graph, position: int) -> tuple[str | None, Doubles | None]:
-    """The layer that scales what a BatchNorm makes, and its factors: itself, or a Scale behind."""
+    That is the layer itself, if a blob of its ``own`` does, or a Scale behind it.
+    """
     layer = net.layers[position]
-    own = op(layer)
-    found = own.blob_roles(layer) if isinstance(own, Normalization) else None
-    if found is not None and found.gamma is not None:
-        return layer.name, _vector(layer, found.gamma)
-    if not wiring.writes[position]:
-        return None, None
-    made = wiring.versions[wiring.writes[position][0]]
-    for reader in made.readers:
-        scale = net.layers[reader]
-        if op(scale) is SCALE and len(scale.bottoms) == 1 and scale.blobs:
-            gamma = _vector(scale, 0)
-            if gamma.size == size(layer.blobs[0]):
-                return scale.name, gamma
+    if own is not None:
+        return layer.name, np.abs(_vector(layer, own))
+    for made in wiring.writes[position][:1]:
+        for reader in wiring.versions[made].readers:
+            scale = net.layers[reader]
+            if op(scale) is SCALE and len(scale.bottoms) == 1 and scale.blobs:
+                gamma = np.abs(_vector(scale, 0))
+                if gamma.size == size(layer.blobs[0]):
+                    return scale.name, gamma
     return None, None
 
 

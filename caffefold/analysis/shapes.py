@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from caffefold.analysis.inputs import legacy_shapes
 from caffefold.errors import TextError
 from caffefold.ir import graph
-from caffefold.ir.graph import OUTSIDE, Graph, Version
+from caffefold.ir.graph import OUTSIDE, Graph
 from caffefold.ir.net import Layer, Net
-from caffefold.ops.shape import Dim, Known, Shape, show
-from caffefold.ops.source import dims
+from caffefold.ops.shape import Dim, Known, Shape, ShapeList, axis_of, rank_of, show
+from caffefold.ops.source import INPUT, dims
 from caffefold.ops.table import op
 
 
@@ -40,43 +39,58 @@ class Shapes(NamedTuple):
 
     def of(self, blob: str) -> Shape:
         """The shape of a blob when the net has run; unknown when there is no such blob."""
-        for version, shape in zip(
-            reversed(self.graph.versions), reversed(self.versions), strict=True
-        ):
-            if version.blob == blob:
-                return shape
-        return None
+        pairs = zip(reversed(self.graph.versions), reversed(self.versions), strict=True)
+        return next((shape for version, shape in pairs if version.blob == blob), None)
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """Blobs that come from outside and are read: legacy inputs, tops of layers without
         bottoms, and what nothing in the net makes."""
-        made = {
-            version.blob: None
+        made = dict.fromkeys(
+            version.blob
             for version in self.graph.versions
-            if version.readers and self._is_input(version)
-        }
+            if version.readers
+            and (version.producer == OUTSIDE or not self.graph.reads[version.producer])
+        )
         return (*made, *sorted(self.loose))
 
     def of_input(self, blob: str) -> Shape:
         """The shape of a blob as it comes from outside, before anything is written in place."""
-        for version, shape in zip(self.graph.versions, self.versions, strict=True):
-            if version.blob == blob:
-                return shape
-        return self.loose.get(blob)
+        pairs = zip(self.graph.versions, self.versions, strict=True)
+        given = self.loose.get(blob)
+        return next((shape for version, shape in pairs if version.blob == blob), given)
 
     def channels(self, version: int) -> Dim:
         """Axis 1 of a version; None where it is unknown."""
-        shape = self.versions[version] if version >= 0 else None
-        return shape[1] if shape is not None and len(shape) > 1 else None
+        return axis_of(self.versions[version], 1) if version >= 0 else None
 
     def rank(self, version: int) -> int | None:
         """The number of axes of a version; None where it is unknown."""
-        shape = self.versions[version] if version >= 0 else None
-        return None if shape is None else len(shape)
+        return rank_of(self.versions[version]) if version >= 0 else None
 
-    def _is_input(self, version: Version) -> bool:
-        return version.producer == OUTSIDE or not self.graph.reads[version.producer]
+
+def input_shapes(net: Net) -> dict[str, tuple[int, ...]]:
+    """The shape of each input by blob, as written; () for one without.
+
+    Raises:
+        TextError: an Input layer has shapes for another number of tops.
+    """
+    legacy = legacy_shapes(net)
+    found = {name: legacy.get(name, ()) for name in net.legacy_inputs}
+    for layer in net.layers:
+        if layer.is_input:
+            found.update(zip(layer.tops, INPUT.dims(layer), strict=True))
+    return found
+
+
+def legacy_shapes(net: Net) -> dict[str, tuple[int, ...]]:
+    """Shapes of ``input:`` blobs: ``input_shape`` messages, or four ``input_dim`` numbers each."""
+    params = net.params()
+    shapes = [shape.integers("dim") for shape in params.messages("input_shape")]
+    if not shapes:
+        numbers = params.integers("input_dim")
+        shapes = [numbers[i : i + 4] for i in range(0, len(numbers), 4)]
+    return dict(zip(net.legacy_inputs, shapes, strict=False))
 
 
 def infer(net: Net, inputs: Mapping[str, Sequence[int | None]] | None = None) -> Shapes:
@@ -92,43 +106,36 @@ def infer(net: Net, inputs: Mapping[str, Sequence[int | None]] | None = None) ->
     given: dict[str, Shape] = {name: tuple(shape) for name, shape in (inputs or {}).items()}
     found: list[Shape] = [None] * len(wiring.versions)
     reads: list[tuple[Shape, ...]] = []
-    problems: list[TextError] = []
-    failing: list[int] = []
+    problems: list[tuple[TextError, int]] = []
     try:
         legacy: dict[str, Known] = {name: dims(s) for name, s in legacy_shapes(net).items()}
     except TextError as problem:
         legacy = {}
-        problems.append(problem)
-        failing.append(-1)
+        problems.append((problem, -1))
     for i, version in enumerate(wiring.versions):
         if version.producer == OUTSIDE:
             found[i] = given.get(version.blob, legacy.get(version.blob))
     loose: dict[str, Shape] = {}
     for position, layer in enumerate(net.layers):
-        loose.update(
-            (name, given.get(name))
-            for v, name in zip(wiring.reads[position], layer.bottoms, strict=True)
-            if v < 0
-        )
-        bottoms = tuple(
-            found[v] if v >= 0 else given.get(name)
-            for v, name in zip(wiring.reads[position], layer.bottoms, strict=True)
-        )
+        pairs = list(zip(wiring.reads[position], layer.bottoms, strict=True))
+        loose.update((name, given.get(name)) for v, name in pairs if v < 0)
+        bottoms = tuple(found[v] if v >= 0 else given.get(name) for v, name in pairs)
         reads.append(bottoms)
         try:
-            tops: Sequence[Shape] = op(layer).shapes(layer, bottoms) if layer.tops else ()
+            tops: ShapeList = op(layer).shapes(layer, bottoms) if layer.tops else ()
             _refuse_empty(layer, tops)
         except TextError as problem:
-            problems.append(problem)
-            failing.append(position)
+            problems.append((problem, position))
             tops = ()
         for j, version_made in enumerate(wiring.writes[position]):
             made = tops[j] if j < len(tops) else None
             found[version_made] = made if layer.bottoms else given.get(layer.tops[j], made)
-    return Shapes(wiring, tuple(found), tuple(reads), loose, tuple(problems), tuple(failing))
+    failing = tuple(position for _, position in problems)
+    errors = tuple(problem for problem, _ in problems)
+    return Shapes(wiring, tuple(found), tuple(reads), loose, errors, failing)
 
 
-def _refuse_empty(layer: Layer, tops: Sequence[Shape]) -> None:
+def _refuse_empty(layer: Layer, tops: ShapeList) -> None:
     for top in tops:
         if top is not None and any(dim is not None and dim < 1 for dim in top):
             raise layer.error(f"its output would be empty: {show(top)}")
@@ -156,13 +163,9 @@ def carried(known: Shapes, before: Net, after: Net) -> Shapes:
     if len(places) < len(before.layers) or any(x.name not in places for x in after.layers):
         return infer(after)
     wiring = graph.build(after)
-    found: list[Shape] = [None] * len(wiring.versions)
-    for i, version in enumerate(wiring.versions):
-        if version.producer == OUTSIDE:
-            found[i] = known.of_input(version.blob)
-    for position, layer in enumerate(after.layers):
-        shapes = known.tops(places[layer.name])
-        for version_made, shape in zip(wiring.writes[position], shapes, strict=True):
-            found[version_made] = shape
+    found = [known.of_input(v.blob) if v.producer == OUTSIDE else None for v in wiring.versions]
+    for made, layer in zip(wiring.writes, after.layers, strict=True):
+        for version, shape in zip(made, known.tops(places[layer.name]), strict=True):
+            found[version] = shape
     bottoms = tuple(known.bottoms[places[layer.name]] for layer in after.layers)
     return known._replace(graph=wiring, versions=tuple(found), bottoms=bottoms)

@@ -6,7 +6,7 @@ place of the weights, the same passes make the same structure, and the same proo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -15,10 +15,9 @@ import numpy as np
 from caffefold.analysis.shapes import infer
 from caffefold.errors import TextError
 from caffefold.formats.caffemodel.blob import CHUNK, AsArray, Blob, Floats
-from caffefold.formats.prototxt.tree import Field
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.base import AffineOp, LinearOp
-from caffefold.ops.shape import Shape
+from caffefold.ops.shape import ShapeList
 from caffefold.ops.table import op
 
 _PERIOD = 8191  # a prime: rows of weights do not repeat each other
@@ -45,30 +44,27 @@ class StandIn(AsArray):
 def with_stand_ins(net: Net) -> Net:
     """The net with made-up blobs in every layer that a fold is about, where shapes are known."""
     shapes = infer(net)
-    items: list[Field | Layer] = []
-    position = -1
-    for item in net.items:
-        if isinstance(item, Layer):
-            position += 1
-            wanted = () if item.blobs else _blobs(item, shapes.bottoms[position])
-            blobs: tuple[Blob, ...] = tuple(StandIn(s, position + i) for i, s in enumerate(wanted))
-            items.append(replace(item, blobs=blobs) if blobs else item)
-        else:
-            items.append(item)
-    return replace(net, items=tuple(items))
+    made: list[tuple[Blob, ...]] = []
+    for position, layer in enumerate(net.layers):
+        wanted = () if layer.blobs else _blobs(layer, shapes.bottoms[position])
+        stand_ins = tuple(StandIn(shape, position + i) for i, shape in enumerate(wanted))
+        made.append(stand_ins or layer.blobs)
+    return _with_blobs(net, made)
 
 
 def with_blobs_of(net: Net, other: Net) -> Net:
     """``net`` with the blobs that the layers of the same place have in ``other``."""
-    given = iter(other.layers)
-    items = [
-        replace(item, blobs=next(given).blobs) if isinstance(item, Layer) else item
-        for item in net.items
-    ]
+    return _with_blobs(net, (layer.blobs for layer in other.layers))
+
+
+def _with_blobs(net: Net, blobs: Iterable[tuple[Blob, ...]]) -> Net:
+    """The net with these blobs, layer by layer."""
+    given = iter(blobs)
+    items = (x.with_blobs(next(given)) if isinstance(x, Layer) else x for x in net.items)
     return replace(net, items=tuple(items))
 
 
-def _blobs(layer: Layer, bottoms: Sequence[Shape]) -> tuple[tuple[int, ...], ...]:
+def _blobs(layer: Layer, bottoms: ShapeList) -> tuple[tuple[int, ...], ...]:
     """The shapes Caffe gives a layer's blobs; none where they are unknown, or do not matter."""
     if not isinstance(op(layer), (AffineOp, LinearOp)) or not bottoms or bottoms[0] is None:
         return ()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from caffefold.analysis.inputs import input_shapes
+from caffefold.analysis.shapes import input_shapes
 from caffefold.compare.entries import LayerInfo, NetInfo
 from caffefold.compare.settings import (
     SettingMap,

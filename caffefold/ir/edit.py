@@ -7,12 +7,10 @@ net inputs and outputs keep theirs and no layer reads another value than it is m
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from caffefold.ir import graph
+from caffefold.ir.graph import OUTSIDE
 from caffefold.ir.net import Layer, Net
-
-OUTSIDE = graph.OUTSIDE
 
 
 class Editor:
@@ -55,10 +53,6 @@ class Editor:
         readers = self.readers[version]
         return readers[0] if len(readers) == 1 and not self.is_output(version) else -1
 
-    def readers_besides(self, version: int, position: int) -> list[Layer]:
-        """The other layers that read ``version``, in order."""
-        return [self.layers[r] for r in self.readers[version] if r != position]
-
     # ----------------------------------------------------------------------------- changes
 
     def bypass(self, positions: Iterable[int]) -> bool:
@@ -66,14 +60,7 @@ class Editor:
 
         All or none: False, and nothing changed, when a net input or output would lose its name.
         """
-        before = self._snapshot()
-        if all(self._bypass(position) for position in positions):
-            return True
-        self._restore(before)
-        return False
-
-    def _snapshot(self) -> tuple[Any, ...]:
-        return (
+        before = (
             list(self.alive),
             list(map(list, self.reads)),
             list(map(list, self.readers)),
@@ -81,9 +68,10 @@ class Editor:
             {name: list(versions) for name, versions in self._named.items()},
             set(self._outputs),
         )
-
-    def _restore(self, snapshot: tuple[Any, ...]) -> None:
-        self.alive, self.reads, self.readers, self.name, self._named, self._outputs = snapshot
+        if all(self._bypass(position) for position in positions):
+            return True
+        self.alive, self.reads, self.readers, self.name, self._named, self._outputs = before
+        return False
 
     def _bypass(self, position: int) -> bool:
         name = self._common_name(position)
@@ -113,22 +101,17 @@ class Editor:
         if self.is_output(after) and (self.is_input(before) or self.is_output(before)):
             same = self.name[before] == self.name[after]
             return self.name[after] if same and not self.is_output(before) else None
-        if self.is_output(after) and self.readers_besides(before, position):
+        shared = any(reader != position for reader in self.readers[before])
+        if self.is_output(after) and shared:
             return None  # a blob that somebody reads is no output in Caffe
-        fixed_before = self.is_input(before) or self.is_output(before)
-        shared = bool(self.readers_besides(before, position))
-        if fixed_before:
+        if self.is_input(before) or self.is_output(before):
             wishes = [self.name[before]]
         elif self.is_output(after):
             wishes = [self.name[after]]
-        elif shared:
-            wishes = [self.name[before], self.name[after]]
         else:
-            wishes = [self.name[after], self.name[before]]
-        for wish in wishes:
-            if self._free_for(wish, before, after, position):
-                return wish
-        return None
+            wishes = [self.name[v] for v in ((before, after) if shared else (after, before))]
+        free = (wish for wish in wishes if self._free_for(wish, before, after, position))
+        return next(free, None)
 
     def _free_for(self, name: str, before: int, after: int, going: int) -> bool:
         """Whether the joined version can be called ``name``: its readers must find it, not another.
@@ -138,7 +121,11 @@ class Editor:
         """
         made = self.producer[before]
         readers = [r for r in self.readers[before] + self.readers[after] if r != going]
-        others = [v for v in self._named[name] if v not in (before, after) and self._live(v)]
+        others = [
+            v
+            for v in self._named[name]
+            if v not in (before, after) and (self.source(v) is None or self.alive[self.producer[v]])
+        ]
         if name != self.name[before] and any(self.producer[v] <= made for v in others):
             return False
         later = [v for v in others if self.producer[v] > made]
@@ -152,9 +139,6 @@ class Editor:
             and max(readers, default=made) <= self.producer[following]
         )
 
-    def _live(self, version: int) -> bool:
-        return self.producer[version] == OUTSIDE or self.alive[self.producer[version]]
-
     def _in_place_on(self, version: int, before: int, after: int) -> bool:
         """Whether ``version`` is the joined version, written in place by its last reader."""
         position = self.producer[version]
@@ -167,14 +151,13 @@ class Editor:
     def to_net(self) -> Net:
         """The net as rewired; layers whose wiring did not change keep their text."""
         new: dict[int, tuple[Layer, ...]] = {}
-        originals = self._net.layers
-        for position, layer in enumerate(self.layers):
+        for position, original in enumerate(self._net.layers):
             if not self.alive[position]:
                 new[position] = ()
                 continue
             bottoms = tuple(self.name[v] for v in self.reads[position])
             tops = tuple(self.name[v] for v in self.writes[position])
-            wired = layer.with_wiring(bottoms, tops)
-            if wired is not originals[position]:
+            wired = self.layers[position].with_wiring(bottoms, tops)
+            if wired is not original:
                 new[position] = (wired,)
         return self._net.substitute(new) if new else self._net

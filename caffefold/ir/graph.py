@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from caffefold.errors import TextError
-from caffefold.ir.net import Layer, Net
+from caffefold.ir.net import Net
 
 OUTSIDE = -1  # producer of a net input declared by a legacy ``input:`` field
 
@@ -52,46 +52,40 @@ class Graph(NamedTuple):
 
 def build(net: Net) -> Graph:
     """The wiring of ``net``; problems are collected, not raised (see ``validate``)."""
-    layers = net.layers
-    names: list[str] = []
-    producers: list[int] = []
-    readers: list[list[int]] = []
+    made: list[tuple[str, int, list[int]]] = []  # the versions, with readers still to come
     current: dict[str, int] = {}
     problems: list[TextError] = []
     reads: list[tuple[int, ...]] = []
     writes: list[tuple[int, ...]] = []
 
     def write(name: str, producer: int) -> int:
-        names.append(name)
-        producers.append(producer)
-        readers.append([])
-        current[name] = len(names) - 1
+        current[name] = len(made)
+        made.append((name, producer, []))
         return current[name]
 
     for name in net.legacy_inputs:
         if name in current:
             problems.append(net.document.error(0, f"input '{name}' is declared twice"))
         write(name, OUTSIDE)
-    for position, layer in enumerate(layers):
-        found = []
-        for name in layer.bottoms:
-            version = current.get(name, -1)
-            if version < 0:
-                problems.append(_unknown_bottom(layer, name))
+    for position, layer in enumerate(net.layers):
+        reads.append(tuple(current.get(name, -1) for name in layer.bottoms))
+        for name, version in zip(layer.bottoms, reads[-1], strict=True):
+            if version >= 0:
+                made[version][2].append(position)
             else:
-                readers[version].append(position)
-            found.append(version)
-        reads.append(tuple(found))
-        made = []
+                unknown = f"bottom '{name}' is made by no layer before it; check the name"
+                problems.append(layer.error(unknown))
+        tops = []
         for j, name in enumerate(layer.tops):
             in_place = j < len(layer.bottoms) and layer.bottoms[j] == name
             if name in current and not in_place:
-                problems.append(_written_twice(layer, name, layers, producers[current[name]]))
-            made.append(write(name, position))
-        writes.append(tuple(made))
-    versions = tuple(
-        Version(n, p, tuple(r)) for n, p, r in zip(names, producers, readers, strict=True)
-    )
+                first = made[current[name]][1]
+                owner = "a net input" if first == OUTSIDE else f"layer '{net.layers[first].name}'"
+                again = f"top '{name}' is already made by {owner}; rename one of them"
+                problems.append(layer.error(again))
+            tops.append(write(name, position))
+        writes.append(tuple(tops))
+    versions = tuple(Version(blob, producer, tuple(readers)) for blob, producer, readers in made)
     return Graph(versions, tuple(reads), tuple(writes), tuple(problems))
 
 
@@ -105,12 +99,3 @@ def validate(net: Net) -> Graph:
     if graph.problems:
         raise graph.problems[0]
     return graph
-
-
-def _unknown_bottom(layer: Layer, name: str) -> TextError:
-    return layer.error(f"bottom '{name}' is made by no layer before it; check the name")
-
-
-def _written_twice(layer: Layer, name: str, layers: tuple[Layer, ...], first: int) -> TextError:
-    owner = "a net input" if first == OUTSIDE else f"layer '{layers[first].name}'"
-    return layer.error(f"top '{name}' is already made by {owner}; rename one of them")

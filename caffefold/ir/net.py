@@ -7,6 +7,7 @@ new layer from edited text, so the printed file and what the passes see cannot d
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
@@ -38,14 +39,8 @@ class Layer:
     def of(cls, field: Field, document: Document) -> Layer:
         """The layer that ``field`` spells out."""
         body = field.body
-        return cls(
-            body.string("name"),
-            body.string("type"),
-            body.strings("bottom"),
-            body.strings("top"),
-            field,
-            document,
-        )
+        wires = body.strings("bottom"), body.strings("top")
+        return cls(body.string("name"), body.string("type"), *wires, field, document)
 
     @property
     def is_input(self) -> bool:
@@ -127,8 +122,7 @@ class Net:
                 items.append(field)
                 continue
             layer = Layer.of(field, document)
-            record = records.get(layer.name)
-            if record is not None:
+            if (record := records.get(layer.name)) is not None:
                 layer = replace(layer, blobs=record.blobs, record=record)
             items.append(layer)
         names = frozenset(item.name for item in items if isinstance(item, Layer))
@@ -160,9 +154,9 @@ class Net:
         net = replace(cls.of(found.document), notes=found.notes)
         if blobs is None:
             return net
-        for name in blobs:
-            if name not in net:
-                raise ModelError(f"{path}: weights for layer '{name}', which the net does not have")
+        unknown = next((name for name in blobs if name not in net), None)
+        if unknown is not None:
+            raise ModelError(f"{path}: weights for layer '{unknown}', which the net does not have")
         arrays = {
             name: tuple(ArrayBlob(np.asarray(numbers, np.float64)) for numbers in given)
             for name, given in blobs.items()
@@ -204,10 +198,10 @@ class Net:
 
     def __getitem__(self, name: str) -> Layer:
         """The layer of this name; of several, the first."""
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        raise KeyError(name)
+        found = next((layer for layer in self.layers if layer.name == name), None)
+        if found is None:
+            raise KeyError(name)
+        return found
 
     def __enter__(self) -> Net:
         return self
@@ -227,15 +221,17 @@ class Net:
 
     def params(self) -> Params:
         """The typed view of the net-level fields."""
-        fields = tuple(item for item in self.items if isinstance(item, Field))
-        return Params(
-            self.document, Message(fields), self.document.schema.message("NetParameter"), "the net"
-        )
+        schema = self.document.schema.message("NetParameter")
+        return Params(self.document, self._fields, schema, "the net")
+
+    @property
+    def _fields(self) -> Message:
+        return Message(tuple(item for item in self.items if isinstance(item, Field)))
 
     @property
     def legacy_inputs(self) -> tuple[str, ...]:
         """Blobs given from outside by net-level ``input:`` fields."""
-        return Message(tuple(i for i in self.items if isinstance(i, Field))).strings("input")
+        return self._fields.strings("input")
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -259,16 +255,13 @@ class Net:
         Comments that a blank line keeps apart from a removed layer stay, before what follows.
         """
         items: list[Field | Layer] = []
-        index = -1
+        positions = itertools.count()
         gap = Gap()
         for item in self.items:
             group: tuple[Field | Layer, ...] = (item,)
             if isinstance(item, Layer):
-                index += 1
-                if index in new:
-                    group = tuple(new[index])
-                    if not group:
-                        gap = gap.widened(item.field.lead)
+                group = tuple(new.get(next(positions), (item,)))
+                gap = gap if group else gap.widened(item.field.lead)
             for member in group:
                 items.append(_behind(gap, member) if gap else member)
                 gap = Gap()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from caffefold.errors import Text, TextError
-from caffefold.formats.prototxt.tree import Document, Field, ListValue, Message, Scalar, unquote
+from caffefold.formats.prototxt.tree import Document, ListValue, Message, Scalar, unquote
 from caffefold.ir import placeholder
 
 if TYPE_CHECKING:
@@ -90,31 +90,28 @@ class Params:
         """All values of a float field."""
         return tuple(self._float(o, name, raw) for o, raw in self._scalars(name))
 
-    def messages(self, name: str) -> tuple[Message, ...]:
-        """All sub-messages called ``name``."""
-        return tuple(v for v in self.message.all(name) if isinstance(v, Message))
+    def messages(self, name: str) -> tuple[Params, ...]:
+        """The typed views of all sub-messages called ``name``."""
+        found = (value for value in self.message.all(name) if isinstance(value, Message))
+        return tuple(self._nested(name, message) for message in found)
 
-    def nested(self, name: str, message: Message) -> Params:
-        """The typed view of ``message``, one of ``messages(name)``."""
+    def sub(self, name: str) -> Params:
+        """The sub-message ``name``; all defaults when it is absent."""
+        return self._nested(name, self.message.message(name) or Message(()))
+
+    def _nested(self, name: str, message: Message) -> Params:
         kind = self._field(name).message_type
         assert kind is not None, name
         return Params(self.document, message, kind, self.owner)
 
-    def sub(self, name: str) -> Params:
-        """The sub-message ``name``; all defaults when it is absent."""
-        return self.nested(name, self.message.message(name) or Message(()))
-
-    # ---------------------------------------------------------------------------- internals
-
     def _field(self, name: str) -> FieldType:
         return self.descriptor.fields_by_name[name]
 
-    def _values(self, name: str) -> Iterator[Field]:
-        return (f for f in self.message.fields if f.name == name)
-
     def _scalars(self, name: str) -> Iterator[tuple[int, str]]:
         assert name in self.descriptor.fields_by_name, f"{self.descriptor.name} has no {name}"
-        for field in self._values(name):
+        for field in self.message.fields:
+            if field.name != name:
+                continue
             items = field.value.items if isinstance(field.value, ListValue) else (field.value,)
             for item in items:
                 if not isinstance(item, Scalar):
@@ -134,20 +131,15 @@ class Params:
         number = parse_float(raw)
         if number is None:
             raise self._error(offset, name, raw, "a number")
-        return _as_float32(number)
+        try:  # what Caffe holds: every float field of its schema is a 32-bit float
+            return float(struct.unpack("<f", struct.pack("<f", number))[0])
+        except OverflowError:
+            return math.copysign(math.inf, number)
 
     def _error(self, offset: int, name: str, raw: str, wanted: str) -> TextError:
         known = placeholder.advice(raw) if wanted in _NUMBERS else Text()
         error = self.document.error(offset, f"{self.owner}: {name} is {raw}, ")
         return error.advised(*(known.parts or (f"expected {wanted}",)))
-
-
-def _as_float32(number: float) -> float:
-    """The value Caffe holds: every float field of its schema is a 32-bit float."""
-    try:
-        return float(struct.unpack("<f", struct.pack("<f", number))[0])
-    except OverflowError:
-        return math.copysign(math.inf, number)
 
 
 _INT = re.compile(r"([-+]?)\s*(0[xX][0-9a-fA-F]+|[0-9]+)$")

@@ -2,48 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from caffefold.ir.net import Layer
 from caffefold.ir.params import FALSE, TRUE
 from caffefold.ops.affine import channels_of, per_channel
-from caffefold.ops.base import (
-    Category,
-    ChannelFlow,
-    Op,
-    Same,
-    WeightSpec,
-    blob_size,
-    own_message,
-    word_in,
-)
-from caffefold.ops.linear import four_axes
-from caffefold.ops.shape import Dim, Shape, Step, first
+from caffefold.ops.base import Category, Op, Same, WeightSpec, blob_size, own_message, word_in
+from caffefold.ops.shape import Dim, ShapeList, first, four_axes
 
 
 class Elementwise(Op):
     """A function of each element, or of what lies around it; every top is like the bottom."""
 
     category = Category.ELEMENTWISE
+    flow = Same()
 
-    def prepare(self, layer: Layer) -> Step:
-        count = len(layer.tops)
-        return lambda bottoms: [first(bottoms)] * count
-
-    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
-        del layer, bottoms
-        return Same()
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        return [first(bottoms)] * len(layer.tops)
 
 
 class MVN(Elementwise):
     """MVN: always puts out 4 axes (mvn_layer.cpp reshapes by num, channels, height, width)."""
 
-    def prepare(self, layer: Layer) -> Step:
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            shape = first(bottoms)
-            return [None if shape is None else four_axes(layer, shape)]
-
-        return step
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        shape = first(bottoms)
+        return [None if shape is None else four_axes(layer, shape)]
 
 
 class Pointwise(Elementwise):
@@ -80,20 +61,16 @@ class PReLU(Pointwise):
     param = "prelu_param"
     role = "slope"
     learned = True
+    required = True
 
-    def prepare(self, layer: Layer) -> Step:
-        return per_channel(layer)
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        return per_channel(layer, bottoms)
 
-    def weights(self, layer: Layer, bottoms: Sequence[Shape]) -> tuple[WeightSpec, ...] | None:
+    def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:
         shared = self.params(layer).flag("channel_shared")
         return (WeightSpec(self.role, (1 if shared else channels_of(first(bottoms)),)),)
 
-    def wants_weights(self, layer: Layer) -> bool:
-        del layer
-        return True
-
     def input_channels(self, layer: Layer, rank: int | None = None, found: Dim = None) -> Dim:
-        del rank, found
         return None if blob_size(layer, 0) == 1 else blob_size(layer, 0)
 
 

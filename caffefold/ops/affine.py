@@ -19,7 +19,6 @@ SegNet forks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,15 +29,19 @@ from caffefold.formats.prototxt.tree import Scalar
 from caffefold.ir.affine import Affine
 from caffefold.ir.blob import Doubles
 from caffefold.ir.net import Layer
-from caffefold.ops.base import (
-    AffineOp,
-    Refusal,
-    SkipCode,
-    WeightSpec,
+from caffefold.ops.base import AffineOp, Refusal, SkipCode, WeightSpec, blob_size
+from caffefold.ops.shape import (
+    Dim,
+    Shape,
+    ShapeList,
     axis_of,
-    blob_size,
+    canonical,
+    first,
+    product,
+    second,
+    total,
+    unified,
 )
-from caffefold.ops.shape import Dim, Shape, Step, canonical, first, product, total, unified
 
 _NVIDIA_SMALLEST_EPS = 1e-5  # NVCaffe: eps = max(eps, CUDNN_BN_MIN_EPSILON)
 _NVIDIA_FIELDS = ("scale_bias", "scale_filler", "bias_filler")
@@ -63,23 +66,19 @@ class Normalization(AffineOp):
         """What the stored blobs are; None for an unknown layout, or one without statistics."""
         raise NotImplementedError
 
-    def prepare(self, layer: Layer) -> Step:
-        return per_channel(layer)
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        return per_channel(layer, bottoms)
 
     def input_channels(self, layer: Layer, rank: int | None = None, found: Dim = None) -> Dim:
-        del rank, found
         return blob_size(layer, 0)
 
-    def macs(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> Dim:
+    def macs(self, layer: Layer, bottoms: ShapeList, tops: ShapeList) -> Dim:
         return total(first(tops))
 
-    def gamma(self, layer: Layer) -> Doubles | None:
-        """The factors of a layer that scales what it normalizes; None for one that does not."""
-        roles = self.blob_roles(layer)
-        return None if roles is None or roles.gamma is None else vector(layer, roles.gamma)
-
-    def _fused(self, layer: Layer, roles: BlobRoles, plain: Affine) -> Affine:
-        """The forms of forks that are BatchNorm and Scale in one layer."""
+    def _map(self, layer: Layer, roles: BlobRoles, mean: Doubles, variance: Doubles) -> Affine:
+        """The map of statistics, and of the gamma and beta that forks have in the same layer."""
+        eps = max(self.params(layer).number("eps"), roles.smallest_eps)
+        plain = _normalise(mean, variance, eps)
         if roles.gamma is None or roles.beta is None:
             return plain
         return plain.then(Affine(vector(layer, roles.gamma), vector(layer, roles.beta)))
@@ -89,6 +88,7 @@ class BatchNorm(Normalization):
     """BatchNorm of BVLC Caffe, and the fused forms of NVCaffe and Intel Caffe."""
 
     param = "batch_norm_param"
+    required = True
 
     def blob_roles(self, layer: Layer) -> BlobRoles | None:
         count = len(layer.blobs)
@@ -101,19 +101,17 @@ class BatchNorm(Normalization):
         if size(layer.blobs[2]) != 1:
             return None
         params = self.params(layer)
-        fused = params.message.last("use_weight_bias") is None or params.flag("use_weight_bias")
+        fused = not params.has("use_weight_bias") or params.flag("use_weight_bias")
         gamma, beta = (3, 4) if fused else (None, None)
-        if any(params.has(name) for name in _NVIDIA_FIELDS):
+        if any(map(params.has, _NVIDIA_FIELDS)):
             return BlobRoles(0, 1, None, gamma, beta, _NVIDIA_SMALLEST_EPS)
         return BlobRoles(0, 1, 2, gamma, beta)
 
-    def weights(self, layer: Layer, bottoms: Sequence[Shape]) -> tuple[WeightSpec, ...] | None:
+    def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:
         """Caffe's three; five where the text or the file has what forks have in this layer."""
         one = (blob_size(layer, 0) or channels_of(first(bottoms)),)
         three = (WeightSpec("mean", one), WeightSpec("variance", one), WeightSpec("factor", (1,)))
-        params = self.params(layer)
-        names = (*_NVIDIA_FIELDS, "use_weight_bias")
-        fused = any(params.message.last(name) is not None for name in names)
+        fused = any(map(self.params(layer).has, (*_NVIDIA_FIELDS, "use_weight_bias")))
         if len(layer.blobs) not in (0, 3, 5):
             return None
         if len(layer.blobs) == 3 or not (layer.blobs or fused):
@@ -122,9 +120,6 @@ class BatchNorm(Normalization):
             names = ("gamma", "beta", "mean", "variance")
             return (*(WeightSpec(name, one) for name in names), WeightSpec("reserved", (1,)))
         return (*three, WeightSpec("gamma", one), WeightSpec("beta", one))
-
-    def wants_weights(self, layer: Layer) -> bool:
-        return True
 
     def affine(self, layer: Layer, rank: int | None) -> Affine | Refusal:
         params = self.params(layer)
@@ -144,8 +139,7 @@ class BatchNorm(Normalization):
                 return _no_statistics()
             unscale = 0.0 if factor[0] == 0 else 1.0 / factor[0]
             mean, variance = mean * unscale, variance * unscale
-        plain = _normalise(mean, variance, max(params.number("eps"), roles.smallest_eps))
-        return self._fused(layer, roles, plain)
+        return self._map(layer, roles, mean, variance)
 
     def zero_factor(self, layer: Layer) -> bool:
         """Whether Caffe takes the statistics as 0, because the factor that scales them is 0."""
@@ -160,8 +154,8 @@ class ForkBN(Normalization):
     def blob_roles(self, layer: Layer) -> BlobRoles | None:
         return BlobRoles(2, 3, None, 0, 1) if len(layer.blobs) == 4 else None
 
-    def weights(self, layer: Layer, bottoms: Sequence[Shape]) -> tuple[WeightSpec, ...] | None:
-        """slope, bias, mean, variance of PSPNet; scale, shift of SegNet: told apart by fields."""
+    def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:
+        """slope, bias, mean, variance of PSPNet; scale, shift of SegNet; fields decide."""
         one = (blob_size(layer, 0) or channels_of(first(bottoms)),)
         params, count = self.params(layer), len(layer.blobs)
         segnet = any(params.has(name) for name in ("scale_filler", "shift_filler", "bn_mode"))
@@ -178,7 +172,7 @@ class ForkBN(Normalization):
             mean, variance = vector(layer, roles.mean), vector(layer, roles.variance)
             if not mean.any() and not variance.any():
                 return _no_statistics()
-            return self._fused(layer, roles, _normalise(mean, variance, params.number("eps")))
+            return self._map(layer, roles, mean, variance)
         if len(layer.blobs) != 2:
             return _unknown(layer, "2 or 4")
         mode = params.message.last("bn_mode")
@@ -196,34 +190,27 @@ class Scale(AffineOp):
     param = "scale_param"
     joins = True
 
-    def prepare(self, layer: Layer) -> Step:
-        params = self.params(layer)
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        params, shape, learned = self.params(layer), first(bottoms), blob_size(layer, 0)
         at, span = params.integer("axis"), params.integer("num_axes")
-        learned = blob_size(layer, 0)
-
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            shape = first(bottoms)
-            if shape is None:
-                return [None]
-            if len(bottoms) > 1:
-                factor = bottoms[1]
-                if factor:  # a scalar fits anywhere
-                    axis = canonical(layer, at, len(shape))
-                    covered = shape[axis : axis + len(factor)]
-                    unified(layer, (covered, factor), "its input and its factor")
-                return [shape]
-            if learned is not None and span:
+        if shape is None:
+            return [None]
+        if len(bottoms) > 1:
+            factor = bottoms[1]
+            if factor:  # a scalar fits anywhere
                 axis = canonical(layer, at, len(shape))
-                stop = len(shape) if span == -1 else axis + span
-                _one_per_channel(layer, learned, product(shape[axis:stop]))
-            return [shape]
+                covered = shape[axis : axis + len(factor)]
+                unified(layer, (covered, factor), "its input and its factor")
+        elif learned is not None and span:
+            axis = canonical(layer, at, len(shape))
+            stop = len(shape) if span == -1 else axis + span
+            _one_per_channel(layer, learned, product(shape[axis:stop]))
+        return [shape]
 
-        return step
-
-    def weights(self, layer: Layer, bottoms: Sequence[Shape]) -> tuple[WeightSpec, ...] | None:
+    def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:
         """gamma, unless it is the second bottom; beta, with ``bias_term``."""
         covered = self._covered(layer, bottoms)
-        if covered is None:  # of how many axes, the input would tell
+        if covered is None:  # how many axes they have depends on the input
             return None
         own = (WeightSpec("weights", covered),) if len(layer.bottoms) < 2 else ()
         return (*own, *((WeightSpec("bias", covered),) if self._has_bias(layer) else ()))
@@ -231,21 +218,19 @@ class Scale(AffineOp):
     def _has_bias(self, layer: Layer) -> bool:
         return self.params(layer).flag("bias_term")
 
-    def _covered(self, layer: Layer, bottoms: Sequence[Shape]) -> Shape:
+    def _covered(self, layer: Layer, bottoms: ShapeList) -> Shape:
         """The shape of the learned numbers."""
         params, shape = self.params(layer), first(bottoms)
+        span = params.integer("num_axes")
         if len(layer.bottoms) > 1:
-            return bottoms[1] if len(bottoms) > 1 else None
+            return second(bottoms)
         if shape is None and layer.blobs:
             return layer.blobs[0].shape
-        if params.integer("num_axes") == 0:
+        if not span:
             return ()
         if shape is None:
             return None
-        axis, span = (
-            canonical(layer, params.integer("axis"), len(shape)),
-            params.integer("num_axes"),
-        )
+        axis = canonical(layer, params.integer("axis"), len(shape))
         return shape[axis:] if span == -1 else shape[axis : axis + span]
 
     def wants_weights(self, layer: Layer) -> bool:
@@ -268,12 +253,11 @@ class Scale(AffineOp):
         # A negative axis counts from the end; -1 is the channel axis of (N, C), -3 of (N, C, H, W).
         return one_axis and (axis == 1 or (axis < 0 and rank is not None and axis + rank == 1))
 
-    def macs(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> Dim:
+    def macs(self, layer: Layer, bottoms: ShapeList, tops: ShapeList) -> Dim:
         return total(first(tops))
 
     def affine(self, layer: Layer, rank: int | None) -> Affine | Refusal:
-        refusal = self._axis_refusal(layer, rank)
-        if refusal is not None:
+        if refusal := self._axis_refusal(layer, rank):
             return refusal
         gamma = vector(layer, 0)
         if not self._has_bias(layer):
@@ -299,14 +283,14 @@ class Bias(Scale):
 
     param = "bias_param"
 
-    def weights(self, layer: Layer, bottoms: Sequence[Shape]) -> tuple[WeightSpec, ...] | None:
+    def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:
         found = super().weights(layer, bottoms)
         return None if found is None else tuple(spec._replace(role="bias") for spec in found)
 
     def _has_bias(self, layer: Layer) -> bool:
         return False
 
-    def macs(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> Dim:
+    def macs(self, layer: Layer, bottoms: ShapeList, tops: ShapeList) -> Dim:
         return 0
 
     def affine(self, layer: Layer, rank: int | None) -> Affine | Refusal:
@@ -319,9 +303,8 @@ class Power(AffineOp):
     param = "power_param"
     learned = False
 
-    def prepare(self, layer: Layer) -> Step:
-        count = len(layer.tops)
-        return lambda bottoms: [first(bottoms)] * count
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        return [first(bottoms)] * len(layer.tops)
 
     def affine(self, layer: Layer, rank: int | None) -> Affine | Refusal:
         params = self.params(layer)
@@ -355,17 +338,12 @@ def affine_map(op: AffineOp, layer: Layer, rank: int | None = None) -> Affine | 
     return result
 
 
-def per_channel(layer: Layer) -> Step:
+def per_channel(layer: Layer, bottoms: ShapeList) -> ShapeList:
     """Tops like the bottom; learned numbers must be one for each channel, or one for all."""
-    learned, count = blob_size(layer, 0), len(layer.tops)
-
-    def step(bottoms: Sequence[Shape]) -> list[Shape]:
-        shape = first(bottoms)
-        if shape is not None and learned not in (None, 1):
-            _one_per_channel(layer, learned, channels_of(shape))
-        return [shape] * count
-
-    return step
+    shape, learned = first(bottoms), blob_size(layer, 0)
+    if shape is not None and learned not in (None, 1):
+        _one_per_channel(layer, learned, channels_of(shape))
+    return [shape] * len(layer.tops)
 
 
 def vector(layer: Layer, index: int) -> Doubles:

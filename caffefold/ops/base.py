@@ -7,7 +7,6 @@ all types is ``caffefold.ops.table``; nothing else compares ``layer.type``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import Enum
 from typing import ClassVar, NamedTuple, TypeAlias
 
@@ -16,7 +15,7 @@ from caffefold.formats.prototxt.tree import Message, Scalar
 from caffefold.ir.affine import Affine
 from caffefold.ir.net import Layer
 from caffefold.ir.params import Params, parse_float, parse_int
-from caffefold.ops.shape import Dim, Known, Shape, Step, product
+from caffefold.ops.shape import Dim, Known, ShapeList
 
 
 class Category(Enum):
@@ -121,7 +120,7 @@ class Op:
     """One layer type and its aliases. Layers passed in are of one of these types."""
 
     category: ClassVar[Category] = Category.OTHER
-    param: ClassVar[str] = ""
+    param: str = ""
     """The parameter message, such as ``convolution_param``; "" when there is none."""
     learned: ClassVar[bool] = False
     """Whether layers of this type compute with numbers that training found."""
@@ -131,6 +130,10 @@ class Op:
     """Whether layers make training harder by a margin at the right class (ArcFace and kin)."""
     spatial: ClassVar[bool] = False
     """Whether layers resize their maps (Deconvolution, Interp, Crop ...)."""
+    required: ClassVar[bool] = False
+    """Whether the net is useless without stored numbers for layers of this type."""
+    flow: ClassVar[ChannelFlow] = Unknown()
+    """Where the channels of tops come from, for types that have one answer."""
     known: ClassVar[bool] = True
     """Whether shapes can be followed through layers of this type."""
     given: ClassVar[bool] = False
@@ -145,10 +148,11 @@ class Op:
     plain: bool = False
     """Whether what a loss reads is a result as it stands."""
 
-    def __init__(self, *types: str) -> None:
+    def __init__(self, *types: str, param: str = "") -> None:
         self.name = types[0]
         """The canonical type, as upstream Caffe or the fork it comes from calls it."""
         self.types = frozenset(types)
+        self.param = param or self.param
 
     def __repr__(self) -> str:
         return f"<Op {self.name}>"
@@ -161,24 +165,15 @@ class Op:
 
     # ---------------------------------------------------------------------- shapes and costs
 
-    def prepare(self, layer: Layer) -> Step:
-        """The shapes of the bottoms -> those of the tops; reads the text of ``layer`` once.
-
-        Raises:
-            TextError: the text gives no shape, such as a missing ``num_output``.
-        """
-        del layer
-        return lambda bottoms: []
-
-    def shapes(self, layer: Layer, bottoms: Sequence[Shape]) -> Sequence[Shape]:
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
         """The shapes of the tops; tops that are not listed are unknown.
 
         Raises:
-            TextError: Caffe would stop here.
+            TextError: Caffe would stop here, as at a missing ``num_output``.
         """
-        return self.prepare(layer)(bottoms)
+        return []
 
-    def weights(self, layer: Layer, bottoms: Sequence[Shape]) -> tuple[WeightSpec, ...] | None:
+    def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:
         """The blobs Caffe gives the layer by its text and input; None when the text cannot say.
 
         Stored blobs decide only where one type has several dialects.
@@ -186,36 +181,30 @@ class Op:
         Raises:
             TextError: the text does not fit the input.
         """
-        del layer, bottoms
         return () if self.known else None
 
     def wants_weights(self, layer: Layer) -> bool:
         """Whether the net is useless without stored numbers for this layer."""
-        del layer
-        return False
+        return self.required
 
     def input_channels(self, layer: Layer, rank: int | None = None, found: Dim = None) -> Dim:
-        """How many channels the stored weights want of the input; None where they do not tell.
+        """How many channels the stored weights want of the input; None where they do not say.
 
         ``rank`` is the number of axes of the input and ``found`` its channels, where known: some
         weights (depthwise ones without ``group``) go with several numbers of channels.
         """
-        del layer, rank, found
         return None
 
     def output_channels(self, layer: Layer) -> Dim:
-        """``num_output`` as the stored weights have it; None where they do not tell."""
-        del layer
+        """``num_output`` as the stored weights have it; None where they do not say."""
         return None
 
-    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
+    def channels(self, layer: Layer, bottoms: ShapeList) -> ChannelFlow:
         """Where the channels (axis 1) of the tops come from."""
-        del layer, bottoms
-        return Unknown()
+        return self.flow
 
-    def macs(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> Dim:
-        """Multiply-accumulates of one forward pass; see analysis/cost.py."""
-        del layer, bottoms, tops
+    def macs(self, layer: Layer, bottoms: ShapeList, tops: ShapeList) -> Dim:
+        """Multiply-accumulates of one forward pass (analysis/cost.py); None when unknown."""
         return 0 if self.known else None
 
     # ------------------------------------------------------------------- what a layer is for
@@ -234,25 +223,20 @@ class Op:
 
     def is_learned(self, layer: Layer) -> bool:
         """Whether the layer computes with numbers that training found."""
-        if not layer.bottoms:
-            return False
-        return (
-            self.learned or bool(layer.blobs) or any(f.name == "param" for f in layer.body.fields)
-        )
+        trained = self.learned or layer.blobs or any(layer.body.all("param"))
+        return bool(layer.bottoms and trained)
 
     def is_identity(self, layer: Layer) -> bool:
         """Whether the layer passes its one input on unchanged in TEST."""
         single = len(layer.bottoms) == 1 == len(layer.tops)
         return single and self.category is Category.IDENTITY
 
-    def commutes(self, layer: Layer, bottoms: Sequence[Shape]) -> bool:
+    def commutes(self, layer: Layer, bottoms: ShapeList) -> bool:
         """Whether an affine map may move through the layer: identities, average pooling."""
-        del bottoms
         return self.is_identity(layer)
 
     def passed_on(self, layer: Layer) -> int:
         """How many bottoms a layer that reads labels passes on at test time, j as top j."""
-        del layer
         return 0
 
 
@@ -262,6 +246,8 @@ class AffineOp(Op):
     category = Category.AFFINE
     learned = True
     pointwise = True
+    flow = Same()
+    """One channel each, whether or not the map is one that folds."""
 
     def affine(self, layer: Layer, rank: int | None) -> Affine | Refusal:
         """The map of one-input, one-output ``layer``; ``rank`` counts the axes of its input.
@@ -271,16 +257,13 @@ class AffineOp(Op):
         """
         raise NotImplementedError
 
-    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
-        """One channel each, whether or not the map is one that folds."""
-        return Same()
-
 
 class LinearOp(Op):
     """Weights times input plus bias."""
 
     category = Category.LINEAR
     learned = True
+    required = True
 
     def layout(self, layer: Layer, channels: Dim = None) -> LinearLayout | Refusal:
         """How the stored weights lie; ``channels`` of the input, where known."""
@@ -291,18 +274,11 @@ class LinearOp(Op):
 
         A map with a shift cannot move behind such a layer.
         """
-        raise NotImplementedError
+        return ""
 
     def empty_field(self, layer: Layer) -> str:
         """The size in the text that Caffe wants to be 1 or more and that is 0; "" when none is."""
         raise NotImplementedError
-
-    def wants_weights(self, layer: Layer) -> bool:
-        """Always."""
-        return True
-
-
-# --------------------------------------------------------------------------------- facts of losses
 
 
 def _weights(layer: Layer) -> list[float | None]:
@@ -315,27 +291,14 @@ def loss_weight(layer: Layer) -> float:
     return max((weight or 0.0 for weight in _weights(layer)), default=1.0)
 
 
-# ----------------------------------------------------------------------------- helpers of all rooms
-
-
 def blob_size(layer: Layer, index: int) -> int | None:
     """The number of elements of a stored blob; None when there is none."""
     return size(layer.blobs[index]) if len(layer.blobs) > index else None
 
 
-def bias_spec(outputs: Dim, *, wanted: bool) -> tuple[WeightSpec, ...]:
+def bias_spec(params: Params, outputs: int) -> tuple[WeightSpec, ...]:
     """The bias of a layer with ``bias_term``."""
-    return (WeightSpec("bias", (outputs,)),) if wanted else ()
-
-
-def axis_of(shape: Shape, axis: int) -> Dim:
-    """The extent of ``axis``, which may count from the end; None when there is none."""
-    return shape[axis] if shape is not None and -len(shape) <= axis < len(shape) else None
-
-
-def tail(shape: Shape, axis: int) -> Dim:
-    """The number of elements from ``axis`` on."""
-    return None if shape is None else product(shape[axis:])
+    return (WeightSpec("bias", (outputs,)),) if params.flag("bias_term") else ()
 
 
 def own_message(layer: Layer, name: str) -> Message:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from caffefold.ir.net import Layer
 from caffefold.ops.base import Category, Op, own_message
-from caffefold.ops.shape import Dim, Shape, Step, first, product
+from caffefold.ops.shape import Known, ShapeList, first, product
 
 # Fields of prior_box_param upstream; with a fork's own ones the number of boxes is not known.
 _KNOWN = frozenset(
@@ -20,15 +18,10 @@ class PriorBox(Op):
 
     param = "prior_box_param"
 
-    def prepare(self, layer: Layer) -> Step:
-        count = self.priors(layer)
-
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            shape = first(bottoms)
-            spatial: tuple[Dim, ...] = (None,) if shape is None else shape[2:4]
-            return [(1, 2, product((*spatial, count, 4)))]
-
-        return step
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        shape = first(bottoms)
+        spatial: Known = (None,) if shape is None else shape[2:4]
+        return [(1, 2, product((*spatial, self.priors(layer), 4)))]
 
     def priors(self, layer: Layer) -> int | None:
         """Default boxes at each place of a feature map; None where a fork's fields decide.
@@ -37,8 +30,7 @@ class PriorBox(Op):
         ``flip``); for each max_size one more square.
         """
         params = self.params(layer)
-        fields = own_message(layer, self.param).fields
-        if any(field.name not in _KNOWN for field in fields):
+        if any(field.name not in _KNOWN for field in own_message(layer, self.param).fields):
             return None
         ratios = [1.0]
         for ratio in params.numbers("aspect_ratio"):
@@ -53,29 +45,10 @@ class PriorBox(Op):
 class Detections(Op):
     """1 x 1 x (as many boxes as are found) x ``width`` numbers for each box."""
 
-    width = 7
-    """Image, label, score and four corners."""
+    width = 7  # image, label, score and four corners
 
-    def prepare(self, layer: Layer) -> Step:
-        return lambda bottoms: [(1, 1, None, self.width)]
-
-
-class DetectionOutput(Detections):
-    """DetectionOutput of SSD."""
-
-    param = "detection_output_param"
-
-
-class YoloOutput(Detections):
-    """YoloDetectionOutput of MobileNet-YOLO, for YOLO v2."""
-
-    param = "yolo_detection_output_param"
-
-
-class YoloV3Output(Detections):
-    """Yolov3DetectionOutput of MobileNet-YOLO."""
-
-    param = "yolov3_detection_output_param"
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        return [(1, 1, None, self.width)]
 
 
 class DetectionEvaluate(Detections):
@@ -88,17 +61,14 @@ class DetectionEvaluate(Detections):
 class Proposal(Op):
     """Proposal of R-CNN: the image and four corners of each region; then their scores."""
 
-    def prepare(self, layer: Layer) -> Step:
-        count = len(layer.tops)
-        shapes: tuple[Shape, ...] = ((None, 5), (None, 1))
-        return lambda bottoms: shapes[:count]
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        return ((None, 5), (None, 1))[: len(layer.tops)]
 
 
-DETECTION_OUTPUT = DetectionOutput("DetectionOutput")
-YOLO_OUTPUT, YOLO_V3_OUTPUT = (
-    YoloOutput("YoloDetectionOutput"),
-    YoloV3Output("Yolov3DetectionOutput"),
-)
+# SSD's; those of MobileNet-YOLO for YOLO v2 and v3.
+DETECTION_OUTPUT = Detections("DetectionOutput", param="detection_output_param")
+YOLO_OUTPUT = Detections("YoloDetectionOutput", param="yolo_detection_output_param")
+YOLO_V3_OUTPUT = Detections("Yolov3DetectionOutput", param="yolov3_detection_output_param")
 OPS = (
     PriorBox("PriorBox"),
     *(DETECTION_OUTPUT, YOLO_OUTPUT, YOLO_V3_OUTPUT),

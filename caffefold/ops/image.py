@@ -8,21 +8,21 @@ branch's im_transforms.cpp.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from caffefold.formats.prototxt.tree import Message, Scalar, unquote
 from caffefold.ir.net import Layer
 from caffefold.ir.params import FALSE, TRUE, parse_float, parse_int
 
 _VIDEO = frozenset({"VideoData", "VIDEO_DATA"})
-# They read images with OpenCV in colour unless told otherwise (window_data_layer.cpp, io.cpp).
+# They read images with OpenCV in colour by default (window_data_layer.cpp, io.cpp).
 _COLOUR = frozenset({"ImageData", "WindowData", "ImageSegData", "DenseImageData"}) | _VIDEO
-_SIZES = (("crop_height", "crop_width"), ("crop_h", "crop_w"), ("crop_size_y", "crop_size_x"))
+_CROPS = (("crop_height", "crop_width"), ("crop_h", "crop_w"), ("crop_size_y", "crop_size_x"))
 _NOT_IMAGES = frozenset({"HDF5Data", "Python", "DummyData"})
 
 
 def is_image_layer(layer: Layer) -> bool:
-    """Whether the first top of the layer holds images, as far as its type tells."""
+    """Whether the first top of the layer holds images, as far as its type says."""
     return layer.type not in _NOT_IMAGES
 
 
@@ -62,12 +62,7 @@ def numbers(layer: Layer, name: str) -> list[float]:
 def crop(layer: Layer) -> tuple[int, int]:
     """(height, width) in pixels that images are cropped to; zeros when they are not."""
     square = integer(layer, "crop_size")
-    if square:
-        return square, square
-    for height, width in _SIZES:
-        if integer(layer, height) and integer(layer, width):
-            return integer(layer, height), integer(layer, width)
-    return 0, 0
+    return (square, square) if square else _size(layer, _CROPS)
 
 
 def resize(layer: Layer) -> tuple[int, int]:
@@ -79,11 +74,15 @@ def resize(layer: Layer) -> tuple[int, int]:
             return 0, 0  # keeps the image's own proportions
         if size.integer("height") and size.integer("width"):
             return size.integer("height"), size.integer("width")
-    for height, width in (("new_height", "new_width"), ("height", "width")):
-        if integer(layer, height) and integer(layer, width):
-            return integer(layer, height), integer(layer, width)
-    short = integer(layer, "short_size")
-    return short, short
+    height, width = _size(layer, (("new_height", "new_width"), ("height", "width")))
+    short = 0 if height else integer(layer, "short_size")
+    return height or short, width or short
+
+
+def _size(layer: Layer, fields: Iterable[tuple[str, str]]) -> tuple[int, int]:
+    """The first pair of fields of which neither is 0; zeros when there is none."""
+    pairs = ((integer(layer, height), integer(layer, width)) for height, width in fields)
+    return next(filter(all, pairs), (0, 0))
 
 
 def image_size(layer: Layer) -> tuple[int, int]:

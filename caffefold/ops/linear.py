@@ -12,7 +12,6 @@ column c % (Cout/g).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 
 from caffefold.formats import schema
@@ -30,13 +29,25 @@ from caffefold.ops.base import (
     SkipCode,
     Unknown,
     WeightSpec,
-    axis_of,
     bias_spec,
     own_message,
-    tail,
 )
-from caffefold.ops.shape import Dim, Shape, Step, canonical, first, product, show, total
-from caffefold.ops.window import Window, convolution_windows, fitted, named_axes
+from caffefold.ops.shape import (
+    Dim,
+    Known,
+    Shape,
+    ShapeList,
+    Window,
+    axis_of,
+    canonical,
+    first,
+    four_axes,
+    product,
+    show,
+    swept,
+    total,
+    windows_of,
+)
 
 # Depthwise types of forks, which may leave ``group`` out: each input channel has its own filters.
 _DEPTHWISE = frozenset({"DepthwiseConvolution", "ConvolutionDepthwise", "DepthwiseConv"})
@@ -46,6 +57,8 @@ class Convolution(LinearOp):
     """Convolution and its depthwise forms, any number of spatial axes (base_conv_layer.cpp)."""
 
     param = "convolution_param"
+    outputs_are_rows = True
+    """Whether the first axis of the weights counts outputs, and the second those of a group."""
 
     def groups(self, layer: Layer, channels: Dim = None) -> int:
         """How many groups; depthwise layers without ``group`` have one for each of ``channels``."""
@@ -54,47 +67,54 @@ class Convolution(LinearOp):
             return found
         if layer.blobs and layer.blobs[0].shape[1:2] != (1,):
             return found
-        outputs = (
-            layer.blobs[0].shape[0] if layer.blobs else self.params(layer).integer("num_output")
-        )
+        outputs = layer.blobs[0].shape[0] if layer.blobs else self._outputs(layer)
         return channels if channels and outputs % channels == 0 else outputs
 
-    def prepare(self, layer: Layer) -> Step:
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        outputs, named = outputs_of(layer, self.params(layer)), self._named_axes(layer)
+        if named is not None:
+            self.windows(layer, named)  # wrong whatever the input is
+        at = self.params(layer).integer("axis")
+        tops: list[Shape] = []
+        for shape in bottoms[: len(layer.tops)]:
+            if shape is not None:
+                axis = canonical(layer, at, len(shape))
+                windows = self.windows(layer, len(shape) - axis - 1)
+                self._check_channels(layer, shape[axis])
+                made = self._swept(layer, shape[axis + 1 :], windows)
+                tops.append((*shape[:axis], outputs, *made))
+            elif named is None or at < 0:
+                tops.append(None)
+            else:
+                tops.append((*(None,) * at, outputs, *(None,) * named))
+        return tops
+
+    def _outputs(self, layer: Layer) -> int:
+        return self.params(layer).integer("num_output")
+
+    def _named_axes(self, layer: Layer) -> int | None:
+        """How many spatial axes the weights or the text speak of; None when they are silent."""
         params = self.params(layer)
-        outputs = outputs_of(layer, params.integer("num_output"))
-        at = params.integer("axis")
-        named = named_axes(layer, params)
-        windows = {} if named is None else {named: convolution_windows(layer, params, named)}
+        if layer.blobs and len(layer.blobs[0].shape) > 2:
+            return len(layer.blobs[0].shape) - 2
+        if params.has("kernel_h") or params.has("kernel_w"):
+            return 2
+        fields = ("kernel_size", "stride", "pad", "dilation")
+        named = max(len(params.integers(field)) for field in fields)
+        return named if named > 1 else None
 
-        def one(shape: Shape) -> Shape:
-            if shape is None:
-                if named is None or at < 0:
-                    return None
-                return (*(None,) * at, outputs, *(None,) * named)
-            axis = canonical(layer, at, len(shape))
-            axes = len(shape) - axis - 1
-            if axes not in windows:
-                windows[axes] = convolution_windows(layer, params, axes) if axes else ()
-            self._check_channels(layer, shape[axis])
-            made = (
-                self._extent(layer, extent, window)
-                for extent, window in zip(shape[axis + 1 :], windows[axes], strict=True)
-            )
-            return (*shape[:axis], outputs, *made)
+    def windows(self, layer: Layer, axes: int) -> tuple[Window, ...]:
+        """Along each of ``axes`` spatial axes."""
+        return windows_of(layer, self.params(layer), axes) if axes else ()
 
-        return lambda bottoms: [one(bottom) for bottom in bottoms[: len(layer.tops)]]
-
-    def _extent(self, layer: Layer, extent: Dim, window: Window) -> Dim:
-        if extent is None:
-            return None
-        return fitted(layer, extent, window.convolved(extent), window)
+    def _swept(self, layer: Layer, extents: Known, windows: tuple[Window, ...]) -> Known:
+        return swept(layer, extents, windows, Window.convolved)
 
     def _check_channels(self, layer: Layer, channels: Dim) -> None:
         """Refuse an input whose channels do not go with the groups and the weights."""
         if channels is None:
             return
-        count = self.groups(layer, channels)
-        outputs = self.params(layer).integer("num_output")
+        count, outputs = self.groups(layer, channels), self._outputs(layer)
         wanted = self._taken(layer, channels)
         if count < 1 or channels % count or outputs % count:
             raise layer.error(f"{channels} channels and {outputs} outputs in {count} groups")
@@ -104,13 +124,11 @@ class Convolution(LinearOp):
                 "check the input shape, or the weights"
             )
 
-    def weights(self, layer: Layer, bottoms: Sequence[Shape]) -> tuple[WeightSpec, ...] | None:
-        params = self.params(layer)
-        channels = axis_of(first(bottoms), params.integer("axis"))
-        filters = self._filters(params.integer("num_output"), channels, layer)
+    def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:
+        params, outputs = self.params(layer), self._outputs(layer)
+        filters = self._filters(outputs, axis_of(first(bottoms), params.integer("axis")), layer)
         shape = (*filters, *self._kernel(layer, first(bottoms)))
-        bias = bias_spec(params.integer("num_output"), wanted=params.flag("bias_term"))
-        return (WeightSpec("weights", shape), *bias)
+        return (WeightSpec("weights", shape), *bias_spec(params, outputs))
 
     def _filters(self, outputs: int, channels: Dim, layer: Layer) -> tuple[Dim, Dim]:
         """The first two extents of the weights."""
@@ -119,16 +137,15 @@ class Convolution(LinearOp):
             return outputs, 1
         return outputs, None if channels is None else channels // count
 
-    def _kernel(self, layer: Layer, shape: Shape) -> tuple[Dim, ...]:
-        params = self.params(layer)
-        axes = named_axes(layer, params)
+    def _kernel(self, layer: Layer, shape: Shape) -> Known:
+        params, axes = self.params(layer), self._named_axes(layer)
         if shape is not None:
             axes = len(shape) - canonical(layer, params.integer("axis"), len(shape)) - 1
         if axes is None:  # as many as the weights have, else those of images
             axes = max(len(layer.blobs[0].shape) - 2, 0) if layer.blobs else 2
-            named = self.params(layer).integers("kernel_size")
-            return (*(named * axes if len(named) == 1 else named or (None,) * axes),)
-        return tuple(window.kernel for window in convolution_windows(layer, params, axes))
+            named = params.integers("kernel_size")
+            return named * axes if len(named) == 1 else named or (None,) * axes
+        return tuple(window.kernel for window in self.windows(layer, axes))
 
     def input_channels(self, layer: Layer, rank: int | None = None, found: Dim = None) -> Dim:
         return self._taken(layer, found) if self.params(layer).integer("axis") == 1 else None
@@ -147,44 +164,46 @@ class Convolution(LinearOp):
 
     def output_channels(self, layer: Layer) -> Dim:
         shape = layer.blobs[0].shape if layer.blobs else ()
-        return shape[0] if len(shape) > 1 else None
+        if len(shape) < 2:
+            return None
+        return shape[0] if self.outputs_are_rows else shape[1] * self.groups(layer)
 
-    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
+    def channels(self, layer: Layer, bottoms: ShapeList) -> ChannelFlow:
         params = self.params(layer)
         if params.integer("axis") == 1:
             return Mixed(axis_of(first(bottoms), 1), params.integer("num_output"))
         return Same() if params.integer("axis") > 1 else Unknown()
 
-    def macs(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> Dim:
-        """Every input has its own output; all are alike."""
-        return self._work(layer, first(tops), first(bottoms), bottoms, len(tops))
+    def macs(self, layer: Layer, bottoms: ShapeList, tops: ShapeList) -> Dim:
+        """For every input: elements of the top x (channels of the input / group) x window.
 
-    def _work(
-        self, layer: Layer, moved: Shape, other: Shape, bottoms: Sequence[Shape], count: int
-    ) -> Dim:
-        axis = self.params(layer).integer("axis")
-        window = (
-            product(layer.blobs[0].shape[2:])
-            if layer.blobs and len(layer.blobs[0].shape) > 2
-            else product(self._kernel(layer, first(bottoms)))
-        )
-        work = product((total(moved), axis_of(other, axis), window, count))
-        groups = self.groups(layer, axis_of(first(bottoms), axis))
-        return None if work is None else work // max(groups, 1)
+        Of a Deconvolution, elements of the bottom x (num_output / group) x window.
+        """
+        shape, axis = first(bottoms), self.params(layer).integer("axis")
+        moved, other = (first(tops), shape) if self.outputs_are_rows else (shape, first(tops))
+        stored = layer.blobs[0].shape[2:] if layer.blobs else ()
+        window = product(stored or self._kernel(layer, shape))
+        work = product((total(moved), axis_of(other, axis), window, len(tops)))
+        return None if work is None else work // max(self.groups(layer, axis_of(shape, axis)), 1)
 
     def layout(self, layer: Layer, channels: Dim = None) -> LinearLayout | Refusal:
-        refusal = _no_layout(layer, self.params(layer))
-        if refusal is not None:
+        if refusal := _no_layout(layer, self.params(layer)):
             return refusal
-        shape = layer.blobs[0].shape
-        groups = self.groups(layer, channels)
+        shape, groups = layer.blobs[0].shape, self.groups(layer, channels)
         if groups < 1 or shape[0] % groups:
-            return _uneven(layer, shape[0], "outputs", groups)
+            rows = "outputs" if self.outputs_are_rows else "inputs"
+            return Refusal(
+                SkipCode.UNKNOWN_LAYOUT,
+                f"'{layer.name}' has {shape[0]} {rows} in {groups} groups, "
+                "which do not divide evenly",
+            )
         view = (groups, shape[0] // groups, shape[1], prod(shape[2:]))
-        return LinearLayout(view, True, shape[0], shape[1] * groups)
+        both = (shape[0], shape[1] * groups)
+        return LinearLayout(
+            view, self.outputs_are_rows, *(both if self.outputs_are_rows else both[::-1])
+        )
 
     def border(self, layer: Layer, layout: LinearLayout) -> str:
-        del layout
         params = self.params(layer)
         if any((*params.integers("pad"), params.integer("pad_h"), params.integer("pad_w"))):
             return (
@@ -197,39 +216,22 @@ class Deconvolution(Convolution):
     """Deconvolution (deconv_layer.cpp): weights and windows the other way round."""
 
     spatial = True
+    outputs_are_rows = False
 
-    def _extent(self, layer: Layer, extent: Dim, window: Window) -> Dim:
-        if extent is None:
-            return None
-        made = window.deconvolved(extent)
-        if made < 1:
-            raise layer.error(f"its pad of {window.pad} leaves nothing of an input of {extent}")
-        return made
+    def _swept(self, layer: Layer, extents: Known, windows: tuple[Window, ...]) -> Known:
+        tops: list[Dim] = []
+        for extent, window in zip(extents, windows, strict=True):
+            made = None if extent is None else window.deconvolved(extent)
+            if made is not None and made < 1:
+                raise layer.error(f"its pad of {window.pad} leaves nothing of an input of {extent}")
+            tops.append(made)
+        return tuple(tops)
 
     def _filters(self, outputs: int, channels: Dim, layer: Layer) -> tuple[Dim, Dim]:
         return channels, outputs // max(self.groups(layer, channels), 1)
 
     def _taken(self, layer: Layer, channels: Dim) -> Dim:
-        del channels
         return layer.blobs[0].shape[0] if layer.blobs and layer.blobs[0].shape else None
-
-    def output_channels(self, layer: Layer) -> Dim:
-        shape = layer.blobs[0].shape if layer.blobs else ()
-        return shape[1] * self.groups(layer) if len(shape) > 1 else None
-
-    def macs(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> Dim:
-        return self._work(layer, first(bottoms), first(tops), bottoms, len(tops))
-
-    def layout(self, layer: Layer, channels: Dim = None) -> LinearLayout | Refusal:
-        refusal = _no_layout(layer, self.params(layer))
-        if refusal is not None:
-            return refusal
-        shape = layer.blobs[0].shape
-        groups = self.groups(layer, channels)
-        if groups < 1 or shape[0] % groups:
-            return _uneven(layer, shape[0], "inputs", groups)
-        view = (groups, shape[0] // groups, shape[1], prod(shape[2:]))
-        return LinearLayout(view, False, shape[1] * groups, shape[0])
 
     def border(self, layer: Layer, layout: LinearLayout) -> str:
         params = self.params(layer)
@@ -254,33 +256,28 @@ class InnerProduct(LinearOp):
             return None
         return size(layer.blobs[0]) // outputs
 
-    def prepare(self, layer: Layer) -> Step:
-        params = self.params(layer)
-        outputs, at = outputs_of(layer, params.integer("num_output")), params.integer("axis")
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        params, shape = self.params(layer), first(bottoms)
+        outputs, at = outputs_of(layer, params), params.integer("axis")
         wanted = self.inputs(layer)
+        if shape is None:
+            return [(*(None,) * at, outputs) if at >= 0 else None]
+        axis = canonical(layer, at, len(shape))
+        found = product(shape[axis:])
+        if wanted is not None and found is not None and found != wanted:
+            raise layer.error(
+                f"its weights take {wanted} inputs, its input has {found} ({show(shape)}); "
+                "check the input shape, or the weights"
+            )
+        return [(*shape[:axis], outputs)]
 
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            shape = first(bottoms)
-            if shape is None:
-                return [(*(None,) * at, outputs) if at >= 0 else None]
-            axis = canonical(layer, at, len(shape))
-            found = product(shape[axis:])
-            if wanted is not None and found is not None and found != wanted:
-                raise layer.error(
-                    f"its weights take {wanted} inputs, its input has {found} ({show(shape)}); "
-                    "check the input shape, or the weights"
-                )
-            return [(*shape[:axis], outputs)]
-
-        return step
-
-    def weights(self, layer: Layer, bottoms: Sequence[Shape]) -> tuple[WeightSpec, ...] | None:
+    def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:
         params, shape = self.params(layer), first(bottoms)
         outputs = params.integer("num_output")
         axis = 0 if shape is None else canonical(layer, params.integer("axis"), len(shape))
-        inputs = tail(shape, axis)
+        inputs = total(shape, axis)
         both = (inputs, outputs) if params.flag("transpose") else (outputs, inputs)
-        return (WeightSpec("weights", both), *bias_spec(outputs, wanted=params.flag("bias_term")))
+        return (WeightSpec("weights", both), *bias_spec(params, outputs))
 
     def empty_field(self, layer: Layer) -> str:
         return "" if self.params(layer).integer("num_output") else "num_output"
@@ -291,36 +288,31 @@ class InnerProduct(LinearOp):
             return None
         return shape[-1] if self.params(layer).flag("transpose") else shape[-2]
 
-    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
+    def channels(self, layer: Layer, bottoms: ShapeList) -> ChannelFlow:
         params, shape = self.params(layer), first(bottoms)
         axis = params.integer("axis")
         if axis < 0 and shape is not None:
             axis += len(shape)
         if axis == 1:
-            return Mixed(tail(shape, 1), params.integer("num_output"))
+            return Mixed(total(shape, 1), params.integer("num_output"))
         return Same() if axis > 1 else Unknown()
 
-    def macs(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> Dim:
-        inputs, shape = self.inputs(layer), first(bottoms)
-        if inputs is None and shape is not None:
-            axis = self.params(layer).integer("axis")
-            inputs = tail(shape, axis if axis >= 0 else axis + len(shape))
+    def macs(self, layer: Layer, bottoms: ShapeList, tops: ShapeList) -> Dim:
+        """Elements of the top x K."""
+        inputs = self.inputs(layer)
+        if inputs is None:
+            inputs = total(first(bottoms), self.params(layer).integer("axis"))
         return product((total(first(tops)), inputs))
 
     def layout(self, layer: Layer, channels: Dim = None) -> LinearLayout | Refusal:
-        del channels  # every pixel of a channel is an input of its own
+        """As stored; every pixel of a channel is an input of its own."""
         params = self.params(layer)
-        refusal = _no_layout(layer, params)
-        if refusal is not None:
+        if refusal := _no_layout(layer, params):
             return refusal
         outputs, inputs = params.integer("num_output"), self.inputs(layer) or 0
         if params.flag("transpose"):
             return LinearLayout((1, inputs, outputs, 1), False, outputs, inputs)
         return LinearLayout((1, outputs, inputs, 1), True, outputs, inputs)
-
-    def border(self, layer: Layer, layout: LinearLayout) -> str:
-        del layer, layout
-        return ""
 
 
 class Local(Op):
@@ -333,29 +325,22 @@ class Local(Op):
         kind = schema.message("ConvolutionParameter")
         return Params(layer.document, own_message(layer, self.param), kind, f"layer '{layer.name}'")
 
-    def prepare(self, layer: Layer) -> Step:
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
         outputs, windows = self.params(layer).integer("num_output"), self._windows(layer)
-
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            items, _, *spatial = four_axes(layer, first(bottoms))
-            made = (
-                None if extent is None else fitted(layer, extent, window.convolved(extent), window)
-                for extent, window in zip(spatial, windows, strict=True)
-            )
-            return [(items, outputs, *made)]
-
-        return step
+        items, _, *spatial = four_axes(layer, first(bottoms))
+        return [(items, outputs, *swept(layer, tuple(spatial), windows, Window.convolved))]
 
     def _windows(self, layer: Layer) -> tuple[Window, ...]:
-        return convolution_windows(layer, self.params(layer), 2)
+        return windows_of(layer, self.params(layer), 2)
 
-    def weights(self, layer: Layer, bottoms: Sequence[Shape]) -> tuple[WeightSpec, ...] | None:
+    def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:
         return None  # no two forks lay them out alike
 
-    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
+    def channels(self, layer: Layer, bottoms: ShapeList) -> ChannelFlow:
         return Mixed(axis_of(first(bottoms), 1), self.params(layer).integer("num_output"))
 
-    def macs(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> Dim:
+    def macs(self, layer: Layer, bottoms: ShapeList, tops: ShapeList) -> Dim:
+        """Elements of the top x channels of the input x window."""
         window = product(window.kernel for window in self._windows(layer))
         return product((total(first(tops)), axis_of(first(bottoms), 1), window))
 
@@ -365,24 +350,17 @@ class Embed(Op):
 
     param = "embed_param"
     learned = True
+    required = True
 
-    def prepare(self, layer: Layer) -> Step:
-        outputs = outputs_of(layer, self.params(layer).integer("num_output"))
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        outputs, shape = outputs_of(layer, self.params(layer)), first(bottoms)
+        return [None if shape is None else (*shape, outputs)]
 
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            shape = first(bottoms)
-            return [None if shape is None else (*shape, outputs)]
-
-        return step
-
-    def weights(self, layer: Layer, bottoms: Sequence[Shape]) -> tuple[WeightSpec, ...] | None:
+    def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:
         params = self.params(layer)
         outputs = params.integer("num_output")
         table = WeightSpec("weights", (params.integer("input_dim"), outputs))
-        return (table, *bias_spec(outputs, wanted=params.flag("bias_term")))
-
-    def wants_weights(self, layer: Layer) -> bool:
-        return True
+        return (table, *bias_spec(params, outputs))
 
 
 class Im2col(Op):
@@ -390,46 +368,24 @@ class Im2col(Op):
 
     param = "convolution_param"
 
-    def prepare(self, layer: Layer) -> Step:
-        params = self.params(layer)
-        at = params.integer("axis")
-
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            shape = first(bottoms)
-            if shape is None:
-                return [None]
-            axis = canonical(layer, at, len(shape))
-            windows = convolution_windows(layer, params, len(shape) - axis - 1)
-            channels = product((shape[axis], *(window.kernel for window in windows)))
-            made = (
-                None if extent is None else fitted(layer, extent, window.convolved(extent), window)
-                for extent, window in zip(shape[axis + 1 :], windows, strict=True)
-            )
-            return [(*shape[:axis], channels, *made)]
-
-        return step
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        params, shape = self.params(layer), first(bottoms)
+        if shape is None:
+            return [None]
+        axis = canonical(layer, params.integer("axis"), len(shape))
+        windows = windows_of(layer, params, len(shape) - axis - 1)
+        channels = product((shape[axis], *(window.kernel for window in windows)))
+        made = swept(layer, shape[axis + 1 :], windows, Window.convolved)
+        return [(*shape[:axis], channels, *made)]
 
 
-def four_axes(layer: Layer, shape: Shape) -> tuple[Dim, Dim, Dim, Dim]:
-    """(N, C, H, W) of a blob; Caffe reads missing axes as 1 (blob.hpp, LegacyShape).
-
-    Raises:
-        TextError: the blob has more than 4 axes.
-    """
-    if shape is None:
-        return None, None, None, None
-    if len(shape) > 4:
-        raise layer.error(f"it works on 4 axes, its input is {show(shape)}")
-    items, channels, height, width = (*shape, 1, 1, 1, 1)[:4]
-    return items, channels, height, width
-
-
-def outputs_of(layer: Layer, number: int) -> int:
+def outputs_of(layer: Layer, params: Params) -> int:
     """``num_output``, at least 1.
 
     Raises:
         TextError: it is missing, or less.
     """
+    number = params.integer("num_output")
     if number < 1:
         raise layer.error("num_output is missing" if not number else f"num_output is {number}")
     return number
@@ -450,13 +406,6 @@ def _no_layout(layer: Layer, params: Params) -> Refusal | None:
             f"'{layer.name}' has axis {axis}, so its outputs are not on axis 1",
         )
     return None
-
-
-def _uneven(layer: Layer, count: int, what: str, groups: int) -> Refusal:
-    return Refusal(
-        SkipCode.UNKNOWN_LAYOUT,
-        f"'{layer.name}' has {count} {what} in {groups} groups, which do not divide evenly",
-    )
 
 
 CONVOLUTION = Convolution(

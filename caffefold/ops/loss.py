@@ -1,19 +1,18 @@
 """Layers that train or report: losses, margins, measures, and Python layers that may be any of it.
 
 Forks add more losses than anybody lists, and name them alike; so a type that the table does not
-have is told by its name (``by_name``).
+have is known by its name (``by_name``).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from caffefold.ir.net import Layer
-from caffefold.ops.base import Category, ChannelFlow, Op, Same, own_message
+from caffefold.ops.base import Category, Op, Same, own_message
 from caffefold.ops.detection import YOLO_OUTPUT, YOLO_V3_OUTPUT
 from caffefold.ops.recurrent import Recurrent
-from caffefold.ops.shape import Shape, Step, canonical, first
+from caffefold.ops.shape import ShapeList, canonical, first
 from caffefold.ops.source import Data
 
 _LOSS = re.compile(r"Loss(OHEM|V\d|\d)?$")
@@ -28,57 +27,50 @@ _PLAIN = re.compile(
 )
 
 
-class Loss(Op):
+class Judged(Op):
+    """What may be a loss: by its name, what it makes of its input first.
+
+    Source: the losses' own code (softmax_loss_layer.cpp, sigmoid_cross_entropy_loss_layer.cpp,
+    infogain_loss_layer.cpp); forks name theirs after the function they hold.
+    """
+
+    def __init__(self, *types: str, param: str = "") -> None:
+        super().__init__(*types, param=param)
+        kind, loss = self.name, "Loss" in self.name
+        focal = kind.endswith("FocalLoss") and "Sigmoid" not in kind
+        softmax = "Softmax" in kind and loss and "Center" not in kind
+        self.plain = _PLAIN.fullmatch(kind) is not None
+        if focal or softmax or kind == "InfogainLoss":
+            self.probability = "Softmax"
+        elif loss and ("Sigmoid" in kind or "BinaryCrossEntropy" in kind):
+            self.probability = "Sigmoid"
+
+
+class Loss(Judged):
     """A loss: one number without axes (loss_layer.cpp); more tops are each fork's own."""
 
     category = Category.LOSS
-    detector: Op | None = None
-    """The layer that detects with what this loss is trained on; made on request."""
-    predictions = 1
-    """How many bottoms, from the first on, are predictions rather than answers."""
 
-    def __init__(self, *types: str) -> None:
-        super().__init__(*types)
-        self.probability, self.plain = _judged_by(self.name)
+    def __init__(
+        self, *types: str, param: str = "", predictions: int = 1, detector: Op | None = None
+    ) -> None:
+        super().__init__(*types, param=param)
+        self.predictions = predictions
+        """How many bottoms, from the first on, are predictions rather than answers."""
+        self.detector = detector
+        """The layer that detects with what this loss is trained on; made on request."""
         self.shapes_feature = "CenterLoss" in self.name
         """Whether it draws features together, so that they, not classes, are the result."""
 
-    def prepare(self, layer: Layer) -> Step:
-        return lambda bottoms: [()]
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        return [()]
 
 
 class PredictingLoss(Loss):
-    """SoftmaxWithLoss and InfogainLoss: a second top is the softmax, like the first bottom."""
+    """SoftmaxWithLoss, InfogainLoss: a second top is the softmax, like the first bottom."""
 
-    def prepare(self, layer: Layer) -> Step:
-        return lambda bottoms: [(), first(bottoms)]
-
-
-class InfogainLoss(PredictingLoss):
-    """InfogainLoss: a softmax along an axis of its own parameters."""
-
-    param = "infogain_loss_param"
-
-
-class MultiBoxLoss(Loss):
-    """The loss of an SSD: boxes, scores and priors, then the answers."""
-
-    param = "multibox_loss_param"
-    predictions = 3
-
-
-class YoloV3Loss(Loss):
-    """Yolov3 of MobileNet-YOLO."""
-
-    param = "yolov3_param"
-    detector = YOLO_V3_OUTPUT
-
-
-class RegionLoss(Loss):
-    """RegionLoss of YOLO v2."""
-
-    param = "region_loss_param"
-    detector = YOLO_OUTPUT
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        return [(), first(bottoms)]
 
 
 class Measure(Op):
@@ -100,25 +92,16 @@ class Accuracy(Measure):
     param = "accuracy_param"
     known = True
 
-    def prepare(self, layer: Layer) -> Step:
-        at, count = self.params(layer).integer("axis"), len(layer.tops)
-
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            shape = first(bottoms)
-            classes = None if shape is None else shape[canonical(layer, at, len(shape))]
-            return [(), *[(classes,)] * (count - 1)]
-
-        return step
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        at, shape = self.params(layer).integer("axis"), first(bottoms)
+        classes = None if shape is None else shape[canonical(layer, at, len(shape))]
+        return [(), *[(classes,)] * (len(layer.tops) - 1)]
 
 
-class Unlisted(Op):
+class Unlisted(Judged):
     """A type the table does not have: nothing is known of its shapes and weights."""
 
     known = False
-
-    def __init__(self, *types: str) -> None:
-        super().__init__(*types)
-        self.probability, self.plain = _judged_by(self.name)
 
     def passed_on(self, layer: Layer) -> int:
         return min(1, len(layer.bottoms), len(layer.tops)) if _SAMPLER.fullmatch(layer.type) else 0
@@ -134,9 +117,7 @@ class Margin(Unlisted):
     """Makes training harder by a margin at the right class (ArcFace, AMSoftmax, SphereFace)."""
 
     margin = True
-
-    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
-        return Same()
+    flow = Same()
 
 
 class Python(Unlisted):
@@ -171,28 +152,15 @@ def by_name(kind: str) -> Op:
     return Data(kind) if "data" in kind.lower() else Unlisted(kind)
 
 
-def _judged_by(kind: str) -> tuple[str, bool]:
-    """What a loss of this type makes of its input first, and whether that input is a result."""
-    return _probability(kind), _PLAIN.fullmatch(kind) is not None
-
-
-def _probability(kind: str) -> str:
-    """Source: the losses' own code (softmax_loss_layer.cpp, sigmoid_cross_entropy_loss_layer.cpp,
-    infogain_loss_layer.cpp); forks name theirs after the function they hold."""
-    if kind == "InfogainLoss" or (kind.endswith("FocalLoss") and "Sigmoid" not in kind):
-        return "Softmax"
-    if "Softmax" in kind and "Loss" in kind and "Center" not in kind:
-        return "Softmax"
-    if "Loss" in kind and ("Sigmoid" in kind or "BinaryCrossEntropy" in kind):
-        return "Sigmoid"
-    return ""
-
-
-MULTIBOX_LOSS, SILENCE = MultiBoxLoss("MultiBoxLoss"), Sink("Silence")
-INFOGAIN_LOSS = InfogainLoss("InfogainLoss")
+# The loss of an SSD reads boxes, scores and priors, then the answers.
+MULTIBOX_LOSS = Loss("MultiBoxLoss", param="multibox_loss_param", predictions=3)
+INFOGAIN_LOSS = PredictingLoss("InfogainLoss", param="infogain_loss_param")
+YOLO_V3_LOSS = Loss("Yolov3", "Yolov3Loss", param="yolov3_param", detector=YOLO_V3_OUTPUT)
+REGION_LOSS = Loss("RegionLoss", param="region_loss_param", detector=YOLO_OUTPUT)
+SILENCE = Sink("Silence")
 OPS = (
     *(PredictingLoss("SoftmaxWithLoss"), INFOGAIN_LOSS, MULTIBOX_LOSS),
-    *(YoloV3Loss("Yolov3", "Yolov3Loss"), RegionLoss("RegionLoss"), Loss("YoloSeg")),
+    *(YOLO_V3_LOSS, REGION_LOSS, Loss("YoloSeg")),
     *(Loss("SoftmaxWithLossOHEM"), Loss("SmoothL1LossOHEM")),
     *(Accuracy("Accuracy"), SILENCE, Sink("HDF5Output"), Python("Python")),
 )

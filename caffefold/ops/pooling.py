@@ -1,62 +1,65 @@
-"""Layers that sum up windows: Pooling, its pyramid, and its forms over regions of interest."""
+"""Layers that change the size of maps: pooling and its kind, Interp, Upsample, Reorg."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from caffefold.ir.net import Layer
-from caffefold.ops.base import ChannelFlow, Mixed, Op, Same, axis_of
-from caffefold.ops.linear import four_axes
-from caffefold.ops.shape import Dim, Shape, Step, first, product, show
-from caffefold.ops.window import Window, fitted, pooling_windows
+from caffefold.ir.params import TRUE
+from caffefold.ops.base import ChannelFlow, Mixed, Op, Same, number_in, own_message, word_in
+from caffefold.ops.shape import (
+    Dim,
+    ShapeList,
+    Window,
+    axis_of,
+    first,
+    four_axes,
+    product,
+    second,
+    show,
+    swept,
+    windows_of,
+)
 
 
 class Pooling(Op):
     """Pooling over all axes behind the channels (pooling_layer.cpp, Reshape); masks are alike."""
 
     param = "pooling_param"
+    flow = Same()
 
-    def prepare(self, layer: Layer) -> Step:
-        params, count = self.params(layer), len(layer.tops)
-        whole, floor = self.whole(layer), self.floor(layer)
-        windows: dict[int, tuple[Window, ...]] = {}
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        shape, floor = first(bottoms), self.floor(layer)
+        if shape is None:
+            return []
+        if len(shape) < 3:
+            raise layer.error(f"it pools over height and width, its input is {show(shape)}")
+        windows = self.windows(layer, len(shape) - 2)
+        if not windows:
+            return [(*shape[:2], *(1,) * (len(shape) - 2))] * len(layer.tops)
+        for window in windows:
+            if window.pad >= window.kernel:
+                raise layer.error(f"its pad of {window.pad} must be less than its {window.kernel}")
+        clip = any(window.pad for window in windows)
 
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            shape = first(bottoms)
-            if shape is None:
-                return [None] * count
-            if len(shape) < 3:
-                raise layer.error(f"it pools over height and width, its input is {show(shape)}")
-            axes = len(shape) - 2
-            if whole:
-                return [(*shape[:2], *(1,) * axes)] * count
-            if axes not in windows:
-                windows[axes] = _pads_checked(layer, pooling_windows(layer, params, axes))
-            clip = any(window.pad for window in windows[axes])
-            made = (
-                None
-                if extent is None
-                else fitted(layer, extent, window.pooled(extent, floor=floor, clip=clip), window)
-                for extent, window in zip(shape[2:], windows[axes], strict=True)
-            )
-            return [(*shape[:2], *made)] * count
+        def pooled(window: Window, extent: int) -> int:
+            return window.pooled(extent, floor=floor, clip=clip)
 
-        return step
+        return [(*shape[:2], *swept(layer, shape[2:], windows, pooled))] * len(layer.tops)
 
-    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
-        return Same()
+    def windows(self, layer: Layer, axes: int) -> tuple[Window, ...]:
+        """Along each axis; none where one covers each map."""
+        params = self.params(layer)
+        if params.flag("global_pooling"):
+            return ()
+        return windows_of(layer, params, axes, "; give it, or global_pooling: true")
 
     def floor(self, layer: Layer) -> bool:
         """Whether sizes round down: ``round_mode: FLOOR``, or ``ceil_mode: false`` of forks."""
         params = self.params(layer)
         return params.enum("round_mode") == "FLOOR" or not params.flag("ceil_mode")
 
-    def whole(self, layer: Layer) -> bool:
-        """Whether one window covers each map."""
-        return self.params(layer).flag("global_pooling")
-
-    def commutes(self, layer: Layer, bottoms: Sequence[Shape]) -> bool:
+    def commutes(self, layer: Layer, bottoms: ShapeList) -> bool:
         """Averages commute with every map where the divisor counts neither padding nor nothing.
 
         A stride larger than the kernel may leave the last window behind the input; it gives 0,
@@ -66,20 +69,13 @@ class Pooling(Op):
         padded = any(params.integer(name) for name in ("pad", "pad_h", "pad_w"))
         if params.enum("pool") != "AVE" or padded or len(layer.tops) != 1:
             return False
-        if self.whole(layer) or self.floor(layer):
+        if params.flag("global_pooling") or self.floor(layer):
             return True
         sizes = (first(bottoms) or (None,) * 4)[2:]
         return all(
             window.stride <= window.kernel or (size is not None and window.starts_inside(size))
-            for size, window in zip(sizes, pooling_windows(layer, params, len(sizes)), strict=True)
+            for size, window in zip(sizes, self.windows(layer, len(sizes)), strict=True)
         )
-
-
-def _pads_checked(layer: Layer, windows: tuple[Window, ...]) -> tuple[Window, ...]:
-    for window in windows:
-        if window.pad >= window.kernel:
-            raise layer.error(f"its pad of {window.pad} must be less than its {window.kernel}")
-    return windows
 
 
 class SPP(Op):
@@ -87,40 +83,30 @@ class SPP(Op):
 
     param = "spp_param"
 
-    def prepare(self, layer: Layer) -> Step:
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
         height = self.params(layer).integer("pyramid_height")
         if height < 1:
             raise layer.error(f"pyramid_height is {height}; it must be at least 1")
-
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            items, channels = four_axes(layer, first(bottoms))[:2]
-            if height == 1:
-                return [(items, channels, 1, 1)]
-            return [(items, product((channels, (4**height - 1) // 3)))]
-
-        return step
+        items, channels = four_axes(layer, first(bottoms))[:2]
+        if height == 1:
+            return [(items, channels, 1, 1)]
+        return [(items, product((channels, (4**height - 1) // 3)))]
 
 
 class ROIPooling(Op):
     """ROIPooling and ROIAlign: one item for each region (roi_pooling_layer.cpp)."""
 
     param = "roi_pooling_param"
+    flow = Same()
 
-    def prepare(self, layer: Layer) -> Step:
-        own = layer.body.message("roi_align_param")
-        params = self.params(layer)
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        own, params = layer.body.message("roi_align_param"), self.params(layer)
         params = params if own is None else replace(params, message=own)
         height, width = params.integer("pooled_h"), params.integer("pooled_w")
         if height < 1 or width < 1:
             raise layer.error(f"pooled_h {height} and pooled_w {width} must be at least 1")
-
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            return [(_regions(bottoms), four_axes(layer, first(bottoms))[:2][1], height, width)]
-
-        return step
-
-    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
-        return Same()
+        channels = four_axes(layer, first(bottoms))[1]
+        return [(axis_of(second(bottoms), 0), channels, height, width)]
 
 
 class PSROIPooling(Op):
@@ -128,35 +114,122 @@ class PSROIPooling(Op):
 
     param = "psroi_pooling_param"
 
-    def prepare(self, layer: Layer) -> Step:
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
         params = self.params(layer)
         outputs, side = params.integer("output_dim"), params.integer("group_size")
         if outputs < 1 or side < 1:
             raise layer.error(f"output_dim {outputs} and group_size {side} must be at least 1")
+        channels = four_axes(layer, first(bottoms))[1]
+        if channels not in (None, outputs * side * side):
+            raise layer.error(
+                f"it takes {outputs} x {side} x {side} channels, its input has {channels}"
+            )
+        return [(axis_of(second(bottoms), 0), outputs, side, side)]
 
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            channels = four_axes(layer, first(bottoms))[:2][1]
-            if channels is not None and channels != outputs * side * side:
-                raise layer.error(
-                    f"it takes {outputs} x {side} x {side} channels, its input has {channels}"
-                )
-            return [(_regions(bottoms), outputs, side, side)]
-
-        return step
-
-    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
+    def channels(self, layer: Layer, bottoms: ShapeList) -> ChannelFlow:
         return Mixed(axis_of(first(bottoms), 1), self.params(layer).integer("output_dim"))
 
 
-def _regions(bottoms: Sequence[Shape]) -> Dim:
-    regions = bottoms[1] if len(bottoms) > 1 else None
-    return regions[0] if regions else None
+class Interp(Op):
+    """Interp of PSPNet and DeepLab (interp_layer.cpp): zoom, shrink, both, or a given size.
+
+    A second bottom without any of these gives the size.
+    """
+
+    param = "interp_param"
+    spatial = True
+    flow = Same()
+
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        params = self.params(layer)
+        pads = params.integer("pad_beg") + params.integer("pad_end")
+        zoom = params.integer("zoom_factor") if params.has("zoom_factor") else None
+        shrink = params.integer("shrink_factor") if params.has("shrink_factor") else None
+        size = params.integer("height"), params.integer("width")
+
+        def resized(extent: Dim) -> Dim:
+            if extent is None:
+                return None
+            made = extent + pads
+            if shrink is not None:
+                made = (made - 1) // max(shrink, 1) + 1
+            if zoom is not None:
+                made += (made - 1) * (zoom - 1)
+            if made < 1:
+                raise layer.error(f"an output of {made} from an input of {extent}")
+            return made
+
+        items, channels, *spatial = four_axes(layer, first(bottoms))
+        if zoom is not None or shrink is not None:
+            return [(items, channels, *map(resized, spatial))]
+        if all(size):
+            return [(items, channels, *size)]
+        if len(bottoms) > 1:
+            return [(items, channels, *four_axes(layer, bottoms[1])[2:])]
+        raise layer.error("interp_param names no size; give height and width, or zoom_factor")
+
+
+class Upsample(Op):
+    """Upsample: times ``scale``; SegNet's with a mask doubles, or makes ``upsample_h`` x ``_w``.
+
+    Sources: upsample_layer.cpp of MobileNet-YOLO and of caffe-segnet.
+    """
+
+    param = "upsample_param"
+    spatial = True
+    flow = Same()
+
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        params, message = self.params(layer), own_message(layer, self.param)
+        given = number_in(message, "upsample_h"), number_in(message, "upsample_w")
+        scales = number_in(message, "scale_h"), number_in(message, "scale_w")
+        if params.has("scale"):
+            factors = (params.number("scale"),) * 2
+        elif all(scales):
+            factors = scales
+        elif params.has("stride_h"):
+            factors = (params.integer("stride_h"), params.integer("stride_w"))
+        elif params.has("stride"):
+            factors = (params.integer("stride"),) * 2
+        else:
+            factors = (2.0 if len(layer.bottoms) > 1 else params.number("scale"),) * 2
+        items, channels, *spatial = four_axes(layer, first(bottoms))
+        if all(given):
+            return [(items, channels, *map(int, given))]
+        less = (word_in(message, name, TRUE) for name in ("pad_out_h", "pad_out_w"))
+        made = (
+            None if extent is None else int(extent * factor) - off
+            for extent, factor, off in zip(spatial, factors, less, strict=True)
+        )
+        return [(items, channels, *made)]
+
+
+class Reorg(Op):
+    """Reorg of YOLO: space to depth, ``reverse`` the other way."""
+
+    param = "reorg_param"
+
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        params = self.params(layer)
+        stride = params.integer("stride")
+        if stride < 1:
+            raise layer.error(f"stride is {stride}; it must be at least 1")
+
+        def cut(dim: Dim, by: int) -> Dim:
+            if dim is not None and dim % by:
+                raise layer.error(f"{dim} cannot be divided by {by}")
+            return None if dim is None else dim // by
+
+        items, channels, height, width = four_axes(layer, first(bottoms))
+        if params.flag("reverse"):
+            channels = cut(channels, stride * stride)
+            return [(items, channels, product((height, stride)), product((width, stride)))]
+        channels = product((channels, stride * stride))
+        return [(items, channels, cut(height, stride), cut(width, stride))]
 
 
 POOLING = Pooling("Pooling")
 OPS = (
-    POOLING,
-    SPP("SPP"),
-    ROIPooling("ROIPooling", "ROIAlign"),
-    PSROIPooling("PSROIPooling"),
+    *(POOLING, SPP("SPP"), ROIPooling("ROIPooling", "ROIAlign"), PSROIPooling("PSROIPooling")),
+    *(Interp("Interp"), Upsample("Upsample"), Reorg("Reorg")),
 )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from caffefold.ir.net import Layer
-from caffefold.ops.base import Op, WeightSpec, tail
+from caffefold.ops.base import Op, WeightSpec
 from caffefold.ops.linear import outputs_of
-from caffefold.ops.shape import Dim, Known, Shape, Step, agreed, first, product, show, total
+from caffefold.ops.shape import Dim, ShapeList, agreed, first, product, second, show, total
 
 
 class Recurrent(Op):
@@ -23,34 +21,28 @@ class RNN(Recurrent):
 
     param = "recurrent_param"
     known = True
+    required = True
     gates, states = 1, 1
 
-    def prepare(self, layer: Layer) -> Step:
-        params = self.params(layer)
-        outputs = outputs_of(layer, params.integer("num_output"))
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        outputs, marks = outputs_of(layer, self.params(layer)), second(bottoms)
+        shape = first(bottoms) or (None, None)
+        if len(shape) < 2:
+            raise layer.error(f"its input {show(shape)} has no axes of time and streams")
+        time, streams = shape[:2]
+        if marks is not None:
+            if len(marks) != 2:
+                raise layer.error(f"its sequence marks {show(marks)} must have 2 axes")
+            streams = agreed(layer, streams, marks[1], "streams of its inputs")
+        return [(time, streams, outputs), *[(1, streams, outputs)] * (len(layer.tops) - 1)]
 
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            shape: Known = first(bottoms) or (None, None)
-            if len(shape) < 2:
-                raise layer.error(f"its input {show(shape)} has no axes of time and streams")
-            streams = shape[1]
-            if len(bottoms) > 1 and bottoms[1] is not None:
-                marks = bottoms[1]
-                if len(marks) != 2:
-                    raise layer.error(f"its sequence marks {show(marks)} must have 2 axes")
-                streams = agreed(layer, streams, marks[1], "streams of its inputs")
-            time = shape[0]
-            return [(time, streams, outputs), *[(1, streams, outputs)] * (len(layer.tops) - 1)]
-
-        return step
-
-    def weights(self, layer: Layer, bottoms: Sequence[Shape]) -> tuple[WeightSpec, ...] | None:
+    def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:
         """W_xh, b_h, (W_xh_static,) W_hh, W_ho, b_o (rnn_layer.cpp)."""
         outputs = self.params(layer).integer("num_output")
-        return (*self._steps(layer, bottoms), WeightSpec("W_ho", (outputs, outputs)),
-                WeightSpec("b_o", (outputs,)))  # fmt: skip
+        output = (WeightSpec("W_ho", (outputs, outputs)), WeightSpec("b_o", (outputs,)))
+        return (*self._steps(layer, bottoms), *output)
 
-    def _steps(self, layer: Layer, bottoms: Sequence[Shape]) -> tuple[WeightSpec, ...]:
+    def _steps(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...]:
         """The weights of one time step: W_x, b, (W_static,) W_h, for all gates."""
         params = self.params(layer)
         outputs = params.integer("num_output")
@@ -58,16 +50,13 @@ class RNN(Recurrent):
         states = self.states if params.flag("expose_hidden") else 0
         static: tuple[WeightSpec, ...] = ()
         if len(layer.bottoms) - states > 2:
-            static = (WeightSpec("W_static", (rows, tail(bottoms[2], 1))),)
-        inputs = WeightSpec("W_x", (rows, tail(first(bottoms), 2)))
+            static = (WeightSpec("W_static", (rows, total(bottoms[2], 1))),)
+        inputs = WeightSpec("W_x", (rows, total(first(bottoms), 2)))
         return (inputs, WeightSpec("b", (rows,)), *static, WeightSpec("W_h", (rows, outputs)))
 
-    def wants_weights(self, layer: Layer) -> bool:
-        return True
-
-    def macs(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> Dim:
+    def macs(self, layer: Layer, bottoms: ShapeList, tops: ShapeList) -> Dim:
         """Time x streams x D x (I + 2 D): the output is a product too."""
-        outputs, inputs = self.params(layer).integer("num_output"), tail(first(bottoms), 2)
+        outputs, inputs = self.params(layer).integer("num_output"), total(first(bottoms), 2)
         return None if inputs is None else product((total(first(tops)), inputs + 2 * outputs))
 
 
@@ -76,12 +65,12 @@ class LSTM(RNN):
 
     gates, states = 4, 2
 
-    def weights(self, layer: Layer, bottoms: Sequence[Shape]) -> tuple[WeightSpec, ...] | None:
+    def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:
         return self._steps(layer, bottoms)
 
-    def macs(self, layer: Layer, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> Dim:
+    def macs(self, layer: Layer, bottoms: ShapeList, tops: ShapeList) -> Dim:
         """Time x streams x 4 D x (I + D)."""
-        outputs, inputs = self.params(layer).integer("num_output"), tail(first(bottoms), 2)
+        outputs, inputs = self.params(layer).integer("num_output"), total(first(bottoms), 2)
         return None if inputs is None else product((total(first(tops)), 4 * (inputs + outputs)))
 
 
@@ -90,9 +79,8 @@ class LSTMUnit(Recurrent):
 
     known = True
 
-    def prepare(self, layer: Layer) -> Step:
-        count = len(layer.tops)
-        return lambda bottoms: [first(bottoms)] * count
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        return [first(bottoms)] * len(layer.tops)
 
 
 OPS = (

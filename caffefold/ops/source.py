@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from caffefold.formats.prototxt.tree import Message
 from caffefold.ir.net import Layer
 from caffefold.ops import image
 from caffefold.ops.base import Category, Op, WeightSpec, integer_in, own_message
-from caffefold.ops.shape import Dim, Known, Shape, Step
+from caffefold.ops.shape import Dim, Known, Shape, ShapeList, axis_of, first
 
 _LABELLED = frozenset({"Data", "ImageData", "WindowData", "MemoryData"})
 _DENSE = frozenset({"DenseImageData", "ImageSegData", "ImageSegmentationData"})
 
 
 class Given(Op):
-    """A layer without bottoms that reads no data set."""
+    """A layer without bottoms that reads no data set: Input, and what is like it."""
 
     category = Category.DATA
     given = True
@@ -31,29 +30,11 @@ class Given(Op):
         Raises:
             TextError: there are shapes for another number of tops.
         """
-        params = self.params(layer)
-        shapes = [params.nested("shape", m).integers("dim") for m in params.messages("shape")]
-        return self._for_tops(layer, shapes)
+        shapes = self.params(layer).messages("shape")
+        return _for_tops(layer, [shape.integers("dim") for shape in shapes])
 
-    def _for_tops(
-        self, layer: Layer, shapes: Sequence[tuple[int, ...]]
-    ) -> tuple[tuple[int, ...], ...]:
-        count = len(layer.tops)
-        if not shapes:
-            return ((),) * count
-        if len(shapes) not in (1, count):
-            raise layer.error(f"{len(shapes)} shapes for {count} tops; give one, or one for each")
-        return tuple(shapes) if len(shapes) == count else tuple(shapes) * count
-
-    def prepare(self, layer: Layer) -> Step:
-        made: list[Shape] = [dims(shape) if shape else None for shape in self.dims(layer)]
-        return lambda bottoms: made
-
-
-class Input(Given):
-    """Input: blobs from outside, one shape for each top or one for all."""
-
-    param = "input_param"
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        return [dims(shape) if shape else None for shape in self.dims(layer)]
 
 
 class DummyData(Given):
@@ -70,12 +51,12 @@ class DummyData(Given):
         if any(len(values) not in (1, count) for values in lists):
             raise layer.error("num, channels, height and width must be given equally often")
         wide = [values * count if len(values) == 1 else values for values in lists]
-        return self._for_tops(layer, list(zip(*wide, strict=True)))
+        return _for_tops(layer, list(zip(*wide, strict=True)))
 
     def constant(self, layer: Layer) -> bool:
         """Whether every top is filled with one number."""
         fillers = self.params(layer).messages("data_filler")
-        return {m.string("type", "constant") for m in fillers} <= {"constant"}
+        return {filler.string("type") for filler in fillers} <= {"constant"}
 
 
 class Parameter(Given):
@@ -84,19 +65,18 @@ class Parameter(Given):
     param = "parameter_param"
 
     def dims(self, layer: Layer) -> tuple[tuple[int, ...], ...]:
-        return self._for_tops(layer, [self.params(layer).sub("shape").integers("dim")])
+        return _for_tops(layer, [self.params(layer).sub("shape").integers("dim")])
 
-    def weights(self, layer: Layer, bottoms: Sequence[Shape]) -> tuple[WeightSpec, ...] | None:
+    def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:
         return tuple(WeightSpec("weights", dims(shape)) for shape in self.dims(layer)[:1])
 
 
-class Constant(Given):
+class Constant(Op):
     """Forks' constants, and what marks where sequences start: of unknown shape."""
 
+    category = Category.DATA
+    given = True
     known = False
-
-    def prepare(self, layer: Layer) -> Step:
-        return lambda bottoms: []
 
 
 class Data(Op):
@@ -104,16 +84,13 @@ class Data(Op):
 
     category = Category.DATA
 
-    def prepare(self, layer: Layer) -> Step:
-        if layer.bottoms:
-            return lambda bottoms: []
-        batch = self._batch(layer)
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        if layer.bottoms or layer.type == "HDF5Data":
+            return []
+        batch, frames = self._batch(layer), image.clip_length(layer)
         height, width = (dim or None for dim in image.image_size(layer))
-        frames = image.clip_length(layer)
         clip = (frames,) if frames > 1 else ()
-        images: Shape = (batch, image.declared_channels(layer) or None, *clip, height, width)
-        if layer.type == "HDF5Data":
-            return lambda bottoms: [None] * len(layer.tops)
+        images = (batch, image.declared_channels(layer) or None, *clip, height, width)
         label: Shape = None
         if layer.type in _LABELLED:
             label = (batch,)
@@ -121,36 +98,13 @@ class Data(Op):
             label = (batch, 1, height, width)
         elif layer.type == "AnnotatedData":
             label = (1, 1, None, 8)  # annotated_data_layer.cpp: one row for each box of the batch
-        return lambda bottoms: [images, *[label] * (len(layer.tops) - 1)]
+        return [images, *[label] * (len(layer.tops) - 1)]
 
     def _batch(self, layer: Layer) -> Dim:
         if layer.type == "ImageData":  # the one that has a default
             return layer.params("image_data_param").integer("batch_size")
-        own = (
-            field.value
-            for field in layer.body.fields
-            if field.name.endswith("data_param") and isinstance(field.value, Message)
-        )
-        return next((n for message in own if (n := integer_in(message, "batch_size"))), None)
-
-
-class DetectNetTransformation(Op):
-    """DetectNetTransformation of NVCaffe: colour images of a stated size, and a coverage map."""
-
-    param = "detectnet_groundtruth_param"
-
-    def prepare(self, layer: Layer) -> Step:
-        message = own_message(layer, self.param)
-        size = integer_in(message, "image_size_y"), integer_in(message, "image_size_x")
-
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            batch = bottoms[0][0] if bottoms and bottoms[0] else None
-            return [(batch, 3, *size), None]
-
-        return step
-
-    def passed_on(self, layer: Layer) -> int:
-        return every_bottom(layer)
+        own = (field for field in layer.body.fields if field.name.endswith("data_param"))
+        return next((n for field in own if (n := integer_in(field.body, "batch_size"))), None)
 
 
 class Gather(Op):
@@ -159,13 +113,30 @@ class Gather(Op):
     known = False
 
     def passed_on(self, layer: Layer) -> int:
-        return every_bottom(layer)
+        """All bottoms of a layer with as many tops, if there are several; else none."""
+        count = len(layer.bottoms)
+        return count if 1 < count == len(layer.tops) else 0
 
 
-def every_bottom(layer: Layer) -> int:
-    """All bottoms of a layer with as many tops, if there are several; else none."""
-    count = len(layer.bottoms)
-    return count if 1 < count == len(layer.tops) else 0
+class DetectNetTransformation(Gather):
+    """DetectNetTransformation of NVCaffe: colour images of a stated size, and a coverage map."""
+
+    param = "detectnet_groundtruth_param"
+    known = True
+
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        message = own_message(layer, self.param)
+        size = integer_in(message, "image_size_y"), integer_in(message, "image_size_x")
+        return [(axis_of(first(bottoms), 0), 3, *size), None]
+
+
+def _for_tops(layer: Layer, shapes: Sequence[tuple[int, ...]]) -> tuple[tuple[int, ...], ...]:
+    count = len(layer.tops)
+    if not shapes:
+        return ((),) * count
+    if len(shapes) not in (1, count):
+        raise layer.error(f"{len(shapes)} shapes for {count} tops; give one, or one for each")
+    return tuple(shapes) if len(shapes) == count else tuple(shapes) * count
 
 
 def dims(extents: Sequence[int]) -> Known:
@@ -173,7 +144,7 @@ def dims(extents: Sequence[int]) -> Known:
     return tuple(dim if dim > 0 else None for dim in extents)
 
 
-INPUT, DUMMY_DATA = Input("Input"), DummyData("DummyData")
+INPUT, DUMMY_DATA = Given("Input", param="input_param"), DummyData("DummyData")
 OPS = (
     *(INPUT, DUMMY_DATA, Parameter("Parameter")),
     *(Constant("Const", "Constant"), Constant("ContinuationIndicator")),

@@ -15,7 +15,6 @@ from caffefold.ops import (
     loss,
     pooling,
     recurrent,
-    resample,
     source,
     wiring,
 )
@@ -28,7 +27,6 @@ OPS: tuple[Op, ...] = (
     *activation.OPS,
     *wiring.OPS,
     *pooling.OPS,
-    *resample.OPS,
     *recurrent.OPS,
     *detection.OPS,
     *loss.OPS,

@@ -11,26 +11,19 @@ from collections.abc import Sequence
 from caffefold.formats.prototxt.tree import Scalar
 from caffefold.ir.net import Layer
 from caffefold.ir.params import parse_int
-from caffefold.ops.base import (
-    Category,
-    ChannelFlow,
-    Joined,
-    Op,
-    Same,
-    Split,
-    Unknown,
-    axis_of,
-    own_message,
-)
-from caffefold.ops.linear import four_axes
+from caffefold.ops.base import Category, ChannelFlow, Joined, Op, Same, Split, Unknown, own_message
 from caffefold.ops.shape import (
     Dim,
     Known,
     Shape,
-    Step,
+    ShapeList,
+    axis_of,
     canonical,
     first,
+    four_axes,
     product,
+    rank_of,
+    second,
     show,
     unified,
 )
@@ -60,27 +53,19 @@ class Concat(Cut):
     param, old = "concat_param", "concat_dim"
     joins = True
 
-    def prepare(self, layer: Layer) -> Step:
-        at = self.axis(layer)
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        known = _some_known(bottoms)
+        if known is None:
+            return [None]
+        axis = canonical(layer, self.axis(layer), len(known))
+        made = unified(layer, bottoms, "its inputs", free=axis)
+        assert made is not None
+        parts = [axis_of(shape, axis) for shape in bottoms]
+        joined = None if None in parts else sum(part or 0 for part in parts)
+        return [(*made[:axis], joined, *made[axis + 1 :])]
 
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            known = next((shape for shape in bottoms if shape is not None), None)
-            if known is None:
-                return [None]
-            axis = canonical(layer, at, len(known))
-            made = unified(layer, bottoms, "its inputs", free=axis)
-            assert made is not None
-            joined: Dim = 0
-            for shape in bottoms:
-                part = None if shape is None else shape[axis]
-                joined = None if joined is None or part is None else joined + part
-            return [(*made[:axis], joined, *made[axis + 1 :])]
-
-        return step
-
-    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
-        rank = next((len(shape) for shape in bottoms if shape is not None), None)
-        axis = self.axis(layer, rank)
+    def channels(self, layer: Layer, bottoms: ShapeList) -> ChannelFlow:
+        axis = self.axis(layer, rank_of(_some_known(bottoms)))
         if axis == 1:
             return Joined()
         return Unknown() if axis < 0 else Same(tuple(range(len(layer.bottoms))))
@@ -95,37 +80,31 @@ class Slice(Cut):
         """Where it cuts; none: into equal parts."""
         return self.params(layer).integers("slice_point")
 
-    def prepare(self, layer: Layer) -> Step:
-        at, count, points = self.axis(layer), len(layer.tops), self.points(layer)
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        shape, count, points = first(bottoms), len(layer.tops), self.points(layer)
         if points and len(points) != count - 1:
             raise layer.error(f"{len(points)} values of slice_point for {count} tops")
+        if shape is None:
+            return []
+        axis = canonical(layer, self.axis(layer), len(shape))
+        whole = shape[axis]
+        parts: Sequence[Dim]
+        if points:
+            known = [b - a for a, b in itertools.pairwise((0, *points))]
+            parts = [*known, None if whole is None else whole - points[-1]]
+            if any(part is not None and part < 1 for part in parts):
+                raise layer.error(f"slice_point {points[-1]} leaves nothing of {whole}")
+        elif whole is None:
+            parts = [None] * count
+        elif whole % count:
+            raise layer.error(f"{whole} cannot be cut into {count} equal parts")
+        else:
+            parts = [whole // count] * count
+        return [(*shape[:axis], part, *shape[axis + 1 :]) for part in parts]
 
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            shape = first(bottoms)
-            if shape is None:
-                return [None] * count
-            axis = canonical(layer, at, len(shape))
-            whole = shape[axis]
-            parts: Sequence[Dim]
-            if points:
-                edges = [0, *points]
-                known = [b - a for a, b in itertools.pairwise(edges)]
-                parts = [*known, None if whole is None else whole - edges[-1]]
-                if any(part is not None and part < 1 for part in parts):
-                    raise layer.error(f"slice_point {points[-1]} leaves nothing of {whole}")
-            elif whole is None:
-                parts = [whole if count == 1 else None] * count
-            elif whole % count:
-                raise layer.error(f"{whole} cannot be cut into {count} equal parts")
-            else:
-                parts = [whole // count] * count
-            return [(*shape[:axis], part, *shape[axis + 1 :]) for part in parts]
-
-        return step
-
-    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
+    def channels(self, layer: Layer, bottoms: ShapeList) -> ChannelFlow:
         shape = first(bottoms)
-        axis = self.axis(layer, None if shape is None else len(shape))
+        axis = self.axis(layer, rank_of(shape))
         if axis == 1:
             return Split(self.points(layer), self.ranges(layer, axis_of(shape, 1)))
         return Unknown() if axis < 0 else Same()
@@ -150,23 +129,20 @@ class Eltwise(Wiring):
     param = "eltwise_param"
     joins = True
 
-    def prepare(self, layer: Layer) -> Step:
-        return lambda bottoms: [unified(layer, bottoms, "its inputs")]
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        return [unified(layer, bottoms, "its inputs")]
 
-    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
+    def channels(self, layer: Layer, bottoms: ShapeList) -> ChannelFlow:
         return Same(tuple(range(len(layer.bottoms))))
 
 
-class Axpy(Wiring):
+class Axpy(Eltwise):
     """Axpy: a factor for each channel, x and y; the top is like x and y (SENet, axpy_layer.cpp)."""
 
-    joins = True
+    param = ""
 
-    def prepare(self, layer: Layer) -> Step:
-        return lambda bottoms: [unified(layer, bottoms[1:], "its inputs")]
-
-    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
-        return Same(tuple(range(len(layer.bottoms))))
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        return super().shapes(layer, bottoms[1:])
 
 
 class Reshape(Wiring):
@@ -177,53 +153,37 @@ class Reshape(Wiring):
 
     param = "reshape_param"
 
-    def prepare(self, layer: Layer) -> Step:
-        params = self.params(layer)
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        params, shape = self.params(layer), first(bottoms)
         dims = params.sub("shape").integers("dim")
         at, span = params.integer("axis"), params.integer("num_axes")
         if dims.count(-1) > 1 or any(dim < -1 for dim in dims):
             raise layer.error(f"shape {list(dims)} is none; one -1 at most")
-
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            shape = first(bottoms)
-            if shape is None:
-                if (at, span) != (0, -1):
-                    return [None]
-                return [tuple(dim if dim > 0 else None for dim in dims)]
-            start = canonical(layer, at, len(shape), end=1)
-            stop = len(shape) if span == -1 else start + span
-            if stop > len(shape):
-                raise layer.error(
-                    f"axis {at} with num_axes {span}, its input has {len(shape)} axes"
-                )
-            made = [
-                _copied(layer, shape, start + i) if dim == 0 else dim for i, dim in enumerate(dims)
-            ]
-            if -1 in dims:
-                made[dims.index(-1)] = _inferred(layer, shape, (start, stop), made, dims.index(-1))
-            result = (*shape[:start], *made, *shape[stop:])
-            before, after = product(shape), product(result)
-            if before is not None and after is not None and before != after:
-                raise layer.error(
-                    f"{show(shape)} has {before} elements, {show(result)} has {after}"
-                )
-            return [result]
-
-        return step
+        if shape is None:
+            known = (at, span) == (0, -1)
+            return [tuple(dim if dim > 0 else None for dim in dims) if known else None]
+        start = canonical(layer, at, len(shape), end=1)
+        stop = len(shape) if span == -1 else start + span
+        if stop > len(shape):
+            raise layer.error(f"axis {at} with num_axes {span}, its input has {len(shape)} axes")
+        made: list[Dim] = list(dims)
+        for i, dim in enumerate(dims):
+            if dim == 0 and start + i >= len(shape):
+                raise layer.error(f"dim 0 copies axis {start + i}, its input has {len(shape)} axes")
+            made[i] = shape[start + i] if dim == 0 else dim
+        if -1 in dims:
+            rest = [dim for i, dim in enumerate(made) if dims[i] != -1]
+            made[dims.index(-1)] = _inferred(layer, shape, shape[start:stop], rest)
+        result = (*shape[:start], *made, *shape[stop:])
+        before, after = product(shape), product(result)
+        if before is not None and after is not None and before != after:
+            raise layer.error(f"{show(shape)} has {before} elements, {show(result)} has {after}")
+        return [result]
 
 
-def _copied(layer: Layer, shape: Known, axis: int) -> Dim:
-    if axis >= len(shape):
-        raise layer.error(f"dim 0 copies axis {axis}, its input has {len(shape)} axes")
-    return shape[axis]
-
-
-def _inferred(
-    layer: Layer, shape: Known, span: tuple[int, int], made: Sequence[Dim], at: int
-) -> Dim:
+def _inferred(layer: Layer, shape: Known, replaced: Known, explicit: list[Dim]) -> Dim:
     """The extent that -1 stands for; extents copied from an unknown one cancel out."""
-    explicit = [dim for i, dim in enumerate(made) if i != at]
-    source = list(shape[slice(*span)])
+    source = list(replaced)
     while None in explicit and None in source:  # a copy of an unknown extent
         explicit.remove(None)
         source.remove(None)
@@ -240,19 +200,14 @@ class Flatten(Wiring):
 
     param = "flatten_param"
 
-    def prepare(self, layer: Layer) -> Step:
-        params = self.params(layer)
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        params, shape = self.params(layer), first(bottoms)
         at, end = params.integer("axis"), params.integer("end_axis")
-
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            shape = first(bottoms)
-            if shape is None:
-                return [(None, None) if (at, end) == (1, -1) else None]
-            start = canonical(layer, at, len(shape))
-            stop = canonical(layer, end, len(shape), field="end_axis") + 1
-            return [(*shape[:start], product(shape[start:stop]), *shape[stop:])]
-
-        return step
+        if shape is None:
+            return [(None, None) if (at, end) == (1, -1) else None]
+        start = canonical(layer, at, len(shape))
+        stop = canonical(layer, end, len(shape), field="end_axis") + 1
+        return [(*shape[:start], product(shape[start:stop]), *shape[stop:])]
 
 
 class Permute(Wiring):
@@ -260,21 +215,16 @@ class Permute(Wiring):
 
     param = "permute_param"
 
-    def prepare(self, layer: Layer) -> Step:
-        order = self.params(layer).integers("order")
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        order, shape = self.params(layer).integers("order"), first(bottoms)
         if len(set(order)) < len(order):
             raise layer.error(f"order {list(order)} names an axis twice")
-
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            shape = first(bottoms)
-            if shape is None:
-                return [None]
-            for axis in order:
-                canonical(layer, axis, len(shape), field="order")
-            rest = [axis for axis in range(len(shape)) if axis not in order]
-            return [tuple(shape[axis] for axis in (*order, *rest))]
-
-        return step
+        if shape is None:
+            return [None]
+        for axis in order:
+            canonical(layer, axis, len(shape), field="order")
+        rest = [axis for axis in range(len(shape)) if axis not in order]
+        return [tuple(shape[axis] for axis in (*order, *rest))]
 
 
 class Transpose(Wiring):
@@ -282,20 +232,15 @@ class Transpose(Wiring):
 
     param = "transpose_param"
 
-    def prepare(self, layer: Layer) -> Step:
-        message = own_message(layer, self.param)
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        message, shape = own_message(layer, self.param), first(bottoms)
         values = [value.raw for value in message.all("dim") if isinstance(value, Scalar)]
         order = [number for raw in values if (number := parse_int(raw)) is not None]
-
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            shape = first(bottoms)
-            if shape is None:
-                return [None]
-            if sorted(order) != list(range(len(shape))):
-                raise layer.error(f"dim {order} is no order of the {len(shape)} axes of its input")
-            return [tuple(shape[axis] for axis in order)]
-
-        return step
+        if shape is None:
+            return [None]
+        if sorted(order) != list(range(len(shape))):
+            raise layer.error(f"dim {order} is no order of the {len(shape)} axes of its input")
+        return [tuple(shape[axis] for axis in order)]
 
 
 class Crop(Wiring):
@@ -305,32 +250,26 @@ class Crop(Wiring):
     spatial = True
     joins = True
 
-    def prepare(self, layer: Layer) -> Step:
-        params = self.params(layer)
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        params, shape, like = self.params(layer), first(bottoms), second(bottoms)
         at, offsets = params.integer("axis"), params.integers("offset")
+        if shape is None:
+            return [None]
+        axis = canonical(layer, at, len(shape))
+        count = len(shape) - axis
+        if len(offsets) > 1 and len(offsets) != count:
+            raise layer.error(f"{len(offsets)} values of offset for {count} cropped axes")
+        if like is None:
+            return [(*shape[:axis], *(None,) * count)]
+        if len(like) != len(shape):
+            raise layer.error(f"its inputs have {len(shape)} and {len(like)} axes")
+        moved = offsets * count if len(offsets) == 1 else offsets or (0,) * count
+        for whole, part, offset in zip(shape[axis:], like[axis:], moved, strict=True):
+            if whole is not None and part is not None and part + offset > whole:
+                raise layer.error(f"{part} with offset {offset} does not lie within {whole}")
+        return [(*shape[:axis], *like[axis:])]
 
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            shape = first(bottoms)
-            if shape is None:
-                return [None]
-            axis = canonical(layer, at, len(shape))
-            like = bottoms[1] if len(bottoms) > 1 else None
-            count = len(shape) - axis
-            if len(offsets) > 1 and len(offsets) != count:
-                raise layer.error(f"{len(offsets)} values of offset for {count} cropped axes")
-            if like is None:
-                return [(*shape[:axis], *(None,) * count)]
-            if len(like) != len(shape):
-                raise layer.error(f"its inputs have {len(shape)} and {len(like)} axes")
-            moved = offsets * count if len(offsets) == 1 else offsets or (0,) * count
-            for whole, part, offset in zip(shape[axis:], like[axis:], moved, strict=True):
-                if whole is not None and part is not None and part + offset > whole:
-                    raise layer.error(f"{part} with offset {offset} does not lie within {whole}")
-            return [(*shape[:axis], *like[axis:])]
-
-        return step
-
-    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
+    def channels(self, layer: Layer, bottoms: ShapeList) -> ChannelFlow:
         return Same() if self.params(layer).integer("axis") > 1 else Unknown()
 
 
@@ -339,18 +278,13 @@ class Tile(Wiring):
 
     param = "tile_param"
 
-    def prepare(self, layer: Layer) -> Step:
-        params = self.params(layer)
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        params, shape = self.params(layer), first(bottoms)
         at, tiles = params.integer("axis"), params.integer("tiles")
-
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            shape = first(bottoms)
-            if shape is None:
-                return [None]
-            axis = canonical(layer, at, len(shape))
-            return [(*shape[:axis], product((shape[axis], tiles)), *shape[axis + 1 :])]
-
-        return step
+        if shape is None:
+            return [None]
+        axis = canonical(layer, at, len(shape))
+        return [(*shape[:axis], product((shape[axis], tiles)), *shape[axis + 1 :])]
 
 
 class Reduction(Wiring):
@@ -358,16 +292,11 @@ class Reduction(Wiring):
 
     param = "reduction_param"
 
-    def prepare(self, layer: Layer) -> Step:
-        at = self.params(layer).integer("axis")
-
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            shape = first(bottoms)
-            if shape is None:
-                return [(None,) * at if at >= 0 else None]
-            return [shape[: canonical(layer, at, len(shape))]]
-
-        return step
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        at, shape = self.params(layer).integer("axis"), first(bottoms)
+        if shape is None:
+            return [(None,) * at if at >= 0 else None]
+        return [shape[: canonical(layer, at, len(shape))]]
 
 
 class ArgMax(Wiring):
@@ -375,49 +304,33 @@ class ArgMax(Wiring):
 
     param = "argmax_param"
 
-    def prepare(self, layer: Layer) -> Step:
-        params = self.params(layer)
-        top_k, pairs = params.integer("top_k"), params.flag("out_max_val")
-        at = params.integer("axis") if params.has("axis") else None
-
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            shape = first(bottoms)
-            if at is None:
-                rest = () if shape is None else (1,) * (len(shape) - 3)
-                return [((shape or (None,))[0], 2 if pairs else 1, top_k, *rest)]
-            if shape is None:
-                return [None]
-            axis = canonical(layer, at, len(shape))
-            return [(*shape[:axis], top_k, *shape[axis + 1 :])]
-
-        return step
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        params, shape = self.params(layer), first(bottoms)
+        top_k, at = params.integer("top_k"), params.integer("axis")
+        if not params.has("axis"):
+            rest = () if shape is None else (1,) * (len(shape) - 3)
+            return [(axis_of(shape, 0), 2 if params.flag("out_max_val") else 1, top_k, *rest)]
+        if shape is None:
+            return [None]
+        axis = canonical(layer, at, len(shape))
+        return [(*shape[:axis], top_k, *shape[axis + 1 :])]
 
 
 class BatchReindex(Wiring):
     """BatchReindex: as many items as the second bottom lists."""
 
-    def prepare(self, layer: Layer) -> Step:
+    flow = Same()
 
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            shape = first(bottoms)
-            listed = bottoms[1] if len(bottoms) > 1 else None
-            if not shape:
-                return [None]
-            return [((listed or (None,))[0], *shape[1:])]
-
-        return step
-
-    def channels(self, layer: Layer, bottoms: Sequence[Shape]) -> ChannelFlow:
-        return Same()
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        shape = first(bottoms)
+        return [(axis_of(second(bottoms), 0), *shape[1:]) if shape else None]
 
 
 class Filter(Wiring):
     """Filter: some of the items of each bottom but the last, which selects; how many, data say."""
 
-    def prepare(self, layer: Layer) -> Step:
-        return lambda bottoms: [
-            None if shape is None else (None, *shape[1:]) for shape in bottoms[: len(bottoms) - 1]
-        ]
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        return [None if shape is None else (None, *shape[1:]) for shape in bottoms[:-1]]
 
 
 class ShuffleChannel(Wiring):
@@ -425,16 +338,16 @@ class ShuffleChannel(Wiring):
 
     param = "shuffle_channel_param"
 
-    def prepare(self, layer: Layer) -> Step:
-        group = self.params(layer).integer("group")
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        group, channels = self.params(layer).integer("group"), four_axes(layer, first(bottoms))[1]
+        if channels is not None and (group < 1 or channels % group):
+            raise layer.error(f"{channels} channels in {group} groups")
+        return [first(bottoms)]
 
-        def step(bottoms: Sequence[Shape]) -> list[Shape]:
-            _, channels = four_axes(layer, first(bottoms))[:2]
-            if channels is not None and (group < 1 or channels % group):
-                raise layer.error(f"{channels} channels in {group} groups")
-            return [first(bottoms)]
 
-        return step
+def _some_known(shapes: ShapeList) -> Shape:
+    """The first shape that is known."""
+    return next((shape for shape in shapes if shape is not None), None)
 
 
 CONCAT, SLICE = Concat("Concat"), Slice("Slice")

@@ -55,6 +55,7 @@ SAMPLES: dict[str, tuple[Sample, ...]] = {
         Sample(_CONV.format("pad_h: 1 pad_w: 0 dilation: 2")),
         Sample("convolution_param { num_output: 8 kernel_size: 2 }", ((2, 8, 9),)),
         Sample("convolution_param { num_output: 16 kernel_size: 1 group: 8 }"),
+        Sample("convolution_param { num_output: 16 kernel_size: 1 }", ((2, 8),)),
     ),
     "Deconvolution": (Sample(_CONV.format("")), Sample(_CONV.format("group: 4 bias_term: false"))),
     "InnerProduct": (
@@ -238,3 +239,11 @@ def test_every_type_with_weights_has_a_sample() -> None:
     """A type without one would be asked with no parameters, and could agree by knowing nothing."""
     learned = {each.name for each in OPS if each.learned and each.known}
     assert learned - set(SAMPLES) == set()
+
+
+def test_a_convolution_without_spatial_axes_has_weights_without_a_kernel() -> None:
+    """The shape of weights goes on with kernels of as many axes as there are (base_conv_layer)."""
+    sample = Sample("convolution_param { num_output: 16 kernel_size: 1 }", ((2, 8),))
+    layer = built("Convolution", sample).layers[0]
+    weights, _ = op(layer).weights(layer, sample.bottoms) or ()
+    assert weights.shape == (16, 8)

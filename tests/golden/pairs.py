@@ -17,7 +17,7 @@ from typing import Any
 
 import caffefold
 from caffefold._proto import caffe_pb2
-from caffefold.analysis.inputs import input_shapes
+from caffefold.analysis.shapes import input_shapes
 from caffefold.formats.prototxt.tree import Field, ListValue, Message, Scalar, unquote
 from caffefold.ir.net import Layer, Net
 from caffefold.passes.view.phase import SelectPhase

@@ -162,7 +162,7 @@ def test_unknown_fields_are_left_alone() -> None:
 def test_sub_messages() -> None:
     found = params("shape { dim: 1 dim: 3 } shape: [{ dim: 7 }]", "input_param")
     shapes = found.messages("shape")
-    assert [found.nested("shape", shape).integers("dim") for shape in shapes] == [(1, 3), (7,)]
+    assert [shape.integers("dim") for shape in shapes] == [(1, 3), (7,)]
     assert found.sub("shape").integers("dim") == (7,)
     nms = params("nms_param { top_k: 400 }", "detection_output_param").sub("nms_param")
     assert nms.integer("top_k") == 400

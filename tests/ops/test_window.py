@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from caffefold.ops.window import Window, int_div
+from caffefold.ops.shape import Window, int_div
 
 small = st.integers(1, 7)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from caffefold.analysis.inputs import legacy_shapes
+from caffefold.analysis.shapes import legacy_shapes
 from caffefold.formats.prototxt.tree import Field, block, quote, scalar, set_strings
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.source import INPUT

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from caffefold.analysis.inputs import input_shapes
+from caffefold.analysis.shapes import input_shapes
 from caffefold.ir.net import Layer, Net
 from caffefold.ops import image
 from caffefold.ops.image import is_image_layer

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar
 
-from caffefold.analysis.inputs import input_shapes
+from caffefold.analysis.shapes import input_shapes
 from caffefold.formats.prototxt.tree import Field, ListValue, Message, Scalar
 from caffefold.ir import graph
 from caffefold.ir.graph import OUTSIDE, Graph

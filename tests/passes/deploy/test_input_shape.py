@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from caffefold.analysis.inputs import input_shapes
+from caffefold.analysis.shapes import input_shapes
 from caffefold.errors import UsageError
 from caffefold.options import DeployOptions
 from tests.support.deploy import net, passes

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from caffefold.analysis.inputs import input_shapes
+from caffefold.analysis.shapes import input_shapes
 from caffefold.errors import UsageError
 from caffefold.formats.prototxt.parse import parse
 from caffefold.ir.net import Net
