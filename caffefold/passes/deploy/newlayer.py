@@ -2,18 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeAlias, Union
+
 from caffefold.formats.prototxt.tree import Document, Field, block, quote, scalar
 from caffefold.ir.net import Layer, Net
 
-
-def new_layer(document: Document, name: str, kind: str, fields: list[Field], lead: str) -> Layer:
-    """A layer ``name`` of type ``kind`` with further fields, printed behind ``lead``."""
-    head = [scalar("name", quote(name), "  "), scalar("type", quote(kind), "  ")]
-    field = Field("layer", block("", head + fields, "").value, lead=lead, sep=" ")
-    return Layer.of(field, document)
+Plain: TypeAlias = str | int
+Parameters: TypeAlias = Mapping[str, Union[Plain, Sequence[Plain], "Parameters"]]
+"""What a message holds: values as they are printed, several of a repeated field, messages."""
 
 
-def free_name(net: Net, wish: str, going: frozenset[int] = frozenset()) -> str:
+def message(name: str, values: Parameters, indent: str) -> Field:
+    """``name { ... }``, each value on a line of its own."""
+    inner = indent + "  "
+    fields: list[Field] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            fields.append(message(key, value, inner))
+        else:
+            each = [value] if isinstance(value, (str, int)) else value
+            fields += [scalar(key, str(one), inner) for one in each]
+    return block(name, fields, indent)
+
+
+def new_layer(
+    document: Document,
+    kind: str,
+    name: str,
+    bottoms: Sequence[str],
+    top: str,
+    params: Parameters,
+    lead: str = "\n",
+) -> Layer:
+    """A layer of type ``kind`` with one top and the parameter messages ``params``, printed behind
+    ``lead``."""
+    head: Parameters = {
+        "name": quote(name),
+        "type": quote(kind),
+        "bottom": [quote(bottom) for bottom in bottoms],
+        "top": quote(top),
+    }
+    return Layer.of(replace(message("layer", {**head, **params}, ""), lead=lead), document)
+
+
+def free_name(net: Net, wish: str, going: Collection[int] = ()) -> str:
     """``wish``, or with a number behind it when a layer or blob is called that already.
 
     The layers at the positions ``going`` do not count: they are about to leave.
