@@ -2,7 +2,8 @@
 
 In this order: what the user gives; crop, resize and declared sizes of the data layer, channels from
 the weights that read it; height and width for which the fully connected layers fit
-(model/solve.py). Batch 1, unless asked for. What nothing tells is asked for, with its line.
+(analysis/input_size.py). Batch 1, unless asked for. Where that leaves something open, the shape is
+required of the user.
 """
 
 from __future__ import annotations
@@ -25,29 +26,37 @@ _COLOUR = 3
 
 
 class Decided(NamedTuple):
-    """The shape, a warning when a part of it is a guess, and what the weights told of it."""
+    """The shape, a warning when a part of it is a guess, and what a size was solved from."""
 
     dims: tuple[int, ...]
     warning: str = ""
     why: str = ""
-    """What a size was solved from."""
 
 
-class Source(NamedTuple):
-    """Where an input comes from: a top of a data layer, or a part cut from it.
-
-    ``blob`` is how the deploy net calls it, ``version`` its value in the training net.
-    """
+class DataTop(NamedTuple):
+    """Where an input comes from: a top of a data layer, or a part cut from it."""
 
     layer: Layer
     top: int
     blob: str
+    """What the deploy net calls it."""
     version: int
-    channels: int = 0
-    """Of the part that was cut; 0: the whole."""
+    """Its value in the training net."""
+    part: int = 0
+    """Channels of the part that was cut; 0: the whole."""
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it holds images."""
+        return image.is_image_layer(self.layer) and self.top == 0
+
+    def warning(self, before: str, after: str) -> str:
+        """A warning with the option that sets another shape."""
+        asked = Option("input_shapes", f"{self.blob}=...")
+        return Text(f"layer '{self.layer.name}': {before} (", asked, after)
 
 
-def decide(net: Net, wiring: Graph, source: Source, options: DeployOptions) -> Decided:
+def decide(net: Net, wiring: Graph, source: DataTop, options: DeployOptions) -> Decided:
     """The shape of the input ``source``.
 
     Raises:
@@ -68,62 +77,56 @@ def decide(net: Net, wiring: Graph, source: Source, options: DeployOptions) -> D
         return Decided((batch, *known[1:]) if source.blob == "im_info" else known)
     height = width = channels = 0
     warning = ""
-    if image.is_image_layer(layer) and source.top == 0:
+    if source.is_image:
         height, width = image.image_size(layer)
-        channels = source.channels or _weight_channels(net, wiring, source)
-        channels = channels or image.declared_channels(layer)
+        channels = _weight_channels(net, wiring, source) or image.declared_channels(layer)
         if not channels and height and net.weights is None:
             channels = max(_COLOUR, _cut_channels(net, wiring, source.version))
-            warning = Text(
-                f"layer '{layer.name}': nothing tells how many channels '{source.blob}' has; "
-                f"{channels} are assumed (",
-                Option("input_shapes", f"{source.blob}=..."),
-                " sets them)",
-            )
+            guess = f"nothing tells how many channels '{source.blob}' has; {channels} are assumed"
+            warning = source.warning(guess, " sets them)")
     if channels and height and width:
         frames = image.clip_length(layer)
         clip = (frames,) if frames > 1 else ()
         return Decided((batch, channels, *clip, height, width), warning)
-    solved, why = _solved(net, wiring, source, batch, channels, options)
-    if solved is not None:
-        return solved
-    raise _unknown(source, batch, channels, height, width, why)
+    why = ""
+    if net.weights is not None:
+        solved = _solved(net, wiring, source, batch, channels, options)
+        if isinstance(solved, Decided):
+            return solved
+        why = f" ({solved})" if solved else ""
+    missing = [n for n, v in (("channels", channels), ("height and width", height)) if not v]
+    what = " and ".join(missing) if channels or height else "shape"
+    where = layer.error(f"it does not tell the {what} of '{source.blob}'{why}")
+    open_ends = (batch, channels or None, height or None, width or None)
+    raise MissingShape(str(where), blob=source.blob, layer=layer.name, known=open_ends)
 
 
 def _solved(
-    net: Net, wiring: Graph, source: Source, batch: int, channels: int, options: DeployOptions
-) -> tuple[Decided | None, str]:
+    net: Net, wiring: Graph, source: DataTop, batch: int, channels: int, options: DeployOptions
+) -> Decided | str:
     """The shape for which the InnerProducts behind the input fit; else what speaks against one."""
-    if net.weights is None:
-        return None, ""
-    flat = _flat(net, wiring, source)
+    flat = 0 if source.is_image else _flat(net, wiring, source.version)
     if flat:
-        return Decided((batch, flat), "", f"the weights take {flat} numbers"), ""
+        return Decided((batch, flat), "", f"the weights take {flat} numbers")
     from caffefold.analysis.input_size import input_size  # seldom needed
 
-    layer = source.layer
-    channels = channels or source.channels or _weight_channels(net, wiring, source)
-    found = input_size(net, layer.tops[source.top], channels or None, dict(options.input_shapes))
-    if found.size is None or not (channels or found.channels):
-        return None, found.why
-    dims = (batch, channels or found.channels or 0, *found.size)
-    shown = "x".join(map(str, dims))
-    warning = Text(
-        f"layer '{layer.name}': '{source.blob}' is taken as {shown}: {found.why} (",
-        Option("input_shapes", f"{source.blob}=..."),
-        " sets another shape)",
-    )
-    if not found.certain:
-        return Decided(dims, warning), ""
-    return Decided(dims, "", found.why), ""
+    channels = channels or _weight_channels(net, wiring, source)
+    blob = source.layer.tops[source.top]
+    found = input_size(net, blob, channels or None, dict(options.input_shapes))
+    channels = channels or found.channels or 0
+    if found.size is None or not channels:
+        return found.why
+    dims = (batch, channels, *found.size)
+    if found.certain:
+        return Decided(dims, "", found.why)
+    guess = f"'{source.blob}' is taken as {'x'.join(map(str, dims))}: {found.why}"
+    return Decided(dims, source.warning(guess, " sets another shape)"))
 
 
-def _flat(net: Net, wiring: Graph, source: Source) -> int:
-    """How many numbers InnerProducts read of an input that holds no images; 0 for images."""
-    if image.is_image_layer(source.layer) and source.top == 0:
-        return 0
+def _flat(net: Net, wiring: Graph, version: int) -> int:
+    """How many numbers InnerProducts, the only readers, read of each item; 0 when others do."""
     found = 0
-    for reader in wiring.versions[source.version].readers:
+    for reader in wiring.versions[version].readers:
         layer = net.layers[reader]
         if op(layer) is not INNER_PRODUCT or INNER_PRODUCT.params(layer).integer("axis") != 1:
             return 0
@@ -133,34 +136,18 @@ def _flat(net: Net, wiring: Graph, source: Source) -> int:
     return found
 
 
-def _unknown(
-    source: Source, batch: int, channels: int, height: int, width: int, why: str
-) -> MissingShape:
-    if not (channels or height):
-        what = "shape"
-    else:
-        missing = [n for n, v in (("channels", channels), ("height and width", height)) if not v]
-        what = " and ".join(missing)
-    reason = f" ({why})" if why else ""
-    where = source.layer.error(f"it does not tell the {what} of '{source.blob}'{reason}")
-    known = (batch, channels or None, height or None, width or None)
-    return MissingShape(str(where), blob=source.blob, layer=source.layer.name, known=known)
-
-
 def _cut_channels(net: Net, wiring: Graph, version: int) -> int:
     """The fewest channels a blob can have that is cut along them; 0 when it is not."""
-    found = 0
-    for reader in wiring.versions[version].readers:
-        layer = net.layers[reader]
-        flow = op(layer).channels(layer, [None])
-        if isinstance(flow, Split):
-            found = max(found, *(point + 1 for point in flow.points), 0)
-    return found
+    readers = (net.layers[reader] for reader in wiring.versions[version].readers)
+    flows = (op(layer).channels(layer, [None]) for layer in readers)
+    cuts = (flow.points for flow in flows if isinstance(flow, Split))
+    return max((point + 1 for points in cuts for point in points), default=0)
 
 
-def _weight_channels(net: Net, wiring: Graph, source: Source) -> int:
-    """Channels as the weights fix them: of the first layers, else of any further behind; else 0."""
-    near = _channels(net, wiring, source.version)
+def _weight_channels(net: Net, wiring: Graph, source: DataTop) -> int:
+    """Channels of the part that was cut, else as the weights fix them: of the first layers, or of
+    any further behind; else 0."""
+    near = source.part or _channels(net, wiring, source.version)
     if near or net.weights is None:
         return near
     from caffefold.analysis.channels import channels_of  # seldom needed

@@ -9,9 +9,9 @@ from typing import TypeAlias, Union
 from caffefold.formats.prototxt.tree import Document, Field, block, quote, scalar
 from caffefold.ir.net import Layer, Net
 
-Plain: TypeAlias = str | int
-Parameters: TypeAlias = Mapping[str, Union[Plain, Sequence[Plain], "Parameters"]]
-"""What a message holds: values as they are printed, several of a repeated field, messages."""
+Parameter: TypeAlias = Union[str, int, "Parameters"]
+Parameters: TypeAlias = Mapping[str, Parameter | Sequence[Parameter]]
+"""What a message holds: values as they are printed, messages, several of a repeated field."""
 
 
 def message(name: str, values: Parameters, indent: str) -> Field:
@@ -19,11 +19,11 @@ def message(name: str, values: Parameters, indent: str) -> Field:
     inner = indent + "  "
     fields: list[Field] = []
     for key, value in values.items():
-        if isinstance(value, Mapping):
-            fields.append(message(key, value, inner))
-        else:
-            each = [value] if isinstance(value, (str, int)) else value
-            fields += [scalar(key, str(one), inner) for one in each]
+        for one in [value] if isinstance(value, (str, int, Mapping)) else value:
+            if isinstance(one, Mapping):
+                fields.append(message(key, one, inner))
+            else:
+                fields.append(scalar(key, str(one), inner))
     return block(name, fields, indent)
 
 

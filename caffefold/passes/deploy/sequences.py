@@ -9,12 +9,13 @@ the batch is a multiple of it, else there is one stream.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar
 
 from caffefold.analysis.inputs import input_shapes
-from caffefold.formats.prototxt.tree import Field, ListValue, Message, Scalar
+from caffefold.formats.prototxt.tree import Field, with_scalars
 from caffefold.ir import graph
 from caffefold.ir.graph import OUTSIDE, Graph
 from caffefold.ir.net import Layer, Net
@@ -91,25 +92,16 @@ def _each(net: Net, wiring: Graph, shapes: dict[str, tuple[int, ...]], version: 
 
 def _reshaped(layer: Layer, first: tuple[int, int]) -> Layer:
     """``layer`` with other first two numbers in ``reshape_param { shape { dim ... } }``."""
-    left = list(first)
+    left = list(map(str, first))
 
-    def dim(field: Field) -> Field:
-        if field.name != "dim" or not left:
+    def inside(field: Field, names: Sequence[str]) -> Field:
+        if field.name != names[0]:
             return field
-        if isinstance(field.value, ListValue):
-            items = [str(left.pop(0)) if left else str(item) for item in field.value.items]
-            listed = ListValue(f"[{', '.join(items)}]", tuple(map(Scalar, items)))
-            return replace(field, value=listed)
-        return replace(field, value=Scalar(str(left.pop(0))))
-
-    def inside(field: Field, names: tuple[str, ...]) -> Field:
-        if not names:
-            return dim(field)
-        if field.name != names[0] or not isinstance(field.value, Message):
-            return field
+        if len(names) == 1:
+            return with_scalars(field, lambda raw: left.pop(0) if left else raw)
         fields = tuple(inside(f, names[1:]) for f in field.body.fields)
         return field.with_body(replace(field.body, fields=fields))
 
-    path = ("reshape_param", "shape")
-    body = replace(layer.body, fields=tuple(inside(f, path) for f in layer.body.fields))
-    return layer.edited(body)
+    path = ("reshape_param", "shape", "dim")
+    fields = tuple(inside(f, path) for f in layer.body.fields)
+    return layer.edited(replace(layer.body, fields=fields))
