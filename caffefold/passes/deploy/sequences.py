@@ -9,7 +9,7 @@ the batch is a multiple of it, else there is one stream.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar
@@ -25,14 +25,12 @@ from caffefold.ops.wiring import PERMUTE, RESHAPE, SLICE
 from caffefold.passes.contracts import text_agrees
 from caffefold.passes.infra import Change, ChangeKind, PassResult
 
-RULE = "sequences"
-
 
 @dataclass(frozen=True, slots=True)
 class FitSequences:
     """Make each Reshape into time x streams fit what comes in."""
 
-    name: str = RULE
+    name: ClassVar = "sequences"
     requires: ClassVar = (text_agrees,)
     ensures: ClassVar = requires
 
@@ -47,11 +45,11 @@ class FitSequences:
         for position, layer in enumerate(net.layers):
             if op(layer) is not RESHAPE:
                 continue
-            batch = _batch(net, wiring, shapes, wiring.reads[position][0])
+            batch, each = _incoming(net, wiring, shapes, wiring.reads[position][0])
             dims = RESHAPE.params(layer).sub("shape").integers("dim")
             if not batch or len(dims) < 2 or min(dims) < 1 or dims[0] * dims[1] == batch:
                 continue
-            if _each(net, wiring, shapes, wiring.reads[position][0]) != prod(dims[2:]):
+            if each != prod(dims[2:]):
                 continue  # it cuts something else than the batch
             time = dims[0] if batch % dims[0] == 0 else batch
             new[position] = (_reshaped(layer, (time, batch // time)),)
@@ -60,34 +58,27 @@ class FitSequences:
         return PassResult(net.substitute(new) if new else net, tuple(changes))
 
 
-def _batch(net: Net, wiring: Graph, shapes: dict[str, tuple[int, ...]], version: int) -> int:
-    """First axis of the net input a value comes from, when nothing in between cuts it anew."""
+def _incoming(
+    net: Net, wiring: Graph, shapes: Mapping[str, tuple[int, ...]], version: int
+) -> tuple[int, int]:
+    """First axis of the net input a value comes from, and how many numbers the value has for each
+    item of it; 0 where something in between cuts the batch anew, or the number is not plain."""
+    each: int | None = None
     while version >= 0:
-        producer = wiring.versions[version].producer
+        producer = wiring.maker(version)
         if producer == OUTSIDE or net.layers[producer].is_input:
-            dims = shapes.get(wiring.versions[version].blob, ())
-            return dims[0] if dims else 0
-        layer = net.layers[producer]
-        if op(layer) in (RESHAPE, SLICE, PERMUTE) or op(layer).recurrent:
-            return 0
-        version = wiring.reads[producer][0] if wiring.reads[producer] else -1
-    return 0
-
-
-def _each(net: Net, wiring: Graph, shapes: dict[str, tuple[int, ...]], version: int) -> int:
-    """How many numbers a value has for each item of the batch; 0 when it is not plain to see."""
-    while version >= 0:
-        producer = wiring.versions[version].producer
-        if producer == OUTSIDE or net.layers[producer].is_input:
-            return prod(shapes.get(wiring.versions[version].blob, (0,))[1:])
-        layer = net.layers[producer]
-        if op(layer) is INNER_PRODUCT:
+            dims = shapes.get(wiring.versions[version].blob) or (0,)
+            return dims[0], prod(dims[1:]) if each is None else each
+        layer, reads = net.layers[producer], wiring.reads[producer]
+        if not reads or op(layer) in (RESHAPE, SLICE, PERMUTE) or op(layer).recurrent:
+            break
+        if each is None and op(layer) is INNER_PRODUCT:
             params = INNER_PRODUCT.params(layer)
-            return params.integer("num_output") if params.integer("axis") == 1 else 0
-        if not op(layer).pointwise or len(wiring.reads[producer]) != 1:
-            return 0
-        version = wiring.reads[producer][0]
-    return 0
+            each = params.integer("num_output") if params.integer("axis") == 1 else 0
+        elif each is None and (not op(layer).pointwise or len(reads) != 1):
+            each = 0
+        version = reads[0]
+    return 0, 0
 
 
 def _reshaped(layer: Layer, first: tuple[int, int]) -> Layer:
