@@ -9,8 +9,6 @@ from caffefold.ir.net import Layer, Net
 from caffefold.ops.table import op
 from caffefold.passes.infra import ContractError
 
-_RULES = ("include", "exclude")
-
 
 def text_agrees(net: Net) -> None:
     """What a layer says of itself is what its text says."""
@@ -30,7 +28,7 @@ def wired(net: Net) -> None:
 def without_rules(net: Net) -> None:
     """No layer has include or exclude rules: they were applied."""
     for layer in net.layers:
-        if any(layer.body.message(name) is not None for name in _RULES):
+        if any(layer.body.message(name) is not None for name in ("include", "exclude")):
             raise ContractError(f"layer '{layer.name}': an include or exclude rule is left")
 
 

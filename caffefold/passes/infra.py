@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple, Protocol
 
@@ -128,21 +128,17 @@ class Pass(Protocol):
     @property
     def name(self) -> str:
         """The name reports use."""
-        ...
 
     @property
     def requires(self) -> tuple[Condition, ...]:
         """What must hold of the net it is given."""
-        ...
 
     @property
     def ensures(self) -> tuple[Condition, ...]:
         """What holds of the net it makes."""
-        ...
 
     def run(self, net: Net) -> PassResult:
         """Rewrite ``net``."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +150,7 @@ class Step:
     layers_after: int
     changes: tuple[Change, ...] = ()
     skips: tuple[Skip, ...] = ()
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
 
 
 def run(passes: tuple[Pass, ...], net: Net) -> tuple[Net, tuple[Step, ...]]:
