@@ -45,8 +45,6 @@ class ConvertHeads:
     """Replace losses by heads; drop what only trains or measures; prune behind the outputs."""
 
     options: DeployOptions = field(default_factory=DeployOptions)
-    state: State = field(default_factory=State)
-    """What separates a loss for TRAIN only from one that TEST has as well."""
     name: ClassVar = "heads"
     requires: ClassVar = (text_agrees,)
     ensures: ClassVar = (text_agrees, without_losses)
@@ -61,7 +59,7 @@ class ConvertHeads:
         training = TrainingAnalysis(net, wiring)
         helpers = {
             position: why
-            for position, why in auxiliary(training, self.state).items()
+            for position, why in auxiliary(training, State.of(self.options)).items()
             if net.layers[position].name not in self.options.heads  # asked for, so wanted
         }
         maker = HeadMaker(training, self.options, helpers)
