@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from caffefold import log
 from caffefold.ir.net import Layer, Net
@@ -125,17 +125,11 @@ class ContractError(AssertionError):
 class Pass(Protocol):
     """A named step. ``run`` returns a new net and leaves its input as it was."""
 
-    @property
-    def name(self) -> str:
-        """The name reports use."""
-
-    @property
-    def requires(self) -> tuple[Condition, ...]:
-        """What must hold of the net it is given."""
-
-    @property
-    def ensures(self) -> tuple[Condition, ...]:
-        """What holds of the net it makes."""
+    name: ClassVar[str]
+    requires: ClassVar[tuple[Condition, ...]]
+    """What must hold of the net it is given."""
+    ensures: ClassVar[tuple[Condition, ...]]
+    """What holds of the net it makes."""
 
     def run(self, net: Net) -> PassResult:
         """Rewrite ``net``."""
@@ -172,7 +166,7 @@ def run(passes: tuple[Pass, ...], net: Net) -> tuple[Net, tuple[Step, ...]]:
             _check(step.ensures, result.net, f"pass '{step.name}' ensures")
         before, after = len(net.layers), len(result.net.layers)
         steps.append(Step(step.name, before, after, result.changes, result.skips, result.warnings))
-        _tell(steps[-1])
+        _log(steps[-1])
         net = replace(result.net, history=(*net.history, *result.changes))
     return net, tuple(steps)
 
@@ -185,7 +179,7 @@ def _check(conditions: tuple[Condition, ...], net: Net, what: str) -> None:
             raise ContractError(f"{what} {condition.__name__}: {error}") from error
 
 
-def _tell(step: Step) -> None:
+def _log(step: Step) -> None:
     log.info(
         __name__,
         "%s: %d layers -> %d; %d changes, %d left alone",

@@ -31,7 +31,7 @@ from caffefold.passes.contracts import text_agrees, without_losses
 from caffefold.passes.deploy.detection import detects_yolo, multibox, yolo
 from caffefold.passes.deploy.newlayer import Parameters, free_name, new_layer
 from caffefold.passes.deploy.training import TrainingAnalysis, auxiliary
-from caffefold.passes.infra import Change, ChangeKind, PassResult
+from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 from caffefold.passes.view.phase import State
 
 NONE = "none"
@@ -41,7 +41,7 @@ _SCORE = re.compile(r"(.+)_score(_reshape)?$")  # cls_score -> cls_prob, as the 
 
 
 @dataclass(frozen=True, slots=True)
-class ConvertHeads:
+class ConvertHeads(Pass):
     """Replace losses by heads; drop what only trains or measures; prune behind the outputs."""
 
     options: DeployOptions = field(default_factory=DeployOptions)

@@ -35,7 +35,7 @@ from caffefold.ops.wiring import SLICE
 from caffefold.options import DeployOptions
 from caffefold.passes.contracts import text_agrees
 from caffefold.passes.deploy.newlayer import message, new_layer
-from caffefold.passes.infra import Change, ChangeKind, PassResult
+from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 
 _LEGACY = frozenset({"input", "input_dim", "input_shape"})
 # Blobs whose shape is the same in every net of the family (py-faster-rcnn, proposal_layer.py).
@@ -45,7 +45,7 @@ Dims = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class ConvertInputs:
+class ConvertInputs(Pass):
     """Replace each data layer by Input layers; fit the inputs the net has already."""
 
     options: DeployOptions = field(default_factory=DeployOptions)
@@ -249,7 +249,7 @@ def decide(net: Net, wiring: Graph, source: DataTop, options: DeployOptions) -> 
         channels = _weight_channels(net, wiring, source) or image.declared_channels(layer)
         if not channels and height and net.weights is None:
             channels = max(_COLOUR, _cut_channels(net, wiring, source.version))
-            guess = f"nothing tells how many channels '{source.blob}' has; {channels} are assumed"
+            guess = f"the channels of '{source.blob}' are not known; {channels} are assumed"
             warning = source.warning(guess, " sets them)")
     if channels and height and width:
         frames = image.clip_length(layer)
@@ -263,7 +263,7 @@ def decide(net: Net, wiring: Graph, source: DataTop, options: DeployOptions) -> 
         why = f" ({solved})" if solved else ""
     missing = [n for n, v in (("channels", channels), ("height and width", height)) if not v]
     what = " and ".join(missing) if channels or height else "shape"
-    where = layer.error(f"it does not tell the {what} of '{source.blob}'{why}")
+    where = layer.error(f"its text does not give the {what} of '{source.blob}'{why}")
     open_ends = (batch, channels or None, height or None, width or None)
     raise MissingShape(str(where), blob=source.blob, layer=layer.name, known=open_ends)
 

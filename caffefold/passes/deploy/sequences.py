@@ -9,7 +9,7 @@ the batch is a multiple of it, else there is one stream.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar
@@ -23,11 +23,11 @@ from caffefold.ops.linear import INNER_PRODUCT
 from caffefold.ops.table import op
 from caffefold.ops.wiring import PERMUTE, RESHAPE, SLICE
 from caffefold.passes.contracts import text_agrees
-from caffefold.passes.infra import Change, ChangeKind, PassResult
+from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 
 
 @dataclass(frozen=True, slots=True)
-class FitSequences:
+class FitSequences(Pass):
     """Make each Reshape into time x streams fit what comes in."""
 
     name: ClassVar = "sequences"
@@ -85,14 +85,13 @@ def _reshaped(layer: Layer, first: tuple[int, int]) -> Layer:
     """``layer`` with other first two numbers in ``reshape_param { shape { dim ... } }``."""
     left = list(map(str, first))
 
-    def inside(field: Field, names: Sequence[str]) -> Field:
-        if field.name != names[0]:
-            return field
-        if len(names) == 1:
+    def shaped(field: Field) -> Field:
+        if field.name == "shape":
             return with_scalars(field, lambda raw: left.pop(0) if left else raw)
-        fields = tuple(inside(f, names[1:]) for f in field.body.fields)
-        return field.with_body(replace(field.body, fields=fields))
+        if field.name == "reshape_param":
+            return field.with_body(
+                replace(field.body, fields=tuple(map(shaped, field.body.fields)))
+            )
+        return field
 
-    path = ("reshape_param", "shape", "dim")
-    fields = tuple(inside(f, path) for f in layer.body.fields)
-    return layer.edited(replace(layer.body, fields=fields))
+    return layer.edited(replace(layer.body, fields=tuple(map(shaped, layer.body.fields))))

@@ -17,7 +17,7 @@ from caffefold.ir.net import Layer, Net
 from caffefold.ops.affine import BATCH_NORM
 from caffefold.ops.table import op
 from caffefold.passes.contracts import text_agrees, without_rules
-from caffefold.passes.infra import Change, ChangeKind, PassResult
+from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 
 LAYER_FIELDS = frozenset(
     {"propagate_down", "loss_param", "loss_weight", "include", "exclude", "phase"}
@@ -35,7 +35,7 @@ _NET_FIELDS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Strip:
+class Strip(Pass):
     """Drop train-only fields. ``trained`` says the net came with data layers or losses."""
 
     trained: bool = True

@@ -18,11 +18,11 @@ from caffefold.ir.graph import OUTSIDE, Graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.table import op
 from caffefold.passes.contracts import text_agrees
-from caffefold.passes.infra import Change, ChangeKind, PassResult
+from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 
 
 @dataclass(frozen=True, slots=True)
-class Unpair:
+class Unpair(Pass):
     """Take such layers out; what they read takes the names of what they wrote."""
 
     name: ClassVar = "unpair"

@@ -95,7 +95,7 @@ def _bias(layer: Layer, layout: LinearLayout) -> Doubles:
 
 
 def _with_blobs(layer: Layer, weights: Blob, bias: Doubles) -> Layer:
-    """The layer with new numbers; the text says so too (``bias_term`` is true by default)."""
+    """The layer with new numbers; with a bias, ``bias_term`` stays at its default, true."""
     if len(layer.blobs) == 1 and not bias.any():
         return layer.with_blobs((weights,))
     name = op(layer).param

@@ -22,13 +22,13 @@ from caffefold.ops.affine import SCALE, Normalization
 from caffefold.ops.table import op
 from caffefold.passes.contracts import blobs_fit, text_agrees, wired
 from caffefold.passes.fold.fold import Chain, affine_maps, chains, unshared
-from caffefold.passes.infra import Change, ChangeKind, PassResult, Predicate, nothing
+from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult, Predicate, nothing
 
 _PARAMETERS = frozenset({"batch_norm_param", "bn_param", "scale_param"})
 
 
 @dataclass(frozen=True, slots=True)
-class Collapse:
+class Collapse(Pass):
     """One Scale layer for every chain of affine layers that is still there."""
 
     keeps: Predicate = nothing

@@ -33,6 +33,7 @@ from caffefold.passes.infra import (
     Change,
     ChangeKind,
     LayerRef,
+    Pass,
     PassResult,
     Predicate,
     Skip,
@@ -42,7 +43,7 @@ from caffefold.passes.infra import (
 
 
 @dataclass(frozen=True, slots=True)
-class Fold:
+class Fold(Pass):
     """Every chain of affine layers goes into linear layers, or stays with a reason."""
 
     directions: str = "all"
@@ -147,10 +148,10 @@ class _Folder:
         """Put one chain into linear layers, if some may take it."""
         editor = self.editor
         before = editor.reads[chain.positions[0]][0]
-        twins = self.twins(chain, before)
-        asking = {twin.positions[0] for twin in twins}
+        group = self.alike(chain, before)
+        asking = {each.positions[0] for each in group}
         above = self.propagation.up(before, chain.affine, asking)
-        if not isinstance(above, Refusal) and self.apply(twins, above, upward=True):
+        if not isinstance(above, Refusal) and self.apply(group, above, upward=True):
             return True
         below = self.propagation.down(editor.writes[chain.positions[-1]][0], chain.affine)
         if not isinstance(below, Refusal):
@@ -163,14 +164,14 @@ class _Folder:
             self.refused[position] = reason
         return False
 
-    def twins(self, chain: Chain, before: int) -> list[Chain]:
+    def alike(self, chain: Chain, before: int) -> list[Chain]:
         """All readers of the chain's input, if every one is a chain that computes the same map."""
         readers = self.editor.readers[before]
         if len(readers) == 1:
             return [chain]
         by_first = {c.positions[0]: c for c in chains(self.editor, self.maps)}
-        group = [by_first.get(reader) for reader in readers]
-        same = [c for c in group if c is not None and c.affine.equals(chain.affine)]
+        found = [by_first[reader] for reader in readers if reader in by_first]
+        same = [each for each in found if each.affine.equals(chain.affine)]
         return same if len(same) == len(readers) else [chain]
 
     def guard(self, layer: Layer) -> Refusal | None:
@@ -181,14 +182,14 @@ class _Folder:
             return Refusal(SkipCode.SHARED_WEIGHTS, self.shared[layer.name])
         return None
 
-    def apply(self, chains: list[Chain], plan: Plan, *, upward: bool) -> bool:
+    def apply(self, group: list[Chain], plan: Plan, *, upward: bool) -> bool:
         """Absorb as planned and take the chains out; False when a name stands against it."""
         editor = self.editor
-        going = [position for chain in chains for position in chain.positions]
+        going = [position for chain in group for position in chain.positions]
         if not editor.bypass(going):
             return False
         absorb = absorb_output if upward else absorb_input
-        folded = tuple(self.references[p] for p in chains[0].positions)
+        folded = tuple(self.references[p] for p in group[0].positions)
         claims = []
         for item in plan:
             layer = editor.layers[item.position]
@@ -225,7 +226,7 @@ def _claim(layer: LayerRef, chain: tuple[LayerRef, ...], item: Absorption) -> Ab
 
 
 def _reason(above: Plan | Refusal, below: Plan | Refusal) -> Refusal:
-    """Of the reasons against both directions, the one that tells more."""
+    """Of the reasons against both directions, the more specific one."""
     if not isinstance(above, Refusal):
         return Refusal(SkipCode.NET_OUTPUT, "without it a net input or output would lose its name")
     if not isinstance(below, Refusal) or above.code != SkipCode.NOT_LINEAR:

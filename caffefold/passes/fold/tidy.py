@@ -17,11 +17,11 @@ from caffefold.ir.net import Net
 from caffefold.ops.base import SkipCode
 from caffefold.ops.table import op
 from caffefold.passes.contracts import blobs_fit, text_agrees, wired
-from caffefold.passes.infra import Change, ChangeKind, PassResult, Predicate, Skip, nothing
+from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult, Predicate, Skip, nothing
 
 
 @dataclass(frozen=True, slots=True)
-class Tidy:
+class Tidy(Pass):
     """Drop layers that hand their input on unchanged."""
 
     keeps: Predicate = nothing

@@ -1,7 +1,7 @@
 """Which layers take part: Caffe's include / exclude rules, and the view a deploy net starts from.
 
 Given   data (TRAIN), data (TEST), conv, accuracy (TEST), loss (TRAIN)
-Result  the TEST layers; plus layers the TEST view can not do without: a data layer when TEST has
+Result  the TEST layers; plus layers the TEST view cannot do without: a data layer when TEST has
         none for a blob that is read, a loss on what no loss of TEST reads
 
 Source: net.cpp, FilterNet and StateMeetsRule.
@@ -21,7 +21,7 @@ from caffefold.ops.detection import DETECTION_OUTPUT
 from caffefold.ops.table import op
 from caffefold.options import ViewOptions
 from caffefold.passes.contracts import text_agrees
-from caffefold.passes.infra import Change, ChangeKind, PassResult
+from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 
 _HEADS = (SOFTMAX, SIGMOID, DETECTION_OUTPUT)
 _DEPLOY = "deploy"  # the stage that all-in-one nets (DIGITS) keep for the deploy net
@@ -42,7 +42,7 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class SelectPhase:
+class SelectPhase(Pass):
     """Keep the layers a deploy net is made from; drop the rules' other layers."""
 
     state: State = field(default_factory=State)

@@ -26,13 +26,13 @@ from caffefold.ops.detection import DETECTION_OUTPUT
 from caffefold.ops.loss import MULTIBOX_LOSS
 from caffefold.ops.table import op
 from caffefold.passes.contracts import text_agrees
-from caffefold.passes.infra import Change, ChangeKind, PassResult
+from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 
 _CLASSES = ""  # among the observed values, the number of classes
 
 
 @dataclass(frozen=True, slots=True)
-class FillPlaceholders:
+class FillPlaceholders(Pass):
     """Replace placeholders; options and weights must agree."""
 
     values: Mapping[str, str] = field(default_factory=dict)
