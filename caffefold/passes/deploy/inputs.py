@@ -27,7 +27,7 @@ from caffefold.ir import graph
 from caffefold.ir.graph import Graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops import image
-from caffefold.ops.base import Same, Split
+from caffefold.ops.base import Split
 from caffefold.ops.linear import INNER_PRODUCT
 from caffefold.ops.source import DUMMY_DATA, INPUT
 from caffefold.ops.table import op
@@ -246,7 +246,7 @@ def decide(net: Net, wiring: Graph, source: DataTop, options: DeployOptions) -> 
     warning = ""
     if source.is_image:
         height, width = image.image_size(layer)
-        channels = _weight_channels(net, wiring, source) or image.declared_channels(layer)
+        channels = _weight_channels(net, source) or image.declared_channels(layer)
         if not channels and height and net.weights is None:
             channels = max(_COLOUR, _cut_channels(net, wiring, source.version))
             guess = f"the channels of '{source.blob}' are not known; {channels} are assumed"
@@ -277,7 +277,7 @@ def _solved(
         return Decided((batch, flat), "", f"the weights take {flat} numbers")
     from caffefold.analysis.input_size import input_size  # seldom needed
 
-    channels = channels or _weight_channels(net, wiring, source)
+    channels = channels or _weight_channels(net, source)
     blob = source.layer.tops[source.top]
     found = input_size(net, blob, channels or None, dict(options.input_shapes))
     channels = channels or found.channels or 0
@@ -311,34 +311,13 @@ def _cut_channels(net: Net, wiring: Graph, version: int) -> int:
     return max((point + 1 for points in cuts for point in points), default=0)
 
 
-def _weight_channels(net: Net, wiring: Graph, source: DataTop) -> int:
-    """Channels of the part that was cut, else as the weights fix them: of the first layers, or of
-    any further behind; else 0."""
-    near = source.part or _channels(net, wiring, source.version)
-    if near or net.weights is None:
-        return near
+def _weight_channels(net: Net, top: DataTop) -> int:
+    """Channels of the part that was cut, else as the weights behind it fix them; else 0."""
+    if top.part or net.weights is None:
+        return top.part
     from caffefold.analysis.channels import channels_of  # seldom needed
 
-    return channels_of(net, source.blob) or 0
-
-
-def _channels(net: Net, wiring: Graph, version: int) -> int:
-    """Channels of a blob, from the weights of the first layers that read it; 0 when unknown."""
-    seen: set[int] = set()
-    queue = [version]
-    while queue:
-        current = queue.pop(0)
-        if current in seen:
-            continue
-        seen.add(current)
-        for reader in wiring.versions[current].readers:
-            layer = net.layers[reader]
-            wanted = op(layer).input_channels(layer)
-            if wanted is not None:
-                return wanted
-            if len(layer.bottoms) == 1 and isinstance(op(layer).channels(layer, [None]), Same):
-                queue += wiring.writes[reader]
-    return 0
+    return channels_of(net, top.blob) or 0
 
 
 # ------------------------------------------------------------------------------- their text

@@ -88,7 +88,9 @@ def test_options_without_effect_are_reported() -> None:
 
 def test_a_loss_nobody_knows_is_reported() -> None:
     (warning,) = warned(TWO, DeployOptions())
-    assert warning.startswith("layer 'seg': no inference layer is known for YoloSeg; its prediction ")
+    assert warning.startswith(
+        "layer 'seg': no inference layer is known for YoloSeg; its prediction "
+    )
     assert warning.endswith("is the output: 'conv' (heads seg=TYPE adds one)")
     assert warned(TWO, DeployOptions(heads={"seg": "none"})) == []
 
@@ -231,4 +233,6 @@ def test_scores_are_reported() -> None:
         .replace("Python", "ImageData")
     )
     (warning,) = warned(text, DeployOptions())
-    assert warning.startswith("layer 'loss': class scores of a map are the output: 'up' (heads loss=")
+    assert warning.startswith(
+        "layer 'loss': class scores of a map are the output: 'up' (heads loss="
+    )
