@@ -369,7 +369,7 @@ def with_scalars(field: Field, change: Callable[[str], str]) -> Field:
     value = field.value
     if isinstance(value, Message):
         fields = tuple(with_scalars(inner, change) for inner in value.fields)
-        same = all(a is b for a, b in zip(fields, value.fields, strict=True))
+        same = fields == value.fields
         return field if same else field.with_body(replace(value, fields=fields))
     if isinstance(value, Scalar):
         raw = change(value.raw)

@@ -8,7 +8,6 @@ A param's name stays: it says which layers share weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -85,26 +84,24 @@ def _stripped(body: Message, normalizes: bool) -> Message:
     emptied = set()
     for field in drop(body.fields, lambda f: f.name in LAYER_FIELDS or id(f) in going):
         switches = normalizes and field.name == "batch_norm_param"
-        new = _without(field, _unwanted(field.name, switches))
+        new = _without(field, switches)
         if not new.body.fields and (new is not field or switches) and field.name != "param":
             emptied.add(id(new))
         fields.append(new)
     kept = drop(tuple(fields), lambda f: id(f) in emptied)
-    same = len(kept) == len(body.fields) and all(map(lambda a, b: a is b, kept, body.fields))
-    return body if same else replace(body, fields=kept)
+    return body if kept == body.fields else replace(body, fields=kept)
 
 
-def _unwanted(name: str, switches: bool) -> Callable[[Field], bool]:
-    """Says which fields go from a message of a layer."""
-    if name == "param":
-        return lambda f: f.name not in _SHARING
-    if name == "batch_norm_param":
-        return lambda f: switches and f.name in _SWITCHES
-    own = name.endswith("_param")
-    return lambda f: own and (f.name == "filler" or f.name.endswith("_filler"))
+def _without(field: Field, switches: bool) -> Field:
+    """A field of a layer without what only training reads of its message."""
 
+    def goes(name: str) -> bool:
+        if field.name == "param":
+            return name not in _SHARING
+        if field.name == "batch_norm_param":
+            return switches and name in _SWITCHES
+        return field.name.endswith("_param") and (name == "filler" or name.endswith("_filler"))
 
-def _without(field: Field, unwanted: Callable[[Field], bool]) -> Field:
     before = field.body
-    kept = drop(before.fields, unwanted)
+    kept = drop(before.fields, lambda inner: goes(inner.name))
     return field if kept is before.fields else field.with_body(replace(before, fields=kept))
