@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from caffefold.analysis import fit
 from caffefold.errors import CaffefoldError
 from caffefold.ir import graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.table import op
-from caffefold.passes.infra import ContractError
+
+Condition = Callable[[Net], None]
+"""Raises ``ContractError`` for a net that does not meet it."""
+
+
+class ContractError(AssertionError):
+    """A pass was given, or made, a net that it must not: a bug of ours."""
 
 
 def text_agrees(net: Net) -> None:

@@ -12,6 +12,7 @@ from typing import ClassVar, NamedTuple, Protocol
 from caffefold import log
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.base import SkipCode
+from caffefold.passes.contracts import Condition, ContractError, text_agrees
 
 
 class LayerRef(NamedTuple):
@@ -114,21 +115,13 @@ def nothing(name: str) -> bool:
     return False
 
 
-Condition = Callable[[Net], None]
-"""Raises ``ContractError`` for a net that does not meet it; see passes/contracts.py."""
-
-
-class ContractError(AssertionError):
-    """A pass was given, or made, a net that it must not: a bug of ours."""
-
-
 class Pass(Protocol):
     """A named step. ``run`` returns a new net and leaves its input as it was."""
 
     name: ClassVar[str]
-    requires: ClassVar[tuple[Condition, ...]]
+    requires: ClassVar[tuple[Condition, ...]] = (text_agrees,)
     """What must hold of the net it is given."""
-    ensures: ClassVar[tuple[Condition, ...]]
+    ensures: ClassVar[tuple[Condition, ...]] = (text_agrees,)
     """What holds of the net it makes."""
 
     def run(self, net: Net) -> PassResult:

@@ -11,13 +11,15 @@ from caffefold.ir.net import Net
 from caffefold.options import ConvertOptions
 from caffefold.passes import pipeline
 from caffefold.passes.contracts import (
+    Condition,
+    ContractError,
     blobs_fit,
     text_agrees,
     wired,
     without_losses,
     without_rules,
 )
-from caffefold.passes.infra import Condition, ContractError, Pass, PassResult, run
+from caffefold.passes.infra import Pass, PassResult, run
 
 CONV = 'layer { name: "c" type: "Convolution" bottom: "data" top: "c" %s }'
 FINE = (

@@ -46,7 +46,6 @@ class ConvertHeads(Pass):
 
     options: DeployOptions = field(default_factory=DeployOptions)
     name: ClassVar = "heads"
-    requires: ClassVar = (text_agrees,)
     ensures: ClassVar = (text_agrees, without_losses)
 
     def run(self, net: Net) -> PassResult:

@@ -33,7 +33,6 @@ from caffefold.ops.source import DUMMY_DATA, INPUT
 from caffefold.ops.table import op
 from caffefold.ops.wiring import SLICE
 from caffefold.options import DeployOptions
-from caffefold.passes.contracts import text_agrees
 from caffefold.passes.deploy.newlayer import message, new_layer
 from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 
@@ -52,8 +51,6 @@ class ConvertInputs(Pass):
     trained: bool = True
     """Whether the net came with data layers or losses: then inputs nobody reads go, too."""
     name: ClassVar = "inputs"
-    requires: ClassVar = (text_agrees,)
-    ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Convert every data layer.

@@ -22,7 +22,6 @@ from caffefold.ir.net import Layer, Net
 from caffefold.ops.linear import INNER_PRODUCT
 from caffefold.ops.table import op
 from caffefold.ops.wiring import PERMUTE, RESHAPE, SLICE
-from caffefold.passes.contracts import text_agrees
 from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 
 
@@ -31,8 +30,6 @@ class FitSequences(Pass):
     """Make each Reshape into time x streams fit what comes in."""
 
     name: ClassVar = "sequences"
-    requires: ClassVar = (text_agrees,)
-    ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Change the second number (and where need be the first) of such shapes."""

@@ -39,7 +39,6 @@ class Strip(Pass):
 
     trained: bool = True
     name: ClassVar = "strip"
-    requires: ClassVar = (text_agrees,)
     ensures: ClassVar = (text_agrees, without_rules)
 
     def run(self, net: Net) -> PassResult:

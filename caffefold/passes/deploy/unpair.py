@@ -17,7 +17,6 @@ from caffefold.ir import graph
 from caffefold.ir.graph import OUTSIDE, Graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.table import op
-from caffefold.passes.contracts import text_agrees
 from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 
 
@@ -26,8 +25,6 @@ class Unpair(Pass):
     """Take such layers out; what they read takes the names of what they wrote."""
 
     name: ClassVar = "unpair"
-    requires: ClassVar = (text_agrees,)
-    ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Rename what the layers read, where it is made and read."""

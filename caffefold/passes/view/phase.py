@@ -20,7 +20,6 @@ from caffefold.ops.activation import SIGMOID, SOFTMAX
 from caffefold.ops.detection import DETECTION_OUTPUT
 from caffefold.ops.table import op
 from caffefold.options import ViewOptions
-from caffefold.passes.contracts import text_agrees
 from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 
 _HEADS = (SOFTMAX, SIGMOID, DETECTION_OUTPUT)
@@ -47,8 +46,6 @@ class SelectPhase(Pass):
 
     state: State = field(default_factory=State)
     name: ClassVar = "phase"
-    requires: ClassVar = (text_agrees,)
-    ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Filter; the rules themselves are left to the strip pass.

@@ -25,7 +25,6 @@ from caffefold.ops.base import LinearOp
 from caffefold.ops.detection import DETECTION_OUTPUT
 from caffefold.ops.loss import MULTIBOX_LOSS
 from caffefold.ops.table import op
-from caffefold.passes.contracts import text_agrees
 from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 
 _CLASSES = ""  # among the observed values, the number of classes
@@ -38,8 +37,6 @@ class FillPlaceholders(Pass):
     values: Mapping[str, str] = field(default_factory=dict)
     classes: int | None = None
     name: ClassVar = "placeholders"
-    requires: ClassVar = (text_agrees,)
-    ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Fill what is known.
