@@ -64,7 +64,8 @@ def _preprocessing(net: Net, layer: Layer, blob: str, dims: tuple[int, ...]) -> 
     mean_file = image.raw(layer, "mean_file")
     if mean_file:
         found["mean_file"] = mean_file
-        values = channel_means(find_mean(mean_file, Path(net.document.path)))
+        path = find_mean(mean_file, Path(net.document.path))
+        values = channel_means(path) if path is not None else ()
         if values:
             found["mean_file_channels"] = [_short(v) for v in values]
     scale = image.numbers(layer, "scale")
@@ -94,16 +95,16 @@ def find_mean(name: str, prototxt: Path) -> Path | None:
     return None
 
 
-def channel_means(path: Path | None) -> tuple[float, ...]:
+def channel_means(path: Path) -> tuple[float, ...]:
     """The mean of each channel of a BlobProto of C x H x W or 1 x C x H x W numbers; () when the
-    file is none, or there is none."""
+    file is none."""
     try:
-        numbers = read_blob(path) if path is not None else None
+        numbers = read_blob(path)
     except (InputError, OSError):
-        numbers = None
-    while numbers is not None and numbers.ndim > 3 and numbers.shape[0] == 1:
+        return ()
+    while numbers.ndim > 3 and numbers.shape[0] == 1:
         numbers = numbers[0]
-    if numbers is None or numbers.ndim != 3 or not numbers.size:
+    if numbers.ndim != 3 or not numbers.size:
         return ()
     return tuple(float(v) for v in numbers.mean(axis=(1, 2), dtype="float64"))
 
