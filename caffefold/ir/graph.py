@@ -6,6 +6,7 @@ here, so "the same blob" always means the same numbers (Caffe's own rule: net.cp
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from caffefold.errors import TextError
@@ -48,6 +49,25 @@ class Graph(NamedTuple):
         """The one layer that reads this version, once; None when none or several do."""
         readers = self.versions[version].readers
         return readers[0] if len(readers) == 1 else None
+
+    def maker(self, version: int) -> int:
+        """The position of the layer that makes a version; OUTSIDE for inputs and for -1."""
+        return self.versions[version].producer if version >= 0 else OUTSIDE
+
+    def is_read(self, position: int) -> bool:
+        """Whether some layer reads a top of the layer at ``position``."""
+        return any(self.versions[version].readers for version in self.writes[position])
+
+    def ancestors(self, versions: Iterable[int]) -> set[int]:
+        """Positions of all layers that ``versions`` are computed by."""
+        queue = list(versions)
+        found: set[int] = set()
+        while queue:
+            producer = self.maker(queue.pop())
+            if producer != OUTSIDE and producer not in found:
+                found.add(producer)
+                queue += self.reads[producer]
+        return found
 
 
 def build(net: Net) -> Graph:

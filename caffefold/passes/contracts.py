@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from caffefold.analysis import fit
 from caffefold.errors import CaffefoldError
 from caffefold.ir import graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.table import op
-from caffefold.passes.infra import ContractError
 
-_RULES = ("include", "exclude")
+Condition = Callable[[Net], None]
+"""Raises ``ContractError`` for a net that does not meet it."""
+
+
+class ContractError(AssertionError):
+    """A pass was given, or made, a net that it must not: a bug of ours."""
 
 
 def text_agrees(net: Net) -> None:
@@ -30,7 +36,7 @@ def wired(net: Net) -> None:
 def without_rules(net: Net) -> None:
     """No layer has include or exclude rules: they were applied."""
     for layer in net.layers:
-        if any(layer.body.message(name) is not None for name in _RULES):
+        if any(layer.body.message(name) is not None for name in ("include", "exclude")):
             raise ContractError(f"layer '{layer.name}': an include or exclude rule is left")
 
 

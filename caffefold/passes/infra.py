@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from caffefold import log
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.base import SkipCode
+from caffefold.passes.contracts import Condition, ContractError, text_agrees
 
 
 class LayerRef(NamedTuple):
@@ -114,35 +115,17 @@ def nothing(name: str) -> bool:
     return False
 
 
-Condition = Callable[[Net], None]
-"""Raises ``ContractError`` for a net that does not meet it; see passes/contracts.py."""
-
-
-class ContractError(AssertionError):
-    """A pass was given, or made, a net that it must not: a bug of ours."""
-
-
 class Pass(Protocol):
     """A named step. ``run`` returns a new net and leaves its input as it was."""
 
-    @property
-    def name(self) -> str:
-        """The name reports use."""
-        ...
-
-    @property
-    def requires(self) -> tuple[Condition, ...]:
-        """What must hold of the net it is given."""
-        ...
-
-    @property
-    def ensures(self) -> tuple[Condition, ...]:
-        """What holds of the net it makes."""
-        ...
+    name: ClassVar[str]
+    requires: ClassVar[tuple[Condition, ...]] = (text_agrees,)
+    """What must hold of the net it is given."""
+    ensures: ClassVar[tuple[Condition, ...]] = (text_agrees,)
+    """What holds of the net it makes."""
 
     def run(self, net: Net) -> PassResult:
         """Rewrite ``net``."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +137,7 @@ class Step:
     layers_after: int
     changes: tuple[Change, ...] = ()
     skips: tuple[Skip, ...] = ()
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
 
 
 def run(passes: tuple[Pass, ...], net: Net) -> tuple[Net, tuple[Step, ...]]:
@@ -176,7 +159,7 @@ def run(passes: tuple[Pass, ...], net: Net) -> tuple[Net, tuple[Step, ...]]:
             _check(step.ensures, result.net, f"pass '{step.name}' ensures")
         before, after = len(net.layers), len(result.net.layers)
         steps.append(Step(step.name, before, after, result.changes, result.skips, result.warnings))
-        _tell(steps[-1])
+        _log(steps[-1])
         net = replace(result.net, history=(*net.history, *result.changes))
     return net, tuple(steps)
 
@@ -189,7 +172,7 @@ def _check(conditions: tuple[Condition, ...], net: Net, what: str) -> None:
             raise ContractError(f"{what} {condition.__name__}: {error}") from error
 
 
-def _tell(step: Step) -> None:
+def _log(step: Step) -> None:
     log.info(
         __name__,
         "%s: %d layers -> %d; %d changes, %d left alone",

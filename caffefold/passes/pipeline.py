@@ -36,7 +36,7 @@ def deploy_passes(net: Net, options: DeployOptions) -> tuple[Pass, ...]:
         # Before heads: these layers read labels, and would take what follows them along.
         Unpair(),
         # Heads before inputs: only then is it known whether labels are still read.
-        ConvertHeads(options, State.of(options)),
+        ConvertHeads(options),
         ConvertInputs(options, trained or _measures(net)),
         # Only now is it known how many images come in.
         FitSequences(),

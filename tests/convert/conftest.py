@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ import caffefold
 from caffefold._proto import caffe_pb2
 from caffefold.ir.net import Net
 from caffefold.passes import pipeline
-from caffefold.passes.infra import Condition, Pass, PassResult
+from caffefold.passes.infra import Pass, PassResult
 from caffefold.testing import blob_message
 
 Array = NDArray[np.float64]
@@ -199,13 +199,13 @@ class Tamper:
 
 
 @dataclass(frozen=True)
-class _Spoiled:
+class _Spoiled(Pass):
     inner: Pass
     spoil: Any
     hide: Any
-    name: str = "fold"
-    requires: tuple[Condition, ...] = ()
-    ensures: tuple[Condition, ...] = ()
+    name: ClassVar = "fold"
+    requires: ClassVar = ()
+    ensures: ClassVar = ()
 
     def run(self, net: Net) -> PassResult:
         result = self.inner.run(self.hide(net) if self.hide else net)

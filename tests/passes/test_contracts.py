@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 
@@ -10,13 +11,15 @@ from caffefold.ir.net import Net
 from caffefold.options import ConvertOptions
 from caffefold.passes import pipeline
 from caffefold.passes.contracts import (
+    Condition,
+    ContractError,
     blobs_fit,
     text_agrees,
     wired,
     without_losses,
     without_rules,
 )
-from caffefold.passes.infra import Condition, ContractError, PassResult, run
+from caffefold.passes.infra import Pass, PassResult, run
 
 CONV = 'layer { name: "c" type: "Convolution" bottom: "data" top: "c" %s }'
 FINE = (
@@ -57,12 +60,12 @@ def test_a_layer_that_disagrees_with_its_text() -> None:
 
 
 @dataclass(frozen=True)
-class Unwire:
+class Unwire(Pass):
     """Makes a net that no pass may make."""
 
-    name: str = "unwire"
-    requires: tuple[Condition, ...] = (wired,)
-    ensures: tuple[Condition, ...] = (wired,)
+    name: ClassVar = "unwire"
+    requires: ClassVar = (wired,)
+    ensures: ClassVar = (wired,)
 
     def run(self, given: Net) -> PassResult:
         """Rename what the first layer reads."""

@@ -445,7 +445,7 @@ CHANNEL_FLOW = [
         lambda original: lambda *_: True, net_pool,
     ),
     Mutant(
-        "a window behind the input does not matter", "ops.window:Window.starts_inside",
+        "a window behind the input does not matter", "ops.shape:Window.starts_inside",
         lambda original: lambda *_: True, net_window_behind,
     ),
 ]  # fmt: skip

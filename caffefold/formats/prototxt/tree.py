@@ -364,6 +364,23 @@ def set_strings(message: Message, name: str, values: tuple[str, ...]) -> Message
     return replace(message, fields=_inserted(rest, at, new, near))
 
 
+def with_scalars(field: Field, change: Callable[[str], str]) -> Field:
+    """``field`` with each plain value in it changed, those of lists and messages too, in order."""
+    value = field.value
+    if isinstance(value, Message):
+        fields = tuple(with_scalars(inner, change) for inner in value.fields)
+        same = fields == value.fields
+        return field if same else field.with_body(replace(value, fields=fields))
+    if isinstance(value, Scalar):
+        raw = change(value.raw)
+        return field if raw == value.raw else replace(field, value=Scalar(raw))
+    raws = [change(str(item)) for item in value.items]
+    if raws == [str(item) for item in value.items]:
+        return field
+    listed = ListValue(f"[{', '.join(raws)}]", tuple(map(Scalar, raws)))
+    return replace(field, value=listed)
+
+
 def _revalued(field: Field, raw: str) -> Field:
     """``field`` with another plain value; what stood there may have had no colon."""
     sep = field.sep if ":" in field.sep else ": "

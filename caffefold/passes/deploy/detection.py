@@ -1,99 +1,115 @@
-"""MultiBoxLoss -> the layers of an SSD that detect.
+"""Losses of detectors -> the layers that detect.
 
 Given   MultiBoxLoss(mbox_loc, mbox_conf, mbox_priorbox, label)
 Result  Reshape -> Softmax -> Flatten of mbox_conf, then DetectionOutput
 
 Source: the SSD branch's examples/ssd/ssd_pascal.py: which layers, and which parameters are the
-loss's own and can not be defaulted. For LOGISTIC the Softmax is a Sigmoid; there the example has no
+loss's own and cannot be defaulted. For LOGISTIC the Softmax is a Sigmoid; there the example has no
 Reshape and Flatten, but the authors of such detectors have (MobileNetv2-SSDLite, SFD).
+
+Given   Yolov3(conv22, label), Yolov3(conv23, label), each with its masks of the anchors
+Result  Yolov3DetectionOutput(conv22, conv23), with all masks; made only on ``--head``
+
+Source: the fork that has both (eric612/MobileNet-YOLO).
 """
 
 from __future__ import annotations
 
-from caffefold.formats.prototxt.tree import Field, block, quote, scalar
+from collections.abc import Collection, Sequence
+
+from caffefold.formats.prototxt.tree import Document, Message
 from caffefold.ir.net import Layer, Net
-from caffefold.ops.loss import MULTIBOX_LOSS
-from caffefold.ops.table import op
+from caffefold.ops.detection import YOLO_OUTPUT, YOLO_V3_OUTPUT
+from caffefold.ops.loss import MULTIBOX_LOSS, Loss
+from caffefold.ops.table import op, op_of
 from caffefold.options import DetectionOptions
-from caffefold.passes.deploy.newlayer import free_name, new_layer
+from caffefold.passes.deploy.newlayer import Parameters, free_name, new_layer
 
 
 def multibox(
-    net: Net, loss: Layer, options: DetectionOptions, going: frozenset[int]
+    net: Net, loss: Layer, options: DetectionOptions, going: Collection[int]
 ) -> tuple[Layer, ...]:
     """Reshape, Softmax (or Sigmoid), Flatten of the confidences, and DetectionOutput."""
     if len(loss.bottoms) < 3:
         raise loss.error("MultiBoxLoss needs the bottoms loc, conf, priorbox and label")
     loc, conf, prior = loss.bottoms[:3]
+    params = MULTIBOX_LOSS.params(loss)
+    if not params.has("num_classes"):
+        raise loss.error("multibox_loss_param has no num_classes; add it, DetectionOutput needs it")
+    classes = params.integer("num_classes")
     made: list[Layer] = []
 
-    def add(kind: str, suffix: str, bottom: str, params: Field | None) -> str:
-        name = f"{conf}_{suffix}"
+    def add(kind: str, bottom: str, params: Parameters) -> str:
+        name = f"{conf}_{kind.lower()}"
         for known in net.layers:
             if op(known).name == kind and known.bottoms == (bottom,) and known.tops == (name,):
                 return name  # the training net computes it already, for its own evaluation
         name = free_name(net, name, going)
-        fields = [scalar("bottom", quote(bottom), "  "), scalar("top", quote(name), "  ")]
-        fields += [params] if params is not None else []
-        made.append(new_layer(net.document, name, kind, fields, "\n"))
+        made.append(new_layer(net.document, kind, name, [bottom], name, params))
         return name
 
-    dims = [scalar("dim", d, "      ") for d in ("0", "-1", _token(loss, "num_classes"))]
-    shape = block("reshape_param", [block("shape", dims, "    ")], "  ")
-    shaped = add("Reshape", "reshape", conf, shape)
-    if MULTIBOX_LOSS.params(loss).enum("conf_loss_type") == "LOGISTIC":
-        probable = add("Sigmoid", "sigmoid", shaped, None)
+    shaped = add("Reshape", conf, {"reshape_param": {"shape": {"dim": [0, -1, classes]}}})
+    if params.enum("conf_loss_type") == "LOGISTIC":
+        probable = add("Sigmoid", shaped, {})
     else:
-        axis = block("softmax_param", [scalar("axis", "2", "    ")], "  ")
-        probable = add("Softmax", "softmax", shaped, axis)
-    flat = block("flatten_param", [scalar("axis", "1", "    ")], "  ")
-    scores = add("Flatten", "flatten", probable, flat)
+        probable = add("Softmax", shaped, {"softmax_param": {"axis": 2}})
+    scores = add("Flatten", probable, {"flatten_param": {"axis": 1}})
     # RefineDet: the boxes and scores of its first step stand behind the label.
     reads = (loc, scores, prior, *loss.bottoms[4:6])
-    fields = [scalar("bottom", quote(b), "  ") for b in reads]
     name = free_name(net, "detection_out", going)
-    fields += [scalar("top", quote(name), "  "), _detection_params(loss, options)]
-    made.append(new_layer(net.document, name, "DetectionOutput", fields, "\n"))
+    known: Parameters = {
+        "num_classes": classes,
+        "share_location": str(params.flag("share_location")).lower(),
+        "background_label_id": params.integer("background_label_id"),
+        "nms_param": {"nms_threshold": f"{options.nms_threshold:g}", "top_k": options.top_k},
+        "code_type": params.enum("code_type"),
+        "variance_encoded_in_target": ["true"] * params.flag("encode_variance_in_target"),
+        "keep_top_k": options.keep_top_k,
+        "confidence_threshold": f"{options.confidence_threshold:g}",
+    }
+    detects: Parameters = {"detection_output_param": known}
+    made.append(new_layer(net.document, "DetectionOutput", name, reads, name, detects))
     return tuple(made)
 
 
-def _detection_params(loss: Layer, options: DetectionOptions) -> Field:
-    """What the loss knows (it can not be defaulted), then how detections are thinned out."""
-    params = MULTIBOX_LOSS.params(loss)
-
-    def known(name: str, raw: str) -> Field:
-        return scalar(name, raw, "    ")
-
-    fields = [
-        known("num_classes", _token(loss, "num_classes")),
-        known("share_location", _bool(params.flag("share_location"))),
-        known("background_label_id", str(params.integer("background_label_id"))),
-        block(
-            "nms_param",
-            [
-                scalar("nms_threshold", f"{options.nms_threshold:g}", "      "),
-                scalar("top_k", str(options.top_k), "      "),
-            ],
-            "    ",
-        ),
-        known("code_type", params.enum("code_type")),
-    ]
-    if params.flag("encode_variance_in_target"):
-        fields.append(known("variance_encoded_in_target", "true"))
-    fields += [
-        known("keep_top_k", str(options.keep_top_k)),
-        known("confidence_threshold", f"{options.confidence_threshold:g}"),
-    ]
-    return block("detection_output_param", fields, "  ")
+def detects_yolo(kind: str, layer: Layer) -> bool:
+    """Whether a layer of type ``kind`` detects with what the loss ``layer`` is trained on."""
+    own = op(layer)
+    return isinstance(own, Loss) and own.detector is not None and own.detector.name == kind
 
 
-def _token(loss: Layer, name: str) -> str:
-    """The integer ``name`` of the loss; an error that names it when the loss does not say."""
-    params = MULTIBOX_LOSS.params(loss)
-    if not params.has(name):
-        raise loss.error(f"multibox_loss_param has no {name}; add it, DetectionOutput needs it")
-    return str(params.integer(name))
+def yolo(
+    document: Document, kind: str, name: str, losses: Sequence[Layer], options: DetectionOptions
+) -> Layer:
+    """The detection layer for ``losses``, each of which ``detects_yolo`` accepts."""
+    messages = [_yolo_params(loss) for loss in losses]
+
+    def copied(name: str, messages: Sequence[Message] = messages[:1]) -> list[str]:
+        return [str(value) for message in messages for value in message.all(name)]
+
+    known: dict[str, int | str | list[str]] = {
+        "confidence_threshold": f"{options.confidence_threshold:g}",
+        "nms_threshold": f"{options.nms_threshold:g}",
+        "num_classes": copied("num_class"),
+    }
+    if kind == YOLO_OUTPUT.name:
+        known["coords"] = copied("coords")
+    known["biases"] = copied("biases")
+    if kind == YOLO_V3_OUTPUT.name:
+        known["mask"] = copied("mask", messages)
+        known["anchors_scale"] = copied("anchors_scale", messages)
+        known["mask_group_num"] = len(losses)
+    reads = [loss.bottoms[0] for loss in losses]
+    params = {op_of(kind).param: known}
+    return new_layer(document, kind, name, reads, name, params, losses[-1].field.lead)
 
 
-def _bool(value: bool) -> str:
-    return "true" if value else "false"
+def _yolo_params(loss: Layer) -> Message:
+    """The parameters of a loss, whatever the fork calls the message."""
+    found = loss.body.message(op(loss).param)
+    if found is None:
+        messages = (f.body for f in loss.body.fields if f.name.endswith("_param"))
+        found = next((m for m in messages if m.last("biases") is not None), None)
+    if found is None or found.last("biases") is None:
+        raise loss.error("it has no anchors (biases); the detection layer needs them")
+    return found

@@ -3,43 +3,54 @@
 Given   AnnotatedData -> data, label, with transform_param { resize_param { height: 300 ... } }
 Result  Input -> data, shape 1 x 3 x 300 x 300
 
-The shape is decided in rewrite/input_shape.py; what the layer did to its images is handed on by
-rewrite/preprocessing.py; how inputs are written is in rewrite/input_style.py.
+The shape is, in this order: what the user gives; crop, resize and declared sizes of the data layer,
+channels from the weights that read it; height and width for which the fully connected layers fit
+(analysis/input_size.py). Batch 1, unless asked for. Where that leaves something open, the shape is
+required of the user. What the layer did to its images is handed on by deploy/preprocessing.py.
+
+Inputs are written as Input layers or as the older ``input:`` fields:
+
+Given   layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 ... } } }
+Result  input: "data"  input_shape { dim: 1 ... }     (style legacy; the other way round for layer)
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, NamedTuple
 
-from caffefold.errors import UnknownInput
-from caffefold.formats.prototxt.tree import Field, block, quote, scalar
+from caffefold.analysis.shapes import input_shapes, legacy_shapes
+from caffefold.errors import MissingShape, Option, Text, UnknownInput
+from caffefold.formats.prototxt.tree import Field, quote, scalar, set_strings
 from caffefold.ir import graph
 from caffefold.ir.graph import Graph
 from caffefold.ir.net import Layer, Net
-from caffefold.ops.source import DUMMY_DATA
+from caffefold.ops import image
+from caffefold.ops.base import Split
+from caffefold.ops.linear import INNER_PRODUCT
+from caffefold.ops.source import DUMMY_DATA, INPUT
 from caffefold.ops.table import op
 from caffefold.ops.wiring import SLICE
 from caffefold.options import DeployOptions
-from caffefold.passes.contracts import text_agrees
-from caffefold.passes.deploy.input_shape import Source, decide
-from caffefold.passes.deploy.input_style import restyle, shape_field, with_inputs
-from caffefold.passes.infra import Change, ChangeKind, PassResult
+from caffefold.passes.deploy.newlayer import message, new_layer
+from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 
-RULE = "inputs"
+_LEGACY = frozenset({"input", "input_dim", "input_shape"})
+# Blobs whose shape is the same in every net of the family (py-faster-rcnn, proposal_layer.py).
+_KNOWN = {"im_info": (1, 3), "rois": (1, 5)}
+_COLOUR = 3
+Dims = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class ConvertInputs:
-    """Replace each data layer by Input layers."""
+class ConvertInputs(Pass):
+    """Replace each data layer by Input layers; fit the inputs the net has already."""
 
     options: DeployOptions = field(default_factory=DeployOptions)
-    """``layer``: Input layers; ``legacy``: ``input:`` fields; "": as the net has them."""
     trained: bool = True
     """Whether the net came with data layers or losses: then inputs nobody reads go, too."""
-    name: str = RULE
-    requires: ClassVar = (text_agrees,)
-    ensures: ClassVar = requires
+    name: ClassVar = "inputs"
 
     def run(self, net: Net) -> PassResult:
         """Convert every data layer.
@@ -48,30 +59,31 @@ class ConvertInputs:
             UsageError: a shape was given for a blob that is no input, or is missing.
         """
         wiring = graph.build(net)
-        sources = [
+        data = [
             i
             for i, x in enumerate(net.layers)
-            if op(x).is_data(x) or self.stands_in(net, wiring, i)
+            if op(x).is_data(x) or self._stands_in(net, wiring, i)
         ]
         new: dict[int, tuple[Layer, ...]] = {}
         changes: list[Change] = []
         warnings: list[str] = []
         made: set[str] = set()
-        taken = {x.name for i, x in enumerate(net.layers) if i not in sources}
-        for position in sources:
+        taken = {x.name for i, x in enumerate(net.layers) if i not in data}
+        for position in data:
             layer = net.layers[position]
             layers, shown = [], []
-            for source in _read(net, wiring, position, new):
-                decided = decide(net, wiring, source, self.options)
+            for top in _read(net, wiring, position, new):
+                decided = decide(net, wiring, top, self.options)
                 warnings += [decided.warning] if decided.warning else []
-                name = source.blob
+                name = blob = top.blob
                 if name in taken:
                     name = layer.name if layer.name not in taken else f"{name}_input"
                 taken.add(name)
-                made.add(source.blob)
-                layers.append(_input_layer(net, layer, name, source.blob, decided.dims))
-                shown.append(f"{source.blob} {'x'.join(map(str, decided.dims))}")
-                shown[-1] += f" ({decided.why})" if decided.why else ""
+                made.add(blob)
+                lead = layer.field.lead.rstrip(" \t")
+                layers.append(_input_layer(net, name, blob, decided.dims, lead))
+                why = f" ({decided.why})" if decided.why else ""
+                shown.append(f"{blob} {'x'.join(map(str, decided.dims))}{why}")
             new[position] = tuple(layers)
             detail = f"{layer.type} -> " + (f"Input {', '.join(shown)}" if shown else "nothing")
             names = tuple(item.name for item in layers)
@@ -80,46 +92,68 @@ class ConvertInputs:
         known = (set(net.inputs) - unread) | made
         for blob in sorted(set(self.options.input_shapes) - known):
             raise UnknownInput(blob, tuple(sorted(known)))
-        result, told = with_inputs(net.substitute(new), self.options, unread, frozenset(made))
-        changes += [Change(ChangeKind.INPUT_CONVERTED, (), (), detail) for detail in told]
-        return PassResult(
-            restyle(result, self.options.input_style), tuple(changes), (), tuple(warnings)
-        )
+        result, done = self._fitted(net.substitute(new), unread, made)
+        changes += [Change(ChangeKind.INPUT_CONVERTED, (), (), detail) for detail in done]
+        result = restyle(result, self.options.input_style)
+        return PassResult(result, tuple(changes), (), tuple(warnings))
 
-    def stands_in(self, net: Net, wiring: Graph, position: int) -> bool:
+    def _stands_in(self, net: Net, wiring: Graph, position: int) -> bool:
         """Whether a DummyData stands for data: it is the only thing the net reads, or it gives
         random numbers to a training net. Beside other inputs it is a part of the net, and stays.
         """
         layer = net.layers[position]
         if op(layer) is not DUMMY_DATA:
             return False
-        if not _is_read(wiring, position):
+        if not wiring.is_read(position):
             return self.trained
-        read = [x for i, x in enumerate(net.layers) if not x.bottoms and _is_read(wiring, i)]
+        read = [x for i, x in enumerate(net.layers) if not x.bottoms and wiring.is_read(i)]
         given = bool(net.legacy_inputs) or any(op(x).is_data(x) or x.is_input for x in read)
         if not DUMMY_DATA.constant(layer):
             return self.trained or not given
         return not given and all(DUMMY_DATA.constant(x) for x in read if op(x) is DUMMY_DATA)
 
+    def _fitted(self, net: Net, unread: frozenset[str], made: set[str]) -> tuple[Net, list[str]]:
+        """The inputs the net already had, reshaped as asked, without those nobody reads; and what
+        was done. The inputs ``made`` have their shapes from the same options already."""
+        done = []
+        new: dict[int, tuple[Layer, ...]] = {}
+        for position, layer in enumerate(net.layers):
+            if not layer.is_input or made.issuperset(layer.tops):
+                continue
+            old = _tops(layer)
+            dims = {top: self._dims(top, shape) for top, shape in old.items() if top not in unread}
+            if dims != old:
+                new[position] = (_with_tops(layer, dims),) if dims else ()
+                what = "reshaped" if dims else "not read any more"
+                done.append(f"Input '{layer.name}' {what}")
+        result = net.substitute(new)
+        shapes = legacy_shapes(net)
+        old = {name: shapes.get(name, ()) for name in net.legacy_inputs}
+        kept = {name: self._dims(name, old[name]) for name in old if name not in unread}
+        if kept != old:
+            result = _with_legacy(result, kept)
+            done.append("net inputs reshaped" if len(kept) == len(old) else "unread inputs dropped")
+        return result, done
 
-def _is_read(wiring: Graph, position: int) -> bool:
-    return any(wiring.versions[v].readers for v in wiring.writes[position])
+    def _dims(self, blob: str, old: Dims) -> Dims:
+        """The shape of an input that had the shape ``old``."""
+        batch = self.options.batch
+        reshaped = (batch, *old[1:]) if batch and old else old
+        return self.options.input_shapes.get(blob, reshaped)
 
 
 def _read(
     net: Net, wiring: Graph, position: int, new: dict[int, tuple[Layer, ...]]
-) -> list[Source]:
+) -> list[DataTop]:
     """What the net still reads of a data layer. A Slice of which only parts are read goes (into
     ``new``): each part is an input of its own, as of one image of a siamese pair."""
     layer = net.layers[position]
     found = []
     for top, version in enumerate(wiring.writes[position]):
         readers = wiring.versions[version].readers
-        if not readers:
-            continue
         cuts = [r for r in readers if _cuts(net, wiring, r)]
         if len(cuts) < len(readers):
-            found.append(Source(layer, top, wiring.versions[version].blob, version))
+            found.append(DataTop(layer, top, wiring.versions[version].blob, version))
             continue
         for reader in cuts:
             new[reader] = ()
@@ -131,16 +165,14 @@ def _read(
                     # The last part reaches to the end, which only the data set knows.
                     known = j < len(ranges) - 1
                     count = ranges[j][1] - ranges[j][0] if known else 0
-                    blob = wiring.versions[part].blob
-                    found.append(Source(layer, top, blob, part, count))
+                    found.append(DataTop(layer, top, wiring.versions[part].blob, part, count))
     return found
 
 
 def _cuts(net: Net, wiring: Graph, position: int) -> bool:
     """Whether this is a Slice of which some part is not read any more."""
-    if op(net.layers[position]) is not SLICE:
-        return False
-    return any(not wiring.versions[v].readers for v in wiring.writes[position])
+    parts = wiring.writes[position]
+    return op(net.layers[position]) is SLICE and not all(wiring.versions[v].readers for v in parts)
 
 
 def _unread(net: Net, wiring: Graph) -> frozenset[str]:
@@ -154,13 +186,192 @@ def _unread(net: Net, wiring: Graph) -> frozenset[str]:
     return frozenset(net.inputs) - read
 
 
-def _input_layer(net: Net, old: Layer, name: str, blob: str, dims: tuple[int, ...]) -> Layer:
+# ------------------------------------------------------------------------------ their shape
+
+
+class Decided(NamedTuple):
+    """The shape, a warning when a part of it is a guess, and what a size was solved from."""
+
+    dims: Dims
+    warning: str = ""
+    why: str = ""
+
+
+class DataTop(NamedTuple):
+    """Where an input comes from: a top of a data layer, or a part cut from it."""
+
+    layer: Layer
+    top: int
+    blob: str
+    """What the deploy net calls it."""
+    version: int
+    """Its value in the training net."""
+    part: int = 0
+    """Channels of the part that was cut; 0: the whole."""
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it holds images."""
+        return image.is_image_layer(self.layer) and self.top == 0
+
+    def warning(self, before: str, after: str) -> str:
+        """A warning with the option that sets another shape."""
+        asked = Option("input_shapes", f"{self.blob}=...")
+        return Text(f"layer '{self.layer.name}': {before} (", asked, after)
+
+
+def decide(net: Net, wiring: Graph, source: DataTop, options: DeployOptions) -> Decided:
+    """The shape of the input ``source``.
+
+    Raises:
+        MissingShape: neither the net nor the options give it.
+    """
+    given = options.input_shapes.get(source.blob)
+    if given is not None:
+        return Decided(given)
+    layer = source.layer
+    batch = options.batch or 1
+    if op(layer) is DUMMY_DATA:
+        dims = DUMMY_DATA.dims(layer)[source.top]
+        keeps = options.batch is None and any(op(x).recurrent for x in net.layers)
+        if dims:  # in sequences the first axis is time, not images
+            return Decided(dims if keeps else (batch, *dims[1:]))
+    if source.blob in _KNOWN:
+        known = _KNOWN[source.blob]
+        return Decided((batch, *known[1:]) if source.blob == "im_info" else known)
+    height = width = channels = 0
+    warning = ""
+    if source.is_image:
+        height, width = image.image_size(layer)
+        channels = _weight_channels(net, source) or image.declared_channels(layer)
+        if not channels and height and net.weights is None:
+            channels = max(_COLOUR, _cut_channels(net, wiring, source.version))
+            guess = f"the channels of '{source.blob}' are not known; {channels} are assumed"
+            warning = source.warning(guess, " sets them)")
+    if channels and height and width:
+        frames = image.clip_length(layer)
+        clip = (frames,) if frames > 1 else ()
+        return Decided((batch, channels, *clip, height, width), warning)
+    why = ""
+    if net.weights is not None:
+        solved = _solved(net, wiring, source, batch, channels, options)
+        if isinstance(solved, Decided):
+            return solved
+        why = f" ({solved})" if solved else ""
+    missing = [n for n, v in (("channels", channels), ("height and width", height)) if not v]
+    what = " and ".join(missing) if channels or height else "shape"
+    where = layer.error(f"its text does not give the {what} of '{source.blob}'{why}")
+    open_ends = (batch, channels or None, height or None, width or None)
+    raise MissingShape(str(where), blob=source.blob, layer=layer.name, known=open_ends)
+
+
+def _solved(
+    net: Net, wiring: Graph, source: DataTop, batch: int, channels: int, options: DeployOptions
+) -> Decided | str:
+    """The shape for which the InnerProducts behind the input fit; else what speaks against one."""
+    flat = 0 if source.is_image else _flat(net, wiring, source.version)
+    if flat:
+        return Decided((batch, flat), "", f"the weights take {flat} numbers")
+    from caffefold.analysis.input_size import input_size  # seldom needed
+
+    channels = channels or _weight_channels(net, source)
+    blob = source.layer.tops[source.top]
+    found = input_size(net, blob, channels or None, dict(options.input_shapes))
+    channels = channels or found.channels or 0
+    if found.size is None or not channels:
+        return found.why
+    dims = (batch, channels, *found.size)
+    if found.certain:
+        return Decided(dims, "", found.why)
+    guess = f"'{source.blob}' is taken as {'x'.join(map(str, dims))}: {found.why}"
+    return Decided(dims, source.warning(guess, " sets another shape)"))
+
+
+def _flat(net: Net, wiring: Graph, version: int) -> int:
+    """How many numbers InnerProducts, the only readers, read of each item; 0 when others do."""
+    found = 0
+    for reader in wiring.versions[version].readers:
+        layer = net.layers[reader]
+        if op(layer) is not INNER_PRODUCT or INNER_PRODUCT.params(layer).integer("axis") != 1:
+            return 0
+        found = INNER_PRODUCT.inputs(layer) or 0
+        if not found:
+            return 0
+    return found
+
+
+def _cut_channels(net: Net, wiring: Graph, version: int) -> int:
+    """The fewest channels a blob can have that is cut along them; 0 when it is not."""
+    readers = (net.layers[reader] for reader in wiring.versions[version].readers)
+    flows = (op(layer).channels(layer, [None]) for layer in readers)
+    cuts = (flow.points for flow in flows if isinstance(flow, Split))
+    return max((point + 1 for points in cuts for point in points), default=0)
+
+
+def _weight_channels(net: Net, top: DataTop) -> int:
+    """Channels of the part that was cut, else as the weights behind it fix them; else 0."""
+    if top.part or net.weights is None:
+        return top.part
+    from caffefold.analysis.channels import channels_of  # seldom needed
+
+    return channels_of(net, top.blob) or 0
+
+
+# ------------------------------------------------------------------------------- their text
+
+
+def restyle(net: Net, style: str) -> Net:
+    """All inputs written in one style: ``layer``, ``legacy``; "" leaves them as they are."""
+    inputs = [i for i, layer in enumerate(net.layers) if layer.is_input]
+    if style == "legacy" and inputs:
+        return _with_legacy(net.without(inputs), input_shapes(net))
+    if style == "layer" and net.legacy_inputs:
+        shapes = legacy_shapes(net)
+        made = [_input_layer(net, x, x, shapes.get(x, ()), "\n") for x in net.legacy_inputs]
+        return _without_legacy(net, made)
+    return net
+
+
+def _input_layer(net: Net, name: str, blob: str, dims: Dims, lead: str) -> Layer:
+    params = {"input_param": {"shape": {"dim": dims}}}
+    return new_layer(net.document, INPUT.name, name, [], blob, params, lead)
+
+
+def _tops(layer: Layer) -> dict[str, Dims]:
+    """The shape of each top of an Input layer."""
+    return dict(zip(layer.tops, INPUT.dims(layer), strict=True))
+
+
+def _with_tops(layer: Layer, shapes: Mapping[str, Dims]) -> Layer:
+    """An Input layer with these tops."""
+    made = message("input_param", {"shape": [{"dim": d} for d in shapes.values()]}, "  ")
+    lead = next((f.lead for f in layer.body.fields if f.name == "input_param"), made.lead)
+    kept = (f for f in layer.body.fields if f.name != "input_param")
+    body = replace(layer.body, fields=(*kept, replace(made, lead=lead)))
+    return layer.edited(set_strings(body, "top", tuple(shapes)))
+
+
+def _with_legacy(net: Net, shapes: Mapping[str, Dims]) -> Net:
+    """The net with exactly these ``input:`` fields: where it had some, else before the layers."""
     fields = [
-        scalar("name", quote(name), "  "),
-        scalar("type", '"Input"', "  "),
-        scalar("top", quote(blob), "  "),
-        block("input_param", [shape_field("shape", dims, "    ")], "  "),
+        made
+        for name, dims in shapes.items()
+        for made in (
+            scalar("input", quote(name), ""),
+            message("input_shape", {"dim": dims}, ""),
+        )
     ]
-    lead = old.field.lead
-    lead = lead[: lead.rfind("\n") + 1] if not lead.rpartition("\n")[2].strip() else lead
-    return Layer.of(Field("layer", block("", fields, "").value, lead, " "), net.document)
+    for at, item in enumerate(net.items):
+        if isinstance(item, Field) and item.name in _LEGACY:
+            if fields:
+                fields[0] = replace(fields[0], lead=item.lead)
+            return _without_legacy(net, fields, at)
+    return _without_legacy(net, fields)
+
+
+def _without_legacy(net: Net, new: Sequence[Field | Layer], at: int | None = None) -> Net:
+    """The net with ``new`` at ``at``, else before its layers, in place of its ``input:`` fields."""
+    items = [i for i in net.items if isinstance(i, Layer) or i.name not in _LEGACY]
+    if at is None:
+        at = next((i for i, item in enumerate(items) if isinstance(item, Layer)), len(items))
+    return replace(net, items=(*items[:at], *new, *items[at:]))

@@ -7,26 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from caffefold.analysis.shapes import input_shapes
+from caffefold.errors import InputError
+from caffefold.formats.caffemodel.index import read_blob
 from caffefold.ir.net import Layer, Net
 from caffefold.ops import image
-from caffefold.ops.image import is_image_layer
 from caffefold.ops.table import op
 from caffefold.ops.wiring import SLICE
-from caffefold.passes.deploy.meanfile import channel_means, find
+
+_LARGEST_MEAN = 64 << 20  # bytes; a mean image is far smaller
+_LEVELS = 8  # folders upwards from the prototxt: paths are relative to Caffe's root
 
 
 def preprocessing(net: Net, deploy: Net) -> tuple[dict[str, Any], ...]:
     """What every data layer of ``net`` that became an input of ``deploy`` does to its images.
 
-    ``deploy`` tells how many channels the images have, and whether they are read at all.
+    The inputs of ``deploy`` say how many channels the images have, and whether they are read.
     """
     shapes = input_shapes(deploy)
-    found = []
-    for layer in net.layers:
-        if op(layer).is_data(layer) and is_image_layer(layer):
-            for blob in _inputs_of(net, layer, shapes):
-                found.append(_preprocessing(net, layer, blob, shapes[blob]))
-    return tuple(found)
+    return tuple(
+        _preprocessing(net, layer, blob, shapes[blob])
+        for layer in net.layers
+        if op(layer).is_data(layer) and image.is_image_layer(layer)
+        for blob in _inputs_of(net, layer, shapes)
+    )
 
 
 def _inputs_of(net: Net, layer: Layer, shapes: dict[str, tuple[int, ...]]) -> list[str]:
@@ -61,8 +64,8 @@ def _preprocessing(net: Net, layer: Layer, blob: str, dims: tuple[int, ...]) -> 
     mean_file = image.raw(layer, "mean_file")
     if mean_file:
         found["mean_file"] = mean_file
-        path = find(mean_file, Path(net.document.path))
-        values = channel_means(path) if path is not None else None
+        path = find_mean(mean_file, Path(net.document.path))
+        values = channel_means(path) if path is not None else ()
         if values:
             found["mean_file_channels"] = [_short(v) for v in values]
     scale = image.numbers(layer, "scale")
@@ -76,6 +79,36 @@ def _short(value: float) -> float:
     return float(f"{value:.7g}")
 
 
+def find_mean(name: str, prototxt: Path) -> Path | None:
+    """The file ``name`` of a ``mean_file`` field: at its path, from a folder above the prototxt,
+    or beside it; None when it is in none of these places."""
+    given = Path(name)
+    folders = prototxt.absolute().parents[:_LEVELS]
+    beside = [folder / given.name for folder in folders[:1]]
+    # Joined to a folder, an absolute path stays what it is.
+    for path in (given, *(folder / given for folder in folders), *beside):
+        try:
+            if path.is_file() and path.stat().st_size <= _LARGEST_MEAN:
+                return path
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def channel_means(path: Path) -> tuple[float, ...]:
+    """The mean of each channel of a BlobProto of C x H x W or 1 x C x H x W numbers; () when the
+    file is none."""
+    try:
+        numbers = read_blob(path)
+    except (InputError, OSError):
+        return ()
+    while numbers.ndim > 3 and numbers.shape[0] == 1:
+        numbers = numbers[0]
+    if numbers.ndim != 3 or not numbers.size:
+        return ()
+    return tuple(float(v) for v in numbers.mean(axis=(1, 2), dtype="float64"))
+
+
 def comment(items: Sequence[dict[str, Any]]) -> str:
     """What the training net did to its images, as comment lines for the deploy prototxt."""
     lines = []
@@ -87,16 +120,18 @@ def comment(items: Sequence[dict[str, Any]]) -> str:
             how = "crop" if "crop_size" in known else "resize"
             steps.append(f"{how} to {known['height']}x{known['width']} (height x width)")
         if "mean_file" in known:
-            told = ""
-            if "mean_file_channels" in known:
-                values = ", ".join(f"{v:g}" for v in known["mean_file_channels"])
-                told = f" (channel means {values})"
-            steps.append(f"subtract the mean of {known['mean_file']}{told}")
+            values = _listed(known.get("mean_file_channels", ()))
+            means = f" (channel means {values})" if values else ""
+            steps.append(f"subtract the mean of {known['mean_file']}{means}")
         if "mean_value" in known:
-            steps.append("subtract mean " + ", ".join(f"{v:g}" for v in known["mean_value"]))
+            steps.append(f"subtract mean {_listed(known['mean_value'])}")
         if "scale" in known:
             steps.append(f"multiply by {known['scale']:g}")
         if steps:
             order = f"{known['color_order']} pixels" if "color_order" in known else "as read"
             lines.append(f"# Input '{known['blob']}': {order}, {', then '.join(steps)}.\n")
     return "".join(lines)
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:g}" for value in values)

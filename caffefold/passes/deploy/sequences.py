@@ -9,31 +9,27 @@ the batch is a multiple of it, else there is one stream.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import ClassVar
 
 from caffefold.analysis.shapes import input_shapes
-from caffefold.formats.prototxt.tree import Field, ListValue, Message, Scalar
+from caffefold.formats.prototxt.tree import Field, with_scalars
 from caffefold.ir import graph
 from caffefold.ir.graph import OUTSIDE, Graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.linear import INNER_PRODUCT
 from caffefold.ops.table import op
 from caffefold.ops.wiring import PERMUTE, RESHAPE, SLICE
-from caffefold.passes.contracts import text_agrees
-from caffefold.passes.infra import Change, ChangeKind, PassResult
-
-RULE = "sequences"
+from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 
 
 @dataclass(frozen=True, slots=True)
-class FitSequences:
+class FitSequences(Pass):
     """Make each Reshape into time x streams fit what comes in."""
 
-    name: str = RULE
-    requires: ClassVar = (text_agrees,)
-    ensures: ClassVar = requires
+    name: ClassVar = "sequences"
 
     def run(self, net: Net) -> PassResult:
         """Change the second number (and where need be the first) of such shapes."""
@@ -46,11 +42,11 @@ class FitSequences:
         for position, layer in enumerate(net.layers):
             if op(layer) is not RESHAPE:
                 continue
-            batch = _batch(net, wiring, shapes, wiring.reads[position][0])
+            batch, each = _incoming(net, wiring, shapes, wiring.reads[position][0])
             dims = RESHAPE.params(layer).sub("shape").integers("dim")
             if not batch or len(dims) < 2 or min(dims) < 1 or dims[0] * dims[1] == batch:
                 continue
-            if _each(net, wiring, shapes, wiring.reads[position][0]) != prod(dims[2:]):
+            if each != prod(dims[2:]):
                 continue  # it cuts something else than the batch
             time = dims[0] if batch % dims[0] == 0 else batch
             new[position] = (_reshaped(layer, (time, batch // time)),)
@@ -59,57 +55,40 @@ class FitSequences:
         return PassResult(net.substitute(new) if new else net, tuple(changes))
 
 
-def _batch(net: Net, wiring: Graph, shapes: dict[str, tuple[int, ...]], version: int) -> int:
-    """First axis of the net input a value comes from, when nothing in between cuts it anew."""
+def _incoming(
+    net: Net, wiring: Graph, shapes: Mapping[str, tuple[int, ...]], version: int
+) -> tuple[int, int]:
+    """First axis of the net input a value comes from, and how many numbers the value has for each
+    item of it; 0 where something in between cuts the batch anew, or the number is not plain."""
+    each: int | None = None
     while version >= 0:
-        producer = wiring.versions[version].producer
+        producer = wiring.maker(version)
         if producer == OUTSIDE or net.layers[producer].is_input:
-            dims = shapes.get(wiring.versions[version].blob, ())
-            return dims[0] if dims else 0
-        layer = net.layers[producer]
-        if op(layer) in (RESHAPE, SLICE, PERMUTE) or op(layer).recurrent:
-            return 0
-        version = wiring.reads[producer][0] if wiring.reads[producer] else -1
-    return 0
-
-
-def _each(net: Net, wiring: Graph, shapes: dict[str, tuple[int, ...]], version: int) -> int:
-    """How many numbers a value has for each item of the batch; 0 when it is not plain to see."""
-    while version >= 0:
-        producer = wiring.versions[version].producer
-        if producer == OUTSIDE or net.layers[producer].is_input:
-            return prod(shapes.get(wiring.versions[version].blob, (0,))[1:])
-        layer = net.layers[producer]
-        if op(layer) is INNER_PRODUCT:
+            dims = shapes.get(wiring.versions[version].blob) or (0,)
+            return dims[0], prod(dims[1:]) if each is None else each
+        layer, reads = net.layers[producer], wiring.reads[producer]
+        if not reads or op(layer) in (RESHAPE, SLICE, PERMUTE) or op(layer).recurrent:
+            break
+        if each is None and op(layer) is INNER_PRODUCT:
             params = INNER_PRODUCT.params(layer)
-            return params.integer("num_output") if params.integer("axis") == 1 else 0
-        if not op(layer).pointwise or len(wiring.reads[producer]) != 1:
-            return 0
-        version = wiring.reads[producer][0]
-    return 0
+            each = params.integer("num_output") if params.integer("axis") == 1 else 0
+        elif each is None and (not op(layer).pointwise or len(reads) != 1):
+            each = 0
+        version = reads[0]
+    return 0, 0
 
 
 def _reshaped(layer: Layer, first: tuple[int, int]) -> Layer:
     """``layer`` with other first two numbers in ``reshape_param { shape { dim ... } }``."""
-    left = list(first)
+    left = list(map(str, first))
 
-    def dim(field: Field) -> Field:
-        if field.name != "dim" or not left:
-            return field
-        if isinstance(field.value, ListValue):
-            items = [str(left.pop(0)) if left else str(item) for item in field.value.items]
-            listed = ListValue(f"[{', '.join(items)}]", tuple(map(Scalar, items)))
-            return replace(field, value=listed)
-        return replace(field, value=Scalar(str(left.pop(0))))
+    def shaped(field: Field) -> Field:
+        if field.name == "shape":
+            return with_scalars(field, lambda raw: left.pop(0) if left else raw)
+        if field.name == "reshape_param":
+            return field.with_body(
+                replace(field.body, fields=tuple(map(shaped, field.body.fields)))
+            )
+        return field
 
-    def inside(field: Field, names: tuple[str, ...]) -> Field:
-        if not names:
-            return dim(field)
-        if field.name != names[0] or not isinstance(field.value, Message):
-            return field
-        fields = tuple(inside(f, names[1:]) for f in field.body.fields)
-        return field.with_body(replace(field.body, fields=fields))
-
-    path = ("reshape_param", "shape")
-    body = replace(layer.body, fields=tuple(inside(f, path) for f in layer.body.fields))
-    return layer.edited(body)
+    return layer.edited(replace(layer.body, fields=tuple(map(shaped, layer.body.fields))))

@@ -10,47 +10,57 @@ compares with (or is called so). A layer that reads a label needs an answer nobo
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 from caffefold.ir.graph import OUTSIDE, Graph
-from caffefold.ir.net import Net
+from caffefold.ir.net import Layer, Net
+from caffefold.ops.base import LinearOp, loss_weight
 from caffefold.ops.linear import INNER_PRODUCT
-from caffefold.ops.loss import SILENCE, Loss
+from caffefold.ops.loss import MULTIBOX_LOSS, SILENCE, Loss
 from caffefold.ops.source import DUMMY_DATA
 from caffefold.ops.table import op
 from caffefold.ops.wiring import CONCAT, ELTWISE, SLICE
+from caffefold.passes.view.phase import State, included
 
 _LABEL_NAME = re.compile(r"(^|.*[_\-/.])(labels?|gt|truth|targets?)([_\-/.\d].*)?$", re.IGNORECASE)
 
 
-class Roles(NamedTuple):
-    """The roles of the versions (model/graph.py) and layers of one training net."""
+class TrainingAnalysis:
+    """The roles of the versions (ir/graph.py) and layers of one training net."""
 
-    net: Net
-    wiring: Graph
-    pure: frozenset[int]
-    """Versions that come from data layers and inputs without a learned layer in between."""
-    labels: frozenset[int]
-    """Pure versions that are answers, not questions."""
-    training: frozenset[int]
-    """Positions of layers a deploy net can not have: losses, measures, readers of labels."""
+    def __init__(self, net: Net, wiring: Graph) -> None:
+        self.net, self.wiring = net, wiring
+        self.pure = self._pure()
+        """Versions that come from data layers and inputs without a learned layer in between."""
+        trains = any(map(_compares, net.layers))
+        self.labels = frozenset(v for v in self.pure if trains and self._is_label(v))
+        """Pure versions that are answers, not questions."""
+        self.going: set[int] = set()
+        """Positions of layers a deploy net cannot have: losses, measures, readers of labels."""
+        positions = range(len(net.layers))
+        for position in positions:
+            if _compares(net.layers[position]) or self._needs_answer(position):
+                self.going.add(position)
+        for position in reversed(positions):
+            if self._is_mask(position):
+                self.going.add(position)
+        for position in positions:
+            if self._needs_answer(position):
+                self.going.add(position)
 
     def trained_only(self, version: int) -> bool:
         """Whether a version exists in training only: a label, or made by a training layer."""
-        if version < 0 or version in self.labels:
-            return True
-        return self.wiring.versions[version].producer in self.training
+        return version < 0 or version in self.labels or self.wiring.maker(version) in self.going
 
     def predictions(self, position: int) -> tuple[int, ...]:
         """What a training layer reads of the deploy net: learned versions, found backwards
         through other training layers where it does not read them itself."""
         found = self._direct(position)
-        queue = [] if found else [position]
-        seen = {position}
+        queue, seen = [position], {position}
         while queue and not found:
             for version in self.wiring.reads[queue.pop(0)]:
-                producer = self.wiring.versions[version].producer if version >= 0 else OUTSIDE
-                if producer not in self.training or producer in seen:
+                producer = self.wiring.maker(version)
+                if producer not in self.going or producer in seen:
                     continue
                 seen.add(producer)
                 queue.append(producer)
@@ -60,26 +70,6 @@ class Roles(NamedTuple):
                     break  # the first bottom is the prediction
         return found
 
-    def _direct(self, position: int) -> tuple[int, ...]:
-        """Learned versions that the deploy net has and the layer at ``position`` reads."""
-        reads = dict.fromkeys(self.wiring.reads[position])
-        return tuple(v for v in reads if v >= 0 and v not in self.pure and not self.trained_only(v))
-
-    def _feature(self, margin: int, version: int) -> int:
-        """Behind a margin on class scores, the feature: scores of the training classes serve
-        only the margin (ArcFace, AMSoftmax)."""
-        maker = self.wiring.versions[version].producer
-        layer = self.net.layers[margin]
-        if maker == OUTSIDE or not op(layer).margin or not self.reads_label(margin):
-            return version
-        if op(layer).is_learned(layer) or op(layer).is_loss(layer):
-            return version  # it holds the scores of the classes itself (SphereFace)
-        scores = op(self.net.layers[maker]) is INNER_PRODUCT
-        if scores and set(self.wiring.versions[version].readers) <= self.training:
-            before = self.wiring.reads[maker][0]
-            return before if before >= 0 and before not in self.pure else version
-        return version
-
     def scores_of(self, position: int) -> tuple[int, ...]:
         """What a margin layer reads that is no result: scores of the training classes."""
         return tuple(v for v in self._direct(position) if self._feature(position, v) != v)
@@ -87,130 +77,234 @@ class Roles(NamedTuple):
     def filtered(self, position: int) -> bool:
         """Whether a loss compares two tops of one layer: pairs of prediction and label that a
         layer in between has chosen (mtcnn's Python layers)."""
-        made = [self.wiring.versions[v].producer for v in self.wiring.reads[position][:2] if v >= 0]
-        return len(made) == 2 and made[0] == made[1] and made[0] in self.training
+        made = [self.wiring.maker(v) for v in self.wiring.reads[position][:2] if v >= 0]
+        return len(made) == 2 and made[0] == made[1] and made[0] in self.going
 
     def judges(self, position: int) -> bool:
         """Whether a layer is a loss, by its kind or because it only compares with a label."""
         layer = self.net.layers[position]
-        if position not in self.training or op(layer).is_measure(layer):
+        if position not in self.going or op(layer).is_measure(layer):
             return False
-        unread = not any(self.wiring.versions[v].readers for v in self.wiring.writes[position])
-        return op(layer).is_loss(layer) or (
-            unread and self.reads_label(position) and bool(self._direct(position))
-        )
+        if op(layer).is_loss(layer):
+            return True
+        compares = not self.wiring.is_read(position) and self._reads_label(position)
+        return compares and bool(self._direct(position))
 
-    def reads_label(self, position: int) -> bool:
-        """Whether the layer itself reads a label."""
-        return any(version in self.labels for version in self.wiring.reads[position])
+    def without_twins(self, versions: tuple[int, ...]) -> tuple[int, ...]:
+        """Of the predictions of one loss, those that a deploy net needs.
 
+        Nets may look at several images at once only to train: of siamese twins, computed with the
+        same shared weights, one is the output; of a triplet cut from the batch, what was cut.
+        """
+        producers = {self.wiring.maker(v) for v in versions}
+        if len(versions) > 1 and len(producers) == 1 and OUTSIDE not in producers:
+            position = producers.pop()
+            layer = self.net.layers[position]
+            if op(layer) is SLICE and SLICE.axis(layer) == 0:
+                return (self.wiring.reads[position][0],)
+        kept: list[int] = []
+        for version in versions:
+            if not any(self.same_function(version, other) for other in kept):
+                kept.append(version)
+        return tuple(kept)
 
-def roles(net: Net, wiring: Graph) -> Roles:
-    """Work out the roles of a net in its training form."""
-    layers = net.layers
-    pure = _pure(net, wiring)
-    trains = any(op(layer).is_loss(layer) or op(layer).is_measure(layer) for layer in layers)
-    labels = frozenset(v for v in pure if trains and _is_label(net, wiring, pure, v))
-    training: set[int] = set()
-    for position, layer in enumerate(layers):
-        reads = wiring.reads[position]
-        answered = any(
-            v in labels or (v >= 0 and wiring.versions[v].producer in training) for v in reads
-        )
-        if answered or op(layer).is_loss(layer) or op(layer).is_measure(layer):
-            training.add(position)
-    for position in reversed(range(len(layers))):
-        if position not in training and _is_mask(net, wiring, pure, training, position):
-            training.add(position)
-    for position in range(len(layers)):
-        if any(v >= 0 and wiring.versions[v].producer in training for v in wiring.reads[position]):
-            training.add(position)
-    return Roles(net, wiring, pure, labels, frozenset(training))
+    def same_function(self, one: int, other: int) -> bool:
+        """Whether two blobs are computed by different layers that share all their weights."""
+        first, second = (self.wiring.ancestors([version]) for version in (one, other))
+        layers = self.net.layers
+        if any(op(layers[i]).is_learned(layers[i]) for i in first & second):
+            return False  # one image behind both: levels of a pyramid with one head
+        mine = _shared([layers[i] for i in first - second])
+        return bool(mine) and mine == _shared([layers[i] for i in second - first])
 
+    # ------------------------------------------------------------------------------ internals
 
-def _pure(net: Net, wiring: Graph) -> frozenset[int]:
-    found = {i for i, version in enumerate(wiring.versions) if version.producer == OUTSIDE}
-    for position, layer in enumerate(net.layers):
-        if op(layer).is_learned(layer) or op(layer).is_loss(layer) or op(layer).is_measure(layer):
-            continue
-        if all(v in found for v in wiring.reads[position]):
-            found.update(wiring.writes[position])
-    return frozenset(found)
-
-
-def _is_label(net: Net, wiring: Graph, pure: frozenset[int], version: int) -> bool:
-    if _feeds(net, wiring, pure, version):
-        return False
-    for reader in wiring.versions[version].readers:
-        layer = net.layers[reader]
-        if (op(layer).is_loss(layer) or op(layer).is_measure(layer)) and op(layer) is not SILENCE:
-            reads = wiring.reads[reader]
-            own = op(layer)
-            first = reads.index(version) < (own.predictions if isinstance(own, Loss) else 1)
-            if not (first and all(v in pure for v in reads)):  # else it is what is predicted
-                return True
-    named = _LABEL_NAME.match(wiring.versions[version].blob) is not None
-    return named and bool(wiring.versions[version].readers) and not _only_cut(net, wiring, version)
-
-
-def _only_cut(net: Net, wiring: Graph, version: int) -> bool:
-    """Whether a version is only taken apart: then each part has a role of its own."""
-    readers = wiring.versions[version].readers
-    return all(op(net.layers[r]) is SLICE for r in readers)
-
-
-def _feeds(net: Net, wiring: Graph, pure: frozenset[int], version: int) -> bool:
-    """Whether something learned takes the version, or what is made of it alone, as its input."""
-    queue, seen = [version], {version}
-    while queue:
-        current = queue.pop()
-        for reader in wiring.versions[current].readers:
-            layer = net.layers[reader]
-            reads = wiring.reads[reader]
-            if op(layer).is_loss(layer) or op(layer).is_measure(layer):
+    def _pure(self) -> frozenset[int]:
+        found = {i for i, v in enumerate(self.wiring.versions) if v.producer == OUTSIDE}
+        for position, layer in enumerate(self.net.layers):
+            if op(layer).is_learned(layer) or _compares(layer):
                 continue
-            if op(layer).is_learned(layer):
-                if reads[0] == current or op(layer).recurrent:
-                    return True
-            elif all(v in pure for v in reads):
-                queue += [made for made in wiring.writes[reader] if made not in seen]
-                seen.update(wiring.writes[reader])
-            elif op(layer) is CONCAT:
-                return True  # joined with features: nobody does that to an answer
-    return False
+            if found.issuperset(self.wiring.reads[position]):
+                found.update(self.wiring.writes[position])
+        return frozenset(found)
 
+    def _is_label(self, version: int) -> bool:
+        if self._feeds(version):
+            return False
+        value = self.wiring.versions[version]
+        for reader in value.readers:
+            layer = self.net.layers[reader]
+            own = op(layer)
+            if not _compares(layer) or own is SILENCE:
+                continue
+            reads = self.wiring.reads[reader]
+            predicted = reads.index(version) < (own.predictions if isinstance(own, Loss) else 1)
+            if not (predicted and self.pure.issuperset(reads)):
+                return True
+        # What is only taken apart is no label by its name: each part has a role of its own.
+        return _LABEL_NAME.match(value.blob) is not None and any(
+            op(self.net.layers[reader]) is not SLICE for reader in value.readers
+        )
 
-def _is_mask(
-    net: Net, wiring: Graph, pure: frozenset[int], training: set[int], position: int
-) -> bool:
-    """Whether an Eltwise only weighs a prediction, just before a loss, with what the data set
-    says (pose nets mask people without annotation)."""
-    if op(net.layers[position]) is not ELTWISE:
+    def _feeds(self, version: int) -> bool:
+        """Whether something learned takes the version, or what is made of it alone, as input."""
+        queue, seen = [version], {version}
+        while queue:
+            current = queue.pop()
+            for reader in self.wiring.versions[current].readers:
+                layer = self.net.layers[reader]
+                reads = self.wiring.reads[reader]
+                if _compares(layer):
+                    continue
+                if op(layer).is_learned(layer):
+                    if reads[0] == current or op(layer).recurrent:
+                        return True
+                elif self.pure.issuperset(reads):
+                    queue += [made for made in self.wiring.writes[reader] if made not in seen]
+                    seen.update(self.wiring.writes[reader])
+                elif op(layer) is CONCAT:
+                    return True  # joined with features: nobody does that to an answer
         return False
-    masks = [
-        v
-        for v in wiring.reads[position]
-        if v in pure and not _is_constant(net, wiring.versions[v].producer)
+
+    def _is_mask(self, position: int) -> bool:
+        """Whether an Eltwise only weighs a prediction, just before a loss, with what the data set
+        says (pose nets mask people without annotation)."""
+        if op(self.net.layers[position]) is not ELTWISE:
+            return False
+        reads = self.wiring.reads[position]
+        masks = [v for v in reads if v in self.pure and not self._is_constant(v)]
+        if not masks or len(masks) == len(reads) or any(map(self._feeds, masks)):
+            return False
+        readers = {r for v in self.wiring.writes[position] for r in self.wiring.versions[v].readers}
+        return bool(readers) and readers <= self.going
+
+    def _is_constant(self, version: int) -> bool:
+        producer = self.wiring.maker(version)
+        return producer != OUTSIDE and op(self.net.layers[producer]) is DUMMY_DATA
+
+    def _needs_answer(self, position: int) -> bool:
+        """Whether a layer reads a label, or what a training layer makes."""
+        return self._reads_label(position) or any(
+            self.wiring.maker(version) in self.going for version in self.wiring.reads[position]
+        )
+
+    def _reads_label(self, position: int) -> bool:
+        return not self.labels.isdisjoint(self.wiring.reads[position])
+
+    def _direct(self, position: int) -> tuple[int, ...]:
+        """Learned versions that the deploy net has and the layer at ``position`` reads."""
+        reads = dict.fromkeys(self.wiring.reads[position])
+        return tuple(v for v in reads if v not in self.pure and not self.trained_only(v))
+
+    def _feature(self, margin: int, version: int) -> int:
+        """Behind a margin on class scores, the feature: scores of the training classes serve
+        only the margin (ArcFace, AMSoftmax)."""
+        maker = self.wiring.maker(version)
+        layer = self.net.layers[margin]
+        if maker == OUTSIDE or not op(layer).margin or not self._reads_label(margin):
+            return version
+        if op(layer).is_learned(layer) or op(layer).is_loss(layer):
+            return version  # it holds the scores of the classes itself (SphereFace)
+        scores = op(self.net.layers[maker]) is INNER_PRODUCT
+        if scores and self.going.issuperset(self.wiring.versions[version].readers):
+            before = self.wiring.reads[maker][0]
+            return before if before >= 0 and before not in self.pure else version
+        return version
+
+
+def _compares(layer: Layer) -> bool:
+    """Whether a layer is a loss or a measure."""
+    return op(layer).is_loss(layer) or op(layer).is_measure(layer)
+
+
+def _shared(layers: Sequence[Layer]) -> list[tuple[str, ...]] | None:
+    """The names of the weights of every linear layer; None when one has weights of its own."""
+    found = []
+    for layer in layers:
+        if isinstance(op(layer), LinearOp):
+            params = [f.body.string("name") for f in layer.body.fields if f.name == "param"]
+            if not params or not params[0]:
+                return None
+            found.append(tuple(params))
+    return sorted(found)
+
+
+# ------------------------------------------------------------------------------ auxiliary losses
+
+
+def auxiliary(training: TrainingAnalysis, state: State) -> Mapping[int, str]:
+    """Positions of losses that only help training along and leave no output, with the reason.
+
+    Given   loss1 (weight 0.3), loss2 (weight 0.3), loss3 (weight 1), all against the same label
+    Result  loss1 and loss2 are auxiliary: GoogLeNet's side classifiers
+
+    Taken for safe signals are: a loss of the same kind against the same labels that weighs more;
+    one that TEST (``state``) has as well while this one is for TRAIN only; a loss that shapes a
+    feature (CenterLoss), behind which a classifier of the training classes is no result; a detector
+    that refines the boxes.
+    """
+    layers = training.net.layers
+    groups: dict[tuple[str, frozenset[int]], list[int]] = {}
+    for position, layer in enumerate(layers):
+        if op(layer).is_loss(layer) and op(layer) is not MULTIBOX_LOSS:
+            reads = training.labels.intersection(training.wiring.reads[position])
+            targets = frozenset(_origin(training, version) for version in reads)
+            if targets:  # else it compares with nothing the data set says
+                kind = op(layer).probability or op(layer).name
+                groups.setdefault((kind, targets), []).append(position)
+    found: dict[int, str] = {}
+    for members in groups.values():
+        in_both = [p for p in members if included(layers[p], state)]
+        heaviest = max(members, key=lambda p: (loss_weight(layers[p]), p in in_both))
+        main, most = layers[heaviest], loss_weight(layers[heaviest])
+        for position in members:
+            if set(training.predictions(position)) == set(training.predictions(heaviest)):
+                continue
+            weight = loss_weight(layers[position])
+            if weight < most:
+                found[position] = f"auxiliary: weighs {weight:g}, '{main.name}' {most:g}"
+            elif in_both and position not in in_both:
+                found[position] = f"auxiliary: in TRAIN only, '{layers[in_both[0]].name}' is not"
+    return {**found, **_behind_features(training), **_refined(training)}
+
+
+def _origin(training: TrainingAnalysis, version: int) -> int:
+    """The label a label is only another form of: resized, reshaped, but not cut."""
+    wiring, layers = training.wiring, training.net.layers
+    while True:
+        producer = wiring.maker(version)
+        if producer == OUTSIDE or op(layers[producer]) is SLICE:
+            return version
+        if len(wiring.reads[producer]) != 1 or len(wiring.writes[producer]) != 1:
+            return version
+        version = wiring.reads[producer][0]
+
+
+def _behind_features(training: TrainingAnalysis) -> Mapping[int, str]:
+    """Classification losses behind the feature of a CenterLoss."""
+    layers, wiring = training.net.layers, training.wiring
+    centers = [
+        i for i, x in enumerate(layers) if isinstance(own := op(x), Loss) and own.shapes_feature
     ]
-    if not masks or len(masks) == len(wiring.reads[position]):
-        return False
-    if any(_feeds(net, wiring, pure, v) for v in masks):
-        return False
-    readers = {r for v in wiring.writes[position] for r in wiring.versions[v].readers}
-    return bool(readers) and readers <= training
-
-
-def _is_constant(net: Net, producer: int) -> bool:
-    return producer != OUTSIDE and op(net.layers[producer]) is DUMMY_DATA
-
-
-def ancestors(wiring: Graph, version: int) -> set[int]:
-    """Positions of all layers ``version`` is computed by."""
-    found: set[int] = set()
-    queue = [version]
-    while queue:
-        producer = wiring.versions[queue.pop()].producer
-        if producer != OUTSIDE and producer not in found:
-            found.add(producer)
-            queue += [v for v in wiring.reads[producer] if v >= 0]
+    found = {}
+    for center in centers:
+        features = {wiring.maker(v) for v in training.predictions(center)}
+        for position, layer in enumerate(layers):
+            if position in centers or op(layer).probability != "Softmax":
+                continue
+            if features & wiring.ancestors(training.predictions(position)):
+                name = layers[center].name
+                found[position] = f"classes of the training set, behind the feature of '{name}'"
     return found
+
+
+def _refined(training: TrainingAnalysis) -> Mapping[int, str]:
+    """Detection losses whose boxes another one refines (RefineDet: they stand behind its label)."""
+    layers, reads = training.net.layers, training.wiring.reads
+    detectors = [i for i, layer in enumerate(layers) if op(layer) is MULTIBOX_LOSS]
+    return {
+        position: f"auxiliary: '{layers[other].name}' refines its boxes"
+        for position in detectors
+        for other in detectors
+        if reads[position][0] in reads[other][4:]
+    }

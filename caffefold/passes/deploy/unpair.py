@@ -17,49 +17,36 @@ from caffefold.ir import graph
 from caffefold.ir.graph import OUTSIDE, Graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.table import op
-from caffefold.passes.contracts import text_agrees
-from caffefold.passes.infra import Change, ChangeKind, PassResult
-
-RULE = "unpair"
+from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 
 
 @dataclass(frozen=True, slots=True)
-class Unpair:
+class Unpair(Pass):
     """Take such layers out; what they read takes the names of what they wrote."""
 
-    name: str = RULE
-    requires: ClassVar = (text_agrees,)
-    ensures: ClassVar = requires
+    name: ClassVar = "unpair"
 
     def run(self, net: Net) -> PassResult:
         """Rename what the layers read, where it is made and read."""
         wiring = graph.build(net)
         layers = list(net.layers)
-        gone: list[int] = []
+        new: dict[int, tuple[Layer, ...]] = {}
         changes = []
         for position, layer in enumerate(layers):
             pairs = op(layer).passed_on(layer)
             versions = wiring.reads[position][:pairs]
-            makers = [wiring.versions[v].producer if v >= 0 else OUTSIDE for v in versions]
-            if not pairs or OUTSIDE in makers:
+            if not pairs or any(wiring.maker(version) == OUTSIDE for version in versions):
                 continue
             for version, name in zip(versions, layer.tops, strict=False):
                 _rename(layers, wiring, version, name)
-            gone.append(position)
-            shown = ", ".join(f"'{a}'" for a in layer.bottoms[:pairs])
-            after = ", ".join(f"'{a}'" for a in layer.tops[:pairs])
-            changes.append(
-                Change(
-                    ChangeKind.LABELS_DROPPED,
-                    (layer.name,),
-                    (),
-                    f"{layer.type} -> nothing, {shown} is {after}",
-                )
-            )
-        new: dict[int, tuple[Layer, ...]] = {
-            i: (layer,) for i, layer in enumerate(layers) if layer is not net.layers[i]
-        }
-        new.update(dict.fromkeys(gone, ()))
+            new[position] = ()
+            before = ", ".join(f"'{name}'" for name in layer.bottoms[:pairs])
+            after = ", ".join(f"'{name}'" for name in layer.tops[:pairs])
+            detail = f"{layer.type} -> nothing, {before} is {after}"
+            changes.append(Change(ChangeKind.LABELS_DROPPED, (layer.name,), (), detail))
+        for position, layer in enumerate(layers):
+            if layer is not net.layers[position]:
+                new.setdefault(position, (layer,))
         return PassResult(net.substitute(new) if new else net, tuple(changes))
 
 

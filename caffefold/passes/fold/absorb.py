@@ -22,37 +22,30 @@ from caffefold.ops.table import op
 
 
 def absorb_output(layer: Layer, layout: LinearLayout, affine: Affine) -> Layer:
-    """The layer that computes ``affine(layer(x))``; a missing bias is created when needed.
-
-    ``W' = scale * W`` along the outputs, ``b' = scale * b + shift``, in float64, not yet rounded.
-    """
+    """The layer that computes ``affine(layer(x))``; a missing bias is created when needed."""
     full = affine.over(layout.outputs)
-    factors = full.scale.reshape(layout.view[0], -1)
-    weights = ScaledBlob.of(layer.blobs[0], layout.view)
-    weights = (
-        weights.times(row=factors) if layout.outputs_are_rows else weights.times(column=factors)
-    )
+    weights = _scaled(layer, layout, full.scale, layout.outputs_are_rows)
     return _with_blobs(layer, weights, _bias(layer, layout) * full.scale + full.shift)
 
 
 def absorb_input(layer: Layer, layout: LinearLayout, affine: Affine) -> Layer:
-    """The layer that computes ``layer(affine(x))``; ``refuse_input`` must have agreed.
-
-    ``W' = W * scale`` along the inputs, ``b' = b + sum over inputs of W * shift``.
-    """
+    """The layer that computes ``layer(affine(x))``; ``refuse_input`` must have agreed."""
     # An InnerProduct sees every pixel of a channel as an input of its own.
     channels = affine.over(affine.channels)
     repeats = layout.inputs // affine.channels
-    full = Affine(channels.scale.repeat(repeats), channels.shift.repeat(repeats))
-    factors = full.scale.reshape(layout.view[0], -1)
-    weights = ScaledBlob.of(layer.blobs[0], layout.view)
     bias = _bias(layer, layout)
     if affine.shifts:
-        bias = bias + _response(weights, layout, full.shift)
-    weights = (
-        weights.times(column=factors) if layout.outputs_are_rows else weights.times(row=factors)
-    )
-    return _with_blobs(layer, weights, bias)
+        unscaled = ScaledBlob.of(layer.blobs[0], layout.view)
+        bias = bias + _response(unscaled, layout, channels.shift.repeat(repeats))
+    scale = channels.scale.repeat(repeats)
+    return _with_blobs(layer, _scaled(layer, layout, scale, not layout.outputs_are_rows), bias)
+
+
+def _scaled(layer: Layer, layout: LinearLayout, scale: Doubles, rows: bool) -> ScaledBlob:
+    """The weights with each row (or column, across all groups) times its number."""
+    factors = scale.reshape(layout.view[0], -1)
+    weights = ScaledBlob.of(layer.blobs[0], layout.view)
+    return weights.times(row=factors) if rows else weights.times(column=factors)
 
 
 def refuse_input(layer: Layer, layout: LinearLayout, affine: Affine) -> Refusal | None:
@@ -102,7 +95,7 @@ def _bias(layer: Layer, layout: LinearLayout) -> Doubles:
 
 
 def _with_blobs(layer: Layer, weights: Blob, bias: Doubles) -> Layer:
-    """The layer with new numbers; the text says so too (``bias_term`` is true by default)."""
+    """The layer with new numbers; with a bias, ``bias_term`` stays at its default, true."""
     if len(layer.blobs) == 1 and not bias.any():
         return layer.with_blobs((weights,))
     name = op(layer).param

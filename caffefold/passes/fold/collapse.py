@@ -12,92 +12,60 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import numpy as np
-
-from caffefold.analysis.shapes import infer
+from caffefold.analysis.shapes import Shapes, infer
 from caffefold.formats.prototxt.tree import Field, block, quote, scalar, set_scalar
 from caffefold.ir.affine import Affine
 from caffefold.ir.blob import ArrayBlob
 from caffefold.ir.edit import Editor
 from caffefold.ir.net import Layer, Net
-from caffefold.ops.affine import SCALE, Normalization, affine_map
-from caffefold.ops.base import AffineOp, Refusal
+from caffefold.ops.affine import SCALE, Normalization
 from caffefold.ops.table import op
 from caffefold.passes.contracts import blobs_fit, text_agrees, wired
-from caffefold.passes.fold.shared import unshared
-from caffefold.passes.infra import Change, ChangeKind, PassResult, Predicate, nothing
+from caffefold.passes.fold.fold import Chain, affine_maps, chains, unshared
+from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult, Predicate, nothing
 
-RULE = "collapse"
 _PARAMETERS = frozenset({"batch_norm_param", "bn_param", "scale_param"})
 
 
 @dataclass(frozen=True, slots=True)
-class Collapse:
+class Collapse(Pass):
     """One Scale layer for every chain of affine layers that is still there."""
 
     keeps: Predicate = nothing
     """Whether the layer of this name is left alone."""
-    name: str = RULE
+    name: ClassVar = "collapse"
     requires: ClassVar = (text_agrees, wired, blobs_fit)
     ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Collapse each chain."""
-        worker = _Collapser(net, self.keeps)
-        for first in sorted(worker.maps):
-            worker.collapse(first)
-        return PassResult(worker.editor.to_net(), tuple(worker.changes))
+        editor, shapes = Editor(net), infer(net)
+        maps, _ = affine_maps(editor, shapes, self.keeps)
+        found = [_collapse(editor, shapes, chain) for chain in chains(editor, maps)]
+        return PassResult(editor.to_net(), tuple(change for change in found if change))
 
 
-class _Collapser:
-    def __init__(self, net: Net, keeps: Predicate) -> None:
-        self.editor = Editor(net)
-        self.shapes = infer(net)
-        self.changes: list[Change] = []
-        self.maps: dict[int, Affine] = {}
-        self.done: set[int] = set()
-        for position, layer in enumerate(net.layers):
-            own = op(layer)
-            if not isinstance(own, AffineOp) or keeps(layer.name):
-                continue
-            rank = self.shapes.rank(self.editor.reads[position][0]) if layer.bottoms else None
-            found = affine_map(own, layer, rank)
-            if not isinstance(found, Refusal):
-                self.maps[position] = found
-
-    def collapse(self, first: int) -> None:
-        """Handle the chain that begins at ``first``, unless an earlier one holds it."""
-        if first in self.done:
-            return
-        chain = [first]
-        while (following := self.editor.follower(chain[-1])) in self.maps:
-            chain.append(following)
-        self.done.update(chain)
-        affine = self.maps[first]
-        for position in chain[1:]:
-            affine = affine.then(self.maps[position])
-        layers = [self.editor.layers[position] for position in chain]
-        names = tuple(layer.name for layer in layers)
-        if affine.is_identity and self.editor.bypass(chain):
-            self.changes.append(
-                Change(ChangeKind.UNIT_DROPPED, names, (), f"{', '.join(names)} changes nothing")
-            )
-            return
-        if len(chain) == 1 and not isinstance(op(layers[0]), Normalization):
-            return
-        channels = self.shapes.channels(self.editor.reads[first][0])
-        channels = affine.channels if affine.channels > 1 else channels
-        home = _home(layers)
-        if channels is None or home is None:
-            return
-        others = [position for position in chain if position != chain[home]]
-        if not self.editor.bypass(others):
-            return
-        stays = layers[home]
-        self.editor.layers[chain[home]] = as_scale(stays, affine.over(channels))
-        going = tuple(name for name in names if name != stays.name)
-        detail = f"{', '.join(names)} -> one Scale layer '{stays.name}'"
-        self.changes.append(Change(ChangeKind.COLLAPSED, going, (stays.name,), detail))
+def _collapse(editor: Editor, shapes: Shapes, chain: Chain) -> Change | None:
+    """Make one chain one layer, or none; None when it stays."""
+    positions, affine = chain
+    layers = [editor.layers[position] for position in positions]
+    names = tuple(layer.name for layer in layers)
+    if affine.is_identity and editor.bypass(positions):
+        return Change(ChangeKind.UNIT_DROPPED, names, (), f"{', '.join(names)} changes nothing")
+    if len(layers) == 1 and not isinstance(op(layers[0]), Normalization):
+        return None
+    known = shapes.channels(editor.reads[positions[0]][0])
+    channels = affine.channels if affine.channels > 1 else known
+    home = _home(layers)
+    if channels is None or home is None:
+        return None
+    stays = layers[home]
+    if not editor.bypass(position for position in positions if position != positions[home]):
+        return None
+    editor.layers[positions[home]] = as_scale(stays, affine.over(channels))
+    going = tuple(name for name in names if name != stays.name)
+    detail = f"{', '.join(names)} -> one Scale layer '{stays.name}'"
+    return Change(ChangeKind.COLLAPSED, going, (stays.name,), detail)
 
 
 def _home(layers: list[Layer]) -> int | None:
@@ -116,6 +84,6 @@ def as_scale(layer: Layer, affine: Affine) -> Layer:
     inner = scalar("bias_term", "true", indent * 2)
     fields.append(block("scale_param", [inner], indent))
     body = set_scalar(replace(layer.body, fields=tuple(fields)), "type", quote("Scale"))
-    numbers = (np.array(affine.scale), np.array(affine.shift))
     # Its numbers are its own now, whatever layer it shared the old ones with.
-    return unshared(layer.edited(body)).with_blobs(tuple(ArrayBlob(n) for n in numbers))
+    blobs = (ArrayBlob(affine.scale.copy()), ArrayBlob(affine.shift.copy()))
+    return unshared(layer.edited(body)).with_blobs(blobs)

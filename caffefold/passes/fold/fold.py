@@ -10,12 +10,15 @@ it maps, else down to those whose input it maps; as a whole, or not at all. Vers
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from caffefold.analysis.shapes import infer
+from caffefold.analysis.shapes import Shapes, infer
+from caffefold.formats.prototxt.tree import drop
 from caffefold.ir.affine import Affine
 from caffefold.ir.edit import Editor
 from caffefold.ir.net import Layer, Net
@@ -25,12 +28,12 @@ from caffefold.ops.table import op
 from caffefold.passes.contracts import blobs_fit, text_agrees, wired
 from caffefold.passes.fold.absorb import absorb_input, absorb_output
 from caffefold.passes.fold.propagate import Absorption, Plan, Propagation
-from caffefold.passes.fold.shared import shared_weights, unshared
 from caffefold.passes.infra import (
     Absorbed,
     Change,
     ChangeKind,
     LayerRef,
+    Pass,
     PassResult,
     Predicate,
     Skip,
@@ -38,11 +41,9 @@ from caffefold.passes.infra import (
     references,
 )
 
-RULE = "fold"
-
 
 @dataclass(frozen=True, slots=True)
-class Fold:
+class Fold(Pass):
     """Every chain of affine layers goes into linear layers, or stays with a reason."""
 
     directions: str = "all"
@@ -51,7 +52,7 @@ class Fold:
     """Whether the layer of this name is left as it is."""
     unshare: bool = False
     """Give a layer that shares weights its own copy, so that it can absorb."""
-    name: str = RULE
+    name: ClassVar = "fold"
     requires: ClassVar = (text_agrees, wired, blobs_fit)
     ensures: ClassVar = requires
 
@@ -73,87 +74,84 @@ class Chain(NamedTuple):
     affine: Affine
 
 
+def affine_maps(
+    editor: Editor, shapes: Shapes, keeps: Predicate
+) -> tuple[dict[int, Affine], dict[int, Refusal]]:
+    """By position, the map of each affine layer, or the reason why it takes no part."""
+    maps, refused = {}, {}
+    for position, layer in enumerate(editor.layers):
+        own = op(layer)
+        if not isinstance(own, AffineOp):
+            continue
+        if keeps(layer.name):
+            refused[position] = Refusal(SkipCode.KEPT, "it was asked to be kept")
+            continue
+        rank = shapes.rank(editor.reads[position][0]) if layer.bottoms else None
+        found = affine_map(own, layer, rank)
+        if isinstance(found, Refusal):
+            refused[position] = found
+        else:
+            maps[position] = found
+    return maps, refused
+
+
+def chains(editor: Editor, maps: Mapping[int, Affine]) -> list[Chain]:
+    """The maximal chains among the affine layers that are still there."""
+    found: list[Chain] = []
+    taken: set[int] = set()
+    for first in sorted(maps):
+        if first in taken or not editor.alive[first]:
+            continue
+        positions, affine = [first], maps[first]
+        while (following := editor.follower(positions[-1])) in maps:
+            after = maps[following]
+            if 1 not in (affine.channels, after.channels) and affine.channels != after.channels:
+                raise editor.layers[following].error(
+                    f"it has {after.channels} channels, its input {affine.channels}; "
+                    "the caffemodel belongs to another net"
+                )
+            affine = affine.then(after)
+            positions.append(following)
+        taken.update(positions)
+        found.append(Chain(tuple(positions), affine))
+    return found
+
+
 class _Folder:
     """The work of one run; positions are those of the given net."""
 
     def __init__(self, net: Net, options: Fold) -> None:
         self.editor = Editor(net)
-        self.shapes = infer(net)
-        self.propagation = Propagation(self.editor, self.shapes, self.guard)
+        shapes = infer(net)
+        self.propagation = Propagation(self.editor, shapes, self.guard)
         self.options = options
         self.shared = shared_weights(net.layers)
         self.references = references(net.layers)
         self.changes: list[Change] = []
-        self.warnings: list[str] = []
-        self.refused: dict[int, Refusal] = {}
-        self.maps: dict[int, Affine] = {}
-        for position, layer in enumerate(net.layers):
-            own = op(layer)
-            if isinstance(own, AffineOp):
-                self.classify(position, layer, own)
-
-    def classify(self, position: int, layer: Layer, own: AffineOp) -> None:
-        """The map of an affine layer, or the reason why it takes no part."""
-        if self.kept(layer):
-            found: Affine | Refusal = Refusal(SkipCode.KEPT, "it was asked to be kept")
-        else:
-            rank = self.shapes.rank(self.editor.reads[position][0]) if layer.bottoms else None
-            found = affine_map(own, layer, rank)
-        if isinstance(found, Refusal):
-            self.refused[position] = found
-            return
-        self.maps[position] = found
-        if own is BATCH_NORM and BATCH_NORM.zero_factor(layer):
-            self.warnings.append(
-                f"layer '{layer.name}': the scale factor of its statistics is 0, so Caffe takes "
-                "mean and variance as 0; folded as Caffe computes it"
-            )
-
-    def kept(self, layer: Layer) -> bool:
-        return self.options.keeps(layer.name)
-
-    # ------------------------------------------------------------------------------- sweeps
+        self.maps, self.refused = affine_maps(self.editor, shapes, options.keeps)
+        self.warnings = [
+            f"layer '{layer.name}': the scale factor of its statistics is 0, so Caffe takes "
+            "mean and variance as 0; folded as Caffe computes it"
+            for layer in (net.layers[position] for position in self.maps)
+            if op(layer) is BATCH_NORM and BATCH_NORM.zero_factor(layer)
+        ]
 
     def sweep(self) -> bool:
         """Try every chain once; whether anything was folded."""
         folded = False
-        for chain in self.chains():
+        for chain in chains(self.editor, self.maps):
             if self.editor.alive[chain.positions[0]]:
                 folded |= self.fold(chain)
         return folded
-
-    def chains(self) -> list[Chain]:
-        """The maximal chains among the affine layers that are still there."""
-        found: list[Chain] = []
-        taken: set[int] = set()
-        for first in sorted(self.maps):
-            if first in taken or not self.editor.alive[first]:
-                continue
-            positions, affine = [first], self.maps[first]
-            while (following := self.editor.follower(positions[-1])) in self.maps:
-                affine = self.compose(affine, following)
-                positions.append(following)
-            taken.update(positions)
-            found.append(Chain(tuple(positions), affine))
-        return found
-
-    def compose(self, affine: Affine, following: int) -> Affine:
-        after = self.maps[following]
-        if 1 not in (affine.channels, after.channels) and affine.channels != after.channels:
-            raise self.editor.layers[following].error(
-                f"it has {after.channels} channels, its input {affine.channels}; "
-                "the caffemodel belongs to another net"
-            )
-        return affine.then(after)
 
     def fold(self, chain: Chain) -> bool:
         """Put one chain into linear layers, if some may take it."""
         editor = self.editor
         before = editor.reads[chain.positions[0]][0]
-        twins = self.twins(chain, before)
-        asking = {twin.positions[0] for twin in twins}
+        group = self.alike(chain, before)
+        asking = {each.positions[0] for each in group}
         above = self.propagation.up(before, chain.affine, asking)
-        if not isinstance(above, Refusal) and self.apply(twins, above, upward=True):
+        if not isinstance(above, Refusal) and self.apply(group, above, upward=True):
             return True
         below = self.propagation.down(editor.writes[chain.positions[-1]][0], chain.affine)
         if not isinstance(below, Refusal):
@@ -166,32 +164,32 @@ class _Folder:
             self.refused[position] = reason
         return False
 
-    def twins(self, chain: Chain, before: int) -> list[Chain]:
+    def alike(self, chain: Chain, before: int) -> list[Chain]:
         """All readers of the chain's input, if every one is a chain that computes the same map."""
         readers = self.editor.readers[before]
         if len(readers) == 1:
             return [chain]
-        by_first = {c.positions[0]: c for c in self.chains()}
-        group = [by_first.get(reader) for reader in readers]
-        same = [c for c in group if c is not None and c.affine.equals(chain.affine)]
+        by_first = {c.positions[0]: c for c in chains(self.editor, self.maps)}
+        found = [by_first[reader] for reader in readers if reader in by_first]
+        same = [each for each in found if each.affine.equals(chain.affine)]
         return same if len(same) == len(readers) else [chain]
 
     def guard(self, layer: Layer) -> Refusal | None:
         """Why this linear layer must not be changed, if so."""
-        if self.kept(layer):
+        if self.options.keeps(layer.name):
             return Refusal(SkipCode.KEPT, f"'{layer.name}' was asked to be kept")
         if layer.name in self.shared and not self.options.unshare:
             return Refusal(SkipCode.SHARED_WEIGHTS, self.shared[layer.name])
         return None
 
-    def apply(self, chains: list[Chain], plan: Plan, *, upward: bool) -> bool:
+    def apply(self, group: list[Chain], plan: Plan, *, upward: bool) -> bool:
         """Absorb as planned and take the chains out; False when a name stands against it."""
         editor = self.editor
-        going = [position for chain in chains for position in chain.positions]
+        going = [position for chain in group for position in chain.positions]
         if not editor.bypass(going):
             return False
         absorb = absorb_output if upward else absorb_input
-        folded = tuple(self.references[p] for p in chains[0].positions)
+        folded = tuple(self.references[p] for p in group[0].positions)
         claims = []
         for item in plan:
             layer = editor.layers[item.position]
@@ -214,7 +212,7 @@ class _Folder:
         """One Skip for each affine layer that is still there."""
         layers, alive = self.editor.layers, self.editor.alive
         return [
-            Skip(RULE, (layers[p].name,), self.refused[p].code, self.refused[p].message)
+            Skip(Fold.name, (layers[p].name,), *self.refused[p])
             for p in sorted(self.refused)
             if alive[p]
         ]
@@ -228,7 +226,7 @@ def _claim(layer: LayerRef, chain: tuple[LayerRef, ...], item: Absorption) -> Ab
 
 
 def _reason(above: Plan | Refusal, below: Plan | Refusal) -> Refusal:
-    """Of the reasons against both directions, the one that tells more."""
+    """Of the reasons against both directions, the more specific one."""
     if not isinstance(above, Refusal):
         return Refusal(SkipCode.NET_OUTPUT, "without it a net input or output would lose its name")
     if not isinstance(below, Refusal) or above.code != SkipCode.NOT_LINEAR:
@@ -236,3 +234,30 @@ def _reason(above: Plan | Refusal, below: Plan | Refusal) -> Refusal:
     if below.code in (SkipCode.NOT_LINEAR, SkipCode.NET_OUTPUT):
         return Refusal(above.code, f"{above.message}, and {below.message}")
     return below
+
+
+# ---------------------------------------------------------------------------- shared weights
+
+
+def shared_weights(layers: tuple[Layer, ...]) -> dict[str, str]:
+    """Layer name -> why its weights also serve another layer (net.cpp: ParamSpec.name)."""
+    owners: dict[str, list[str]] = {}
+    for layer in layers:
+        for field in layer.body.fields:
+            if field.name == "param" and field.body.string("name"):
+                owners.setdefault(field.body.string("name"), []).append(layer.name)
+    found: dict[str, str] = {}
+    for param, names in owners.items():
+        if len(names) > 1:
+            for name in names:
+                found.setdefault(name, f"the weights of '{name}' are shared as param '{param}'")
+    for name, times in Counter(layer.name for layer in layers if layer.blobs).items():
+        if times > 1:
+            found.setdefault(name, f"{times} layers are called '{name}' and share its weights")
+    return found
+
+
+def unshared(layer: Layer) -> Layer:
+    """The layer without the param names that tie its weights to others; it has its own copy."""
+    kept = drop(layer.body.fields, lambda f: f.name == "param" and bool(f.body.string("name")))
+    return layer.edited(replace(layer.body, fields=kept)) if kept != layer.body.fields else layer

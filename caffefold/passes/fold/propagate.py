@@ -11,7 +11,7 @@ where is each layer type's own answer (``Op.channels``, ``Op.commutes``).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from caffefold.analysis.shapes import Shapes
@@ -19,7 +19,7 @@ from caffefold.ir.affine import Affine, join
 from caffefold.ir.edit import Editor
 from caffefold.ir.net import Layer
 from caffefold.ops.base import Joined, LinearLayout, LinearOp, Refusal, SkipCode, Split
-from caffefold.ops.shape import Dim, Shape
+from caffefold.ops.shape import Shape
 from caffefold.ops.table import op
 from caffefold.passes.fold.absorb import refuse_input
 
@@ -48,6 +48,7 @@ class Absorption(NamedTuple):
 
 
 Plan = list[Absorption]
+Answer = Plan | Refusal
 Guard = Callable[[Layer], Refusal | None]
 _IDENTITY = Affine.identity()
 
@@ -64,27 +65,23 @@ class Propagation:
         self.shapes = shapes
         self.guard = guard
 
-    def up(
-        self, version: int, affine: Affine, asking: set[int], asked: Range = WHOLE
-    ) -> Plan | Refusal:
+    def up(self, version: int, affine: Affine, asking: set[int], asked: Range = WHOLE) -> Answer:
         """Who absorbs ``affine`` on its output so that ``version`` comes out mapped.
 
         ``asking`` are the layers that the map stands for; nobody else may read the version.
         """
         editor = self.editor
         if editor.is_input(version):
-            return Refusal(SkipCode.NOT_LINEAR, "its input is an input of the net")
+            return _blocked("its input is an input of the net")
         position = editor.producer[version]
         source = editor.layers[position]
+        what = f"what '{source.name}' computes is"
         others = [editor.layers[r].name for r in editor.readers[version] if r not in asking]
         if others:
-            return Refusal(
-                SkipCode.SEVERAL_READERS,
-                f"what '{source.name}' computes is also read by "
-                + ", ".join(f"'{name}'" for name in dict.fromkeys(others)),
-            )
+            names = ", ".join(f"'{name}'" for name in dict.fromkeys(others))
+            return Refusal(SkipCode.SEVERAL_READERS, f"{what} also read by {names}")
         if editor.is_output(version):
-            return Refusal(SkipCode.NET_OUTPUT, f"what '{source.name}' computes is a net output")
+            return Refusal(SkipCode.NET_OUTPUT, f"{what} a net output")
         own = op(source)
         if isinstance(own, LinearOp):
             layout = self._layout(position, own)
@@ -96,44 +93,37 @@ class Propagation:
                     f"{affine.channels} channels; the caffemodel belongs to another net"
                 )
             return [Absorption(position, layout, affine, asked)]
-        if own.commutes(source, self._bottoms(position)):
+        bottoms = self._bottoms(position)
+        if own.commutes(source, bottoms):
             return self.up(editor.reads[position][0], affine, {position}, asked)
-        match own.channels(source, self._bottoms(position)):
+        match own.channels(source, bottoms):
             case Joined():
                 return self._up_branches(position, affine, asked)
             case Split() as split:
                 return self._up_slice(position, version, split, affine, asked)
-        return Refusal(SkipCode.NOT_LINEAR, f"its input comes from '{source.name}' ({source.type})")
+        return _blocked(f"its input comes from '{source.name}' ({source.type})")
 
-    def down(self, version: int, affine: Affine) -> Plan | Refusal:
+    def down(self, version: int, affine: Affine) -> Answer:
         """Who absorbs ``affine`` on its input so that ``version`` need not be mapped."""
         editor = self.editor
         if editor.is_output(version):
             return Refusal(SkipCode.NET_OUTPUT, f"'{editor.name[version]}' is an output of the net")
-        plan: Plan = []
-        for position in dict.fromkeys(editor.readers[version]):
-            part = self._down_reader(position, version, affine)
-            if isinstance(part, Refusal):
-                return part
-            plan += part
-        return plan
+        readers = dict.fromkeys(editor.readers[version])
+        return _together(self._down_reader(position, version, affine) for position in readers)
 
     # ------------------------------------------------------------------------------------ up
 
-    def _up_branches(self, position: int, affine: Affine, asked: Range) -> Plan | Refusal:
+    def _up_branches(self, position: int, affine: Affine, asked: Range) -> Answer:
         """Each branch of a Concat takes its slice; all or none."""
         layer, inputs = self.editor.layers[position], self.editor.reads[position]
         if len(set(inputs)) != len(inputs):
-            return Refusal(
-                SkipCode.NOT_LINEAR, f"'{layer.name}' does not join different blobs along channels"
-            )
+            return _blocked(f"'{layer.name}' does not join different blobs along channels")
         plan: Plan = []
         at = 0
-        for version, count in zip(inputs, self._channels(inputs), strict=True):
+        for version in inputs:
+            count = self.shapes.channels(version)
             if count is None:
-                return Refusal(
-                    SkipCode.NOT_LINEAR, f"a branch of '{layer.name}' has no known channel count"
-                )
+                return _blocked(f"a branch of '{layer.name}' has no known channel count")
             shifted = asked._replace(delta=asked.delta + at)
             part = self.up(version, affine.part(at, at + count), {position}, shifted)
             if isinstance(part, Refusal):
@@ -144,7 +134,7 @@ class Propagation:
 
     def _up_slice(
         self, position: int, version: int, split: Split, affine: Affine, asked: Range
-    ) -> Plan | Refusal:
+    ) -> Answer:
         """Behind a Slice: its input takes the map in this range, the identity elsewhere."""
         if split.ranges is None:
             return self._unknown_slice(position)
@@ -160,7 +150,7 @@ class Propagation:
 
     # ---------------------------------------------------------------------------------- down
 
-    def _down_reader(self, position: int, version: int, affine: Affine) -> Plan | Refusal:
+    def _down_reader(self, position: int, version: int, affine: Affine) -> Answer:
         layer = self.editor.layers[position]
         own = op(layer)
         if isinstance(own, LinearOp):
@@ -169,36 +159,32 @@ class Propagation:
                 return layout
             refusal = refuse_input(layer, layout, affine)
             return refusal or [Absorption(position, layout, affine, WHOLE)]
-        if own.commutes(layer, self._bottoms(position)):
+        bottoms = self._bottoms(position)
+        if own.commutes(layer, bottoms):
             return self.down(self.editor.writes[position][0], affine)
-        match own.channels(layer, self._bottoms(position)):
+        match own.channels(layer, bottoms):
             case Joined():
                 return self._down_concat(position, version, affine)
             case Split() as split:
                 return self._down_slice(position, split, affine)
-        return Refusal(SkipCode.NOT_LINEAR, f"its result is read by '{layer.name}' ({layer.type})")
+        return _blocked(f"its result is read by '{layer.name}' ({layer.type})")
 
-    def _down_concat(self, position: int, version: int, affine: Affine) -> Plan | Refusal:
+    def _down_concat(self, position: int, version: int, affine: Affine) -> Answer:
         """In front of a Concat: the joined channels take the map here, the identity elsewhere."""
-        layer, inputs = self.editor.layers[position], self.editor.reads[position]
-        known = [count for count in self._channels(inputs) if count is not None]
-        if len(known) < len(inputs):
-            return Refusal(SkipCode.NOT_LINEAR, f"'{layer.name}' does not join known channels")
-        whole = join(
-            (affine if v == version else _IDENTITY, c) for v, c in zip(inputs, known, strict=True)
-        )
-        return self.down(self.editor.writes[position][0], whole)
+        parts = []
+        for read in self.editor.reads[position]:
+            count = self.shapes.channels(read)
+            if count is None:
+                name = self.editor.layers[position].name
+                return _blocked(f"'{name}' does not join known channels")
+            parts.append((affine if read == version else _IDENTITY, count))
+        return self.down(self.editor.writes[position][0], join(parts))
 
-    def _down_slice(self, position: int, split: Split, affine: Affine) -> Plan | Refusal:
+    def _down_slice(self, position: int, split: Split, affine: Affine) -> Answer:
         if split.ranges is None:
             return self._unknown_slice(position)
-        plan: Plan = []
-        for made, (start, stop) in zip(self.editor.writes[position], split.ranges, strict=True):
-            part = self.down(made, affine.part(start, stop))
-            if isinstance(part, Refusal):
-                return part
-            plan += part
-        return plan
+        tops = zip(self.editor.writes[position], split.ranges, strict=True)
+        return _together(self.down(made, affine.part(*channels)) for made, channels in tops)
 
     # -------------------------------------------------------------------------------- helpers
 
@@ -210,9 +196,19 @@ class Propagation:
     def _bottoms(self, position: int) -> list[Shape]:
         return [self.shapes.versions[version] for version in self.editor.reads[position]]
 
-    def _channels(self, versions: list[int]) -> list[Dim]:
-        return [self.shapes.channels(version) for version in versions]
-
     def _unknown_slice(self, position: int) -> Refusal:
-        name = self.editor.layers[position].name
-        return Refusal(SkipCode.NOT_LINEAR, f"'{name}' does not slice known channels")
+        return _blocked(f"'{self.editor.layers[position].name}' does not slice known channels")
+
+
+def _blocked(message: str) -> Refusal:
+    return Refusal(SkipCode.NOT_LINEAR, message)
+
+
+def _together(parts: Iterable[Answer]) -> Answer:
+    """All plans as one; the first refusal, if any."""
+    plan: Plan = []
+    for part in parts:
+        if isinstance(part, Refusal):
+            return part
+        plan += part
+    return plan

@@ -17,46 +17,36 @@ from caffefold.ir.net import Net
 from caffefold.ops.base import SkipCode
 from caffefold.ops.table import op
 from caffefold.passes.contracts import blobs_fit, text_agrees, wired
-from caffefold.passes.infra import Change, ChangeKind, PassResult, Predicate, Skip, nothing
-
-RULE = "tidy"
+from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult, Predicate, Skip, nothing
 
 
 @dataclass(frozen=True, slots=True)
-class Tidy:
+class Tidy(Pass):
     """Drop layers that hand their input on unchanged."""
 
     keeps: Predicate = nothing
     """Whether the layer of this name is left alone."""
-    name: str = RULE
+    name: ClassVar = "tidy"
     requires: ClassVar = (text_agrees, wired, blobs_fit)
     ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
         """Drop every identity layer whose going costs no name."""
-        positions = [
-            i
+        idle = [
+            (i, layer.name)
             for i, layer in enumerate(net.layers)
             if op(layer).is_identity(layer) and not self.keeps(layer.name)
         ]
-        if not positions:
+        if not idle:
             return PassResult(net)
         editor = Editor(net)
-        gone = [position for position in positions if editor.bypass([position])]
-        skips = tuple(
-            Skip(
-                RULE,
-                (net.layers[position].name,),
-                SkipCode.NET_OUTPUT,
-                "without it a net input or output would lose its name",
-            )
-            for position in positions
-            if position not in set(gone)
-        )
-        names = tuple(net.layers[position].name for position in gone)
-        changes = (
-            (Change(ChangeKind.IDENTITY_DROPPED, names, (), "does nothing at test time"),)
-            if names
-            else ()
-        )
-        return PassResult(editor.to_net(), changes, skips)
+        names: list[str] = []
+        skips: list[Skip] = []
+        for position, name in idle:
+            if editor.bypass([position]):
+                names.append(name)
+            else:
+                why = "without it a net input or output would lose its name"
+                skips.append(Skip(self.name, (name,), SkipCode.NET_OUTPUT, why))
+        change = Change(ChangeKind.IDENTITY_DROPPED, tuple(names), (), "does nothing at test time")
+        return PassResult(editor.to_net(), (change,) if names else (), tuple(skips))

@@ -1,7 +1,7 @@
 """Which layers take part: Caffe's include / exclude rules, and the view a deploy net starts from.
 
 Given   data (TRAIN), data (TEST), conv, accuracy (TEST), loss (TRAIN)
-Result  the TEST layers; plus layers the TEST view can not do without: a data layer when TEST has
+Result  the TEST layers; plus layers the TEST view cannot do without: a data layer when TEST has
         none for a blob that is read, a loss on what no loss of TEST reads
 
 Source: net.cpp, FilterNet and StateMeetsRule.
@@ -20,10 +20,8 @@ from caffefold.ops.activation import SIGMOID, SOFTMAX
 from caffefold.ops.detection import DETECTION_OUTPUT
 from caffefold.ops.table import op
 from caffefold.options import ViewOptions
-from caffefold.passes.contracts import text_agrees
-from caffefold.passes.infra import Change, ChangeKind, PassResult
+from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 
-RULE = "phase"
 _HEADS = (SOFTMAX, SIGMOID, DETECTION_OUTPUT)
 _DEPLOY = "deploy"  # the stage that all-in-one nets (DIGITS) keep for the deploy net
 
@@ -43,13 +41,11 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
-class SelectPhase:
+class SelectPhase(Pass):
     """Keep the layers a deploy net is made from; drop the rules' other layers."""
 
     state: State = field(default_factory=State)
-    name: str = RULE
-    requires: ClassVar = (text_agrees,)
-    ensures: ClassVar = requires
+    name: ClassVar = "phase"
 
     def run(self, net: Net) -> PassResult:
         """Filter; the rules themselves are left to the strip pass.
@@ -62,23 +58,20 @@ class SelectPhase:
         for stage in sorted(self.state.stages - named):
             reason = "no rule of this net names it; its stages are"
             raise UnknownName("stages", stage, reason, tuple(sorted(named)))
-        state = _with_own(net, self.state)
+        own = net.params().sub("state")
+        stages = self.state.stages.union(own.message.strings("stage"))
+        state = replace(self.state, level=self.state.level or own.integer("level"), stages=stages)
         changes = []
-        if _DEPLOY in named and not state.stages:
+        if _DEPLOY in named and not stages:
             state = replace(state, stages=frozenset({_DEPLOY}))
-            changes.append(
-                Change(
-                    ChangeKind.STAGE_CHOSEN, (), (), f"the net has rules for stage '{_DEPLOY}': on"
-                )
-            )
+            detail = f"the net has rules for stage '{_DEPLOY}': on"
+            changes.append(Change(ChangeKind.STAGE_CHOSEN, (), (), detail))
         kept = [i for i, layer in enumerate(layers) if included(layer, state)]
         lent = _lent(layers, kept, state, net.inputs)
-        gone = sorted(set(range(len(layers))) - set(kept) - set(lent))
+        gone = sorted(set(range(len(layers))).difference(kept, lent))
         if gone:
-            names = tuple(layers[i].name for i in gone)
-            changes.append(
-                Change(ChangeKind.OTHER_PHASE_DROPPED, names, (), f"not part of {state.phase}")
-            )
+            names, detail = tuple(layers[i].name for i in gone), f"not part of {state.phase}"
+            changes.append(Change(ChangeKind.OTHER_PHASE_DROPPED, names, (), detail))
         return PassResult(net.without(gone), tuple(changes))
 
 
@@ -87,15 +80,6 @@ def _stages(layer: Layer) -> Iterator[str]:
         for rule in _rules(layer, name):
             yield from rule.message.strings("stage")
             yield from rule.message.strings("not_stage")
-
-
-def _with_own(net: Net, state: State) -> State:
-    """``state`` with the level and stages that the net itself names (NetParameter.state)."""
-    if not net.params().has("state"):
-        return state
-    own = net.params().sub("state")
-    level = state.level or own.integer("level")
-    return replace(state, level=level, stages=state.stages | {*own.message.strings("stage")})
 
 
 def included(layer: Layer, state: State) -> bool:
@@ -127,9 +111,8 @@ def _meets(rule: Params, state: State) -> bool:
         return False
     if rule.has("max_level") and state.level > rule.integer("max_level"):
         return False
-    if not all(stage in state.stages for stage in rule.message.strings("stage")):
-        return False
-    return not any(stage in state.stages for stage in rule.message.strings("not_stage"))
+    stages = rule.message.strings
+    return state.stages.issuperset(stages("stage")) and state.stages.isdisjoint(stages("not_stage"))
 
 
 def _lent(
@@ -140,9 +123,8 @@ def _lent(
 
     A layer of the same phase comes first (only its stage is off), then one of the other phase.
     """
-    taking_part = set(kept)
-    spare = [i for i in range(len(layers)) if i not in taking_part]
-    spare.sort(key=lambda i: (_distance(layers[i], state), i))
+    spare = sorted(set(range(len(layers))).difference(kept))
+    spare.sort(key=lambda i: _distance(layers[i], state))
     lent: list[int] = []
     while True:
         view = [layers[i] for i in (*kept, *lent)]
@@ -171,6 +153,4 @@ def _distance(layer: Layer, state: State) -> int:
     stages = replace(state, stages=state.stages | {*_stages(layer)})
     if included(layer, stages):
         return 0
-    if included(layer, replace(state, phase=other)):
-        return 1
-    return 2
+    return 1 if included(layer, replace(state, phase=other)) else 2

@@ -27,10 +27,10 @@ def test_a_lighter_loss_on_the_same_label() -> None:
     ]
 
 
-def test_it_is_told() -> None:
+def test_it_is_reported() -> None:
     _, steps = passes(net(GOOGLENET))
-    told = [c.detail for step in steps for c in step.changes if "loss1" in c.removed]
-    assert told == ["SoftmaxWithLoss -> nothing (auxiliary: weighs 0.3, 'loss2' 1)"]
+    warning = [c.detail for step in steps for c in step.changes if "loss1" in c.removed]
+    assert warning == ["SoftmaxWithLoss -> nothing (auxiliary: weighs 0.3, 'loss2' 1)"]
 
 
 def test_another_form_of_the_same_label() -> None:

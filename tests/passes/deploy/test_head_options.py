@@ -73,7 +73,7 @@ def test_a_detector_for_a_classifier() -> None:
         deploy(ONE, options=DeployOptions(heads={"loss": "DetectionOutput"}))
 
 
-def test_options_without_effect_are_told() -> None:
+def test_options_without_effect_are_reported() -> None:
     assert warned(ONE, DeployOptions(detection=DetectionOptions())) == [
         "thresholds for a DetectionOutput: no effect; this net has no loss that becomes one"
     ]
@@ -86,10 +86,12 @@ def test_options_without_effect_are_told() -> None:
     ]
 
 
-def test_a_loss_nobody_knows_is_told() -> None:
-    (told,) = warned(TWO, DeployOptions())
-    assert told.startswith("layer 'seg': no inference layer is known for YoloSeg; its prediction ")
-    assert told.endswith("is the output: 'conv' (heads seg=TYPE adds one)")
+def test_a_loss_nobody_knows_is_reported() -> None:
+    (warning,) = warned(TWO, DeployOptions())
+    assert warning.startswith(
+        "layer 'seg': no inference layer is known for YoloSeg; its prediction "
+    )
+    assert warning.endswith("is the output: 'conv' (heads seg=TYPE adds one)")
     assert warned(TWO, DeployOptions(heads={"seg": "none"})) == []
 
 
@@ -224,11 +226,13 @@ def test_a_map_that_a_convolution_made_becomes_probabilities() -> None:
     assert outputs(deploy(SEGMENTATION.replace("KIND", "Convolution"))) == ["prob"]
 
 
-def test_scores_are_told() -> None:
+def test_scores_are_reported() -> None:
     text = (
         SEGMENTATION.replace("KIND", "Interp")
         .replace("data label", "data label { transform_param { crop_size: 8 } }")
         .replace("Python", "ImageData")
     )
-    (told,) = warned(text, DeployOptions())
-    assert told.startswith("layer 'loss': class scores of a map are the output: 'up' (heads loss=")
+    (warning,) = warned(text, DeployOptions())
+    assert warning.startswith(
+        "layer 'loss': class scores of a map are the output: 'up' (heads loss="
+    )

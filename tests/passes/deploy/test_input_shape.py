@@ -124,19 +124,19 @@ def test_a_cut_needs_as_many_channels() -> None:
     assert input_shapes(passes(net(text))[0]) == {"data": (1, 4, 5, 6)}
 
 
-def test_three_channels_are_a_guess_that_is_told() -> None:
+def test_three_channels_are_a_guess_that_is_reported() -> None:
     line = "d Data -> data label { transform_param { crop_size: 9 mean_value: 128 } }\n"
     found, steps = passes(net(line + NET.format(blob="data")))
     assert input_shapes(found) == {"data": (1, 3, 9, 9)}
-    (told,) = [warning for step in steps for warning in step.warnings]
-    assert told == (
-        "layer 'd': nothing tells how many channels 'data' has; 3 are assumed "
+    (warning,) = [warning for step in steps for warning in step.warnings]
+    assert warning == (
+        "layer 'd': the channels of 'data' are not known; 3 are assumed "
         "(input_shapes data=... sets them)"
     )
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "missing"),
     [
         ("d Data -> data label", "the shape of 'data'; give input_shapes data=1,C,H,W"),
         ("d HDF5Data -> data label", "the shape of 'data'; give input_shapes data=1,C,H,W"),
@@ -155,11 +155,11 @@ def test_three_channels_are_a_guess_that_is_told() -> None:
         ),
     ],
 )
-def test_what_nothing_tells_is_asked_for_with_its_place(line: str, told: str) -> None:
+def test_a_shape_that_is_not_known_is_required_with_its_place(line: str, missing: str) -> None:
     with pytest.raises(UsageError) as caught:
         shapes("\n" + line)
-    assert str(caught.value).startswith("<text>:1:1: layer 'd': it does not tell ")
-    assert told in str(caught.value)
+    assert str(caught.value).startswith("<text>:1:1: layer 'd': its text does not give ")
+    assert missing in str(caught.value)
 
 
 def test_what_the_user_gives_counts() -> None:

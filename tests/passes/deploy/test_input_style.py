@@ -11,7 +11,7 @@ from caffefold.errors import UsageError
 from caffefold.formats.prototxt.parse import parse
 from caffefold.ir.net import Net
 from caffefold.options import DeployOptions
-from caffefold.passes.deploy.input_style import restyle
+from caffefold.passes.deploy.inputs import restyle
 from tests.support.deploy import deploy, net, outline, passes
 
 TRAIN = """name: "n"

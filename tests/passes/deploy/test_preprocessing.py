@@ -12,8 +12,12 @@ from caffefold._proto import caffe_pb2
 from caffefold.formats.prototxt.parse import parse
 from caffefold.ir.net import Net
 from caffefold.options import DeployOptions
-from caffefold.passes.deploy.meanfile import channel_means, find
-from caffefold.passes.deploy.preprocessing import comment, preprocessing
+from caffefold.passes.deploy.preprocessing import (
+    channel_means,
+    comment,
+    find_mean,
+    preprocessing,
+)
 from tests.support.deploy import net, passes
 
 
@@ -93,16 +97,16 @@ def test_what_is_no_mean_image(tmp_path: Path, content: bytes) -> None:
 def test_where_a_mean_image_is_looked_for(tmp_path: Path) -> None:
     prototxt = tmp_path / "examples" / "net" / "train.prototxt"
     prototxt.parent.mkdir(parents=True)
-    assert find("data/mean.binaryproto", prototxt) is None
+    assert find_mean("data/mean.binaryproto", prototxt) is None
     root = tmp_path / "data" / "mean.binaryproto"
     beside = prototxt.parent / "mean.binaryproto"
     beside.write_bytes(b"x")
-    assert find("data/mean.binaryproto", prototxt) == beside
+    assert find_mean("data/mean.binaryproto", prototxt) == beside
     root.parent.mkdir()
     root.write_bytes(b"x")
-    assert find("data/mean.binaryproto", prototxt) == root
-    assert find(str(root), prototxt) == root
-    assert find("/nowhere/other.binaryproto", prototxt) is None
+    assert find_mean("data/mean.binaryproto", prototxt) == root
+    assert find_mean(str(root), prototxt) == root
+    assert find_mean("/nowhere/other.binaryproto", prototxt) is None
 
 
 def test_a_mean_image_in_the_report_and_the_comment(tmp_path: Path) -> None:

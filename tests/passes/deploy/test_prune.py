@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from caffefold.formats.prototxt.parse import parse
 from caffefold.ir.net import Net
-from caffefold.passes.deploy.prune import prune
+from caffefold.passes.deploy.heads import prune
 from tests.support.deploy import net
 
 

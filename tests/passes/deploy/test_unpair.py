@@ -40,7 +40,7 @@ def test_every_reader_of_the_proposals_is_renamed() -> None:
     ]
 
 
-def test_it_is_told() -> None:
+def test_it_is_reported() -> None:
     text = """
     data Data -> data label_local { transform_param { crop_size: 8 force_color: true } }
     gather Gather data label_local -> x label
