@@ -22,7 +22,7 @@ import numpy as np
 
 from caffefold.errors import CaffefoldError, InputError, WeightsError
 from caffefold.formats import detect
-from caffefold.formats.caffemodel.blob import CHUNK, AsArray, Blob, Floats
+from caffefold.formats.caffemodel.blob import Blob, Floats
 from caffefold.formats.caffemodel.index import MAX_LAYERS, V2, LayerRecord, WeightsFile
 from caffefold.formats.caffemodel.wire import SplicedSource, text_field
 from caffefold.formats.prototxt.tree import Document, Message
@@ -63,18 +63,13 @@ def open_hdf5(path: str | Path, document: Document | None = None) -> WeightsFile
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Hdf5Blob(AsArray):
+class Hdf5Blob(Blob):
     """A blob inside an HDF5 file: its numbers stay there until they are read."""
 
     dataset: h5py.Dataset
     shape: tuple[int, ...]
     path: str
     what: str
-
-    @property
-    def step(self) -> int:
-        """Elements to read at a time."""
-        return CHUNK
 
     def read(self, start: int, stop: int) -> Floats:
         """The elements ``start:stop``; raises WeightsError when the file cannot give them."""
