@@ -23,8 +23,7 @@ import numpy as np
 from caffefold.errors import CaffefoldError, InputError, WeightsError
 from caffefold.formats import detect
 from caffefold.formats.caffemodel.blob import Blob, Floats
-from caffefold.formats.caffemodel.index import MAX_LAYERS, V2, LayerRecord, WeightsFile
-from caffefold.formats.caffemodel.wire import SplicedSource, text_field
+from caffefold.formats.caffemodel.index import MAX_LAYERS, WeightsFile
 from caffefold.formats.prototxt.tree import Document, Message
 
 if TYPE_CHECKING:
@@ -126,21 +125,8 @@ def _index(path: str, file: h5py.File, document: Document | None) -> WeightsFile
         if name not in known and max(datasets, default=-1) < len(datasets)
     }
     net = "" if document is None else document.root.string("name")
-    data = bytearray(text_field(1, net) if net else b"")
-    other = ((0, len(data)),) if net else ()
-    places: list[tuple[str, int, int]] = []
-    for name in blobs:
-        kind = known[name].string("type") if name in known else ""
-        start = len(data)
-        data += text_field(V2.name, name)
-        data += text_field(V2.type, kind) if kind else b""
-        places.append((kind, start, len(data)))
-    source = SplicedSource(path, [bytes(data)], file)
-    layers = tuple(
-        LayerRecord(V2, name, kind, blobs[name], start, start, end)
-        for name, (kind, start, end) in zip(blobs, places, strict=True)
-    )
-    return WeightsFile(source, net, layers, other)
+    types = {name: kind for name in known if (kind := known[name].string("type"))}
+    return weights_in_memory(path, net, types, blobs, file)
 
 
 def _data(path: str, file: h5py.File) -> h5py.Group:

@@ -1,4 +1,4 @@
-"""Weights that come from no file: blobs in memory, as the writer wants them."""
+"""Weights whose layers come from no caffemodel: names, types and blobs, as the writer wants them."""
 
 from __future__ import annotations
 
@@ -6,37 +6,29 @@ from collections.abc import Mapping
 
 from caffefold.formats.caffemodel.blob import Blob
 from caffefold.formats.caffemodel.index import V2, LayerRecord, WeightsFile
-from caffefold.formats.caffemodel.wire import ByteSource, len_field
-
-
-class MemorySource(ByteSource):
-    """Wire bytes in memory. ``path`` is what messages call them."""
-
-    def __init__(self, path: str, data: bytes) -> None:
-        self.path = path
-        self.size = len(data)
-        self._fd = -1
-        self._window = data
-        self._window_start = 0
-
-    def read(self, start: int, end: int) -> bytes:
-        """The bytes ``start:end``."""
-        return self._window[start:end]
+from caffefold.formats.caffemodel.wire import Closeable, SplicedSource, text_field
 
 
 def weights_in_memory(
-    path: str, net: str, types: Mapping[str, str], blobs: Mapping[str, tuple[Blob, ...]]
+    path: str,
+    net: str,
+    types: Mapping[str, str],
+    blobs: Mapping[str, tuple[Blob, ...]],
+    file: Closeable | None = None,
 ) -> WeightsFile:
-    """Weights of the layers named in ``blobs``; a record has a name and a type as wire fields."""
-    data = bytearray(len_field(1, _bytes(net)) if net else b"")
+    """Weights of the layers named in ``blobs``; a record has a name and a type as wire fields.
+
+    ``path`` is what messages call them; ``file``, which the blobs are read from, is closed with
+    them. A layer that is not in ``types`` has none.
+    """
+    data = text_field(1, net) if net else b""
     other = ((0, len(data)),) if net else ()
+    written = bytearray(data)
     layers = []
     for name, numbers in blobs.items():
-        start = len(data)
-        data += len_field(V2.name, _bytes(name)) + len_field(V2.type, _bytes(types[name]))
-        layers.append(LayerRecord(V2, name, types[name], numbers, start, start, len(data)))
-    return WeightsFile(MemorySource(path, bytes(data)), net, tuple(layers), other)
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
+        start = len(written)
+        written += text_field(V2.name, name)
+        written += text_field(V2.type, types[name]) if name in types else b""
+        kind = types.get(name, "")
+        layers.append(LayerRecord(V2, name, kind, numbers, start, start, len(written)))
+    return WeightsFile(SplicedSource(path, [bytes(written)], file), net, tuple(layers), other)

@@ -255,16 +255,15 @@ class Closeable(Protocol):
 
     def close(self) -> None:
         """Let the file go."""
-        ...
 
 
 class SplicedSource(ByteSource):
     """A file that is not there: new bytes and ranges of ``base``, read as if they were one file.
 
-    ``base`` is closed with it, even where it is no ByteSource and only bytes are read.
+    ``base`` is closed with it; where there are no ranges, it is any file, or none.
     """
 
-    def __init__(self, path: str, parts: Iterable[Part], base: Closeable) -> None:
+    def __init__(self, path: str, parts: Iterable[Part], base: Closeable | None) -> None:
         self.path = path
         self._base = base
         self._fd = -1
@@ -298,7 +297,8 @@ class SplicedSource(ByteSource):
 
     def close(self) -> None:
         """Close the file behind it."""
-        self._base.close()
+        if self._base is not None:
+            self._base.close()
 
     def read(self, start: int, end: int) -> bytes:
         """The bytes ``start:end``."""
