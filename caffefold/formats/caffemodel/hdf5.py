@@ -6,8 +6,7 @@ types and no order: both come from the prototxt. Of weights that layers share by
 the first layer's are stored; the others get theirs from it, as Caffe shares them (net.cpp,
 AppendParam).
 
-A record has a name and a type for wire fields, so that the writer treats it as any other; its blobs
-stay in the file until they are read. It needs h5py: ``pip install 'caffefold[hdf5]'``.
+The numbers stay in the file until they are read. It needs h5py: ``pip install 'caffefold[hdf5]'``.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from caffefold.errors import CaffefoldError, InputError, WeightsError
 from caffefold.formats import detect
 from caffefold.formats.caffemodel.blob import Blob, Floats
 from caffefold.formats.caffemodel.index import MAX_LAYERS, WeightsFile
+from caffefold.formats.caffemodel.memory import weights_in_memory
 from caffefold.formats.prototxt.tree import Document, Message
 
 if TYPE_CHECKING:

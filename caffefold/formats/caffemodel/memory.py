@@ -1,4 +1,4 @@
-"""Weights whose layers come from no caffemodel: names, types and blobs, as the writer wants them."""
+"""Weights that come from no caffemodel: names, types and blobs, as the writer wants them."""
 
 from __future__ import annotations
 

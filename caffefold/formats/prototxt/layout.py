@@ -19,21 +19,18 @@ def indent_of(lead: str) -> str | None:
 def fresh(lead: str) -> str:
     """``lead`` without its comments: the line break and the indent, or a space."""
     indent = indent_of(lead)
-    if indent is None:
-        return INLINE
-    return "\n" + indent
+    return INLINE if indent is None else "\n" + indent
 
 
-def deeper(lead: str, unit: str = "  ") -> str:
+def deeper(lead: str) -> str:
     """A lead without comments, one level further in."""
     start = fresh(lead)
-    return start if start == INLINE else start + unit
+    return start if start == INLINE else start + "  "
 
 
-def block(name: str, fields: Iterable[Field], lead: str, sep: str = " ") -> Field:
+def block(name: str, fields: Iterable[Field], lead: str) -> Field:
     """A new ``name { ... }`` at ``lead``; the closing brace stands below the name."""
-    message = Message(tuple(fields), close=fresh(lead) + "}")
-    return Field(name, message, lead=lead, sep=sep)
+    return Field(name, Message(tuple(fields), close=fresh(lead) + "}"), lead=lead, sep=" ")
 
 
 def moved(field: Field, old: str | None, new: str | None) -> Field:
@@ -82,8 +79,7 @@ def messages_apart(fields: Iterable[Field]) -> tuple[Field, ...]:
             found += messages_apart(taken_apart((field,), field.name))
         elif isinstance(value, Message):
             inner = messages_apart(value.fields)
-            changed = inner != value.fields
-            found.append(field.with_body(replace(value, fields=inner)) if changed else field)
+            found.append(field.with_fields(inner) if inner != value.fields else field)
         else:
             found.append(field)
     return tuple(found)

@@ -8,6 +8,7 @@ of templates (``cls6x``, ``${n}``, ``@N@``, ``{{n}}``) wherever a value may stan
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from caffefold.errors import TextError
@@ -19,7 +20,6 @@ from caffefold.formats.prototxt.tree import (
     Message,
     Scalar,
     Value,
-    text_error,
 )
 
 MAX_DEPTH = 100  # protobuf's own default limit for nested messages
@@ -82,16 +82,17 @@ def parse(data: bytes | str, path: str = "<text>") -> Document:
     """
     source = data if isinstance(data, str) else data.decode("utf-8", "surrogateescape")
     bom = "\ufeff" if source.startswith("\ufeff") else ""
-    fields, end = _Parser(path, source).fields(len(bom), NOT_OPENED, 0)
-    return Document(path, source, fields, tail=source[end:], bom=bom)
+    empty = Document(path, source, (), bom=bom)
+    fields, end = _Parser(empty).fields(len(bom), NOT_OPENED, 0)
+    return replace(empty, fields=fields, tail=source[end:])
 
 
 class _Parser:
     """Recursive descent over one text; every method takes and returns offsets."""
 
-    def __init__(self, path: str, source: str) -> None:
-        self.path = path
-        self.source = source
+    def __init__(self, document: Document) -> None:
+        self.source = document.source
+        self.error = document.error
         self._left = MAX_VALUES
         # Names, layout and values come again and again: one object for each that differs.
         self._words: dict[str, str] = {}
@@ -201,9 +202,6 @@ class _Parser:
         return ListValue(source[opened : at + 1], tuple(items)), at + 1
 
     # ------------------------------------------------------------------------------ errors
-
-    def error(self, offset: int, message: str) -> TextError:
-        return text_error(self.path, self.source, offset, message)
 
     def no_value(self, match: re.Match[str], name: str) -> TextError:
         at = match.end()

@@ -44,6 +44,7 @@ from caffefold.formats.upgrade.text import (
     Padding,
     data_message,
     frozen_layer,
+    is_padding,
     is_v0,
     transformations,
     transformed,
@@ -84,7 +85,6 @@ class WeightsUpgrade:
 
     def __init__(self, source: ByteSource, *, layers_only: bool = False) -> None:
         self.source = source
-        self._layers_only = layers_only
         self._log, self._input_log = _WireLog(source), _WireLog(source)
         self._v0 = self._v1 = self._v2 = self._data = self._norm = 0
         self._left = _MAX_FIELDS
@@ -166,21 +166,18 @@ class WeightsUpgrade:
 
     def _converted(self, layer: Field) -> Field | None:
         """A layer of V0 or V1 as a layer of V2; None for a padding layer."""
-        found: Field | None = layer
-        if self._v0:
-            found = self._padding.absorbed(layer, self._log)
-        if found is not None and is_v0(found):
-            found = upgraded_v0(found, self._log)
-        if found is None:
+        found = self._padding.absorbed(layer, self._log) if self._v0 else layer
+        if is_padding(found):
             return None
+        if is_v0(found):
+            found = upgraded_v0(found, self._log)
         if self._data and data_message(found):
             found = transformed(found)
         kind = found.body.string("type")
         if kind.isdecimal() and not v1_name(int(kind)):
             owner = f"layer '{found.body.string('name')}'"
             self._log.note(found, owner, f"unknown V1 type {kind} dropped")
-            kept = tuple(field for field in found.body.fields if field.name != "type")
-            found = found.with_body(Message(kept))
+            found = found.with_fields(f for f in found.body.fields if f.name != "type")
         return upgraded_v1(found, self._log)
 
     # ----------------------------------------------------------------------- wire -> tree

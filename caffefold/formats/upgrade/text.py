@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cache
 from itertools import zip_longest
 from types import MappingProxyType
 
@@ -31,7 +30,6 @@ from caffefold.formats.prototxt.layout import (
 from caffefold.formats.prototxt.tree import (
     Document,
     Field,
-    Lines,
     Message,
     Scalar,
     detached,
@@ -78,9 +76,8 @@ def upgrade_document(
         return document, ()
     log = Log(document)
     fields = document.fields
-    crlf = _ends_lines_with_crlf(document.source)
-    if crlf:
-        fields = _respaced(fields, "\r", "")
+    if document.crlf:  # comes back when the document is encoded
+        fields = tuple(respaced(f, lambda space: space.replace("\r\n", "\n")) for f in fields)
     if is_solver(document):
         fields = tuple(
             _net_inside(field, log, layers_only) if field.name in NETS else field
@@ -89,11 +86,7 @@ def upgrade_document(
         fields = upgrade_solver_type(fields, document, log.notes)
     else:
         fields = _upgraded(fields, log, layers_only)
-    if not log.notes:
-        return document, ()
-    if crlf:
-        fields = _respaced(fields, "\n", "\r\n")
-    return replace(document, fields=fields), tuple(log.notes)
+    return replace(document, fields=fields) if log.notes else document, tuple(log.notes)
 
 
 class Log:
@@ -109,7 +102,7 @@ class Log:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.notes: list[str] = []
-        self._lines = Lines(document.source)
+        self._at = self._breaks = 0  # line breaks in the source before ``_at``
 
     def upgraded(self, count: int, old: str) -> None:
         """Note that layers of the format ``old`` became layers of the next."""
@@ -141,7 +134,12 @@ class Log:
 
     def note(self, field: Field, owner: str, what: str) -> None:
         """Note what became of ``field`` of ``owner``."""
-        self.notes.append(f"line {self._lines.of(field.offset)}: {owner}: {what}")
+        at = max(field.offset, 0)
+        if at < self._at:
+            self._at = self._breaks = 0
+        self._breaks += self.document.source.count("\n", self._at, at)
+        self._at = at
+        self.notes.append(f"line {self._breaks + 1}: {owner}: {what}")
 
     def gone(self, field: Field, owner: str, why: str) -> None:
         """Note that ``field`` of ``owner`` was dropped."""
@@ -165,15 +163,6 @@ def is_v0(field: Field) -> bool:
     return field.name in ("layers", "layer") and field.body.message("layer") is not None
 
 
-def _ends_lines_with_crlf(source: str) -> bool:
-    """Whether every line does; of mixed line ends, new lines get the plain one."""
-    return "\r\n" in source and source.count("\n") == source.count("\r\n") == source.count("\r")
-
-
-def _respaced(fields: _Fields, old: str, new: str) -> _Fields:
-    return tuple(respaced(field, lambda space: space.replace(old, new)) for field in fields)
-
-
 def _upgraded(fields: _Fields, log: Log, layers_only: bool) -> _Fields:
     if any(field.name == "layers" or is_v0(field) for field in fields):
         fields = taken_apart(fields, "layers")
@@ -192,7 +181,7 @@ def _net_inside(field: Field, log: Log, layers_only: bool) -> Field:
     inner = Log(log.document)
     fields = _upgraded(field.body.fields, inner, layers_only)
     log.notes += [f"{field.name}: {note}" for note in inner.notes]
-    return field.with_body(replace(field.body, fields=fields)) if inner.notes else field
+    return field.with_fields(fields) if inner.notes else field
 
 
 # ------------------------------------------------------------------------------- V0 -> V1
@@ -212,7 +201,11 @@ def _from_v0(fields: _Fields, log: Log) -> _Fields:
     if not any(map(is_v0, fields)):
         return fields
     padding = Padding(Message(fields).strings("input"))
-    fields = _without_padding(fields, padding, log)
+    fields = tuple(
+        padding.absorbed(field, log) if field.name == "layers" or is_v0(field) else field
+        for field in fields
+    )
+    fields = drop(fields, is_padding)
     known = set(schema.message("NetParameter").fields_by_name) - {*V0_NET_KEPT, "layer"}
     for field in fields:
         if field.name in known:
@@ -223,16 +216,9 @@ def _from_v0(fields: _Fields, log: Log) -> _Fields:
     return tuple(upgraded_v0(field, log) if is_v0(field) else field for field in kept)
 
 
-def _without_padding(fields: _Fields, padding: Padding, log: Log) -> _Fields:
-    edited: list[Field] = []
-    gone: set[int] = set()
-    for field in fields:
-        old = field.name == "layers" or is_v0(field)
-        made = padding.absorbed(field, log) if old else field
-        edited.append(field if made is None else made)
-        if made is None:
-            gone.add(id(field))
-    return drop(tuple(edited), lambda field: id(field) in gone)
+def is_padding(field: Field) -> bool:
+    """Whether this top-level field is a padding layer of V0."""
+    return is_v0(field) and _inner(field).string("type") == PADDING
 
 
 class Padding:
@@ -245,8 +231,8 @@ class Padding:
         self.merged: list[str] = []
         self._writers: dict[str, Field | None] = dict.fromkeys(inputs)  # None: no padding layer
 
-    def absorbed(self, layer: Field, log: Log) -> Field | None:
-        """The layer with the pad of the padding layer that feeds it; None for one of these.
+    def absorbed(self, layer: Field, log: Log) -> Field:
+        """The layer with the pad of the padding layer that feeds it; one of these as it is.
 
         Raises:
             TextError: where Caffe stops.
@@ -258,11 +244,11 @@ class Padding:
                 raise log.error(layer, f"layer '{_name(layer)}' {what}")
             source = self._writers[bottom]
             found = found if source is None else _padded(layer, source, log)
-        padding = _inner(layer).string("type") == PADDING
-        self._writers.update(dict.fromkeys(layer.body.strings("top"), layer if padding else None))
+        padding = is_padding(layer)
+        self._writers |= dict.fromkeys(layer.body.strings("top"), layer if padding else None)
         if padding:
             self.merged.append(_name(layer))
-        return None if padding else found
+        return found
 
 
 def _inner(field: Field) -> Message:
@@ -291,14 +277,14 @@ def _padded(field: Field, padding: Field, log: Log) -> Field:
     raw = pad.raw if isinstance(pad, Scalar) else "0"
     inner = set_scalar(fields[place].body, "pad", raw, after="kernelsize")
     fields[place] = fields[place].with_body(inner)
-    return field.with_body(replace(body, fields=tuple(fields)))
+    return field.with_fields(fields)
 
 
 def upgraded_v0(connection: Field, log: Log) -> Field:
     """A V0 layer as a V1 layer."""
     body = connection.body
     owner = f"layer '{_name(connection)}'"
-    known = _known_v1_fields()
+    known = schema.message("V1LayerParameter").fields_by_name
     fields: list[Field] = []
     comment = ""
     for field in taken_apart(body.fields, "layer"):
@@ -323,11 +309,6 @@ def upgraded_v0(connection: Field, log: Log) -> Field:
     return replace(connection, name="layers", value=body)
 
 
-@cache
-def _known_v1_fields() -> frozenset[str]:
-    return frozenset(schema.message("V1LayerParameter").fields_by_name)
-
-
 def _flattened(nested: Field, owner: str, log: Log) -> Iterator[Field]:
     """The fields of the inner ``layer``, as they stand in a V1 layer."""
     body = nested.body
@@ -335,7 +316,6 @@ def _flattened(nested: Field, owner: str, log: Log) -> Iterator[Field]:
     outer = indent_of(nested.lead)
     old = next((i for f in body.fields if (i := indent_of(f.lead)) is not None), None)
     blocks: dict[str, list[Field]] = {}
-    leads: dict[str, str] = {}
     order: list[Field | str] = []
     last = {field.name: field for field in body.fields}
     for field in body.fields:
@@ -352,19 +332,19 @@ def _flattened(nested: Field, owner: str, log: Log) -> Iterator[Field]:
         elif last[field.name] is field:  # written twice, the last counts; V1 repeats some
             if target.message not in blocks:
                 order.append(target.message)
-                leads[target.message] = moved(field, old, outer).lead
             blocks.setdefault(target.message, []).append(replace(field, name=target.field))
     comment = nested.lead if "#" in nested.lead else ""
     if "#" in body.open:
         comment = before(comment, body.open[1:]) if comment else body.open[1:]
     for item in order:
-        made = item if isinstance(item, Field) else _block(item, blocks[item], leads[item], old)
+        made = item if isinstance(item, Field) else _block(item, blocks[item], old, outer)
         yield replace(made, lead=before(comment, made.lead)) if comment else made
         comment = ""
 
 
-def _block(name: str, fields: list[Field], lead: str, old: str | None) -> Field:
+def _block(name: str, fields: list[Field], old: str | None, outer: str | None) -> Field:
     """A parameter message of the fields that moved into it; the first one's comments lead it."""
+    lead = moved(fields[0], old, outer).lead
     start = deeper(lead)
     new = indent_of(start)
     inner = [moved(replace(fields[0], lead=start), old, new)]
@@ -418,7 +398,12 @@ def transformations(layer: Field) -> list[Field]:
 def transformed(layer: Field) -> Field:
     name = data_message(layer)
     going = transformations(layer)
-    fields = [_without(inner) if inner.name == name else inner for inner in layer.body.fields]
+    fields = [
+        inner.with_fields(f for f in inner.body.fields if f.name not in TRANSFORMATIONS)
+        if inner.name == name
+        else inner
+        for inner in layer.body.fields
+    ]
     place = next((i for i, inner in enumerate(fields) if inner.name == name), len(fields))
     if place == len(fields):
         lead = fresh(fields[-1].lead)
@@ -430,13 +415,7 @@ def transformed(layer: Field) -> Field:
         close = lead + "}" if any("\n" in inner.lead for inner in going) else " }"
         fields.insert(target, Field("transform_param", Message((), close=close), lead, sep=" "))
     fields[target] = _with(fields[target], going)
-    return layer.with_body(replace(layer.body, fields=tuple(fields)))
-
-
-def _without(data: Field) -> Field:
-    """The data message without its transformations."""
-    kept = tuple(inner for inner in data.body.fields if inner.name not in TRANSFORMATIONS)
-    return data.with_body(replace(data.body, fields=kept))
+    return layer.with_fields(fields)
 
 
 def _with(transform: Field, values: list[Field]) -> Field:
@@ -450,7 +429,7 @@ def _with(transform: Field, values: list[Field]) -> Field:
             fields.append(replace(value, lead=fresh(transform.body.fields[-1].lead)))
         else:
             fields.append(value)
-    return transform.with_body(replace(transform.body, fields=tuple(fields)))
+    return transform.with_fields(fields)
 
 
 # ------------------------------------------------------------------------------- V1 -> V2
@@ -552,8 +531,8 @@ def _spec(message: Field | None, values: list[Field] | None, lead: str) -> Field
     if message is not None:
         body = message.body
         inside = fresh(body.fields[-1].lead) if body.fields else inside
-        added = tuple(replace(inner, lead=inside) for inner in values or ())
-        return message.with_body(replace(body, fields=body.fields + added))
+        added = (replace(inner, lead=inside) for inner in values or ())
+        return message.with_fields((*body.fields, *added))
     assert values  # there is a message or a value for each
     lines = [replace(values[0], lead=inside)]
     for inner in values[1:]:
@@ -664,7 +643,7 @@ def frozen_layer(layer: Field) -> Field | None:
     frozen = tuple(i.with_body(_frozen(i.body)) if i.name == "param" else i for i in parts)
     if sum(inner.name == "param" for inner in parts) != 3 or frozen == parts:
         return None
-    return layer.with_body(replace(layer.body, fields=frozen))
+    return layer.with_fields(frozen)
 
 
 def _frozen(spec: Message) -> Message:
