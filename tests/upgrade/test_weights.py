@@ -21,7 +21,7 @@ from caffefold.formats.caffemodel.wire import (
     varint_field,
 )
 from caffefold.formats.upgrade.binary import WeightsUpgrade, upgraded_source
-from caffefold.formats.upgrade.tables import V0_MOVES, V0_TYPES
+from caffefold.formats.upgrade.tables import V0_TYPES
 from tests.upgrade.by_message import upgrade
 from tests.upgrade.helpers import SHARED, corpus, message, real, upgraded_bytes
 from tests.upgrade.test_v0 import PADDED, VALUES
@@ -56,7 +56,7 @@ def agrees(text: str, folder: Path) -> tuple[pb.NetParameter, tuple[str, ...]]:
     return parsed(result), notes
 
 
-@pytest.mark.parametrize("field", V0_MOVES)
+@pytest.mark.parametrize("field", VALUES)
 def test_every_v0_field_with_every_type(field: str, tmp_path: Path) -> None:
     value = VALUES[field]
     sign = "" if value.startswith("{") else ":"
