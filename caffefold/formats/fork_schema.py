@@ -47,7 +47,7 @@ class _Field:
     @property
     def default_value(self) -> Any:
         """What an absent field reads as; of a field the fork made repeated, our default."""
-        made_repeated = _repeated(self.fork) and not _repeated(self.ours)
+        made_repeated = schema.repeated(self.fork) and not schema.repeated(self.ours)
         return (self.ours if made_repeated else self.fork).default_value
 
     @property
@@ -181,8 +181,3 @@ def _kind(field: FieldDescriptor) -> str:
         field.CPPTYPE_MESSAGE: "message",
     }
     return kinds.get(field.cpp_type, "integer")
-
-
-def _repeated(field: FieldDescriptor) -> bool:
-    """Whether the field may occur often (new protobufs warn of ``label``)."""
-    return isinstance(field.default_value, list)

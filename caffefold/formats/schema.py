@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import Descriptor, EnumDescriptor
+    from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 
 class FieldType(Protocol):
@@ -75,6 +75,11 @@ def message(name: str) -> Descriptor:
 
     found: Descriptor = caffe_pb2.DESCRIPTOR.message_types_by_name[name]
     return found
+
+
+def repeated(field: FieldDescriptor) -> bool:
+    """Whether the field may occur often (new protobufs warn of ``label``)."""
+    return isinstance(field.default_value, list)
 
 
 OURS = Schema(message)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 
 from caffefold.formats.prototxt.tree import Field, ListValue, Message, Scalar
@@ -76,7 +76,7 @@ def messages_apart(fields: Iterable[Field]) -> tuple[Field, ...]:
     for field in fields:
         value = field.value
         if isinstance(value, ListValue) and any(isinstance(v, Message) for v in value.items):
-            found += messages_apart(taken_apart((field,), field.name))
+            found += messages_apart(taken_apart((field,), (field.name,)))
         elif isinstance(value, Message):
             inner = messages_apart(value.fields)
             found.append(field.with_fields(inner) if inner != value.fields else field)
@@ -85,11 +85,11 @@ def messages_apart(fields: Iterable[Field]) -> tuple[Field, ...]:
     return tuple(found)
 
 
-def taken_apart(fields: Iterable[Field], name: str) -> tuple[Field, ...]:
-    """The fields, each ``name: [a, b]`` written out as one field per value."""
+def taken_apart(fields: Iterable[Field], names: Container[str]) -> tuple[Field, ...]:
+    """The fields; of those in ``names``, each ``name: [a, b]`` as one field per value."""
     found: list[Field] = []
     for field in fields:
-        if field.name != name or not isinstance(field.value, ListValue):
+        if field.name not in names or not isinstance(field.value, ListValue):
             found.append(field)
             continue
         for index, item in enumerate(field.value.items):

@@ -104,7 +104,13 @@ class _Parser:
         source = self.source
         one = self._words.setdefault
         found: list[Field] = []
-        while match := match_field(source, at) or self.behind_comments(at):
+        while True:
+            match = match_field(source, at)
+            if match is None:
+                stop = self.skip(at)
+                match = match_field(source, stop)  # behind more comments than the pattern takes
+                if match is None:
+                    break
             lead, name, sep, raw, trail, brace, bracket = match.groups()
             if match.start() > at:
                 lead = source[at : match.start(2)]
@@ -113,7 +119,7 @@ class _Parser:
                 if ":" not in sep:
                     raise self.error(match.start(4), f"':' is missing between '{name}' and {raw}")
                 value, at = self.scalar(raw), match.end()
-                if "\n" in sep and self.after(at) in _FOLLOWS_A_NAME:
+                if "\n" in sep and source.startswith(_FOLLOWS_A_NAME, self.skip(at)):
                     raise self.error(match.start(2), f"'{name}' has no value")
             elif brace is not None or bracket is not None:
                 if brace is not None:
@@ -132,7 +138,6 @@ class _Parser:
             self._left -= 1
             if self._left < 0:
                 raise self.too_many(offset)
-        stop = self.skip(at)
         closer = _CLOSER[source[opened]] if opened >= 0 else ""
         if source[stop : stop + 1] != closer:
             raise self.stray(stop, closer, opened)
@@ -160,22 +165,11 @@ class _Parser:
 
     def skip(self, at: int) -> int:
         """Where the white space and comments from ``at`` end."""
-        end = _end_of(_SKIP, self.source, at)
-        while self.source.startswith("#", end):  # the pattern takes a bounded number of them
-            end = _end_of(_SKIP, self.source, end)
-        return end
-
-    def behind_comments(self, at: int) -> re.Match[str] | None:
-        """The field from ``at`` when there are more comments before it than the pattern takes."""
-        end = _end_of(_SKIP, self.source, at)
-        return (
-            _FIELD.match(self.source, self.skip(end)) if self.source.startswith("#", end) else None
-        )
-
-    def after(self, at: int) -> str:
-        """The next character that is no trivia."""
-        stop = self.skip(at)
-        return self.source[stop : stop + 1]
+        while match := _SKIP.match(self.source, at):  # always: past up to 1000 comments
+            at = match.end()
+            if not self.source.startswith("#", at):
+                break
+        return at
 
     def list(self, opened: int, depth: int) -> tuple[ListValue, int]:
         """The ``[...]`` at ``opened``; the offset after it."""
@@ -230,8 +224,3 @@ class _Parser:
             return self.error(at, f"stray {char!r}; {wanted}")
         word = re.split(r"[ \t\r\n]", self.source[at : at + 20])[0]
         return self.error(at, f"expected a field name, found {word!r}")
-
-
-def _end_of(pattern: re.Pattern[str], source: str, at: int) -> int:
-    match = pattern.match(source, at)
-    return at if match is None else match.end()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from caffefold.errors import InputError
 from caffefold.formats.prototxt.layout import before, indent_of, moved
@@ -37,25 +36,17 @@ _TYPES = {
 }
 
 
-class SolverNet(NamedTuple):
-    """The net a solver trains; of an inline net, ``document.path`` is the solver itself."""
-
-    document: Document
-    found: str
-    """Where it was, in one sentence."""
-
-
 def is_solver(document: Document) -> bool:
     """Whether this prototxt is a solver: it has a solver's fields and no layers of its own."""
     names = {field.name for field in document.fields}
     return bool(names & _SOLVER) and not names & _NET
 
 
-def net_of_solver(document: Document) -> SolverNet:
-    """The net that this solver trains; the test net when it names only that.
+def net_of_solver(document: Document) -> tuple[Document, str]:
+    """The net that this solver trains, or else tests, and a sentence that says where it was.
 
     A relative file name is looked for beside the solver, then from the current directory (where
-    Caffe itself looks). The document of an inline net points into the solver file.
+    Caffe itself looks). The document of an inline net has the path and the source of the solver.
 
     Raises:
         TextError: no net, or several, as Caffe refuses it too.
@@ -75,11 +66,11 @@ def net_of_solver(document: Document) -> SolverNet:
     if isinstance(place.value, Message):
         line, _ = document.position(place.offset)
         found = f"{path}: a solver; its net is inside it, {place.name} in line {line}"
-        return SolverNet(_inline(place, document), found)
+        return _inline(place, document), found
     name = Message((place,)).string(place.name)
     target = _located(name, place, document, path)
     found = f"{path}: a solver; its {place.name} is {target}"
-    return SolverNet(read(target), found)
+    return read(target), found
 
 
 def _located(name: str, place: Field, document: Document, solver: Path) -> Path:

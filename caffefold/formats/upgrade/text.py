@@ -9,10 +9,9 @@ Where Caffe stops and this goes on, because the file is readable: a net with bot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import zip_longest
-from types import MappingProxyType
 
 from caffefold.errors import InputError
 from caffefold.formats import schema
@@ -92,21 +91,14 @@ def upgrade_document(
 class Log:
     """What was done, as sentences, and where in the document."""
 
-    steps: Mapping[str, str] = MappingProxyType(
-        {
-            "V0": "from V0 (layers { layer { ... } }) to V1",
-            "V1": "from V1 (layers { ... }) to V2 (layer { ... })",
-        }
-    )
-
     def __init__(self, document: Document) -> None:
         self.document = document
         self.notes: list[str] = []
         self._at = self._breaks = 0  # line breaks in the source before ``_at``
 
-    def upgraded(self, count: int, old: str) -> None:
-        """Note that layers of the format ``old`` became layers of the next."""
-        self.notes.append(f"{counted(count, 'layer')} {self.steps[old]}")
+    def upgraded(self, count: int, step: str) -> None:
+        """Note that layers of one format became layers of the next."""
+        self.notes.append(f"{counted(count, 'layer')} {step}")
 
     def merged(self, names: list[str]) -> None:
         """Note which padding layers are gone."""
@@ -165,7 +157,7 @@ def is_v0(field: Field) -> bool:
 
 def _upgraded(fields: _Fields, log: Log, layers_only: bool) -> _Fields:
     if any(field.name == "layers" or is_v0(field) for field in fields):
-        fields = taken_apart(fields, "layers")
+        fields = taken_apart(fields, ("layers",))
         fields = _from_v0(fields, log)
         fields = _with_transformations_apart(fields, log)
         fields = _from_v1(fields, log)
@@ -211,7 +203,7 @@ def _from_v0(fields: _Fields, log: Log) -> _Fields:
         if field.name in known:
             log.gone(field, "the net", "Caffe drops it from a V0 net")
     kept = drop(fields, lambda field: field.name in known)
-    log.upgraded(sum(map(is_v0, kept)), "V0")
+    log.upgraded(sum(map(is_v0, kept)), "from V0 (layers { layer { ... } }) to V1")
     log.merged(padding.merged)
     return tuple(upgraded_v0(field, log) if is_v0(field) else field for field in kept)
 
@@ -287,7 +279,7 @@ def upgraded_v0(connection: Field, log: Log) -> Field:
     known = schema.message("V1LayerParameter").fields_by_name
     fields: list[Field] = []
     comment = ""
-    for field in taken_apart(body.fields, "layer"):
+    for field in taken_apart(body.fields, ("layer",)):
         if field.name == "layer" and isinstance(field.value, Message):
             inner = list(_flattened(field, owner, log))
             rest = field.value.close[:-1] + field.trail
@@ -446,7 +438,7 @@ def _from_v1(fields: _Fields, log: Log) -> _Fields:
     count = sum(layer.name == "layers" for layer in fields)
     if not count:
         return fields
-    log.upgraded(count, "V1")
+    log.upgraded(count, "from V1 (layers { ... }) to V2 (layer { ... })")
     if any(layer.name == "layer" for layer in fields):
         log.mixed()
     return tuple(upgraded_v1(layer, log) if layer.name == "layers" else layer for layer in fields)
@@ -458,8 +450,7 @@ def upgraded_v1(layer: Field, log: Log) -> Field:
     owner = f"layer '{layer.body.string('name')}'"
     fields = tuple(_v2_typed(f, owner, log) if f.name == "type" else f for f in layer.body.fields)
     if any(inner.name in SPECS for inner in fields):
-        for name in SPECS:
-            fields = taken_apart(fields, name)
+        fields = taken_apart(fields, SPECS)
         if sum(inner.name in SPECS for inner in fields) > MAX_SPECS:
             raise log.error(layer, f"{owner}: more than {MAX_SPECS} rates in one layer")
         fields = _with_specs(fields)
@@ -502,26 +493,18 @@ def _with_specs(fields: _Fields) -> _Fields:
 
     A ``param`` that is a message already, as V2 has it, absorbs what belongs to its blob.
     """
-    messages: list[Field] = []
-    values: list[list[Field]] = []
+    old = [field for field in fields if field.name in SPECS]
+    kept = [field for field in fields if field.name not in SPECS]
+    messages = [field for field in old if isinstance(field.value, Message)]
+    by_blob: list[list[Field]] = [[] for _ in old]
     seen = dict.fromkeys(SPECS, 0)
-    kept: list[Field] = []
-    place, lead = -1, INLINE
-    for inner in fields:
-        if inner.name not in SPECS:
-            kept.append(inner)
-            continue
-        if place < 0:
-            place, lead = len(kept), fresh(inner.lead)
-        if isinstance(inner.value, Message):
-            messages.append(inner)
-            continue
-        index = seen[inner.name]
-        seen[inner.name] += 1
-        if index == len(values):
-            values.append([])
-        values[index].append(replace(inner, name=SPECS[inner.name]))
-    specs = [_spec(*each, lead) for each in zip_longest(messages, values)]
+    for field in old:
+        if not isinstance(field.value, Message):
+            by_blob[seen[field.name]].append(replace(field, name=SPECS[field.name]))
+            seen[field.name] += 1
+    lead = fresh(old[0].lead)
+    specs = [_spec(*each, lead) for each in zip_longest(messages, filter(None, by_blob))]
+    place = fields.index(old[0])
     return (*kept[:place], *specs, *kept[place:])
 
 
@@ -555,8 +538,7 @@ def with_input_layer(fields: _Fields, log: Log) -> _Fields:
     """
     if not any(field.name == "input" for field in fields):
         return fields
-    for name in INPUTS:
-        fields = taken_apart(fields, name)
+    fields = taken_apart(fields, INPUTS)
     inputs, dims, shapes = ([f for f in fields if f.name == name] for name in INPUTS)
     names = ", ".join(Message(tuple(inputs)).strings("input"))
     place = next(i for i, field in enumerate(fields) if field.name in (*INPUTS, "layer"))
@@ -639,7 +621,7 @@ def frozen_layer(layer: Field) -> Field | None:
     """
     if layer.name != "layer" or layer.body.string("type") != "BatchNorm":
         return None
-    parts = taken_apart(layer.body.fields, "param")
+    parts = taken_apart(layer.body.fields, ("param",))
     frozen = tuple(i.with_body(_frozen(i.body)) if i.name == "param" else i for i in parts)
     if sum(inner.name == "param" for inner in parts) != 3 or frozen == parts:
         return None
