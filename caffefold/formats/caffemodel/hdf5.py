@@ -194,8 +194,6 @@ def _described(document: Document) -> dict[str, Message]:
 def _with_shared(name: str, stored: dict[str, Datasets], known: dict[str, Message]) -> Datasets:
     """The datasets of a layer, with those that it shares with an earlier layer."""
     own = dict(stored[name])
-    if name not in known:
-        return own
     for index, param in enumerate(_param_names(known[name])):
         if not param or index in own:
             continue
@@ -213,15 +211,13 @@ def _param_names(layer: Message) -> list[str]:
 
 
 def _blobs(path: str, layer: str, datasets: Datasets) -> tuple[Blob, ...]:
-    missing = [index for index in range(len(datasets)) if index not in datasets]
-    if missing:
-        raise WeightsError(
-            f"layer '{layer}': blob {missing[0]} is missing, later ones are there", path=path
-        )
-    return tuple(
-        _blob(path, f"layer '{layer}': blob {index}", datasets[index])
-        for index in range(len(datasets))
-    )
+    blobs = []
+    for index in range(len(datasets)):
+        what = f"layer '{layer}': blob {index}"
+        if index not in datasets:
+            raise WeightsError(f"{what} is missing, later ones are there", path=path)
+        blobs.append(_blob(path, what, datasets[index]))
+    return tuple(blobs)
 
 
 def _blob(path: str, what: str, dataset: h5py.Dataset) -> Hdf5Blob:

@@ -200,7 +200,7 @@ class _Parser:
     def no_value(self, match: re.Match[str], name: str) -> TextError:
         at = match.end()
         char = self.source[at : at + 1]
-        if char in ("'", '"') and char:
+        if char in ("'", '"'):
             line = self.source[at:].split("\n", 1)[0]
             if line.count("\\") > MAX_ESCAPES:
                 return self.error(

@@ -7,6 +7,7 @@ src/caffe/util/upgrade_proto.cpp): exactly one of ``net``, ``net_param``, ``trai
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,24 +78,18 @@ def _located(name: str, place: Field, document: Document, solver: Path) -> Path:
     if not name:
         raise document.error(place.offset, f"'{place.name}' is empty; give the net itself")
     tried = list(dict.fromkeys((solver.parent / name, Path(name))))
-    for candidate in tried:
-        if _is_file(candidate):
-            return candidate
     beside = solver.parent / Path(name).name
-    advice = f"{beside} has that name; give it" if _is_file(beside) else "give the net itself"
+    # Not Path.is_file: that fails for a name that no file can have.
+    there = [place for place in (*tried, beside) if os.path.isfile(place)]  # noqa: PTH113
+    if there and there[0] in tried:
+        return there[0]
+    advice = f"{beside} has that name; give it" if there else "give the net itself"
     where = " and ".join(str(candidate) for candidate in tried)
     line, _ = document.position(place.offset)
     raise InputError(
         f"{solver}:{line}: this is a solver, and its {place.name} was not found "
         f"(tried {where}); {advice}"
     )
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # too long, or with a zero: a name that no file can have
-        return False
 
 
 def _inline(place: Field, document: Document) -> Document:
@@ -124,23 +119,18 @@ def upgrade_solver_type(
         raise document.error(
             old[0].offset, "a solver has 'type' or the old 'solver_type', not both"
         )
-    kind = _type(old[-1], document)
+    kinds = {**_TYPES, **{str(i): kind for i, kind in enumerate(_TYPES.values())}}
+    value = old[-1].value
+    word = unquote(value.raw) if isinstance(value, Scalar) else ""
+    if word not in kinds:
+        raise document.error(
+            old[-1].offset, f"solver_type is {word}, expected one of {', '.join(_TYPES)}"
+        )
+    kind = kinds[word]
     notes.append(f"solver_type to type: {quote(kind)}")
     return tuple(
         replace(field, name="type", value=Scalar(quote(kind)))
         if field.name == "solver_type"
         else field
         for field in fields
-    )
-
-
-def _type(field: Field, document: Document) -> str:
-    word = unquote(field.value.raw) if isinstance(field.value, Scalar) else ""
-    if word in _TYPES:
-        return _TYPES[word]
-    by_number = {str(number): kind for number, kind in enumerate(_TYPES.values())}
-    if word in by_number:
-        return by_number[word]
-    raise document.error(
-        field.offset, f"solver_type is {word}, expected one of {', '.join(_TYPES)}"
     )
