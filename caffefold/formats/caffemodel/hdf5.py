@@ -114,9 +114,7 @@ def _index(path: str, file: h5py.File, document: Document | None) -> WeightsFile
         raise WeightsError("no layers in this HDF5 file; is it a Caffe snapshot?", path=path)
     known = {} if document is None else _described(document)
     blobs = {
-        name: _blobs(path, name, _with_shared(name, stored, known))
-        for name in known
-        if name in stored
+        name: _blobs(path, name, datasets) for name, datasets in _with_shared(stored, known).items()
     }
     # Layers the prototxt does not name come last; one that lacks blobs cannot be carried along.
     blobs |= {
@@ -191,18 +189,18 @@ def _described(document: Document) -> dict[str, Message]:
     return found
 
 
-def _with_shared(name: str, stored: dict[str, Datasets], known: dict[str, Message]) -> Datasets:
-    """The datasets of a layer, with those that it shares with an earlier layer."""
-    own = dict(stored[name])
-    for index, param in enumerate(_param_names(known[name])):
-        if not param or index in own:
-            continue
-        for owner, body in known.items():
-            names = _param_names(body)
-            if param in names and names.index(param) in stored.get(owner, {}):
-                own[index] = stored[owner][names.index(param)]
-                break
-    return own
+def _with_shared(stored: dict[str, Datasets], known: dict[str, Message]) -> dict[str, Datasets]:
+    """The datasets of the prototxt's layers, with those that they share by param name."""
+    shared: dict[str, h5py.Dataset] = {}
+    for name, body in known.items():
+        for index, param in enumerate(_param_names(body)):
+            if param and index in stored.get(name, {}):
+                shared.setdefault(param, stored[name][index])
+    return {
+        name: {i: shared[p] for i, p in enumerate(_param_names(body)) if p in shared} | stored[name]
+        for name, body in known.items()
+        if name in stored
+    }
 
 
 def _param_names(layer: Message) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from caffefold.errors import TextError
@@ -96,7 +97,7 @@ class _Parser:
         self._left = MAX_VALUES
         # Names, layout and values come again and again: one object for each that differs.
         self._words: dict[str, str] = {}
-        self._scalars: dict[str, Scalar] = {}
+        self.scalar = cache(Scalar)
 
     def fields(self, at: int, opened: int, depth: int) -> tuple[tuple[Field, ...], int]:
         """Fields from ``at`` to what closes the brace at ``opened``, and where they end."""
@@ -152,13 +153,6 @@ class _Parser:
         start, close = self.source[opened:inside], self.source[trivia:end]
         one = self._words.setdefault
         return Message(fields, one(start, start), one(close, close)), end
-
-    def scalar(self, raw: str) -> Scalar:
-        """The value that is written as ``raw``."""
-        found = self._scalars.get(raw)
-        if found is None:
-            found = self._scalars[raw] = Scalar(raw)
-        return found
 
     def too_many(self, offset: int) -> TextError:
         return self.error(offset, f"more than {MAX_VALUES} values in one file; no net has so many")
