@@ -4,9 +4,9 @@ The file is compiled by protoc (grpcio-tools: ``pip install 'caffefold[proto]'``
 live in a descriptor pool of their own, so that any number of schemas, ours, and an installed
 pycaffe fit into one process.
 
-What the fork says counts: its fields, defaults and enums. What it lacks comes from our schema, and
-so does a field that it declares as something else than every Caffe does (a message where Caffe has
-a number), since that is how it will be read.
+The fork's fields, defaults and enums count. What it lacks comes from our schema, and so does a
+field that it declares as something else than every Caffe does (a message where Caffe has a number),
+since that is how it will be read.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 _SECONDS = 120
-_LOG = re.compile(r"^WARNING: All log|^[IWE]\d{4} |: warning: ")  # what protoc says beside errors
+_LOG = re.compile(r"^WARNING: All log|^[IWE]\d{4} |: warning: ")  # what protoc prints beside errors
 # Not `-m grpc_tools.protoc`: that would import from the folder it runs in, which is the user's.
 _RUN_PROTOC = (
     "import sys; sys.path[:] = [p for p in sys.path if p]; "

@@ -22,8 +22,7 @@ import numpy as np
 from caffefold.errors import CaffefoldError, InputError, WeightsError
 from caffefold.formats import detect
 from caffefold.formats.caffemodel.blob import Blob, Floats
-from caffefold.formats.caffemodel.index import MAX_LAYERS, WeightsFile
-from caffefold.formats.caffemodel.memory import weights_in_memory
+from caffefold.formats.caffemodel.index import MAX_LAYERS, WeightsFile, weights_in_memory
 from caffefold.formats.prototxt.tree import Document, Message
 
 if TYPE_CHECKING:
@@ -236,7 +235,7 @@ def _blob(path: str, what: str, dataset: h5py.Dataset) -> Hdf5Blob:
 
 
 def _damaged(path: str, error: Exception, what: str = "") -> WeightsError:
-    """What h5py says, in one line: it raises nearly every type of exception for a damaged file."""
+    """h5py's message, in one line: it raises nearly every type of exception for a damaged file."""
     reason = " ".join(str(error).split()) or type(error).__name__
     start, end = reason.find("("), reason.rfind(")")
     inner = reason[start + 1 : end] if 0 <= start < end else reason

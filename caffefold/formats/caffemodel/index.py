@@ -8,7 +8,7 @@ neighbouring other fields are one range.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from math import prod
@@ -18,7 +18,17 @@ from typing import NamedTuple
 from caffefold.errors import WeightsError
 from caffefold.formats import detect
 from caffefold.formats.caffemodel.blob import Blob, Floats, Piece, StoredBlob, array
-from caffefold.formats.caffemodel.wire import FIXED32, FIXED64, LEN, VARINT, ByteSource, WireField
+from caffefold.formats.caffemodel.wire import (
+    FIXED32,
+    FIXED64,
+    LEN,
+    VARINT,
+    ByteSource,
+    Closeable,
+    SplicedSource,
+    WireField,
+    text_field,
+)
 
 MAX_DIMS = 32  # Caffe's kMaxBlobAxes
 # The largest real nets have less than 20,000 layers, with at most five blobs of one piece each.
@@ -93,6 +103,31 @@ class WeightsFile:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def weights_in_memory(
+    path: str,
+    net: str,
+    types: Mapping[str, str],
+    blobs: Mapping[str, tuple[Blob, ...]],
+    file: Closeable | None = None,
+) -> WeightsFile:
+    """Weights of the layers named in ``blobs``; a record has a name and a type as wire fields.
+
+    ``path`` is what messages call them; ``file``, which the blobs are read from, is closed with
+    them. A layer that is not in ``types`` has none.
+    """
+    data = text_field(1, net) if net else b""
+    other = ((0, len(data)),) if net else ()
+    written = bytearray(data)
+    layers = []
+    for name, numbers in blobs.items():
+        start = len(written)
+        written += text_field(V2.name, name)
+        written += text_field(V2.type, types[name]) if name in types else b""
+        kind = types.get(name, "")
+        layers.append(LayerRecord(V2, name, kind, numbers, start, start, len(written)))
+    return WeightsFile(SplicedSource(path, [bytes(written)], file), net, tuple(layers), other)
 
 
 def open_weights(path: str | Path) -> WeightsFile:

@@ -69,7 +69,7 @@ def write_weights(
 ) -> None:
     """Write ``source`` with new layers to ``out``.
 
-    ``layers`` says what becomes of a layer by name: new wiring and blobs, or None to leave it out.
+    ``layers`` gives by name what becomes of a layer: new wiring and blobs, or None to leave it out.
     Records of other names pass through byte for byte; of two records of one name the first counts.
 
     Raises:

@@ -180,7 +180,7 @@ def _net_inside(field: Field, log: Log, layers_only: bool) -> Field:
 
 
 def _from_v0(fields: _Fields, log: Log) -> _Fields:
-    """The net's fields with every V0 layer as a V1 layer, as Caffe's UpgradeV0Net has it.
+    """The net's fields with every V0 layer as a V1 layer, as Caffe's UpgradeV0Net makes them.
 
     The inner layer's fields come up one level, parameters move into the message of the layer's
     type with their comments, and padding layers merge into what they feed. Fields that Caffe drops
@@ -430,7 +430,7 @@ def _with(transform: Field, values: list[Field]) -> Field:
 def _from_v1(fields: _Fields, log: Log) -> _Fields:
     """The net's fields with every V1 layer as a V2 layer, in the order of the file.
 
-    As Caffe's UpgradeV1Net has it; all that V1 and V2 spell the same stays as it is written.
+    As in Caffe's UpgradeV1Net; what V1 and V2 spell alike stays as it is written.
 
     Raises:
         TextError: a layer type is a number that V1 does not have.
@@ -531,7 +531,7 @@ def _spec(message: Field | None, values: list[Field] | None, lead: str) -> Field
 def with_input_layer(fields: _Fields, log: Log) -> _Fields:
     """The net's fields with an Input layer, in front of all layers, for the ``input`` fields.
 
-    As Caffe's UpgradeNetInput has it.
+    As in Caffe's UpgradeNetInput.
 
     Raises:
         TextError: there are fewer shapes than inputs.
@@ -607,11 +607,11 @@ def _below_comments(old: str, new: str) -> str:
 
 
 def _with_frozen_statistics(fields: _Fields, log: Log) -> _Fields:
-    found = [frozen_layer(field) for field in fields]
-    count = sum(layer is not None for layer in found)
+    found = tuple(frozen_layer(field) or field for field in fields)
+    count = sum(new is not old for new, old in zip(found, fields, strict=True))
     if count:
         log.frozen(count)
-    return tuple(new or old for new, old in zip(found, fields, strict=True))
+    return found
 
 
 def frozen_layer(layer: Field) -> Field | None:
