@@ -26,7 +26,6 @@ from caffefold.formats.caffemodel.wire import (
     Part,
     Parts,
     Range,
-    SplicedSource,
     WireField,
     message,
     renumbered,
@@ -61,18 +60,6 @@ _READ = frozenset({"name", "type", "input"})  # strings that an upgrade looks at
 _WIRES = frozenset({"bottom", "top"})  # and these, if there may be padding layers
 _LISTS = frozenset({*SPECS, "input_dim"})  # numbers that it takes one by one, even if packed
 _UNKNOWN = "#"  # starts the name of a field that the schema does not know: its number follows
-
-
-def upgraded_source(source: ByteSource) -> ByteSource:
-    """The file as V2 has its layers, without a copy of it; ``source`` itself when it is up to date.
-
-    What is large stays in ``source``, which is closed with the result.
-
-    Raises:
-        WeightsError: damaged, without layers, or a net that Caffe cannot upgrade.
-    """
-    work = WeightsUpgrade(source, layers_only=True)
-    return SplicedSource(source.path, work.parts(), source) if work.needed else source
 
 
 class WeightsUpgrade:

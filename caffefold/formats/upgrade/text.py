@@ -71,7 +71,8 @@ def upgrade_document(
     Raises:
         TextError: the net is one that Caffe cannot upgrade, with the place.
     """
-    if layers_only and not any(map(_is_old, document.fields)):
+    old = {"layers", "solver_type", *NETS}
+    if layers_only and not any(field.name in old or is_v0(field) for field in document.fields):
         return document, ()
     log = Log(document)
     fields = document.fields
@@ -140,11 +141,6 @@ class Log:
     def error(self, field: Field, what: str) -> InputError:
         """The error for a net that cannot be upgraded, at ``field``."""
         return self.document.error(field.offset, what)
-
-
-def _is_old(field: Field) -> bool:
-    """Whether this top-level field is, or may hold, a V0 or V1 layer."""
-    return field.name in ("layers", "solver_type", *NETS) or is_v0(field)
 
 
 def is_v0(field: Field) -> bool:
