@@ -90,7 +90,7 @@ def _weights(source: Path, target: Path) -> UpgradeReport:
         parts = work.parts() if work.needed else [Range(0, file.size)]
         with staging.open(target) as out:
             write_parts(out, file, parts)
-        written = staging.path_of(target).stat().st_size
+            written = out.tell()
         changes = work.notes() if work.needed else ()
         staging.commit()
     return UpgradeReport(str(source), str(target), "caffemodel", written, changes)

@@ -14,7 +14,7 @@ import numpy as np
 
 from caffefold.analysis.shapes import infer
 from caffefold.errors import TextError
-from caffefold.formats.caffemodel.blob import CHUNK, AsArray, Blob, Floats
+from caffefold.formats.caffemodel.blob import Blob, Floats
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.base import AffineOp, LinearOp
 from caffefold.ops.shape import ShapeList
@@ -24,16 +24,11 @@ _PERIOD = 8191  # a prime: rows of weights do not repeat each other
 
 
 @dataclass(frozen=True, slots=True)
-class StandIn(AsArray):
+class StandIn(Blob):
     """Numbers between 0.5 and 1.5 that cost no memory; the same for the same ``seed``."""
 
     shape: tuple[int, ...]
     seed: int = 0
-
-    @property
-    def step(self) -> int:
-        """Elements to read at a time."""
-        return CHUNK
 
     def read(self, start: int, stop: int) -> Floats:
         """The elements ``start:stop`` as float32: multiples of the golden ratio, modulo 1."""

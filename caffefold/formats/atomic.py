@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from caffefold.errors import OutputError
 
@@ -32,9 +32,10 @@ class Staging:
 
     def write(self, target: Path, data: bytes) -> Path:
         """Stage ``data`` as ``target``; the temporary path."""
-        with self.open(target) as out:
+        staged = self.open(target)
+        with staged as out:
             out.write(data)
-        return self.path_of(target)
+        return staged.temporary
 
     def open(self, target: Path) -> StagedFile:
         """A new staged file to write ``target`` through.
@@ -59,59 +60,19 @@ class Staging:
             OutputError: the disk is full or failed, or a target cannot be replaced.
         """
         for staged in self._staged:
-            staged.wait_synced()
-            staged.close()
-        replaced: list[_Replaced] = []
+            staged.finish()
         try:
             for staged in self._staged:
-                replaced.append(_set_aside(staged.target))
-                try:
-                    staged.temporary.replace(staged.target)
-                except OSError as error:
-                    raise output_error(staged.target, error) from None
+                staged.put_in_place()
         except BaseException:
-            _undo(replaced, {staged.target for staged in self._staged if not staged.is_pending()})
+            for staged in reversed(self._staged):
+                staged.take_back()
             raise
-        for old in replaced:
-            if old.aside is not None:
-                old.aside.unlink(missing_ok=True)
+        for staged in self._staged:
+            staged.forget_old()
         for folder in {staged.target.parent for staged in self._staged}:
             _sync_folder(folder)
         self._staged.clear()
-
-
-class _Replaced(NamedTuple):
-    """What stood at a target: a second name for it, where the file system has such names."""
-
-    target: Path
-    existed: bool
-    aside: Path | None
-
-
-def _set_aside(target: Path) -> _Replaced:
-    aside = target.with_name(f".{target.name}.{os.getpid()}.old")
-    if not target.exists():
-        return _Replaced(target, False, None)
-    try:
-        aside.unlink(missing_ok=True)
-        aside.hardlink_to(target)
-    except OSError:
-        return _Replaced(target, True, None)
-    return _Replaced(target, True, aside)
-
-
-def _undo(replaced: list[_Replaced], done: set[Path]) -> None:
-    """Give every target back what it held before."""
-    for target, existed, aside in reversed(replaced):
-        try:
-            if target in done and aside is not None:
-                aside.replace(target)
-            elif target in done and not existed:
-                target.unlink(missing_ok=True)
-            elif aside is not None:
-                aside.unlink(missing_ok=True)
-        except OSError:  # keep the first error; what is set aside is not lost
-            continue
 
 
 class StagedFile:
@@ -122,6 +83,8 @@ class StagedFile:
         self.target = target
         self.temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
         self._made: list[Path] = []
+        self._existed = True
+        self._old: Path | None = None
         try:
             self._made = [f for f in (target.parent, *target.parent.parents) if not f.exists()]
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -147,22 +110,51 @@ class StagedFile:
         self._syncer = threading.Thread(target=self._sync, daemon=True)
         self._syncer.start()
 
-    def wait_synced(self) -> None:
-        """Return when the file's content is on the disk; raises OutputError when it cannot be."""
-        if self._syncer is not None:
-            self._syncer.join()
-        if self._error is not None:
-            raise output_error(self.target, self._error)
-
     def _sync(self) -> None:
         try:
             os.fsync(self._handle)
         except OSError as error:
             self._error = error
 
-    def is_pending(self) -> bool:
-        """Whether the file still waits under its temporary name."""
-        return self.temporary.exists()
+    def finish(self) -> None:
+        """Wait until the file's content is on the disk; OutputError when it cannot get there."""
+        self.close()
+        if self._error is not None:
+            raise output_error(self.target, self._error)
+
+    def put_in_place(self) -> None:
+        """Rename the file to its target. What stood there keeps a second name, where files can."""
+        old = self.target.with_name(f".{self.target.name}.{os.getpid()}.old")
+        self._existed = self.target.exists()
+        try:
+            if self._existed:
+                old.unlink(missing_ok=True)
+                old.hardlink_to(self.target)
+                self._old = old
+        except OSError:
+            self._old = None
+        try:
+            self.temporary.replace(self.target)
+        except OSError as error:
+            raise output_error(self.target, error) from None
+
+    def take_back(self) -> None:
+        """Give the target what it held before."""
+        renamed = not self.temporary.exists()
+        try:
+            if renamed and self._old is not None:
+                self._old.replace(self.target)
+            elif renamed and not self._existed:
+                self.target.unlink(missing_ok=True)
+            else:
+                self.forget_old()
+        except OSError:
+            return  # keep the first error; what was set aside is not lost
+
+    def forget_old(self) -> None:
+        """What stood at the target is not needed any more."""
+        if self._old is not None:
+            self._old.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let the file go; a second call does nothing."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from caffefold.errors import InputError
 
@@ -37,7 +39,8 @@ def head_of(path: str | Path, role: str) -> bytes:
     Raises:
         InputError: one line that says what is wrong with the path.
     """
-    return _read(path, role, lambda _: False)
+    with _opened(path, role) as (_, head):
+        return head
 
 
 def read_prototxt(path: str | Path) -> bytes:
@@ -46,47 +49,39 @@ def read_prototxt(path: str | Path) -> bytes:
     Raises:
         InputError: the file cannot be read, or is clearly something else, which is named.
     """
-
-    def checked(head: bytes) -> bool:
-        _refuse_no_prototxt(path, head)
-        return True
-
-    return _read(path, "prototxt", checked)
+    with _opened(path, "prototxt") as (file, head):
+        _expect_prototxt(path, head)
+        return head + file.read()
 
 
 def read_text(path: str | Path, role: str) -> bytes | None:
-    """The content of a file that may be a prototxt, read once; None when it is not text.
+    """``read_prototxt``, but None when the file is not text; ``role`` is what errors call it.
 
     Raises:
-        InputError: as ``read_prototxt``; ``role`` is what the file is called when it is not there.
+        InputError: as ``read_prototxt``.
     """
-
-    def checked(head: bytes) -> bool:
-        text = is_text(head)
-        if text:
-            _refuse_no_prototxt(path, head)
-        return text
-
-    data = _read(path, role, checked)
-    return data if is_text(data[:_HEAD]) else None
+    with _opened(path, role) as (file, head):
+        if not is_text(head):
+            return None
+        _expect_prototxt(path, head)
+        return head + file.read()
 
 
-def _read(path: str | Path, role: str, wants_all: Callable[[bytes], bool]) -> bytes:
-    """The head of the file, with all that follows if ``wants_all(head)``."""
+@contextmanager
+def _opened(path: str | Path, role: str) -> Iterator[tuple[BinaryIO, bytes]]:
+    """The file behind its head, and the head."""
     try:
         if Path(path).is_dir():
             raise InputError(f"{path}: this is a directory; give the {role} file itself")
         with Path(path).open("rb") as file:
-            data = file.read(_HEAD)
-            if data and wants_all(data):
-                data += file.read()
+            head = file.read(_HEAD)
+            if not head:
+                raise InputError(f"{path}: this {role} is empty; was the download or copy cut off?")
+            yield file, head
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path of the {role}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot read this {role}: {error.strerror}") from None
-    if not data:
-        raise InputError(f"{path}: this {role} is empty; was the download or copy cut off?")
-    return data
 
 
 def is_hdf5(path: str | Path) -> bool:
@@ -124,12 +119,7 @@ def expect_caffemodel(path: str | Path) -> None:
         )
 
 
-def expect_prototxt(path: str | Path) -> None:
-    """Refuse what is clearly no prototxt, naming what it is."""
-    _refuse_no_prototxt(path, head_of(path, "prototxt"))
-
-
-def _refuse_no_prototxt(path: str | Path, head: bytes) -> None:
+def _expect_prototxt(path: str | Path, head: bytes) -> None:
     for signature, what, advice in _SIGNATURES:
         if head.startswith(signature):
             advised = advice if "caffemodel" not in advice else "give the .prototxt"

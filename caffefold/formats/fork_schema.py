@@ -4,9 +4,9 @@ The file is compiled by protoc (grpcio-tools: ``pip install 'caffefold[proto]'``
 live in a descriptor pool of their own, so that any number of schemas, ours, and an installed
 pycaffe fit into one process.
 
-What the fork says counts: its fields, defaults and enums. What it lacks comes from our schema, and
-so does a field that it declares as something else than every Caffe does (a message where Caffe has
-a number), since that is how it will be read.
+The fork's fields, defaults and enums count. What it lacks comes from our schema, and so does a
+field that it declares as something else than every Caffe does (a message where Caffe has a number),
+since that is how it will be read.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 from caffefold.errors import InputError
 from caffefold.formats import schema
+from caffefold.formats.schema import FieldType, MessageType, Schema
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 _SECONDS = 120
-_LOG = re.compile(r"^WARNING: All log|^[IWE]\d{4} |: warning: ")  # what protoc says beside errors
+_LOG = re.compile(r"^WARNING: All log|^[IWE]\d{4} |: warning: ")  # what protoc prints beside errors
 # Not `-m grpc_tools.protoc`: that would import from the folder it runs in, which is the user's.
 _RUN_PROTOC = (
     "import sys; sys.path[:] = [p for p in sys.path if p]; "
@@ -37,105 +38,54 @@ _RUN_PROTOC = (
 
 
 @dataclass(frozen=True)
-class ForkField:
-    """One field, by the fork's declaration and by ours, where each has one."""
+class _Field:
+    """A field that the fork and we declare as the same kind: the fork's declaration counts."""
 
-    fork: FieldDescriptor | None
-    ours: FieldDescriptor | None
-
-    @property
-    def chosen(self) -> FieldDescriptor:
-        """The declaration that counts."""
-        if self.fork is None or (self.ours is not None and _kind(self.fork) != _kind(self.ours)):
-            assert self.ours is not None
-            return self.ours
-        return self.fork
+    fork: FieldDescriptor
+    ours: FieldDescriptor
 
     @property
     def default_value(self) -> Any:
         """What an absent field reads as; of a field the fork made repeated, our default."""
-        if self.ours is not None and _repeated(self.chosen) and not _repeated(self.ours):
-            return self.ours.default_value
-        return self.chosen.default_value
+        made_repeated = schema.repeated(self.fork) and not schema.repeated(self.ours)
+        return (self.ours if made_repeated else self.fork).default_value
 
     @property
     def cpp_type(self) -> int:
-        """What kind of value it holds, as protobuf numbers the kinds."""
-        return int(self.chosen.cpp_type)
+        return int(self.fork.cpp_type)
 
     @property
     def enum_type(self) -> EnumDescriptor | None:
-        """The enum, if it is one."""
-        return self.chosen.enum_type
+        return self.fork.enum_type
 
     @cached_property
-    def message_type(self) -> ForkMessage | None:
-        """The message type, if it is a message; again by both declarations."""
-        chosen = self.chosen
-        if chosen.message_type is None:
-            return None
-        fork = chosen.message_type if chosen is self.fork else None
-        return ForkMessage(fork, None if self.ours is None else self.ours.message_type)
+    def message_type(self) -> MessageType | None:
+        fork, ours = self.fork.message_type, self.ours.message_type
+        return None if fork is None or ours is None else _Message(fork, ours)
 
 
 @dataclass(frozen=True)
-class ForkMessage:
-    """One message type, by the fork's declaration and by ours, where each has one."""
+class _Message:
+    """A message that the fork and we declare: all fields that either of the two has."""
 
-    fork: Descriptor | None
-    ours: Descriptor | None
+    fork: Descriptor
+    ours: Descriptor
 
     @property
     def name(self) -> str:
-        """The message's own name."""
-        chosen = self.fork or self.ours
-        assert chosen is not None
-        return str(chosen.name)
+        return str(self.fork.name)
 
     @cached_property
-    def fields_by_name(self) -> dict[str, ForkField]:
-        """All fields that either of the two has."""
-        forks = {} if self.fork is None else dict(self.fork.fields_by_name)
-        ours = {} if self.ours is None else dict(self.ours.fields_by_name)
-        return {name: ForkField(forks.get(name), ours.get(name)) for name in {**ours, **forks}}
-
-
-class ForkSchema:
-    """What ``formats.schema`` offers, for a fork. Build it with ``compile_schema``."""
-
-    def __init__(self, messages: dict[str, Descriptor]) -> None:
-        self._forks = messages
-        self._known: dict[str, ForkMessage] = {}
-
-    def message(self, name: str) -> ForkMessage:
-        """The type of a message such as ``LayerParameter``.
-
-        Raises:
-            KeyError: neither the fork nor our schema has such a message.
-        """
-        if name not in self._known:
-            try:
-                ours = schema.message(name)
-            except KeyError:
-                if name not in self._forks:
-                    raise
-                ours = None
-            self._known[name] = ForkMessage(self._forks.get(name), ours)
-        return self._known[name]
-
-    def parameter(self, field: str) -> ForkMessage:
-        """The message type of a layer's parameter field, such as ``convolution_param``.
-
-        Raises:
-            KeyError: LayerParameter has no such field, or it is no message.
-        """
-        found = self.message("LayerParameter").fields_by_name[field].message_type
-        if found is None:
-            raise KeyError(field)
+    def fields_by_name(self) -> dict[str, FieldType]:
+        found: dict[str, FieldType] = {**self.ours.fields_by_name, **self.fork.fields_by_name}
+        for name, ours in self.ours.fields_by_name.items():
+            fork = self.fork.fields_by_name.get(name)
+            if fork is not None:
+                found[name] = _Field(fork, ours) if _kind(fork) == _kind(ours) else ours
         return found
 
 
-def compile_schema(path: str | Path) -> ForkSchema:
+def compile_schema(path: str | Path) -> Schema:
     """Compile a fork's .proto file, with what it imports from its own folder.
 
     Raises:
@@ -154,7 +104,18 @@ def compile_schema(path: str | Path) -> ForkSchema:
     messages = _messages(source, compiled)
     if "LayerParameter" not in messages:
         raise InputError(f"{path}: no message LayerParameter in this schema; is it a caffe.proto?")
-    return ForkSchema(messages)
+
+    def find(name: str) -> MessageType:
+        fork = messages.get(name)
+        try:
+            ours = schema.message(name)
+        except KeyError:
+            if fork is None:
+                raise
+            return fork
+        return ours if fork is None else _Message(fork, ours)
+
+    return Schema(find)
 
 
 def _protoc(source: Path, google: Path) -> bytes:
@@ -220,8 +181,3 @@ def _kind(field: FieldDescriptor) -> str:
         field.CPPTYPE_MESSAGE: "message",
     }
     return kinds.get(field.cpp_type, "integer")
-
-
-def _repeated(field: FieldDescriptor) -> bool:
-    """Whether the field may occur often (new protobufs warn of ``label``)."""
-    return isinstance(field.default_value, list)

@@ -6,77 +6,62 @@ a fork (``fork_schema``).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import Descriptor, EnumDescriptor
+    from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 
 class FieldType(Protocol):
-    """What a field is declared as; protobuf's FieldDescriptor is one."""
+    """What a field is declared as: protobuf's FieldDescriptor, or a fork's laid over ours."""
 
     @property
     def default_value(self) -> Any:
         """What an absent field reads as."""
-        ...
 
     @property
     def cpp_type(self) -> int:
         """What kind of value it holds, as protobuf numbers the kinds."""
-        ...
 
     @property
     def enum_type(self) -> EnumDescriptor | None:
         """The enum, if it is one."""
-        ...
 
     @property
     def message_type(self) -> MessageType | None:
         """The message type, if it is a message."""
-        ...
 
 
 class MessageType(Protocol):
-    """What a message is declared as; protobuf's Descriptor is one."""
+    """What a message is declared as: protobuf's Descriptor, or a fork's laid over ours."""
 
     @property
     def name(self) -> str:
         """The message's own name."""
-        ...
 
     @property
     def fields_by_name(self) -> Mapping[str, FieldType]:
         """Its fields."""
-        ...
 
 
-class Schema(Protocol):
-    """The messages of one ``caffe.proto``."""
+class Schema:
+    """The messages of one ``caffe.proto``; ``find`` gives one by name, or raises KeyError."""
+
+    def __init__(self, find: Callable[[str], MessageType]) -> None:
+        self._find = cache(find)
 
     def message(self, name: str) -> MessageType:
         """The type of a message such as ``LayerParameter``; KeyError when there is none."""
-        ...
+        return self._find(name)
 
     def parameter(self, field: str) -> MessageType:
         """The type of a layer's parameter such as ``convolution_param``; else KeyError."""
-        ...
-
-
-class _Ours:
-    """The functions of this module as a Schema."""
-
-    __slots__ = ()
-
-    def message(self, name: str) -> MessageType:
-        return message(name)
-
-    def parameter(self, field: str) -> MessageType:
-        return parameter(field)
-
-
-OURS: Schema = _Ours()
+        found = self.message("LayerParameter").fields_by_name[field].message_type
+        if found is None:
+            raise KeyError(field)
+        return found
 
 
 @cache
@@ -92,14 +77,9 @@ def message(name: str) -> Descriptor:
     return found
 
 
-@cache
-def parameter(field: str) -> Descriptor:
-    """The message type of a layer's parameter field, such as ``convolution_param``.
+def repeated(field: FieldDescriptor) -> bool:
+    """Whether the field may occur often (new protobufs warn of ``label``)."""
+    return isinstance(field.default_value, list)
 
-    Raises:
-        KeyError: LayerParameter has no such field.
-    """
-    found: Descriptor | None = message("LayerParameter").fields_by_name[field].message_type
-    if found is None:
-        raise KeyError(field)
-    return found
+
+OURS = Schema(message)

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from caffefold.formats.caffemodel.blob import CHUNK, AsArray, Blob, Floats, StoredBlob
+from caffefold.formats.caffemodel.blob import CHUNK, Blob, Floats, StoredBlob
 
 Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ArrayBlob(AsArray):
+class ArrayBlob(Blob):
     """Numbers in memory, such as a folded bias; float64 until they are written."""
 
     numbers: Doubles
@@ -26,18 +26,13 @@ class ArrayBlob(AsArray):
         """The array's shape."""
         return self.numbers.shape
 
-    @property
-    def step(self) -> int:
-        """Elements to read at a time."""
-        return CHUNK
-
     def read(self, start: int, stop: int) -> Floats:
         """The elements ``start:stop``."""
         return self.numbers.reshape(-1)[start:stop]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ScaledBlob(AsArray):
+class ScaledBlob(Blob):
     """``source`` seen as ``view = (groups, rows, columns, inner)``, each entry times two factors.
 
     ``w'[g, r, c, i] = w[g, r, c, i] * row[g, r] * column[g, c]``: every fold into every linear

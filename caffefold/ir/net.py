@@ -14,7 +14,7 @@ from math import prod
 
 from caffefold.errors import ModelError, TextError
 from caffefold.formats.caffemodel.blob import Blob
-from caffefold.formats.caffemodel.index import LayerRecord, WeightsFile
+from caffefold.formats.caffemodel.index import LayerRecord, WeightsFile, weights_in_memory
 from caffefold.formats.prototxt.tree import Document, Field, Gap, Message, set_strings
 from caffefold.humanize import counted
 from caffefold.ir.params import Params
@@ -145,7 +145,6 @@ class Net:
         """
         import numpy as np
 
-        from caffefold.formats.caffemodel.memory import weights_in_memory
         from caffefold.formats.prototxt.open import net_of
         from caffefold.formats.prototxt.parse import parse
         from caffefold.ir.blob import ArrayBlob

@@ -91,10 +91,10 @@ import numpy as np
 from caffefold.formats.caffemodel.index import open_weights
 with open_weights(sys.argv[1]) as weights, open(sys.argv[2], "r+b") as out:
     for blob in (blob for layer in weights.layers for blob in layer.blobs):
-        start = blob.packed.start
-        for at in range(0, blob.packed.length, 1 << 20):
-            numbers = blob.read(at, min(at + (1 << 20), blob.packed.length))
-            out.seek(start + 4 * at)
+        (piece,) = blob.pieces
+        for at in range(0, piece.length, 1 << 20):
+            numbers = blob.read(at, min(at + (1 << 20), piece.length))
+            out.seek(piece.start + 4 * at)
             out.write((numbers * np.float32(1.0001)).tobytes())
 """
 

@@ -142,7 +142,7 @@ def test_a_sync_that_fails_early_does_not_close_the_file_under_the_writer(
     assert content(tmp_path) == {"other0": b"", "other1": b"", "other2": b""}
 
 
-def test_a_folder_that_can_not_be_synced_is_no_failure(
+def test_a_folder_that_cannot_be_synced_is_no_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fsync = os.fsync
@@ -159,7 +159,7 @@ def test_a_folder_that_can_not_be_synced_is_no_failure(
     assert content(tmp_path) == {"a": b"new"}
 
 
-def test_a_target_that_can_not_be_replaced(tmp_path: Path) -> None:
+def test_a_target_that_cannot_be_replaced(tmp_path: Path) -> None:
     """All or none: the first file is not put in place either."""
     (tmp_path / "a").write_bytes(b"old")
     (tmp_path / "b").mkdir()
@@ -215,7 +215,7 @@ def test_folders_that_somebody_uses_stay(tmp_path: Path) -> None:
     assert content(tmp_path / "made") == {"other": b"theirs"}
 
 
-def test_a_folder_that_can_not_be_made(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     target = tmp_path / "file" / "net"
     with Staging() as staging, pytest.raises(OutputError, match="cannot write: ") as caught:

@@ -14,11 +14,11 @@ import pytest
 from caffefold._proto import caffe_pb2
 from caffefold.errors import InputError
 from caffefold.formats.caffemodel.index import open_weights
-from caffefold.formats.detect import expect_caffemodel, expect_prototxt, head_of, is_text
+from caffefold.formats.detect import expect_caffemodel, head_of, is_text, read_prototxt
 
-Expect = Callable[[str | Path], None]
+Expect = Callable[[str | Path], object]
 BOTH = pytest.mark.parametrize(
-    ("expect", "role"), [(expect_caffemodel, "caffemodel"), (expect_prototxt, "prototxt")]
+    ("expect", "role"), [(expect_caffemodel, "caffemodel"), (read_prototxt, "prototxt")]
 )
 
 
@@ -125,7 +125,7 @@ def test_text_given_as_weights(tmp_path: Path, content: bytes, name: str) -> Non
 def test_weights_given_as_text(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "net.caffemodel"
     path.write_bytes(content)
-    message = refusal(expect_prototxt, path)
+    message = refusal(read_prototxt, path)
     assert "this is a binary file (a caffemodel?), not a prototxt" in message
     assert "the order is PROTOTXT CAFFEMODEL" in message
 
@@ -142,7 +142,7 @@ def test_paths_without_a_file(tmp_path: Path, expect: Expect, role: str) -> None
 
 
 @BOTH
-def test_files_that_can_not_be_read(
+def test_files_that_cannot_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expect: Expect, role: str
 ) -> None:
     path = tmp_path / "net"
@@ -159,8 +159,8 @@ def test_right_files_pass(tmp_path: Path) -> None:
     text, weights = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
     text.write_bytes(PROTOTXT)
     weights.write_bytes(CAFFEMODEL)
-    expect_prototxt(text)
-    expect_prototxt(str(text))
+    read_prototxt(text)
+    read_prototxt(str(text))
     expect_caffemodel(weights)
     with open_weights(weights) as opened:
         assert opened.path == str(weights)
@@ -174,7 +174,7 @@ def test_text_in_any_encoding_is_text(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "net.prototxt"
     path.write_bytes(content)
     assert is_text(content)
-    expect_prototxt(path)
+    read_prototxt(path)
 
 
 def test_a_few_control_characters_do_not_make_it_binary() -> None:

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from caffefold.formats import schema
+from caffefold.formats.schema import OURS
 
 
 def test_messages_by_name() -> None:
@@ -25,16 +26,16 @@ def test_messages_by_name() -> None:
     ],
 )
 def test_parameter_messages_by_field(field: str, name: str) -> None:
-    assert schema.parameter(field).name == name
+    assert OURS.parameter(field).name == name
 
 
 def test_what_the_schema_does_not_have() -> None:
     with pytest.raises(KeyError):
         schema.message("NoSuchParameter")
     with pytest.raises(KeyError):
-        schema.parameter("no_such_param")
+        OURS.parameter("no_such_param")
     with pytest.raises(KeyError):
-        schema.parameter("name")
+        OURS.parameter("name")
 
 
 def test_protobuf_is_imported_when_it_is_needed() -> None:

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 from caffefold._proto import caffe_pb2
 from caffefold.errors import TextError
-from caffefold.formats import schema
 from caffefold.formats.prototxt.parse import parse
+from caffefold.formats.schema import OURS
 from caffefold.ir.net import Net
 from caffefold.ir.params import Params, parse_float, parse_int
 
 
 def params(text: str, field: str = "convolution_param") -> Params:
     document = parse(text, "net.prototxt")
-    return Params(document, document.root, schema.parameter(field), "layer 'conv1'")
+    return Params(document, document.root, OURS.parameter(field), "layer 'conv1'")
 
 
 @pytest.mark.parametrize(

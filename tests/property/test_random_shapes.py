@@ -50,7 +50,9 @@ def message(draw: st.DrawFn, name: str) -> str:
     if known not in PARAMETERS:
         return ""
     text = ""
-    for field in schema.parameter(known).fields:
+    descriptor = PARAMETERS[known].message_type
+    assert descriptor is not None
+    for field in descriptor.fields:
         if field.message_type is not None and field.message_type.name == "BlobShape":
             dims = draw(st.lists(st.integers(-1, 6), max_size=5))
             text += f" {field.name} {{ {' '.join(f'dim: {d}' for d in dims)} }}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from caffefold.analysis.shapes import infer
-from caffefold.formats.caffemodel.blob import Floats
+from caffefold.formats.caffemodel.blob import Blob, Floats
 from caffefold.formats.prototxt.parse import parse
 from caffefold.ir.net import Net
 from caffefold.ops.shape import Known, Shape
@@ -35,20 +35,15 @@ def tops(
     return found.tops(0)
 
 
-@dataclass(frozen=True)
-class ShapeOnly:
+@dataclass(frozen=True, slots=True)
+class ShapeOnly(Blob):
     """A blob of which only the shape is ever asked."""
 
     shape: tuple[int, ...]
-    step: int = 1
-    stored: None = None
 
     def read(self, start: int, stop: int) -> Floats:
         """Nobody may ask."""
         raise AssertionError(f"numbers {start}:{stop} are read")
-
-    def __array__(self, dtype: object = None, copy: bool | None = None) -> Floats:
-        raise AssertionError(f"all numbers are read ({dtype}, {copy})")
 
 
 def chain(layers: str, source: str = "data") -> str:

@@ -46,7 +46,7 @@ def strictly(text: str) -> pb.NetParameter:
 def upgraded(text: str) -> tuple[str, tuple[str, ...]]:
     """The upgraded text and what was done."""
     document, notes = upgrade_document(text_parse.parse(text))
-    return str(document), notes
+    return document.encode().decode("utf-8", "surrogateescape"), notes
 
 
 def upgraded_bytes(data: bytes, folder: Path) -> tuple[bytes, tuple[str, ...]]:

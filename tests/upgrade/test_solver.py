@@ -8,14 +8,15 @@ import pytest
 
 from caffefold.errors import InputError, TextError
 from caffefold.formats.prototxt import parse as text_parse
-from caffefold.formats.upgrade.solver import NETS, SolverNet, is_solver, net_of_solver
+from caffefold.formats.prototxt.tree import Document
+from caffefold.formats.upgrade.solver import NETS, is_solver, net_of_solver
 from caffefold.formats.upgrade.text import upgrade_document
 from tests.upgrade.helpers import CORPUS, corpus
 
 NET = 'name: "n"\nlayer { name: "a" type: "ReLU" }\n'
 
 
-def net_of(text: str, folder: Path) -> SolverNet:
+def net_of(text: str, folder: Path) -> tuple[Document, str]:
     folder.mkdir(exist_ok=True)
     path = folder / "solver.prototxt"
     path.write_text(text)
@@ -27,11 +28,11 @@ def net_of(text: str, folder: Path) -> SolverNet:
 @pytest.mark.parametrize("field", ["net", "train_net", "test_net"])
 def test_a_named_net(field: str, tmp_path: Path) -> None:
     (tmp_path / "net.prototxt").write_text(NET)
-    found = net_of(f'base_lr: 1\n{field}: "net.prototxt"\n', tmp_path)
-    assert str(found.document) == NET
-    assert found.document.path == str(tmp_path / "net.prototxt")
+    net, found = net_of(f'base_lr: 1\n{field}: "net.prototxt"\n', tmp_path)
+    assert str(net) == NET
+    assert net.path == str(tmp_path / "net.prototxt")
     solver = tmp_path / "solver.prototxt"
-    assert found.found == f"{solver}: a solver; its {field} is {tmp_path / 'net.prototxt'}"
+    assert found == f"{solver}: a solver; its {field} is {tmp_path / 'net.prototxt'}"
 
 
 def test_beside_the_solver_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,20 +40,20 @@ def test_beside_the_solver_comes_first(tmp_path: Path, monkeypatch: pytest.Monke
     inner = tmp_path / "inner"
     inner.mkdir()
     (tmp_path / "net.prototxt").write_text(NET)
-    assert net_of('net: "net.prototxt"', inner).document.path == "net.prototxt"
+    assert net_of('net: "net.prototxt"', inner)[0].path == "net.prototxt"
     (inner / "net.prototxt").write_text(NET)
-    assert net_of('net: "net.prototxt"', inner).document.path == str(inner / "net.prototxt")
+    assert net_of('net: "net.prototxt"', inner)[0].path == str(inner / "net.prototxt")
 
 
 def test_the_train_net_of_a_train_and_a_test_net(tmp_path: Path) -> None:
     (tmp_path / "train.prototxt").write_text(NET)
     text = 'test_net: "test.prototxt" train_net: "train.prototxt"'
-    assert net_of(text, tmp_path).document.path == str(tmp_path / "train.prototxt")
+    assert net_of(text, tmp_path)[0].path == str(tmp_path / "train.prototxt")
 
 
 def test_an_absolute_path(tmp_path: Path) -> None:
     (tmp_path / "net.prototxt").write_text(NET)
-    assert str(net_of(f'net: "{tmp_path}/net.prototxt"', tmp_path / "s").document) == NET
+    assert str(net_of(f'net: "{tmp_path}/net.prototxt"', tmp_path / "s")[0]) == NET
 
 
 INLINE = """\
@@ -71,24 +72,24 @@ max_iter: 3
 
 
 def test_an_inline_net(tmp_path: Path) -> None:
-    found = net_of(INLINE, tmp_path)
-    assert found.document.path == str(tmp_path / "solver.prototxt")
-    assert found.found.endswith(": a solver; its net is inside it, net_param in line 2")
-    assert str(found.document) == (
+    net, found = net_of(INLINE, tmp_path)
+    assert net.path == str(tmp_path / "solver.prototxt")
+    assert found.endswith(": a solver; its net is inside it, net_param in line 2")
+    assert str(net) == (
         '# the net\nname: "n"\n\nlayers {\n  name: "a"  # old\n  type: RELU\n}\n# the end\n'
     )
-    kind = found.document.fields[1].body.fields[1]
-    error = found.document.error(kind.offset, "x")
+    kind = net.fields[1].body.fields[1]
+    error = net.error(kind.offset, "x")
     assert (error.line, error.column, error.source_line) == (7, 5, "    type: RELU")
-    upgraded, _ = upgrade_document(found.document)
+    upgraded, _ = upgrade_document(net)
     assert 'layer {\n  name: "a"  # old\n  type: "ReLU"\n}' in str(upgraded)
     text_parse.parse(str(upgraded))
 
 
 @pytest.mark.parametrize("field", ["train_net_param", "test_net_param", "net_param"])
 def test_inline_nets_of_each_kind_on_one_line(field: str, tmp_path: Path) -> None:
-    found = net_of(f'base_lr: 1 {field} {{ name: "n" layer {{ name: "a" }} }}', tmp_path)
-    assert str(found.document) == 'name: "n" layer { name: "a" }\n'
+    net, _ = net_of(f'base_lr: 1 {field} {{ name: "n" layer {{ name: "a" }} }}', tmp_path)
+    assert str(net) == 'name: "n" layer { name: "a" }\n'
 
 
 @pytest.mark.parametrize(
@@ -132,9 +133,9 @@ def test_real_solvers(name: str) -> None:
         with pytest.raises(InputError, match="was not found"):  # the net is not in the corpus
             net_of_solver(document)
         return
-    found = net_of_solver(document)
-    assert found.document.path == document.path
-    upgraded, _ = upgrade_document(found.document)
+    net, _ = net_of_solver(document)
+    assert net.path == document.path
+    upgraded, _ = upgrade_document(net)
     assert sum(field.name == "layer" for field in upgraded.fields) > 8
     text_parse.parse(str(upgraded))
 

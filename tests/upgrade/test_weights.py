@@ -12,6 +12,7 @@ from google.protobuf import text_format
 from caffefold._proto import caffe_pb2 as pb
 from caffefold.errors import CaffefoldError, WeightsError
 from caffefold.formats.caffemodel.index import open_weights
+from caffefold.formats.caffemodel.open import open_current
 from caffefold.formats.caffemodel.wire import (
     FIXED32,
     ByteSource,
@@ -20,8 +21,8 @@ from caffefold.formats.caffemodel.wire import (
     tag,
     varint_field,
 )
-from caffefold.formats.upgrade.binary import WeightsUpgrade, upgraded_source
-from caffefold.formats.upgrade.tables import V0_MOVES, V0_TYPES
+from caffefold.formats.upgrade.binary import WeightsUpgrade
+from caffefold.formats.upgrade.tables import V0_TYPES
 from tests.upgrade.by_message import upgrade
 from tests.upgrade.helpers import SHARED, corpus, message, real, upgraded_bytes
 from tests.upgrade.test_v0 import PADDED, VALUES
@@ -56,7 +57,7 @@ def agrees(text: str, folder: Path) -> tuple[pb.NetParameter, tuple[str, ...]]:
     return parsed(result), notes
 
 
-@pytest.mark.parametrize("field", V0_MOVES)
+@pytest.mark.parametrize("field", VALUES)
 def test_every_v0_field_with_every_type(field: str, tmp_path: Path) -> None:
     value = VALUES[field]
     sign = "" if value.startswith("{") else ":"
@@ -114,8 +115,8 @@ def test_real_binaries(path: Path, tmp_path: Path) -> None:
 def test_a_spliced_source_reads_as_the_written_file(path: Path, tmp_path: Path) -> None:
     with ByteSource(path) as source:
         work = WeightsUpgrade(source, layers_only=True)
-        spliced = upgraded_source(source)
-        assert isinstance(spliced, SplicedSource)
+        other = WeightsUpgrade(source, layers_only=True)
+        spliced = SplicedSource(source.path, other.parts(), source)
         data = spliced.read(0, spliced.size)
         parts = [p if isinstance(p, bytes) else source.read(p.start, p.end) for p in work.parts()]
         assert data == b"".join(parts)
@@ -138,8 +139,9 @@ def test_a_spliced_source_reads_as_the_written_file(path: Path, tmp_path: Path) 
 def test_an_up_to_date_file_is_its_own_source(tmp_path: Path) -> None:
     path = tmp_path / "net.caffemodel"
     path.write_bytes(pb.NetParameter(input=["a"], layer=[{"name": "x"}]).SerializeToString())
-    with ByteSource(path) as source:
-        assert upgraded_source(source) is source
+    with open_current(path) as weights:
+        assert type(weights.source) is ByteSource
+        assert not WeightsUpgrade(weights.source, layers_only=True).needed
 
 
 def test_unknown_fields(tmp_path: Path) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -16,26 +17,25 @@ Floats = NDArray[Any]
 CHUNK = 1 << 16  # elements per step: 256 KiB of float32 stays in the processor's cache
 
 
-class Blob(Protocol):
+class Blob(ABC):
     """Read-only numbers, read when asked for. Shapes are Caffe's, element order is C order."""
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The dimensions as the file or the computation gives them."""
-        ...
+    __slots__ = ()
 
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Floats:
-        """``numpy.asarray(blob)``: all numbers in the blob's shape."""
-        ...
+    if TYPE_CHECKING:  # a dataclass takes a property of its base for the default of its field
+
+        @property
+        def shape(self) -> tuple[int, ...]:
+            """The dimensions as the file or the computation gives them."""
+
+    @abstractmethod
+    def read(self, start: int, stop: int) -> Floats:
+        """The elements ``start:stop`` in C order, float32 or float64, 1-D."""
 
     @property
     def step(self) -> int:
         """How many elements are best read at a time."""
-        ...
-
-    def read(self, start: int, stop: int) -> Floats:
-        """The elements ``start:stop`` in C order, float32 or float64, 1-D."""
-        ...
+        return CHUNK
 
     @property
     def stored(self) -> StoredBlob | None:
@@ -44,21 +44,10 @@ class Blob(Protocol):
         What is written of this one keeps its other fields, the shape record among them, as long as
         the shapes are equal.
         """
-        ...
-
-
-class AsArray:
-    """Gives a blob ``numpy.asarray(blob)``; it was computed, not stored, unless it says so."""
-
-    __slots__ = ()
-
-    @property
-    def stored(self) -> StoredBlob | None:
-        """No blob of a caffemodel."""
         return None
 
-    def __array__(self: Blob, dtype: DTypeLike | None = None, copy: bool | None = None) -> Floats:
-        """All numbers in the blob's shape, freshly read (so ``copy`` is always satisfied).
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> Floats:
+        """``numpy.asarray(blob)``: all numbers in the blob's shape, always a copy.
 
         A double beyond float32 becomes infinite, as in Caffe.
         """
@@ -107,7 +96,7 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class StoredBlob(AsArray):
+class StoredBlob(Blob):
     """A blob inside a caffemodel: its numbers stay in the file until they are read."""
 
     source: ByteSource
@@ -118,21 +107,9 @@ class StoredBlob(AsArray):
     Caffe compares a legacy 4-D shape by other rules than a modern one (blob.cpp, ShapeEquals)."""
 
     @property
-    def step(self) -> int:
-        """Elements to read at a time."""
-        return CHUNK
-
-    @property
     def stored(self) -> StoredBlob | None:
         """This blob."""
         return self
-
-    @property
-    def packed(self) -> Piece | None:
-        """The one contiguous float32 run, when that is how the numbers are stored."""
-        if len(self.pieces) == 1 and self.pieces[0][2:] == ("<f4", 4):
-            return self.pieces[0]
-        return None
 
     def read(self, start: int, stop: int) -> Floats:
         """The elements ``start:stop``; raises WeightsError when the file has shrunk."""

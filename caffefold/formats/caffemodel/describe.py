@@ -1,4 +1,4 @@
-"""A caffemodel's layers as a prototxt document: what the file says of its net, without numbers.
+"""A caffemodel's layers as a prototxt document: what the file knows of its net, without numbers.
 
 Forks reuse field numbers (SEMANTICS), so only name, type, bottoms and tops are sure; parameters
 are what the schema makes of them, right where the file comes from a Caffe that the schema knows.

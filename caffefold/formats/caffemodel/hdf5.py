@@ -6,8 +6,7 @@ types and no order: both come from the prototxt. Of weights that layers share by
 the first layer's are stored; the others get theirs from it, as Caffe shares them (net.cpp,
 AppendParam).
 
-A record has a name and a type for wire fields, so that the writer treats it as any other; its blobs
-stay in the file until they are read. It needs h5py: ``pip install 'caffefold[hdf5]'``.
+The numbers stay in the file until they are read. It needs h5py: ``pip install 'caffefold[hdf5]'``.
 """
 
 from __future__ import annotations
@@ -22,9 +21,8 @@ import numpy as np
 
 from caffefold.errors import CaffefoldError, InputError, WeightsError
 from caffefold.formats import detect
-from caffefold.formats.caffemodel.blob import CHUNK, AsArray, Blob, Floats
-from caffefold.formats.caffemodel.index import MAX_LAYERS, V2, LayerRecord, WeightsFile
-from caffefold.formats.caffemodel.wire import SplicedSource, text_field
+from caffefold.formats.caffemodel.blob import Blob, Floats
+from caffefold.formats.caffemodel.index import MAX_LAYERS, WeightsFile, weights_in_memory
 from caffefold.formats.prototxt.tree import Document, Message
 
 if TYPE_CHECKING:
@@ -63,18 +61,13 @@ def open_hdf5(path: str | Path, document: Document | None = None) -> WeightsFile
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Hdf5Blob(AsArray):
+class Hdf5Blob(Blob):
     """A blob inside an HDF5 file: its numbers stay there until they are read."""
 
     dataset: h5py.Dataset
     shape: tuple[int, ...]
     path: str
     what: str
-
-    @property
-    def step(self) -> int:
-        """Elements to read at a time."""
-        return CHUNK
 
     def read(self, start: int, stop: int) -> Floats:
         """The elements ``start:stop``; raises WeightsError when the file cannot give them."""
@@ -120,9 +113,7 @@ def _index(path: str, file: h5py.File, document: Document | None) -> WeightsFile
         raise WeightsError("no layers in this HDF5 file; is it a Caffe snapshot?", path=path)
     known = {} if document is None else _described(document)
     blobs = {
-        name: _blobs(path, name, _with_shared(name, stored, known))
-        for name in known
-        if name in stored
+        name: _blobs(path, name, datasets) for name, datasets in _with_shared(stored, known).items()
     }
     # Layers the prototxt does not name come last; one that lacks blobs cannot be carried along.
     blobs |= {
@@ -131,21 +122,8 @@ def _index(path: str, file: h5py.File, document: Document | None) -> WeightsFile
         if name not in known and max(datasets, default=-1) < len(datasets)
     }
     net = "" if document is None else document.root.string("name")
-    data = bytearray(text_field(1, net) if net else b"")
-    other = ((0, len(data)),) if net else ()
-    places: list[tuple[str, int, int]] = []
-    for name in blobs:
-        kind = known[name].string("type") if name in known else ""
-        start = len(data)
-        data += text_field(V2.name, name)
-        data += text_field(V2.type, kind) if kind else b""
-        places.append((kind, start, len(data)))
-    source = SplicedSource(path, [bytes(data)], file)
-    layers = tuple(
-        LayerRecord(V2, name, kind, blobs[name], start, start, end)
-        for name, (kind, start, end) in zip(blobs, places, strict=True)
-    )
-    return WeightsFile(source, net, layers, other)
+    types = {name: kind for name in known if (kind := known[name].string("type"))}
+    return weights_in_memory(path, net, types, blobs, file)
 
 
 def _data(path: str, file: h5py.File) -> h5py.Group:
@@ -210,20 +188,18 @@ def _described(document: Document) -> dict[str, Message]:
     return found
 
 
-def _with_shared(name: str, stored: dict[str, Datasets], known: dict[str, Message]) -> Datasets:
-    """The datasets of a layer, with those that it shares with an earlier layer."""
-    own = dict(stored[name])
-    if name not in known:
-        return own
-    for index, param in enumerate(_param_names(known[name])):
-        if not param or index in own:
-            continue
-        for owner, body in known.items():
-            names = _param_names(body)
-            if param in names and names.index(param) in stored.get(owner, {}):
-                own[index] = stored[owner][names.index(param)]
-                break
-    return own
+def _with_shared(stored: dict[str, Datasets], known: dict[str, Message]) -> dict[str, Datasets]:
+    """The datasets of the prototxt's layers, with those that they share by param name."""
+    shared: dict[str, h5py.Dataset] = {}
+    for name, body in known.items():
+        for index, param in enumerate(_param_names(body)):
+            if param and index in stored.get(name, {}):
+                shared.setdefault(param, stored[name][index])
+    return {
+        name: {i: shared[p] for i, p in enumerate(_param_names(body)) if p in shared} | stored[name]
+        for name, body in known.items()
+        if name in stored
+    }
 
 
 def _param_names(layer: Message) -> list[str]:
@@ -232,15 +208,13 @@ def _param_names(layer: Message) -> list[str]:
 
 
 def _blobs(path: str, layer: str, datasets: Datasets) -> tuple[Blob, ...]:
-    missing = [index for index in range(len(datasets)) if index not in datasets]
-    if missing:
-        raise WeightsError(
-            f"layer '{layer}': blob {missing[0]} is missing, later ones are there", path=path
-        )
-    return tuple(
-        _blob(path, f"layer '{layer}': blob {index}", datasets[index])
-        for index in range(len(datasets))
-    )
+    blobs = []
+    for index in range(len(datasets)):
+        what = f"layer '{layer}': blob {index}"
+        if index not in datasets:
+            raise WeightsError(f"{what} is missing, later ones are there", path=path)
+        blobs.append(_blob(path, what, datasets[index]))
+    return tuple(blobs)
 
 
 def _blob(path: str, what: str, dataset: h5py.Dataset) -> Hdf5Blob:
@@ -261,7 +235,7 @@ def _blob(path: str, what: str, dataset: h5py.Dataset) -> Hdf5Blob:
 
 
 def _damaged(path: str, error: Exception, what: str = "") -> WeightsError:
-    """What h5py says, in one line: it raises nearly every type of exception for a damaged file."""
+    """h5py's message, in one line: it raises nearly every type of exception for a damaged file."""
     reason = " ".join(str(error).split()) or type(error).__name__
     start, end = reason.find("("), reason.rfind(")")
     inner = reason[start + 1 : end] if 0 <= start < end else reason

@@ -8,7 +8,7 @@ neighbouring other fields are one range.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from math import prod
@@ -18,7 +18,17 @@ from typing import NamedTuple
 from caffefold.errors import WeightsError
 from caffefold.formats import detect
 from caffefold.formats.caffemodel.blob import Blob, Floats, Piece, StoredBlob, array
-from caffefold.formats.caffemodel.wire import FIXED32, FIXED64, LEN, VARINT, ByteSource, WireField
+from caffefold.formats.caffemodel.wire import (
+    FIXED32,
+    FIXED64,
+    LEN,
+    VARINT,
+    ByteSource,
+    Closeable,
+    SplicedSource,
+    WireField,
+    text_field,
+)
 
 MAX_DIMS = 32  # Caffe's kMaxBlobAxes
 # The largest real nets have less than 20,000 layers, with at most five blobs of one piece each.
@@ -95,6 +105,31 @@ class WeightsFile:
         self.close()
 
 
+def weights_in_memory(
+    path: str,
+    net: str,
+    types: Mapping[str, str],
+    blobs: Mapping[str, tuple[Blob, ...]],
+    file: Closeable | None = None,
+) -> WeightsFile:
+    """Weights of the layers named in ``blobs``; a record has a name and a type as wire fields.
+
+    ``path`` is what messages call them; ``file``, which the blobs are read from, is closed with
+    them. A layer that is not in ``types`` has none.
+    """
+    data = text_field(1, net) if net else b""
+    other = ((0, len(data)),) if net else ()
+    written = bytearray(data)
+    layers = []
+    for name, numbers in blobs.items():
+        start = len(written)
+        written += text_field(V2.name, name)
+        written += text_field(V2.type, types[name]) if name in types else b""
+        kind = types.get(name, "")
+        layers.append(LayerRecord(V2, name, kind, numbers, start, start, len(written)))
+    return WeightsFile(SplicedSource(path, [bytes(written)], file), net, tuple(layers), other)
+
+
 def open_weights(path: str | Path) -> WeightsFile:
     """Index a caffemodel without loading it.
 
@@ -129,24 +164,15 @@ def no_layers(source: ByteSource) -> WeightsError:
     return WeightsError(what, path=source.path)
 
 
-class _Quota:
-    """Counts blobs and the runs of numbers in them."""
+Quota = Iterator[int]  # counts down from MAX_PIECES
 
-    def __init__(self, source: ByteSource) -> None:
-        self._source = source
-        self._left = MAX_PIECES
 
-    def take(self, field: WireField) -> None:
-        """One more, at ``field``.
-
-        Raises:
-            WeightsError: it is more than ``MAX_PIECES``.
-        """
-        self._left -= 1
-        if self._left < 0:
-            raise self._source.error(
-                field.tag_start, f"more than {MAX_PIECES} blobs, or pieces of them; no net has that"
-            )
+def _take(quota: Quota, source: ByteSource, field: WireField) -> None:
+    """One more blob, or run of numbers in it; WeightsError when no more are allowed."""
+    if next(quota, None) is None:
+        raise source.error(
+            field.tag_start, f"more than {MAX_PIECES} blobs, or pieces of them; no net has that"
+        )
 
 
 def index(source: ByteSource) -> WeightsFile:
@@ -157,7 +183,7 @@ def index(source: ByteSource) -> WeightsFile:
     """
     layers: list[LayerRecord] = []
     other: list[tuple[int, int]] = []
-    quota = _Quota(source)
+    quota = iter(range(MAX_PIECES))
     name = ""
     for field in source.fields(0, source.size):
         if field.wire_type == LEN and field.number in (V1.layer, V2.layer):
@@ -181,7 +207,7 @@ def _add_range(ranges: list[tuple[int, int]], field: WireField) -> None:
         ranges.append((field.tag_start, field.end))
 
 
-def _layer(source: ByteSource, layout: Layout, outer: WireField, quota: _Quota) -> LayerRecord:
+def _layer(source: ByteSource, layout: Layout, outer: WireField, quota: Quota) -> LayerRecord:
     name = kind = ""
     found: list[WireField] = []
     for field in source.fields(outer.start, outer.end):
@@ -190,7 +216,7 @@ def _layer(source: ByteSource, layout: Layout, outer: WireField, quota: _Quota) 
         elif field.number == layout.type:
             kind = source.text(field) if field.wire_type == LEN else f"V1:{field.value}"
         elif field.number == layout.blobs and field.wire_type == LEN:
-            quota.take(field)
+            _take(quota, source, field)
             found.append(field)
     blobs = tuple(
         _blob(source, field, f"layer '{name}': blob {i}", quota) for i, field in enumerate(found)
@@ -216,10 +242,10 @@ def read_blob(path: str | Path) -> Floats:
     """
     with ByteSource(path) as source:
         whole = WireField(0, LEN, 0, 0, source.size, 0)
-        return array(_blob(source, whole, "blob", _Quota(source)))
+        return array(_blob(source, whole, "blob", iter(range(MAX_PIECES))))
 
 
-def _blob(source: ByteSource, outer: WireField, what: str, quota: _Quota) -> StoredBlob:
+def _blob(source: ByteSource, outer: WireField, what: str, quota: Quota) -> StoredBlob:
     legacy: dict[int, int] = {}
     shape: tuple[int, ...] | None = None
     runs: dict[str, list[Piece]] = {}
@@ -234,7 +260,7 @@ def _blob(source: ByteSource, outer: WireField, what: str, quota: _Quota) -> Sto
             shape = _shape(source, field)
             _add_range(extra, field)
         elif number in _DATA and field.wire_type in (LEN, _DATA_TYPE[number]):
-            quota.take(field)
+            _take(quota, source, field)
             runs.setdefault(_DATA[number], []).append(_piece(source, field, _DATA[number], what))
         elif number == 10 and field.wire_type == VARINT:
             raw_type = _RAW_TYPES.get(field.value, "")

@@ -7,6 +7,7 @@ from pathlib import Path
 from caffefold import log
 from caffefold.formats import detect
 from caffefold.formats.caffemodel.index import V2, WeightsFile, index, open_weights
+from caffefold.formats.caffemodel.wire import SplicedSource
 from caffefold.formats.prototxt.tree import Document
 
 
@@ -39,10 +40,11 @@ def open_current(path: str | Path) -> WeightsFile:
     found = open_weights(path)
     if all(layer.layout is V2 for layer in found.layers):
         return found
-    from caffefold.formats.upgrade.binary import upgraded_source  # seldom needed
+    from caffefold.formats.upgrade.binary import WeightsUpgrade  # seldom needed
 
     try:
-        return index(upgraded_source(found.source))
+        parts = WeightsUpgrade(found.source, layers_only=True).parts()
+        return index(SplicedSource(found.path, parts, found.source))
     except BaseException:
         found.close()
         raise

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol, Union
+from typing import BinaryIO, NamedTuple, Protocol, TypeVar, Union
 
 from caffefold.errors import WeightsError
 
@@ -40,13 +40,14 @@ class WireField(NamedTuple):
 class ByteSource:
     """Read-only random access to a file; keeps one small window, never the whole file."""
 
+    _fd = -1
+    _window = b""
+    _window_start = 0
+
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
-        self._fd = -1
         self._fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         self.size = os.fstat(self._fd).st_size
-        self._window = b""
-        self._window_start = 0
 
     def __enter__(self) -> ByteSource:
         return self
@@ -223,10 +224,11 @@ class Range:
 
 Part = Union[bytes, Range]  # noqa: UP007 - a runtime alias on Python 3.10
 Parts = list[Part]
+_Sized = TypeVar("_Sized", bound=Sized)
 
 
-def message(number: int, parts: Iterable[Part]) -> Parts:
-    """A length-delimited field around ``parts``."""
+def message(number: int, parts: Iterable[_Sized]) -> list[bytes | _Sized]:
+    """A length-delimited field around ``parts``, whose lengths are in bytes."""
     inner = list(parts)
     return [len_header(number, sum(map(len, inner))), *inner]
 
@@ -255,21 +257,17 @@ class Closeable(Protocol):
 
     def close(self) -> None:
         """Let the file go."""
-        ...
 
 
 class SplicedSource(ByteSource):
     """A file that is not there: new bytes and ranges of ``base``, read as if they were one file.
 
-    ``base`` is closed with it, even where it is no ByteSource and only bytes are read.
+    ``base`` is closed with it; where there are no ranges, it is any file, or none.
     """
 
-    def __init__(self, path: str, parts: Iterable[Part], base: Closeable) -> None:
+    def __init__(self, path: str, parts: Iterable[Part], base: Closeable | None) -> None:
         self.path = path
         self._base = base
-        self._fd = -1
-        self._window = b""
-        self._window_start = 0
         self._parts: Parts = []
         self._starts: list[int] = []
         self.size = 0
@@ -298,7 +296,8 @@ class SplicedSource(ByteSource):
 
     def close(self) -> None:
         """Close the file behind it."""
-        self._base.close()
+        if self._base is not None:
+            self._base.close()
 
     def read(self, start: int, end: int) -> bytes:
         """The bytes ``start:end``."""

@@ -23,6 +23,7 @@ from caffefold.formats.caffemodel.wire import (
     WireField,
     len_field,
     len_header,
+    message,
     text_field,
     varint,
     varint_field,
@@ -68,7 +69,7 @@ def write_weights(
 ) -> None:
     """Write ``source`` with new layers to ``out``.
 
-    ``layers`` says what becomes of a layer by name: new wiring and blobs, or None to leave it out.
+    ``layers`` gives by name what becomes of a layer: new wiring and blobs, or None to leave it out.
     Records of other names pass through byte for byte; of two records of one name the first counts.
 
     Raises:
@@ -76,33 +77,32 @@ def write_weights(
             layer and blob are named.
         OSError: writing failed.
     """
-    for start, end in source.other:
-        _write(out, source, Range(start, end))
+    for part in _parts(source, layers):
+        if isinstance(part, _Numbers):
+            out.writelines(numbers.data for numbers in _rounded(part))
+        else:
+            write_parts(out, source.source, [part])
+
+
+def _parts(source: WeightsFile, layers: Mapping[str, NewLayer | None]) -> Iterator[_Part]:
+    yield from (Range(start, end) for start, end in source.other)
     seen: set[str] = set()
     for record in source.layers:
-        if record.name not in layers:
-            for part in _as_it_is(source, record):
-                _write(out, source, part)
-            continue
-        new = layers[record.name]
-        if new is None or record.name in seen:
-            continue
-        seen.add(record.name)
-        for part in _record_parts(source, record, new):
-            _write(out, source, part)
-
-
-def _as_it_is(source: WeightsFile, record: LayerRecord) -> list[_Part]:
-    """A record nobody changes: its bytes, where the file has it in one piece."""
-    if record.start < record.body:
-        return [Range(record.start, record.end)]
-    return _record_parts(source, record, NewLayer((), (), record.blobs))
+        if record.name in layers:
+            new = layers[record.name]
+            if new is not None and record.name not in seen:
+                yield from _record_parts(source, record, new)
+            seen.add(record.name)
+        elif record.start < record.body:  # the file has it in one piece
+            yield Range(record.start, record.end)
+        else:
+            yield from _record_parts(source, record, NewLayer((), (), record.blobs))
 
 
 def _record_parts(source: WeightsFile, record: LayerRecord, new: NewLayer) -> list[_Part]:
     """The whole record: fields in Caffe's order, by number, with the blobs in their place."""
     layout = record.layout
-    before: list[_Part] = []
+    parts: list[_Part] = []
     after: list[_Part] = []
     for field in source.source.fields(record.body, record.end):
         replaced = field.number in (layout.bottom, layout.top, layout.blobs)
@@ -110,25 +110,20 @@ def _record_parts(source: WeightsFile, record: LayerRecord, new: NewLayer) -> li
             continue
         if new.as_scale and (field.number == layout.type or field.number >= _FIRST_PARAMETER):
             continue
-        side = before if field.number < layout.blobs else after
+        side = parts if field.number < layout.blobs else after
         if field.number in layout.linear and len(new.blobs) > len(record.blobs):
             side.append(_without_bias_term(source, field, layout.linear[field.number]))
         else:
             side.append(Range(field.tag_start, field.end))
     if new.as_scale:
-        before.append(len_field(layout.type, b"Scale"))
+        parts.append(len_field(layout.type, b"Scale"))
         after.append(_SCALE_WITH_BIAS)
-    parts = [*before, _wiring(record, new)]
+    parts += [text_field(layout.bottom, name) for name in new.bottoms]
+    parts += [text_field(layout.top, name) for name in new.tops]
     for index, blob in enumerate(new.blobs):
-        inner = _blob_parts(_Numbers(blob, f"layer '{record.name}': blob {index}", new.precision))
-        parts += [len_header(layout.blobs, sum(map(len, inner))), *inner]
-    parts += after
-    return [len_header(layout.layer, sum(map(len, parts))), *parts]
-
-
-def _wiring(record: LayerRecord, new: NewLayer) -> bytes:
-    bottoms = b"".join(text_field(record.layout.bottom, name) for name in new.bottoms)
-    return bottoms + b"".join(text_field(record.layout.top, name) for name in new.tops)
+        numbers = _Numbers(blob, f"layer '{record.name}': blob {index}", new.precision)
+        parts += message(layout.blobs, _blob_parts(numbers))
+    return message(layout.layer, parts + after)
 
 
 def _without_bias_term(source: WeightsFile, outer: WireField, bias_term: int) -> bytes:
@@ -154,13 +149,6 @@ def _blob_parts(numbers: _Numbers) -> list[_Part]:
         return [len_header(_DATA, len(numbers)), numbers, *shape]
     header = varint_field(_RAW_TYPE, _FLOAT16) + len_header(_RAW_DATA, len(numbers))
     return [*shape, header, numbers]
-
-
-def _write(out: BinaryIO, source: WeightsFile, part: _Part) -> None:
-    if isinstance(part, _Numbers):
-        out.writelines(numbers.data for numbers in _rounded(part))
-    else:
-        write_parts(out, source.source, [part])
 
 
 def _rounded(part: _Numbers) -> Iterator[Floats]:

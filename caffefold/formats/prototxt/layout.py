@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 
 from caffefold.formats.prototxt.tree import Field, ListValue, Message, Scalar
@@ -19,21 +19,18 @@ def indent_of(lead: str) -> str | None:
 def fresh(lead: str) -> str:
     """``lead`` without its comments: the line break and the indent, or a space."""
     indent = indent_of(lead)
-    if indent is None:
-        return INLINE
-    return "\n" + indent
+    return INLINE if indent is None else "\n" + indent
 
 
-def deeper(lead: str, unit: str = "  ") -> str:
+def deeper(lead: str) -> str:
     """A lead without comments, one level further in."""
     start = fresh(lead)
-    return start if start == INLINE else start + unit
+    return start if start == INLINE else start + "  "
 
 
-def block(name: str, fields: Iterable[Field], lead: str, sep: str = " ") -> Field:
+def block(name: str, fields: Iterable[Field], lead: str) -> Field:
     """A new ``name { ... }`` at ``lead``; the closing brace stands below the name."""
-    message = Message(tuple(fields), close=fresh(lead) + "}")
-    return Field(name, message, lead=lead, sep=sep)
+    return Field(name, Message(tuple(fields), close=fresh(lead) + "}"), lead=lead, sep=" ")
 
 
 def moved(field: Field, old: str | None, new: str | None) -> Field:
@@ -79,21 +76,20 @@ def messages_apart(fields: Iterable[Field]) -> tuple[Field, ...]:
     for field in fields:
         value = field.value
         if isinstance(value, ListValue) and any(isinstance(v, Message) for v in value.items):
-            found += messages_apart(taken_apart((field,), field.name))
+            found += messages_apart(taken_apart((field,), (field.name,)))
         elif isinstance(value, Message):
             inner = messages_apart(value.fields)
-            changed = inner != value.fields
-            found.append(field.with_body(replace(value, fields=inner)) if changed else field)
+            found.append(field.with_fields(inner) if inner != value.fields else field)
         else:
             found.append(field)
     return tuple(found)
 
 
-def taken_apart(fields: Iterable[Field], name: str) -> tuple[Field, ...]:
-    """The fields, each ``name: [a, b]`` written out as one field per value."""
+def taken_apart(fields: Iterable[Field], names: Container[str]) -> tuple[Field, ...]:
+    """The fields; of those in ``names``, each ``name: [a, b]`` as one field per value."""
     found: list[Field] = []
     for field in fields:
-        if field.name != name or not isinstance(field.value, ListValue):
+        if field.name not in names or not isinstance(field.value, ListValue):
             found.append(field)
             continue
         for index, item in enumerate(field.value.items):

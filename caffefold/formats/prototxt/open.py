@@ -80,8 +80,8 @@ def _modernised(document: Document) -> NetText:
     notes: tuple[str, ...] = ()
     solver = is_solver(document)
     if solver:
-        net = net_of_solver(document)
-        document, notes = _unbracketed(net.document), (net.found,)
+        net, found = net_of_solver(document)
+        document, notes = _unbracketed(net), (found,)
     document, upgrades = upgrade_document(document, layers_only=True)
     notes += tuple(f"{document.path}: upgraded: {note}" for note in upgrades)
     return NetText(document, notes, solver)

@@ -8,6 +8,8 @@ of templates (``cls6x``, ``${n}``, ``@N@``, ``{{n}}``) wherever a value may stan
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from caffefold.errors import TextError
@@ -19,7 +21,6 @@ from caffefold.formats.prototxt.tree import (
     Message,
     Scalar,
     Value,
-    text_error,
 )
 
 MAX_DEPTH = 100  # protobuf's own default limit for nested messages
@@ -82,20 +83,21 @@ def parse(data: bytes | str, path: str = "<text>") -> Document:
     """
     source = data if isinstance(data, str) else data.decode("utf-8", "surrogateescape")
     bom = "\ufeff" if source.startswith("\ufeff") else ""
-    fields, end = _Parser(path, source).fields(len(bom), NOT_OPENED, 0)
-    return Document(path, source, fields, tail=source[end:], bom=bom)
+    empty = Document(path, source, (), bom=bom)
+    fields, end = _Parser(empty).fields(len(bom), NOT_OPENED, 0)
+    return replace(empty, fields=fields, tail=source[end:])
 
 
 class _Parser:
     """Recursive descent over one text; every method takes and returns offsets."""
 
-    def __init__(self, path: str, source: str) -> None:
-        self.path = path
-        self.source = source
+    def __init__(self, document: Document) -> None:
+        self.source = document.source
+        self.error = document.error
         self._left = MAX_VALUES
         # Names, layout and values come again and again: one object for each that differs.
         self._words: dict[str, str] = {}
-        self._scalars: dict[str, Scalar] = {}
+        self.scalar = cache(Scalar)
 
     def fields(self, at: int, opened: int, depth: int) -> tuple[tuple[Field, ...], int]:
         """Fields from ``at`` to what closes the brace at ``opened``, and where they end."""
@@ -103,7 +105,13 @@ class _Parser:
         source = self.source
         one = self._words.setdefault
         found: list[Field] = []
-        while match := match_field(source, at) or self.behind_comments(at):
+        while True:
+            match = match_field(source, at)
+            if match is None:
+                stop = self.skip(at)
+                match = match_field(source, stop)  # behind more comments than the pattern takes
+                if match is None:
+                    break
             lead, name, sep, raw, trail, brace, bracket = match.groups()
             if match.start() > at:
                 lead = source[at : match.start(2)]
@@ -112,7 +120,7 @@ class _Parser:
                 if ":" not in sep:
                     raise self.error(match.start(4), f"':' is missing between '{name}' and {raw}")
                 value, at = self.scalar(raw), match.end()
-                if "\n" in sep and self.after(at) in _FOLLOWS_A_NAME:
+                if "\n" in sep and source.startswith(_FOLLOWS_A_NAME, self.skip(at)):
                     raise self.error(match.start(2), f"'{name}' has no value")
             elif brace is not None or bracket is not None:
                 if brace is not None:
@@ -131,7 +139,6 @@ class _Parser:
             self._left -= 1
             if self._left < 0:
                 raise self.too_many(offset)
-        stop = self.skip(at)
         closer = _CLOSER[source[opened]] if opened >= 0 else ""
         if source[stop : stop + 1] != closer:
             raise self.stray(stop, closer, opened)
@@ -147,34 +154,16 @@ class _Parser:
         one = self._words.setdefault
         return Message(fields, one(start, start), one(close, close)), end
 
-    def scalar(self, raw: str) -> Scalar:
-        """The value that is written as ``raw``."""
-        found = self._scalars.get(raw)
-        if found is None:
-            found = self._scalars[raw] = Scalar(raw)
-        return found
-
     def too_many(self, offset: int) -> TextError:
         return self.error(offset, f"more than {MAX_VALUES} values in one file; no net has so many")
 
     def skip(self, at: int) -> int:
         """Where the white space and comments from ``at`` end."""
-        end = _end_of(_SKIP, self.source, at)
-        while self.source.startswith("#", end):  # the pattern takes a bounded number of them
-            end = _end_of(_SKIP, self.source, end)
-        return end
-
-    def behind_comments(self, at: int) -> re.Match[str] | None:
-        """The field from ``at`` when there are more comments before it than the pattern takes."""
-        end = _end_of(_SKIP, self.source, at)
-        return (
-            _FIELD.match(self.source, self.skip(end)) if self.source.startswith("#", end) else None
-        )
-
-    def after(self, at: int) -> str:
-        """The next character that is no trivia."""
-        stop = self.skip(at)
-        return self.source[stop : stop + 1]
+        while match := _SKIP.match(self.source, at):  # always: past up to 1000 comments
+            at = match.end()
+            if not self.source.startswith("#", at):
+                break
+        return at
 
     def list(self, opened: int, depth: int) -> tuple[ListValue, int]:
         """The ``[...]`` at ``opened``; the offset after it."""
@@ -202,13 +191,10 @@ class _Parser:
 
     # ------------------------------------------------------------------------------ errors
 
-    def error(self, offset: int, message: str) -> TextError:
-        return text_error(self.path, self.source, offset, message)
-
     def no_value(self, match: re.Match[str], name: str) -> TextError:
         at = match.end()
         char = self.source[at : at + 1]
-        if char in ("'", '"') and char:
+        if char in ("'", '"'):
             line = self.source[at:].split("\n", 1)[0]
             if line.count("\\") > MAX_ESCAPES:
                 return self.error(
@@ -232,8 +218,3 @@ class _Parser:
             return self.error(at, f"stray {char!r}; {wanted}")
         word = re.split(r"[ \t\r\n]", self.source[at : at + 20])[0]
         return self.error(at, f"expected a field name, found {word!r}")
-
-
-def _end_of(pattern: re.Pattern[str], source: str, at: int) -> int:
-    match = pattern.match(source, at)
-    return at if match is None else match.end()

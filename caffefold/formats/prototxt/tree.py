@@ -112,6 +112,10 @@ class Field:
         """This field with another sub-message."""
         return replace(self, value=body)
 
+    def with_fields(self, fields: Iterable[Field]) -> Field:
+        """This field with other fields in its sub-message."""
+        return replace(self, value=replace(self.body, fields=tuple(fields)))
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -136,10 +140,14 @@ class Document:
         Where every line of the source ends with CRLF, so do lines that were put in.
         """
         text = str(self)
-        breaks = self.source.count("\n")
-        if breaks and breaks == self.source.count("\r\n"):
+        if self.crlf:
             text = text.replace("\r\n", "\n").replace("\n", "\r\n")
         return text.encode("utf-8", "surrogateescape")
+
+    @property
+    def crlf(self) -> bool:
+        """Whether every line of the source ends with CRLF."""
+        return "\r\n" in self.source and self.source.count("\n") == self.source.count("\r\n")
 
     @property
     def root(self) -> Message:
@@ -148,52 +156,21 @@ class Document:
 
     def position(self, offset: int) -> tuple[int, int]:
         """(line, column) of a source offset, both from 1; (1, 1) for a generated field."""
-        return position(self.source, offset)
+        if offset < 0:
+            return 1, 1
+        start = self.source.rfind("\n", 0, offset)
+        if start < 0 and self.source.startswith("\ufeff"):
+            start = 0  # a byte order mark is no column
+        return self.source.count("\n", 0, offset) + 1, offset - start
 
     def error(self, offset: int, message: str) -> TextError:
-        """A TextError that points at ``offset``."""
-        return text_error(self.path, self.source, offset, message)
-
-
-def position(source: str, offset: int) -> tuple[int, int]:
-    """(line, column) of ``offset`` in ``source``, both counted from 1."""
-    if offset < 0:
-        return 1, 1
-    start = source.rfind("\n", 0, offset)
-    if start < 0 and source.startswith("\ufeff"):
-        start = 0  # a byte order mark is no column
-    return source.count("\n", 0, offset) + 1, offset - start
-
-
-class Lines:
-    """Line numbers of a source, from 1, for offsets that come in order: it goes on from the last.
-
-    However many are asked for, the source is walked once.
-    """
-
-    def __init__(self, source: str) -> None:
-        self._source = source
-        self._at, self._line = 0, 1
-
-    def of(self, offset: int) -> int:
-        """The line of ``offset``; 1 for a generated field."""
-        if offset < self._at:
-            self._at, self._line = 0, 1
-        self._line += self._source.count("\n", self._at, max(offset, 0))
-        self._at = max(offset, 0)
-        return self._line
-
-
-def text_error(path: str, source: str, offset: int, message: str) -> TextError:
-    """A TextError at ``offset``, with the line it stands in."""
-    line, column = position(source, offset)
-    start = offset - column + 1 if offset >= 0 else 0
-    text = (
-        source[start:].split("\n", 1)[0][: max(200, column + 80)].rstrip("\r")
-        if offset >= 0
-        else ""
-    )
-    return TextError(message, path=path, line=line, column=column, source_line=text)
+        """A TextError that points at ``offset``, with the line it stands in."""
+        line, column = self.position(offset)
+        text = ""
+        if offset >= 0:
+            rest = self.source[offset - column + 1 :].split("\n", 1)[0]
+            text = rest[: max(200, column + 80)].rstrip("\r")
+        return TextError(message, path=self.path, line=line, column=column, source_line=text)
 
 
 def _field_pieces(field: Field) -> Iterator[str]:

@@ -12,8 +12,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from caffefold.errors import InputError
 from caffefold.formats import schema
@@ -27,7 +26,6 @@ from caffefold.formats.caffemodel.wire import (
     Part,
     Parts,
     Range,
-    SplicedSource,
     WireField,
     message,
     renumbered,
@@ -44,6 +42,7 @@ from caffefold.formats.upgrade.text import (
     Padding,
     data_message,
     frozen_layer,
+    is_padding,
     is_v0,
     transformations,
     transformed,
@@ -52,24 +51,15 @@ from caffefold.formats.upgrade.text import (
     with_input_layer,
 )
 
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import FieldDescriptor
+
 _MAX_FIELDS = 1 << 17  # of one layer; a layer of a real file has dozens
 _MAX_INPUTS = 10_000
 _READ = frozenset({"name", "type", "input"})  # strings that an upgrade looks at
 _WIRES = frozenset({"bottom", "top"})  # and these, if there may be padding layers
 _LISTS = frozenset({*SPECS, "input_dim"})  # numbers that it takes one by one, even if packed
 _UNKNOWN = "#"  # starts the name of a field that the schema does not know: its number follows
-
-
-def upgraded_source(source: ByteSource) -> ByteSource:
-    """The file as V2 has its layers, without a copy of it; ``source`` itself when it is up to date.
-
-    What is large stays in ``source``, which is closed with the result.
-
-    Raises:
-        WeightsError: damaged, without layers, or a net that Caffe cannot upgrade.
-    """
-    work = WeightsUpgrade(source, layers_only=True)
-    return SplicedSource(source.path, work.parts(), source) if work.needed else source
 
 
 class WeightsUpgrade:
@@ -84,7 +74,6 @@ class WeightsUpgrade:
 
     def __init__(self, source: ByteSource, *, layers_only: bool = False) -> None:
         self.source = source
-        self._layers_only = layers_only
         self._log, self._input_log = _WireLog(source), _WireLog(source)
         self._v0 = self._v1 = self._v2 = self._data = self._norm = 0
         self._left = _MAX_FIELDS
@@ -120,12 +109,12 @@ class WeightsUpgrade:
         """What was done, as sentences; complete once ``parts`` has run to its end."""
         log, gone = _WireLog(self.source), self._padding.merged
         if self._v0:
-            log.upgraded(self._v0 - len(gone), "V0")
+            log.upgraded(self._v0 - len(gone), "from V0 to V1")
             log.merged(gone)
         if self._data:
             log.transformed(self._data)
         if self._v1:
-            log.upgraded(self._v1 - len(gone), "V1")
+            log.upgraded(self._v1 - len(gone), "from V1 to V2")
         if self._v1 and self._v2:
             log.mixed()
         log.notes += self._input_log.notes
@@ -166,21 +155,18 @@ class WeightsUpgrade:
 
     def _converted(self, layer: Field) -> Field | None:
         """A layer of V0 or V1 as a layer of V2; None for a padding layer."""
-        found: Field | None = layer
-        if self._v0:
-            found = self._padding.absorbed(layer, self._log)
-        if found is not None and is_v0(found):
-            found = upgraded_v0(found, self._log)
-        if found is None:
+        found = self._padding.absorbed(layer, self._log) if self._v0 else layer
+        if is_padding(found):
             return None
+        if is_v0(found):
+            found = upgraded_v0(found, self._log)
         if self._data and data_message(found):
             found = transformed(found)
         kind = found.body.string("type")
         if kind.isdecimal() and not v1_name(int(kind)):
             owner = f"layer '{found.body.string('name')}'"
             self._log.note(found, owner, f"unknown V1 type {kind} dropped")
-            kept = tuple(field for field in found.body.fields if field.name != "type")
-            found = found.with_body(Message(kept))
+            found = found.with_fields(f for f in found.body.fields if f.name != "type")
         return upgraded_v1(found, self._log)
 
     # ----------------------------------------------------------------------- wire -> tree
@@ -221,8 +207,8 @@ class WeightsUpgrade:
         for field in self.source.fields(outer.start, outer.end):
             name = _name_of(field, kind)
             if name in opened:
-                inner = _fields(kind)[name].message
-                yield self._message(field, name, self._opened(field, inner, set()))
+                inner = self._opened(field, _message_type(kind, name), set())
+                yield self._message(field, name, inner)
             else:
                 yield from self._stored(field, kind)
 
@@ -242,7 +228,7 @@ class WeightsUpgrade:
 
     def _values(self, field: WireField, name: str, kind: str) -> Iterator[Scalar]:
         source = self.source
-        wanted = LEN if name.startswith(_UNKNOWN) else _fields(kind)[name].wire_type
+        wanted = LEN if name.startswith(_UNKNOWN) else _wire_type(_fields(kind)[name])
         if name in _LISTS and field.wire_type == LEN and wanted == FIXED32:
             for at in range(field.start, field.end - 3, 4):
                 yield _Stored("", field._replace(wire_type=FIXED32, start=at, end=at + 4), kind)
@@ -269,21 +255,21 @@ class WeightsUpgrade:
                 return []
             return [Range(value.field.tag_start, value.field.end)]
         declared = _fields(kind)[field.name]
+        number, wire_type = declared.number, _wire_type(declared)
         if isinstance(value, _Stored):
-            if value.kind == kind and declared.wire_type == value.field.wire_type:
+            if value.kind == kind and value.field.wire_type == wire_type:
                 return [Range(value.field.tag_start, value.field.end)]
-            return renumbered(value.field, declared.number)
+            return renumbered(value.field, number)
         if isinstance(value, Message):
             owner = owner or f"layer '{value.string('name')}'"
-            inner = [
-                part for f in value.fields for part in self._encoded(f, declared.message, owner)
-            ]
-            return message(declared.number, inner)
-        if declared.wire_type == LEN:
-            return [text_field(declared.number, unquote(value.raw))]
-        if declared.wire_type == FIXED32:
-            return [tag(declared.number, FIXED32) + struct.pack("<f", float(value.raw))]
-        return [varint_field(declared.number, int(value.raw))]
+            kind = _message_type(kind, field.name)
+            inner = [part for f in value.fields for part in self._encoded(f, kind, owner)]
+            return message(number, inner)
+        if wire_type == LEN:
+            return [text_field(number, unquote(value.raw))]
+        if wire_type == FIXED32:
+            return [tag(number, FIXED32) + struct.pack("<f", float(value.raw))]
+        return [varint_field(number, int(value.raw))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,8 +282,6 @@ class _Stored(Scalar):
 
 class _WireLog(Log):
     """What was done to a caffemodel. Layers are counted: a million make one line."""
-
-    steps = MappingProxyType({"V0": "from V0 to V1", "V1": "from V1 to V2"})
 
     def __init__(self, source: ByteSource) -> None:
         super().__init__(Document(source.path, "", ()))
@@ -323,27 +307,25 @@ class _WireLog(Log):
 # ----------------------------------------------------------------------------- the schema
 
 
-class _Declared(NamedTuple):
-    """A field of the schema; ``message`` is its message type, if it has one."""
+# Numbers of FieldDescriptor.Type: double, float, string, message, bytes.
+_WIRE_TYPES = {1: FIXED64, 2: FIXED32, 9: LEN, 11: LEN, 12: LEN}
 
-    number: int
-    wire_type: int
-    packable: bool
-    message: str
+
+def _wire_type(field: FieldDescriptor) -> int:
+    return _WIRE_TYPES.get(field.type, VARINT)
 
 
 @cache
-def _fields(kind: str) -> dict[str, _Declared]:
+def _fields(kind: str) -> dict[str, FieldDescriptor]:
     """The fields of a message type by name."""
-    found = {}
-    for field in schema.message(kind).fields:
-        special = {field.TYPE_FLOAT: FIXED32, field.TYPE_DOUBLE: FIXED64}
-        long = (field.TYPE_STRING, field.TYPE_BYTES, field.TYPE_MESSAGE)
-        wire_type = LEN if field.type in long else special.get(field.type, VARINT)
-        inner = "" if field.message_type is None else str(field.message_type.name)
-        packable = isinstance(field.default_value, list)  # new protobufs warn of ``label``
-        found[field.name] = _Declared(field.number, wire_type, packable, inner)
-    return found
+    return {field.name: field for field in schema.message(kind).fields}
+
+
+def _message_type(kind: str, name: str) -> str:
+    """The message type of a field of a message of type ``kind``."""
+    found = _fields(kind)[name].message_type
+    assert found is not None
+    return str(found.name)
 
 
 @cache
@@ -357,6 +339,7 @@ def _name_of(field: WireField, kind: str) -> str:
     name = _names(kind).get(field.number, "")
     if name:
         declared = _fields(kind)[name]
-        if field.wire_type == declared.wire_type or (field.wire_type == LEN and declared.packable):
+        packed = field.wire_type == LEN and schema.repeated(declared)
+        if packed or field.wire_type == _wire_type(declared):
             return name
     return f"{_UNKNOWN}{field.number}"

@@ -7,9 +7,9 @@ src/caffe/util/upgrade_proto.cpp): exactly one of ``net``, ``net_param``, ``trai
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from caffefold.errors import InputError
 from caffefold.formats.prototxt.layout import before, indent_of, moved
@@ -37,25 +37,17 @@ _TYPES = {
 }
 
 
-class SolverNet(NamedTuple):
-    """The net a solver trains; of an inline net, ``document.path`` is the solver itself."""
-
-    document: Document
-    found: str
-    """Where it was, in one sentence."""
-
-
 def is_solver(document: Document) -> bool:
     """Whether this prototxt is a solver: it has a solver's fields and no layers of its own."""
     names = {field.name for field in document.fields}
     return bool(names & _SOLVER) and not names & _NET
 
 
-def net_of_solver(document: Document) -> SolverNet:
-    """The net that this solver trains; the test net when it names only that.
+def net_of_solver(document: Document) -> tuple[Document, str]:
+    """The net that this solver trains, or else tests, and a sentence that says where it was.
 
     A relative file name is looked for beside the solver, then from the current directory (where
-    Caffe itself looks). The document of an inline net points into the solver file.
+    Caffe itself looks). The document of an inline net has the path and the source of the solver.
 
     Raises:
         TextError: no net, or several, as Caffe refuses it too.
@@ -75,35 +67,29 @@ def net_of_solver(document: Document) -> SolverNet:
     if isinstance(place.value, Message):
         line, _ = document.position(place.offset)
         found = f"{path}: a solver; its net is inside it, {place.name} in line {line}"
-        return SolverNet(_inline(place, document), found)
+        return _inline(place, document), found
     name = Message((place,)).string(place.name)
     target = _located(name, place, document, path)
     found = f"{path}: a solver; its {place.name} is {target}"
-    return SolverNet(read(target), found)
+    return read(target), found
 
 
 def _located(name: str, place: Field, document: Document, solver: Path) -> Path:
     if not name:
         raise document.error(place.offset, f"'{place.name}' is empty; give the net itself")
     tried = list(dict.fromkeys((solver.parent / name, Path(name))))
-    for candidate in tried:
-        if _is_file(candidate):
-            return candidate
     beside = solver.parent / Path(name).name
-    advice = f"{beside} has that name; give it" if _is_file(beside) else "give the net itself"
+    # Not Path.is_file: that fails for a name that no file can have.
+    there = [place for place in (*tried, beside) if os.path.isfile(place)]  # noqa: PTH113
+    if there and there[0] in tried:
+        return there[0]
+    advice = f"{beside} has that name; give it" if there else "give the net itself"
     where = " and ".join(str(candidate) for candidate in tried)
     line, _ = document.position(place.offset)
     raise InputError(
         f"{solver}:{line}: this is a solver, and its {place.name} was not found "
         f"(tried {where}); {advice}"
     )
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # too long, or with a zero: a name that no file can have
-        return False
 
 
 def _inline(place: Field, document: Document) -> Document:
@@ -133,23 +119,18 @@ def upgrade_solver_type(
         raise document.error(
             old[0].offset, "a solver has 'type' or the old 'solver_type', not both"
         )
-    kind = _type(old[-1], document)
+    kinds = {**_TYPES, **{str(i): kind for i, kind in enumerate(_TYPES.values())}}
+    value = old[-1].value
+    word = unquote(value.raw) if isinstance(value, Scalar) else ""
+    if word not in kinds:
+        raise document.error(
+            old[-1].offset, f"solver_type is {word}, expected one of {', '.join(_TYPES)}"
+        )
+    kind = kinds[word]
     notes.append(f"solver_type to type: {quote(kind)}")
     return tuple(
         replace(field, name="type", value=Scalar(quote(kind)))
         if field.name == "solver_type"
         else field
         for field in fields
-    )
-
-
-def _type(field: Field, document: Document) -> str:
-    word = unquote(field.value.raw) if isinstance(field.value, Scalar) else ""
-    if word in _TYPES:
-        return _TYPES[word]
-    by_number = {str(number): kind for number, kind in enumerate(_TYPES.values())}
-    if word in by_number:
-        return by_number[word]
-    raise document.error(
-        field.offset, f"solver_type is {word}, expected one of {', '.join(_TYPES)}"
     )

@@ -62,60 +62,45 @@ _V0_PLAIN = (
 V0_TYPES: dict[str, str] = {**_V0_SHORT, **{name: name.upper() for name in _V0_PLAIN.split()}}
 PADDING = "padding"  # a V0 type without successor: its pad goes to the layers it feeds
 
-ANY = ""  # a key of V0_MOVES: whatever the layer's type is
+PADDED = frozenset({"conv", "pool"})  # V0 types that padding may feed
 
-
-def _moves(new: str, **blocks: str) -> dict[str, tuple[str, str]]:
-    return {kind: (block, new) for kind, block in blocks.items()}
-
-
-_DATA = {
-    "data": "data_param",
-    "hdf5_data": "hdf5_data_param",
-    "images": "image_data_param",
-    "window_data": "window_data_param",
+# V0 type -> (V1 message, the fields that go there); of any other type Caffe drops these fields.
+_V0_MOVES = {
+    "concat": ("concat_param", "concat_dim"),
+    "conv": (
+        "convolution_param",
+        "num_output biasterm weight_filler bias_filler pad kernelsize group stride",
+    ),
+    "data": ("data_param", "source batchsize rand_skip"),
+    "dropout": ("dropout_param", "dropout_ratio"),
+    "hdf5_data": ("hdf5_data_param", "source batchsize"),
+    "hdf5_output": ("", "hdf5_output_param"),
+    "images": (
+        "image_data_param",
+        "source batchsize rand_skip shuffle_images new_height new_width",
+    ),
+    "infogain_loss": ("infogain_loss_param", "source"),
+    "innerproduct": ("inner_product_param", "num_output biasterm weight_filler bias_filler"),
+    "lrn": ("lrn_param", "local_size alpha beta k"),
+    "pool": ("pooling_param", "pad kernelsize stride pool"),
+    "window_data": (
+        "window_data_param",
+        (
+            "source batchsize det_context_pad det_crop_mode "
+            "det_bg_threshold det_fg_fraction det_fg_threshold"
+        ),
+    ),
 }
-_LINEAR = {"conv": "convolution_param", "innerproduct": "inner_product_param"}
-_WINDOW = {"conv": "convolution_param", "pool": "pooling_param"}
-PADDED = frozenset(_WINDOW)  # V0 types that padding may feed
-
-# V0 field -> {V0 type: (V1 message, field in it)}; for any other type Caffe drops the field.
-V0_MOVES: dict[str, dict[str, tuple[str, str]]] = {
-    "num_output": _moves("num_output", **_LINEAR),
-    "biasterm": _moves("bias_term", **_LINEAR),
-    "weight_filler": _moves("weight_filler", **_LINEAR),
-    "bias_filler": _moves("bias_filler", **_LINEAR),
-    "pad": _moves("pad", **_WINDOW),
-    "kernelsize": _moves("kernel_size", **_WINDOW),
-    "group": _moves("group", conv="convolution_param"),
-    "stride": _moves("stride", **_WINDOW),
-    "pool": _moves("pool", pool="pooling_param"),
-    "dropout_ratio": _moves("dropout_ratio", dropout="dropout_param"),
-    "local_size": _moves("local_size", lrn="lrn_param"),
-    "alpha": _moves("alpha", lrn="lrn_param"),
-    "beta": _moves("beta", lrn="lrn_param"),
-    "k": _moves("k", lrn="lrn_param"),
-    "source": _moves("source", infogain_loss="infogain_loss_param", **_DATA),
-    "batchsize": _moves("batch_size", **_DATA),
-    "scale": {ANY: ("transform_param", "scale")},
-    "meanfile": {ANY: ("transform_param", "mean_file")},
-    "cropsize": {ANY: ("transform_param", "crop_size")},
-    "mirror": {ANY: ("transform_param", "mirror")},
-    "rand_skip": _moves("rand_skip", data="data_param", images="image_data_param"),
-    "shuffle_images": _moves("shuffle", images="image_data_param"),
-    "new_height": _moves("new_height", images="image_data_param"),
-    "new_width": _moves("new_width", images="image_data_param"),
-    "concat_dim": _moves("concat_dim", concat="concat_param"),
-    "det_fg_threshold": _moves("fg_threshold", window_data="window_data_param"),
-    "det_bg_threshold": _moves("bg_threshold", window_data="window_data_param"),
-    "det_fg_fraction": _moves("fg_fraction", window_data="window_data_param"),
-    "det_context_pad": _moves("context_pad", window_data="window_data_param"),
-    "det_crop_mode": _moves("crop_mode", window_data="window_data_param"),
-    "new_num": {},
-    "new_channels": {},
+_V0_KEPT = frozenset({"name", "blobs", "blobs_lr", "weight_decay"})  # of any type
+_V0_TRANSFORMATIONS = frozenset({"scale", "meanfile", "cropsize", "mirror"})  # of any type
+_V0_RENAMED = {
+    "batchsize": "batch_size",
+    "biasterm": "bias_term",
+    "cropsize": "crop_size",
+    "kernelsize": "kernel_size",
+    "meanfile": "mean_file",
+    "shuffle_images": "shuffle",
 }
-# V0 fields that a V1 layer has under the same name; the last one only of its own type.
-_V0_KEPT = frozenset({"name", "blobs", "blobs_lr", "weight_decay", "hdf5_output_param"})
 V0_NET_KEPT = frozenset({"name", "layers", "input", "input_dim", "force_backward"})
 
 # V1 fields, one value per blob, that became fields of ``param`` (ParamSpec), one message per blob.
@@ -154,14 +139,16 @@ class Target(NamedTuple):
 
 def is_v0_field(field: str) -> bool:
     """Whether V0 layers have this field."""
-    return field in V0_MOVES or field in _V0_KEPT
+    return field in schema.message("V0LayerParameter").fields_by_name
 
 
 def v0_target(field: str, kind: str) -> Target | None:
     """Where a field of a V0 layer of type ``kind`` goes; None where Caffe drops it."""
     if field in _V0_KEPT:
-        kept = field != "hdf5_output_param" or kind == "hdf5_output"
-        return Target("", field) if kept else None
-    targets = V0_MOVES[field]
-    found = targets.get(ANY) or targets.get(kind)
-    return None if found is None else Target(*found)
+        return Target("", field)
+    message, moving = _V0_MOVES.get(kind, ("", ""))
+    if field in _V0_TRANSFORMATIONS:
+        message = "transform_param"
+    elif field not in moving.split():
+        return None
+    return Target(message, _V0_RENAMED.get(field, field.removeprefix("det_")))

@@ -9,11 +9,9 @@ Where Caffe stops and this goes on, because the file is readable: a net with bot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import cache
 from itertools import zip_longest
-from types import MappingProxyType
 
 from caffefold.errors import InputError
 from caffefold.formats import schema
@@ -31,7 +29,6 @@ from caffefold.formats.prototxt.layout import (
 from caffefold.formats.prototxt.tree import (
     Document,
     Field,
-    Lines,
     Message,
     Scalar,
     detached,
@@ -74,13 +71,13 @@ def upgrade_document(
     Raises:
         TextError: the net is one that Caffe cannot upgrade, with the place.
     """
-    if layers_only and not any(map(_is_old, document.fields)):
+    old = {"layers", "solver_type", *NETS}
+    if layers_only and not any(field.name in old or is_v0(field) for field in document.fields):
         return document, ()
     log = Log(document)
     fields = document.fields
-    crlf = _ends_lines_with_crlf(document.source)
-    if crlf:
-        fields = _respaced(fields, "\r", "")
+    if document.crlf:  # comes back when the document is encoded
+        fields = tuple(respaced(f, lambda space: space.replace("\r\n", "\n")) for f in fields)
     if is_solver(document):
         fields = tuple(
             _net_inside(field, log, layers_only) if field.name in NETS else field
@@ -89,31 +86,20 @@ def upgrade_document(
         fields = upgrade_solver_type(fields, document, log.notes)
     else:
         fields = _upgraded(fields, log, layers_only)
-    if not log.notes:
-        return document, ()
-    if crlf:
-        fields = _respaced(fields, "\n", "\r\n")
-    return replace(document, fields=fields), tuple(log.notes)
+    return replace(document, fields=fields) if log.notes else document, tuple(log.notes)
 
 
 class Log:
     """What was done, as sentences, and where in the document."""
 
-    steps: Mapping[str, str] = MappingProxyType(
-        {
-            "V0": "from V0 (layers { layer { ... } }) to V1",
-            "V1": "from V1 (layers { ... }) to V2 (layer { ... })",
-        }
-    )
-
     def __init__(self, document: Document) -> None:
         self.document = document
         self.notes: list[str] = []
-        self._lines = Lines(document.source)
+        self._at = self._breaks = 0  # line breaks in the source before ``_at``
 
-    def upgraded(self, count: int, old: str) -> None:
-        """Note that layers of the format ``old`` became layers of the next."""
-        self.notes.append(f"{counted(count, 'layer')} {self.steps[old]}")
+    def upgraded(self, count: int, step: str) -> None:
+        """Note that layers of one format became layers of the next."""
+        self.notes.append(f"{counted(count, 'layer')} {step}")
 
     def merged(self, names: list[str]) -> None:
         """Note which padding layers are gone."""
@@ -141,7 +127,12 @@ class Log:
 
     def note(self, field: Field, owner: str, what: str) -> None:
         """Note what became of ``field`` of ``owner``."""
-        self.notes.append(f"line {self._lines.of(field.offset)}: {owner}: {what}")
+        at = max(field.offset, 0)
+        if at < self._at:
+            self._at = self._breaks = 0
+        self._breaks += self.document.source.count("\n", self._at, at)
+        self._at = at
+        self.notes.append(f"line {self._breaks + 1}: {owner}: {what}")
 
     def gone(self, field: Field, owner: str, why: str) -> None:
         """Note that ``field`` of ``owner`` was dropped."""
@@ -152,11 +143,6 @@ class Log:
         return self.document.error(field.offset, what)
 
 
-def _is_old(field: Field) -> bool:
-    """Whether this top-level field is, or may hold, a V0 or V1 layer."""
-    return field.name in ("layers", "solver_type", *NETS) or is_v0(field)
-
-
 def is_v0(field: Field) -> bool:
     """Whether this top-level field is a V0 layer: a message ``layer`` inside ``layers``.
 
@@ -165,18 +151,9 @@ def is_v0(field: Field) -> bool:
     return field.name in ("layers", "layer") and field.body.message("layer") is not None
 
 
-def _ends_lines_with_crlf(source: str) -> bool:
-    """Whether every line does; of mixed line ends, new lines get the plain one."""
-    return "\r\n" in source and source.count("\n") == source.count("\r\n") == source.count("\r")
-
-
-def _respaced(fields: _Fields, old: str, new: str) -> _Fields:
-    return tuple(respaced(field, lambda space: space.replace(old, new)) for field in fields)
-
-
 def _upgraded(fields: _Fields, log: Log, layers_only: bool) -> _Fields:
     if any(field.name == "layers" or is_v0(field) for field in fields):
-        fields = taken_apart(fields, "layers")
+        fields = taken_apart(fields, ("layers",))
         fields = _from_v0(fields, log)
         fields = _with_transformations_apart(fields, log)
         fields = _from_v1(fields, log)
@@ -192,14 +169,14 @@ def _net_inside(field: Field, log: Log, layers_only: bool) -> Field:
     inner = Log(log.document)
     fields = _upgraded(field.body.fields, inner, layers_only)
     log.notes += [f"{field.name}: {note}" for note in inner.notes]
-    return field.with_body(replace(field.body, fields=fields)) if inner.notes else field
+    return field.with_fields(fields) if inner.notes else field
 
 
 # ------------------------------------------------------------------------------- V0 -> V1
 
 
 def _from_v0(fields: _Fields, log: Log) -> _Fields:
-    """The net's fields with every V0 layer as a V1 layer, as Caffe's UpgradeV0Net has it.
+    """The net's fields with every V0 layer as a V1 layer, as Caffe's UpgradeV0Net makes them.
 
     The inner layer's fields come up one level, parameters move into the message of the layer's
     type with their comments, and padding layers merge into what they feed. Fields that Caffe drops
@@ -212,27 +189,24 @@ def _from_v0(fields: _Fields, log: Log) -> _Fields:
     if not any(map(is_v0, fields)):
         return fields
     padding = Padding(Message(fields).strings("input"))
-    fields = _without_padding(fields, padding, log)
+    fields = tuple(
+        padding.absorbed(field, log) if field.name == "layers" or is_v0(field) else field
+        for field in fields
+    )
+    fields = drop(fields, is_padding)
     known = set(schema.message("NetParameter").fields_by_name) - {*V0_NET_KEPT, "layer"}
     for field in fields:
         if field.name in known:
             log.gone(field, "the net", "Caffe drops it from a V0 net")
     kept = drop(fields, lambda field: field.name in known)
-    log.upgraded(sum(map(is_v0, kept)), "V0")
+    log.upgraded(sum(map(is_v0, kept)), "from V0 (layers { layer { ... } }) to V1")
     log.merged(padding.merged)
     return tuple(upgraded_v0(field, log) if is_v0(field) else field for field in kept)
 
 
-def _without_padding(fields: _Fields, padding: Padding, log: Log) -> _Fields:
-    edited: list[Field] = []
-    gone: set[int] = set()
-    for field in fields:
-        old = field.name == "layers" or is_v0(field)
-        made = padding.absorbed(field, log) if old else field
-        edited.append(field if made is None else made)
-        if made is None:
-            gone.add(id(field))
-    return drop(tuple(edited), lambda field: id(field) in gone)
+def is_padding(field: Field) -> bool:
+    """Whether this top-level field is a padding layer of V0."""
+    return is_v0(field) and _inner(field).string("type") == PADDING
 
 
 class Padding:
@@ -245,8 +219,8 @@ class Padding:
         self.merged: list[str] = []
         self._writers: dict[str, Field | None] = dict.fromkeys(inputs)  # None: no padding layer
 
-    def absorbed(self, layer: Field, log: Log) -> Field | None:
-        """The layer with the pad of the padding layer that feeds it; None for one of these.
+    def absorbed(self, layer: Field, log: Log) -> Field:
+        """The layer with the pad of the padding layer that feeds it; one of these as it is.
 
         Raises:
             TextError: where Caffe stops.
@@ -258,11 +232,11 @@ class Padding:
                 raise log.error(layer, f"layer '{_name(layer)}' {what}")
             source = self._writers[bottom]
             found = found if source is None else _padded(layer, source, log)
-        padding = _inner(layer).string("type") == PADDING
-        self._writers.update(dict.fromkeys(layer.body.strings("top"), layer if padding else None))
+        padding = is_padding(layer)
+        self._writers |= dict.fromkeys(layer.body.strings("top"), layer if padding else None)
         if padding:
             self.merged.append(_name(layer))
-        return None if padding else found
+        return found
 
 
 def _inner(field: Field) -> Message:
@@ -291,17 +265,17 @@ def _padded(field: Field, padding: Field, log: Log) -> Field:
     raw = pad.raw if isinstance(pad, Scalar) else "0"
     inner = set_scalar(fields[place].body, "pad", raw, after="kernelsize")
     fields[place] = fields[place].with_body(inner)
-    return field.with_body(replace(body, fields=tuple(fields)))
+    return field.with_fields(fields)
 
 
 def upgraded_v0(connection: Field, log: Log) -> Field:
     """A V0 layer as a V1 layer."""
     body = connection.body
     owner = f"layer '{_name(connection)}'"
-    known = _known_v1_fields()
+    known = schema.message("V1LayerParameter").fields_by_name
     fields: list[Field] = []
     comment = ""
-    for field in taken_apart(body.fields, "layer"):
+    for field in taken_apart(body.fields, ("layer",)):
         if field.name == "layer" and isinstance(field.value, Message):
             inner = list(_flattened(field, owner, log))
             rest = field.value.close[:-1] + field.trail
@@ -323,11 +297,6 @@ def upgraded_v0(connection: Field, log: Log) -> Field:
     return replace(connection, name="layers", value=body)
 
 
-@cache
-def _known_v1_fields() -> frozenset[str]:
-    return frozenset(schema.message("V1LayerParameter").fields_by_name)
-
-
 def _flattened(nested: Field, owner: str, log: Log) -> Iterator[Field]:
     """The fields of the inner ``layer``, as they stand in a V1 layer."""
     body = nested.body
@@ -335,7 +304,6 @@ def _flattened(nested: Field, owner: str, log: Log) -> Iterator[Field]:
     outer = indent_of(nested.lead)
     old = next((i for f in body.fields if (i := indent_of(f.lead)) is not None), None)
     blocks: dict[str, list[Field]] = {}
-    leads: dict[str, str] = {}
     order: list[Field | str] = []
     last = {field.name: field for field in body.fields}
     for field in body.fields:
@@ -352,19 +320,19 @@ def _flattened(nested: Field, owner: str, log: Log) -> Iterator[Field]:
         elif last[field.name] is field:  # written twice, the last counts; V1 repeats some
             if target.message not in blocks:
                 order.append(target.message)
-                leads[target.message] = moved(field, old, outer).lead
             blocks.setdefault(target.message, []).append(replace(field, name=target.field))
     comment = nested.lead if "#" in nested.lead else ""
     if "#" in body.open:
         comment = before(comment, body.open[1:]) if comment else body.open[1:]
     for item in order:
-        made = item if isinstance(item, Field) else _block(item, blocks[item], leads[item], old)
+        made = item if isinstance(item, Field) else _block(item, blocks[item], old, outer)
         yield replace(made, lead=before(comment, made.lead)) if comment else made
         comment = ""
 
 
-def _block(name: str, fields: list[Field], lead: str, old: str | None) -> Field:
+def _block(name: str, fields: list[Field], old: str | None, outer: str | None) -> Field:
     """A parameter message of the fields that moved into it; the first one's comments lead it."""
+    lead = moved(fields[0], old, outer).lead
     start = deeper(lead)
     new = indent_of(start)
     inner = [moved(replace(fields[0], lead=start), old, new)]
@@ -418,7 +386,12 @@ def transformations(layer: Field) -> list[Field]:
 def transformed(layer: Field) -> Field:
     name = data_message(layer)
     going = transformations(layer)
-    fields = [_without(inner) if inner.name == name else inner for inner in layer.body.fields]
+    fields = [
+        inner.with_fields(f for f in inner.body.fields if f.name not in TRANSFORMATIONS)
+        if inner.name == name
+        else inner
+        for inner in layer.body.fields
+    ]
     place = next((i for i, inner in enumerate(fields) if inner.name == name), len(fields))
     if place == len(fields):
         lead = fresh(fields[-1].lead)
@@ -430,13 +403,7 @@ def transformed(layer: Field) -> Field:
         close = lead + "}" if any("\n" in inner.lead for inner in going) else " }"
         fields.insert(target, Field("transform_param", Message((), close=close), lead, sep=" "))
     fields[target] = _with(fields[target], going)
-    return layer.with_body(replace(layer.body, fields=tuple(fields)))
-
-
-def _without(data: Field) -> Field:
-    """The data message without its transformations."""
-    kept = tuple(inner for inner in data.body.fields if inner.name not in TRANSFORMATIONS)
-    return data.with_body(replace(data.body, fields=kept))
+    return layer.with_fields(fields)
 
 
 def _with(transform: Field, values: list[Field]) -> Field:
@@ -450,7 +417,7 @@ def _with(transform: Field, values: list[Field]) -> Field:
             fields.append(replace(value, lead=fresh(transform.body.fields[-1].lead)))
         else:
             fields.append(value)
-    return transform.with_body(replace(transform.body, fields=tuple(fields)))
+    return transform.with_fields(fields)
 
 
 # ------------------------------------------------------------------------------- V1 -> V2
@@ -459,7 +426,7 @@ def _with(transform: Field, values: list[Field]) -> Field:
 def _from_v1(fields: _Fields, log: Log) -> _Fields:
     """The net's fields with every V1 layer as a V2 layer, in the order of the file.
 
-    As Caffe's UpgradeV1Net has it; all that V1 and V2 spell the same stays as it is written.
+    As in Caffe's UpgradeV1Net; what V1 and V2 spell alike stays as it is written.
 
     Raises:
         TextError: a layer type is a number that V1 does not have.
@@ -467,7 +434,7 @@ def _from_v1(fields: _Fields, log: Log) -> _Fields:
     count = sum(layer.name == "layers" for layer in fields)
     if not count:
         return fields
-    log.upgraded(count, "V1")
+    log.upgraded(count, "from V1 (layers { ... }) to V2 (layer { ... })")
     if any(layer.name == "layer" for layer in fields):
         log.mixed()
     return tuple(upgraded_v1(layer, log) if layer.name == "layers" else layer for layer in fields)
@@ -479,8 +446,7 @@ def upgraded_v1(layer: Field, log: Log) -> Field:
     owner = f"layer '{layer.body.string('name')}'"
     fields = tuple(_v2_typed(f, owner, log) if f.name == "type" else f for f in layer.body.fields)
     if any(inner.name in SPECS for inner in fields):
-        for name in SPECS:
-            fields = taken_apart(fields, name)
+        fields = taken_apart(fields, SPECS)
         if sum(inner.name in SPECS for inner in fields) > MAX_SPECS:
             raise log.error(layer, f"{owner}: more than {MAX_SPECS} rates in one layer")
         fields = _with_specs(fields)
@@ -523,26 +489,18 @@ def _with_specs(fields: _Fields) -> _Fields:
 
     A ``param`` that is a message already, as V2 has it, absorbs what belongs to its blob.
     """
-    messages: list[Field] = []
-    values: list[list[Field]] = []
+    old = [field for field in fields if field.name in SPECS]
+    kept = [field for field in fields if field.name not in SPECS]
+    messages = [field for field in old if isinstance(field.value, Message)]
+    by_blob: list[list[Field]] = [[] for _ in old]
     seen = dict.fromkeys(SPECS, 0)
-    kept: list[Field] = []
-    place, lead = -1, INLINE
-    for inner in fields:
-        if inner.name not in SPECS:
-            kept.append(inner)
-            continue
-        if place < 0:
-            place, lead = len(kept), fresh(inner.lead)
-        if isinstance(inner.value, Message):
-            messages.append(inner)
-            continue
-        index = seen[inner.name]
-        seen[inner.name] += 1
-        if index == len(values):
-            values.append([])
-        values[index].append(replace(inner, name=SPECS[inner.name]))
-    specs = [_spec(*each, lead) for each in zip_longest(messages, values)]
+    for field in old:
+        if not isinstance(field.value, Message):
+            by_blob[seen[field.name]].append(replace(field, name=SPECS[field.name]))
+            seen[field.name] += 1
+    lead = fresh(old[0].lead)
+    specs = [_spec(*each, lead) for each in zip_longest(messages, filter(None, by_blob))]
+    place = fields.index(old[0])
     return (*kept[:place], *specs, *kept[place:])
 
 
@@ -552,8 +510,8 @@ def _spec(message: Field | None, values: list[Field] | None, lead: str) -> Field
     if message is not None:
         body = message.body
         inside = fresh(body.fields[-1].lead) if body.fields else inside
-        added = tuple(replace(inner, lead=inside) for inner in values or ())
-        return message.with_body(replace(body, fields=body.fields + added))
+        added = (replace(inner, lead=inside) for inner in values or ())
+        return message.with_fields((*body.fields, *added))
     assert values  # there is a message or a value for each
     lines = [replace(values[0], lead=inside)]
     for inner in values[1:]:
@@ -569,15 +527,14 @@ def _spec(message: Field | None, values: list[Field] | None, lead: str) -> Field
 def with_input_layer(fields: _Fields, log: Log) -> _Fields:
     """The net's fields with an Input layer, in front of all layers, for the ``input`` fields.
 
-    As Caffe's UpgradeNetInput has it.
+    As in Caffe's UpgradeNetInput.
 
     Raises:
         TextError: there are fewer shapes than inputs.
     """
     if not any(field.name == "input" for field in fields):
         return fields
-    for name in INPUTS:
-        fields = taken_apart(fields, name)
+    fields = taken_apart(fields, INPUTS)
     inputs, dims, shapes = ([f for f in fields if f.name == name] for name in INPUTS)
     names = ", ".join(Message(tuple(inputs)).strings("input"))
     place = next(i for i, field in enumerate(fields) if field.name in (*INPUTS, "layer"))
@@ -646,11 +603,11 @@ def _below_comments(old: str, new: str) -> str:
 
 
 def _with_frozen_statistics(fields: _Fields, log: Log) -> _Fields:
-    found = [frozen_layer(field) for field in fields]
-    count = sum(layer is not None for layer in found)
+    found = tuple(frozen_layer(field) or field for field in fields)
+    count = sum(new is not old for new, old in zip(found, fields, strict=True))
     if count:
         log.frozen(count)
-    return tuple(new or old for new, old in zip(found, fields, strict=True))
+    return found
 
 
 def frozen_layer(layer: Field) -> Field | None:
@@ -660,11 +617,11 @@ def frozen_layer(layer: Field) -> Field | None:
     """
     if layer.name != "layer" or layer.body.string("type") != "BatchNorm":
         return None
-    parts = taken_apart(layer.body.fields, "param")
+    parts = taken_apart(layer.body.fields, ("param",))
     frozen = tuple(i.with_body(_frozen(i.body)) if i.name == "param" else i for i in parts)
     if sum(inner.name == "param" for inner in parts) != 3 or frozen == parts:
         return None
-    return layer.with_body(replace(layer.body, fields=frozen))
+    return layer.with_fields(frozen)
 
 
 def _frozen(spec: Message) -> Message:

@@ -98,16 +98,6 @@ def test_unpacked_runs_longer_than_one_look(opened: Opened) -> None:
         np.testing.assert_array_equal(np.asarray(blob), numbers)
 
 
-def test_packed_says_when_the_numbers_lie_as_caffe_writes_them(opened: Opened) -> None:
-    ones = np.ones(2, "<f4")
-    packed = stored(opened, len_field(5, ones.tobytes()), 2)
-    assert packed.packed == packed.pieces[0]
-    assert stored(opened, len_field(8, ones.astype("<f8").tobytes()), 2).packed is None
-    assert stored(opened, len_field(5, bytes(4)) * 2, 2).packed is None
-    singles = (tag(5, FIXED32) + bytes(4)) * 2
-    assert stored(opened, singles, 2).packed is None
-
-
 def test_end_of_a_piece() -> None:
     assert Piece(10, 3, "<f4", 5).end == 25
 

@@ -219,6 +219,6 @@ def test_closing_twice_does_nothing(sourced: Sourced) -> None:
         source.read(0, 1)
 
 
-def test_no_handle_is_left_when_a_file_can_not_be_opened(tmp_path: Path) -> None:
+def test_no_handle_is_left_when_a_file_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         ByteSource(tmp_path / "missing")

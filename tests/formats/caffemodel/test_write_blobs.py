@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from caffefold._proto import caffe_pb2
 from caffefold.errors import ModelError
-from caffefold.formats.caffemodel.blob import CHUNK, AsArray, Blob, Floats, StoredBlob
+from caffefold.formats.caffemodel.blob import CHUNK, Blob, Floats, StoredBlob
 from caffefold.formats.caffemodel.index import WeightsFile
 from caffefold.formats.caffemodel.wire import len_field, varint_field
 from caffefold.formats.caffemodel.write import NewLayer, write_weights
@@ -54,7 +54,7 @@ def test_blobs_of_many_chunks(opened: Opened, count: int) -> None:
 
 
 @dataclass(frozen=True)
-class FirstRows(AsArray):
+class FirstRows(Blob):
     """The first rows of a stored blob, which keeps the blob it was cut from."""
 
     source: StoredBlob
@@ -67,8 +67,6 @@ class FirstRows(AsArray):
     @property
     def stored(self) -> StoredBlob | None:
         return self.source
-
-    step = CHUNK
 
     def read(self, start: int, stop: int) -> Floats:
         return self.source.read(start, stop)

@@ -8,9 +8,10 @@ from typing import TypeAlias
 
 import pytest
 
-from caffefold.formats.fork_schema import ForkSchema, compile_schema
+from caffefold.formats.fork_schema import compile_schema
+from caffefold.formats.schema import Schema
 
-Compile: TypeAlias = Callable[..., ForkSchema]
+Compile: TypeAlias = Callable[..., Schema]
 
 FORK = """\
 syntax = "proto2";
@@ -57,7 +58,7 @@ def compiled(tmp_path: Path) -> Compile:
     """Compiles a schema given as text, and further files by name."""
     pytest.importorskip("grpc_tools")
 
-    def compile_text(text: str = FORK, **imports: str) -> ForkSchema:
+    def compile_text(text: str = FORK, **imports: str) -> Schema:
         path = tmp_path / "fork.proto"
         path.write_text(text)
         for name, content in imports.items():

@@ -12,14 +12,15 @@ import pytest
 
 from caffefold.errors import InputError
 from caffefold.formats import fork_schema, schema
-from caffefold.formats.fork_schema import ForkSchema, compile_schema
+from caffefold.formats.fork_schema import compile_schema
 from caffefold.formats.prototxt.parse import parse
+from caffefold.formats.schema import OURS, Schema
 from caffefold.ir.params import Params
 
-Compile: TypeAlias = Callable[..., ForkSchema]
+Compile: TypeAlias = Callable[..., Schema]
 
 
-def params(fork: ForkSchema, field: str, text: str = "") -> Params:
+def params(fork: Schema, field: str, text: str = "") -> Params:
     document = parse(text)
     return Params(document, document.root, fork.parameter(field), "layer 'x'")  # type: ignore[arg-type, unused-ignore]
 
@@ -27,7 +28,7 @@ def params(fork: ForkSchema, field: str, text: str = "") -> Params:
 def test_the_forks_defaults_count(compiled: Compile) -> None:
     fork = compiled()
     assert params(fork, "batch_norm_param").number("eps") == pytest.approx(1e-3)
-    assert schema.parameter("batch_norm_param").fields_by_name["eps"].default_value < 1e-4
+    assert OURS.parameter("batch_norm_param").fields_by_name["eps"].default_value < 1e-4
     assert params(fork, "convolution_param").integer("group") == 2
 
 

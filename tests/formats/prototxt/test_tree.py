@@ -20,10 +20,8 @@ from caffefold.formats.prototxt.tree import (
     Message,
     Scalar,
     block,
-    position,
     quote,
     scalar,
-    text_error,
     unquote,
 )
 
@@ -178,7 +176,6 @@ def test_every_character_has_its_place() -> None:
 )
 def test_position(offset: int, wanted: tuple[int, int]) -> None:
     source = "abc\nd\ne"
-    assert position(source, offset) == wanted
     assert Document("net", source, ()).position(offset) == wanted
 
 
@@ -189,7 +186,7 @@ def test_error_points_at_its_line() -> None:
 
 
 def test_error_of_a_generated_field_shows_no_line() -> None:
-    error = text_error("net.prototxt", "a: 1", GENERATED, "made up")
+    error = parse("a: 1", "net.prototxt").error(GENERATED, "made up")
     assert (str(error), error.source_line) == ("net.prototxt:1:1: made up", "")
 
 

@@ -165,7 +165,7 @@ def test_cut_off(snapshot: Snapshot) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_numbers_that_can_not_be_unpacked(snapshot: Snapshot) -> None:
+def test_numbers_that_cannot_be_unpacked(snapshot: Snapshot) -> None:
     path = snapshot({"ip": [np.arange(500.0)]}, compression="gzip")
     data = bytearray(path.read_bytes())
     with h5py.File(path) as file:
