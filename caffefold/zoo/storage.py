@@ -1,23 +1,27 @@
 """Where a zoo lies: a tree of files in a local folder, or behind a URL that fsspec reaches.
 
+Also files as they were, and whether they still are what they were.
+
 Local files do not go through fsspec: its local file system reports no ctime and has no locks, so
 little would be shared, and an optional package (100 ms to import) would become a required one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import posixpath
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from caffefold.errors import CaffefoldError, InputError, Option, OutputError, UsageError
 
 STATE = ".caffefold-zoo"
+_CHUNK = 1 << 20
 UNREADABLE = -1  # size of a folder that cannot be read; its stamp then says why
 # Object stores: an object appears whole when its upload is complete.
 _WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "r2", "memory"})
@@ -38,13 +42,20 @@ def need(package: str, extra: str, why: str | Option, error: ImportError) -> Usa
 
 
 @contextmanager
-def _failing(kind: type[CaffefoldError], place: object, what: str) -> Iterator[None]:
+def failing(kind: type[CaffefoldError], place: object, what: str) -> Iterator[None]:
     """Turn what the system reports into one of our errors: ``PLACE: cannot WHAT: reason``."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         raise kind(f"{place}: cannot {what}: {reason}") from None
+
+
+def opened(path: Path, flags: int = 0) -> int:
+    """A handle for reading and writing a file of this machine, which is made if need be."""
+    with failing(OutputError, path, "write"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
 
 
 # ------------------------------------------------------------------------------------- local
@@ -118,13 +129,13 @@ class LocalStorage:
     def store(self, source: Path, path: str) -> None:
         """Put a file of the same file system in place, complete or not at all: it is renamed."""
         target = Path(self.shown(path))
-        with _failing(OutputError, target, "write"):
+        with failing(OutputError, target, "write"):
             target.parent.mkdir(parents=True, exist_ok=True)
             source.replace(target)
 
     def read(self, path: str) -> bytes | None:
         """The content; None when there is no such file."""
-        with _failing(OutputError, self.shown(path), "read"):
+        with failing(OutputError, self.shown(path), "read"):
             try:
                 return Path(self.shown(path)).read_bytes()
             except (FileNotFoundError, NotADirectoryError):
@@ -134,7 +145,7 @@ class LocalStorage:
         """Replace the content, complete or not at all, through a temporary file."""
         target = Path(self.shown(path))
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        with _failing(OutputError, target, "write"):
+        with failing(OutputError, target, "write"):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 part.write_bytes(data)
@@ -184,7 +195,7 @@ class RemoteStorage:
     def walk(self, skip: str = "") -> Iterator[Entry]:
         """As ``LocalStorage``, from one listing."""
         system, base = self._open()
-        with _failing(InputError, self.root, "list this"):
+        with failing(InputError, self.root, "list this"):
             if not system.isdir(base):
                 raise InputError(f"{self.root}: no such folder; give the folder of the zoo")
             found = system.find(base, detail=True)
@@ -199,7 +210,7 @@ class RemoteStorage:
     def stat(self, path: str) -> Entry | None:
         """The file as it is now, not as a cached listing has it."""
         system, target = self._open(path)
-        with _failing(OutputError, self.shown(path), "read"):
+        with failing(OutputError, self.shown(path), "read"):
             try:
                 system.invalidate_cache(posixpath.dirname(target))
                 return _remote_entry(path, system.info(target))
@@ -214,7 +225,7 @@ class RemoteStorage:
         """A copy in ``folder``."""
         system, source = self._open(path)
         target = folder / posixpath.basename(path)
-        with _failing(InputError, self.shown(path), "read"):
+        with failing(InputError, self.shown(path), "read"):
             try:
                 system.get_file(source, str(target))
             except FileNotFoundError:
@@ -224,7 +235,7 @@ class RemoteStorage:
     def store(self, source: Path, path: str) -> None:
         """Upload; where an upload is not atomic, beside its place and then renamed."""
         system, target = self._open(path)
-        with _failing(OutputError, self.shown(path), "write"):
+        with failing(OutputError, self.shown(path), "write"):
             if self._whole:
                 system.put_file(str(source), target)
                 return
@@ -238,7 +249,7 @@ class RemoteStorage:
 
     def read(self, path: str) -> bytes | None:
         system, source = self._open(path)
-        with _failing(OutputError, self.shown(path), "read"):
+        with failing(OutputError, self.shown(path), "read"):
             try:
                 return bytes(system.cat_file(source))
             except FileNotFoundError:
@@ -246,7 +257,7 @@ class RemoteStorage:
 
     def write(self, path: str, data: bytes) -> None:
         system, target = self._open(path)
-        with _failing(OutputError, self.shown(path), "write"):
+        with failing(OutputError, self.shown(path), "write"):
             if not self._whole:
                 system.makedirs(posixpath.dirname(target), exist_ok=True)
             system.pipe_file(target, data)
@@ -333,3 +344,49 @@ class Copies:
             for path, place in self._known.items():
                 text = text.replace(str(place), self._storage.shown(path))
         return text
+
+
+# ----------------------------------------------------------------------- files as they were
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """A file as it was: content and the stamp that shows whether to read it again."""
+
+    path: str
+    bytes: int
+    stamp: str
+    sha256: str
+
+
+def digest(path: Path, kind: str = "sha256") -> str:
+    """The digest of a file, in hexadecimal digits."""
+    made = hashlib.new(kind, usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            made.update(chunk)
+    return made.hexdigest()
+
+
+def unchanged(storage: Storage, files: tuple[FileState, ...]) -> tuple[FileState, ...] | None:
+    """The files with their present stamps when their content is the same, else None."""
+    found = []
+    for file in files:
+        entry = storage.stat(file.path)
+        if entry is None or entry.size != file.bytes:
+            return None
+        if entry.stamp != file.stamp:
+            if not storage.local or not file.sha256:
+                return None
+            if digest(Path(storage.shown(file.path))) != file.sha256:
+                return None
+        found.append(replace(file, stamp=entry.stamp))
+    return tuple(found)
+
+
+def stamped(storage: Storage, files: tuple[FileState, ...]) -> tuple[FileState, ...]:
+    """The files with their present stamps, where they are there."""
+    entries = [(file, storage.stat(file.path)) for file in files]
+    return tuple(
+        file if entry is None else replace(file, stamp=entry.stamp) for file, entry in entries
+    )

@@ -7,19 +7,11 @@ import io
 import json
 from collections import Counter
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
 from caffefold._version import VERSION
-from caffefold.zoo.records import (
-    CONVERTED,
-    FAILED,
-    REFUSED,
-    Facts,
-    FileState,
-    Model,
-    Outcome,
-    Result,
-)
+from caffefold.zoo.records import Facts, Model, Outcome, Result, Status
+from caffefold.zoo.storage import FileState
 
 SCHEMA = 1
 COLUMNS = (
@@ -33,9 +25,7 @@ def summary(result: Result) -> dict[str, int]:
     counts = Counter(outcome.status for outcome in result.outcomes)
     return {
         "models": len(result.plan.models),
-        "converted": counts[CONVERTED],
-        "refused": counts[REFUSED],
-        "failed": counts[FAILED],
+        **{status: counts[status] for status in get_args(Status)},
         "waiting": len(result.plan.models) - len(result.outcomes),
     }
 

@@ -14,11 +14,10 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from caffefold.zoo.records import FAILED, FileState, Outcome
-from caffefold.zoo.running import files
-from caffefold.zoo.storage import STATE, Storage
+from caffefold.zoo.records import Outcome
+from caffefold.zoo.storage import STATE, FileState, Storage, digest, stamped
 
 WORK = f"{STATE}/work"
 # Appended to the model's name, in the order in which the files are put in place.
@@ -67,12 +66,8 @@ def recover(target: Storage) -> list[Outcome]:
     What was uploaded only in part cannot be finished: that is a failure, to be tried again. The
     records stay until ``clear``: only then is all of it in the journal.
     """
-    names = [path.removeprefix(f"{WORK}/") for path in target.names(WORK)]
-    tokens = [
-        name.removesuffix(".json")
-        for name in names
-        if name.endswith(".json") and not name.endswith(".report.json")
-    ]
+    records = [path for path in target.names(WORK) if path.endswith(".json")]
+    tokens = [PurePosixPath(path).stem for path in records if not path.endswith(".report.json")]
     outcomes = (recovered(target, token) for token in tokens)
     return [outcome for outcome in outcomes if outcome is not None]
 
@@ -86,11 +81,11 @@ def recovered(target: Storage, token: str) -> Outcome | None:
             whole = all(file.stamp for file in outcome.outputs)
         else:
             whole = _is_uploaded(target, outcome)
-            outcome = replace(outcome, outputs=files.stamped(target, outcome.outputs))
+            outcome = replace(outcome, outputs=stamped(target, outcome.outputs))
         if whole:
             return outcome
         reason = "the run was ended while its results were put in place"
-        return replace(outcome, status=FAILED, code="Crashed", reason=reason, facts=None)
+        return replace(outcome, status="failed", code="Crashed", reason=reason, facts=None)
     return None
 
 
@@ -112,7 +107,7 @@ def _finish(folder: Path, token: str, target: Storage, outcome: Outcome) -> Outc
         made = folder / f"{token}{suffix}"
         if made.exists():
             target.store(made, outcome.name + suffix)
-    return replace(outcome, outputs=files.stamped(target, outcome.outputs))
+    return replace(outcome, outputs=stamped(target, outcome.outputs))
 
 
 def _is_uploaded(target: Storage, outcome: Outcome) -> bool:
@@ -122,6 +117,6 @@ def _is_uploaded(target: Storage, outcome: Outcome) -> bool:
             entry = target.stat(known.path)
             if entry is None or entry.size != known.bytes:
                 return False
-            if files.sha256(target.fetch(known.path, Path(name))) != known.sha256:
+            if digest(target.fetch(known.path, Path(name))) != known.sha256:
                 return False
     return True

@@ -18,12 +18,14 @@ from typing import Any, Protocol
 from caffefold.errors import Option, UsageError
 from caffefold.zoo import processes
 from caffefold.zoo.records import Outcome
-from caffefold.zoo.running.worker import Task, Work, attempt, failed, work
+from caffefold.zoo.running.worker import Task, Work, attempt, work
 from caffefold.zoo.storage import need
 
 Started = Callable[[Task], None]
 Outcomes = Generator[tuple[Task, Outcome], None, None]
 _MAX_DEAD_STARTS = 3
+_DEAD_STARTS = ": worker processes die while they start; too little memory?"
+_JOBS = Option("jobs")
 _CONNECT = 15.0  # seconds for the scheduler of a cluster to answer
 _DIED = (
     "its worker process died (it was killed, or crashed in native code); often for lack of memory: "
@@ -79,14 +81,8 @@ class ProcessEngine:
                     if not alive:
                         dead_starts += not worker.ready
                         if dead_starts > _MAX_DEAD_STARTS:
-                            asked = (
-                                Option("memory", str(self.memory))
-                                if self.memory
-                                else Option("jobs")
-                            )
-                            raise UsageError(
-                                asked, ": worker processes die while they start; too little memory?"
-                            )
+                            limit = Option("memory", str(self.memory)) if self.memory else _JOBS
+                            raise UsageError(limit, _DEAD_STARTS)
                         crew[crew.index(worker)] = _Worker(self)
                         if task and outcome is None:
                             outcome = self._lost(task, worker)
@@ -114,10 +110,9 @@ class ProcessEngine:
 
     def _lost(self, task: Task, worker: _Worker) -> Outcome:
         if worker.late:
-            return failed(
-                task, "TimedOut", f"took longer than the timeout of {self.timeout:g} seconds"
-            )
-        return failed(task, "Crashed", _DIED)
+            reason = f"took longer than the timeout of {self.timeout:g} seconds"
+            return Outcome.of(task.model, "failed", "TimedOut", reason)
+        return Outcome.of(task.model, "failed", "Crashed", _DIED)
 
 
 class _Worker:
@@ -239,7 +234,7 @@ class DaskEngine:
                     yield task, future.result()
                 else:
                     reason = f"every worker that tried it died: {future.exception()}"
-                    yield task, failed(task, "Crashed", reason)
+                    yield task, Outcome.of(task.model, "failed", "Crashed", reason)
         finally:
             client.cancel(list(running), force=True)
             client.close(timeout=_CONNECT)

@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from caffefold.errors import OutputError
-from caffefold.zoo.storage import STATE, Storage
+from caffefold.zoo.storage import STATE, Storage, opened
 
 LOCK = f"{STATE}/lock"
 GUARD = f"{STATE}/workers.lock"
 _PATIENCE = 10.0  # seconds for the workers of a dead run
 
 
-def holder() -> dict[str, Any]:
+def _this_process() -> dict[str, Any]:
     """What a lock records of this process."""
     return {
         "pid": os.getpid(),
@@ -46,14 +46,14 @@ def held(storage: Storage) -> Iterator[None]:
             yield
         return
     path = Path(storage.root, LOCK)
-    handle = _open(path)
+    handle = opened(path)
     try:
         if not _try(handle, shared=False):
             raise _refusal(storage)
         _await_workers(Path(storage.root, GUARD))
         os.ftruncate(handle, 0)
         os.lseek(handle, 0, os.SEEK_SET)
-        os.write(handle, json.dumps(holder()).encode())
+        os.write(handle, json.dumps(_this_process()).encode())
         yield
         os.ftruncate(handle, 0)
     finally:
@@ -62,7 +62,7 @@ def held(storage: Storage) -> Iterator[None]:
 
 def _await_workers(guard: Path) -> None:
     """Wait until no worker of an earlier run lives."""
-    handle = _open(guard)
+    handle = opened(guard)
     deadline = time.monotonic() + _PATIENCE
     try:
         while not _try(handle, shared=False):
@@ -78,15 +78,7 @@ def _await_workers(guard: Path) -> None:
 def hold_shared(guard: Path) -> None:
     """Hold the workers' lock until this process ends; the handle is meant to stay open."""
     with suppress(OSError, OutputError):
-        _try(_open(guard), shared=True)
-
-
-def _open(path: Path) -> int:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot write: {error.strerror}") from None
+        _try(opened(guard), shared=True)
 
 
 def _try(handle: int, *, shared: bool) -> bool:
@@ -132,7 +124,7 @@ def _holder(storage: Storage) -> dict[str, Any]:
 def _held_remotely(storage: Storage) -> Iterator[None]:
     """An object with the holder's name. Stores have no locks that end with a process: one whose
     process is dead on this machine is taken over, any other has to be deleted by hand."""
-    mine = json.dumps({**holder(), "token": os.urandom(8).hex()}).encode()
+    mine = json.dumps({**_this_process(), "token": os.urandom(8).hex()}).encode()
     if storage.read(LOCK) and not _is_dead(_holder(storage)):
         raise _refusal(storage, f"; if it is dead, delete {storage.shown(LOCK)}")
     storage.write(LOCK, mine)
