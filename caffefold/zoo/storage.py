@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from caffefold.errors import CaffefoldError, InputError, Option, OutputError, UsageError
 
 STATE = ".caffefold-zoo"
+TEMPORARY = "caffefold-zoo-"  # what names of temporary folders begin with
 _CHUNK = 1 << 20
 UNREADABLE = -1  # size of a folder that cannot be read; its stamp then says why
 # Object stores: an object appears whole when its upload is complete.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from caffefold._version import VERSION
@@ -20,7 +20,7 @@ from caffefold.zoo.records import Facts, Model, Orphan, Outcome, Result
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from caffefold.ir.net import Layer, Net
+    from caffefold.ir.net import Net
     from caffefold.report import ConvertReport
 
 
@@ -82,25 +82,11 @@ def _rendered(template: str, **values: Any) -> bytes:
 # ---------------------------------------------------------------------------- what is shown
 
 
-class _Nothing(NamedTuple):
-    """In place of a layer."""
+def _layers(report: ConvertReport, before: Net, after: Net) -> Iterator[tuple[Any, ...]]:
+    """Both lists of layers side by side: (layer before, layer after, its fate, class of the row).
 
-    name: str = ""
-    type: str = ""
-
-
-class _LayerRow(NamedTuple):
-    """What stayed is in one row; what is gone or new has a row of its own."""
-
-    before: Layer | _Nothing
-    after: Layer | _Nothing
-    fate: str = ""
-    kind: str = ""
-    """``gone``, ``new``, ``absorbed``, or nothing: the class of the row."""
-
-
-def _layers(report: ConvertReport, before: Net, after: Net) -> Iterator[_LayerRow]:
-    """Both lists of layers side by side."""
+    What stayed is in one row; what is gone or new has a row of its own.
+    """
     gone, absorbed = _fates(report)
     known = {layer.name for layer in before.layers}
     left = list(after.layers)
@@ -108,13 +94,13 @@ def _layers(report: ConvertReport, before: Net, after: Net) -> Iterator[_LayerRo
         names = [other.name for other in left]
         at = names.index(layer.name) if layer.name in names else -1
         if at < 0 or not known.isdisjoint(names[:at]):
-            yield _LayerRow(layer, _Nothing(), gone.get(layer.name, "removed"), "gone")
+            yield layer, None, gone.get(layer.name, "removed"), "gone"
             continue
-        yield from (_LayerRow(_Nothing(), other, "new", "new") for other in left[:at])
+        yield from ((None, other, "new", "new") for other in left[:at])
         kind = "absorbed" if layer.name in absorbed else ""
-        yield _LayerRow(layer, left[at], absorbed.get(layer.name, ""), kind)
+        yield layer, left[at], absorbed.get(layer.name, ""), kind
         del left[: at + 1]
-    yield from (_LayerRow(_Nothing(), other, "new", "new") for other in left)
+    yield from ((None, other, "new", "new") for other in left)
 
 
 def _fates(report: ConvertReport) -> tuple[dict[str, str], dict[str, str]]:

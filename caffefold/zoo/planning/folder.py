@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from caffefold.analysis import fit
@@ -86,20 +86,18 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
-class FolderFacts:
-    """All that is known of the files of one folder."""
+class Found:
+    """Prototxts and caffemodels by path; by caffemodel, how it fits the nets it was compared to."""
 
-    nets: tuple[NetFacts, ...] = ()
-    weights: tuple[WeightsFacts, ...] = ()
-    agreements: tuple[Agreement, ...] = ()
+    nets: dict[str, NetFacts] = field(default_factory=dict)
+    weights: dict[str, WeightsFacts] = field(default_factory=dict)
+    agreements: dict[str, list[Agreement]] = field(default_factory=dict)
 
 
-def read_folder(files: Iterable[tuple[str, Path]]) -> FolderFacts:
+def read_folder(files: Iterable[tuple[str, Path]]) -> Found:
     """Read the files of a folder: pairs of the path in the zoo and the path on the disk."""
-    nets: list[NetFacts] = []
+    found = Found()
     given: list[tuple[str, Path, bool]] = []
-    weights: list[WeightsFacts] = []
-    agreements: list[Agreement] = []
     read: dict[str, Net] = {}  # needed again for each of the weights
     for path, place in files:
         named = path.endswith(_WEIGHTS_SUFFIXES)
@@ -107,24 +105,24 @@ def read_folder(files: Iterable[tuple[str, Path]]) -> FolderFacts:
             head = detect.head_of(place, "file")
         except InputError as error:
             if named:
-                weights.append(WeightsFacts(path, error=str(error)))
+                found.weights[path] = WeightsFacts(path, error=str(error))
             elif path.endswith(_TEXT_SUFFIXES):
-                nets.append(NetFacts(path, error=str(error)))
+                found.nets[path] = NetFacts(path, error=str(error))
             continue
         if named:
             given.append((path, place, True))
         elif path.endswith(_TEXT_SUFFIXES) or (detect.is_text(head) and _may_be_net(place)):
-            found = _net(path, place, read)
-            if not found.error or path.endswith(_TEXT_SUFFIXES):
-                nets.append(found)
+            net = _net(path, place, read)
+            if not net.error or path.endswith(_TEXT_SUFFIXES):
+                found.nets[path] = net
         elif head.startswith(_NET_STARTS) and not detect.is_text(head):
             given.append((path, place, False))
     for path, place, named in given:
-        facts, agreed = _weights(path, place, nets, read)
+        facts, agreements = _weights(path, place, found.nets.values(), read)
         if named or (facts.layers and not facts.error):
-            weights.append(facts)
-            agreements += agreed
-    return FolderFacts(tuple(nets), tuple(weights), tuple(agreements))
+            found.weights[path] = facts
+            found.agreements[path] = agreements
+    return found
 
 
 def related(weights: WeightsFacts, nets: Iterable[NetFacts]) -> list[NetFacts]:
@@ -215,15 +213,12 @@ def _weights(
 def _agreements(
     facts: WeightsFacts, file: WeightsFile, candidates: Sequence[NetFacts], nets: Mapping[str, Net]
 ) -> list[Agreement]:
-    paired = [Net.of(nets[each.path].document, file) for each in candidates if each.path in nets]
     paths = [each.path for each in candidates if each.path in nets]
-    found = [_agreement(facts.path, *each, file) for each in zip(paths, paired, strict=True)]
+    paired = {path: Net.of(nets[path].document, file) for path in paths}
+    found = [_agreement(facts.path, path, net, file) for path, net in paired.items()]
     if sum(agreement.fits for agreement in found) < 2:
         return found
-    return [
-        replace(agreement, unlike=_unlike(net, file))
-        for agreement, net in zip(found, paired, strict=True)
-    ]
+    return [replace(each, unlike=_unlike(paired[each.net], file)) for each in found]
 
 
 def _agreement(weights: str, path: str, net: Net, file: WeightsFile) -> Agreement:

@@ -6,11 +6,12 @@ what explains all of the weights, then the role asked for (train or deploy), the
 
 from __future__ import annotations
 
+import os
+import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from caffefold.zoo.planning.folder import Agreement, NetFacts, WeightsFacts, folder_of
 
@@ -20,8 +21,7 @@ _SUFFIX = re.compile(r"(\.caffemodel)?(\.h5|\.hdf5)?$")
 _MAX_TRIED = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """The prototxts to use, best first; or why there is none."""
 
     prototxts: tuple[str, ...] = ()
@@ -40,6 +40,8 @@ def choose(
 
     ``solvers`` are by net the names that solvers give to its snapshots.
     """
+    if weights.error:
+        return Choice(problem=weights.error)
     ranked = sorted(
         agreements, key=lambda each: _rank(weights, each, nets[each.net], prefer, solvers)
     )
@@ -107,20 +109,14 @@ def _rank(
         net.template,
         agreement.unlike,
         ("test" in own or "val" in own) and "train" not in own,
-        -_common(stem.lower(), own),
+        -len(os.path.commonprefix([stem.lower(), own])),  # noqa: RUF071 (of strings, not of paths)
         len(agreement.strangers),
         net.path,
     )
 
 
-def _common(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many items two sequences begin with alike."""
-    alike = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
-    return sum(1 for _ in alike)
-
-
 def _one_of_each_role(nets: Sequence[NetFacts]) -> tuple[str, ...]:
-    """The best of each role: another one may tell what the first leaves open (input shapes)."""
+    """The best of each role: another one may have what the first leaves open (input shapes)."""
     best: dict[str, str] = {}
     for net in nets:
         best.setdefault(net.role, net.path)
@@ -129,9 +125,7 @@ def _one_of_each_role(nets: Sequence[NetFacts]) -> tuple[str, ...]:
 
 def _distance(one: str, other: str) -> int:
     """Steps up and down from folder to folder."""
-    first = PurePosixPath(one).parent.parts
-    second = PurePosixPath(other).parent.parts
-    return len(first) + len(second) - 2 * _common(first, second)
+    return len(PurePosixPath(posixpath.relpath(folder_of(one), folder_of(other))).parts)
 
 
 # ----------------------------------------------------------------------------------- snapshots

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from caffefold.zoo.records import Outcome
-from caffefold.zoo.storage import STATE, FileState, Storage, digest, stamped
+from caffefold.zoo.storage import STATE, TEMPORARY, FileState, Storage, digest, stamped
 
 WORK = f"{STATE}/work"
 # Appended to the model's name, in the order in which the files are put in place.
@@ -31,7 +31,7 @@ def targets(name: str) -> tuple[str, ...]:
 
 def scratch(token: str) -> Path:
     """Where a worker makes what it then uploads. Whoever ends a worker removes it."""
-    return Path(tempfile.gettempdir(), f"caffefold-zoo-{token}")
+    return Path(tempfile.gettempdir(), f"{TEMPORARY}{token}")
 
 
 def commit(
@@ -112,7 +112,7 @@ def _finish(folder: Path, token: str, target: Storage, outcome: Outcome) -> Outc
 
 def _is_uploaded(target: Storage, outcome: Outcome) -> bool:
     """Whether all files of ``outcome`` are there and are what was to be uploaded."""
-    with tempfile.TemporaryDirectory(prefix="caffefold-zoo-") as name:
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY) as name:
         for known in outcome.outputs:
             entry = target.stat(known.path)
             if entry is None or entry.size != known.bytes:

@@ -25,7 +25,7 @@ GUARD = f"{STATE}/workers.lock"
 _PATIENCE = 10.0  # seconds for the workers of a dead run
 
 
-def _this_process() -> dict[str, Any]:
+def holder() -> dict[str, Any]:
     """What a lock records of this process."""
     return {
         "pid": os.getpid(),
@@ -53,7 +53,7 @@ def held(storage: Storage) -> Iterator[None]:
         _await_workers(Path(storage.root, GUARD))
         os.ftruncate(handle, 0)
         os.lseek(handle, 0, os.SEEK_SET)
-        os.write(handle, json.dumps(_this_process()).encode())
+        os.write(handle, json.dumps(holder()).encode())
         yield
         os.ftruncate(handle, 0)
     finally:
@@ -124,7 +124,7 @@ def _holder(storage: Storage) -> dict[str, Any]:
 def _held_remotely(storage: Storage) -> Iterator[None]:
     """An object with the holder's name. Stores have no locks that end with a process: one whose
     process is dead on this machine is taken over, any other has to be deleted by hand."""
-    mine = json.dumps({**_this_process(), "token": os.urandom(8).hex()}).encode()
+    mine = json.dumps({**holder(), "token": os.urandom(8).hex()}).encode()
     if storage.read(LOCK) and not _is_dead(_holder(storage)):
         raise _refusal(storage, f"; if it is dead, delete {storage.shown(LOCK)}")
     storage.write(LOCK, mine)
