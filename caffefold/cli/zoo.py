@@ -131,7 +131,7 @@ def zoo(
     from caffefold import zoo as api
     from caffefold.cli import zoo_view
     from caffefold.errors import UsageError
-    from caffefold.zoo.pages import data
+    from caffefold.zoo.pages import site
 
     console: Console = context.obj
     for name in names_of(ConvertOptions):
@@ -169,7 +169,7 @@ def zoo(
         zoo_view.interrupted(watcher)
         context.exit(INTERRUPTED)
     if as_json:
-        console.result(data.as_json(result).rstrip("\n"))
+        console.result(site.as_json(result).rstrip("\n"))
     else:
         zoo_view.table(console, result)
     context.exit(0 if result.ok else 1)

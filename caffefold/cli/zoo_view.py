@@ -139,7 +139,7 @@ def interrupted(watcher: Watcher) -> None:
 
 def table(console: Console, result: Result) -> None:
     """The result on screen: a row for each model, then the sums."""
-    from caffefold.zoo.pages import data
+    from caffefold.zoo.pages import site
 
     names = [printable(outcome.name) for outcome in result.outcomes]
     width = min(max(map(len, names), default=0), 60)
@@ -149,7 +149,7 @@ def table(console: Console, result: Result) -> None:
         console.result(click.style(head, bold=True))
     for name, outcome in zip(names, result.outcomes, strict=True):
         console.result(_row(name, outcome, width, room))
-    counts = data.summary(result)
+    counts = site.summary(result)
     parts = [f"{counts[status]} {status}" for status in _COLOURS if counts[status]]
     parts += [f"{counts['waiting']} not tried"] if counts["waiting"] else []
     same = len(result.outcomes) - result.worked

@@ -59,9 +59,6 @@ def opened(path: Path, flags: int = 0) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
 
 
-# ------------------------------------------------------------------------------------- local
-
-
 @dataclass(frozen=True, slots=True)
 class LocalStorage:
     """A folder of this machine, or one that several machines mount at the same path.
@@ -172,9 +169,6 @@ class LocalStorage:
 def _local_entry(path: str, status: os.stat_result) -> Entry:
     """ctime belongs to the stamp: it moves even when somebody sets mtime back."""
     return Entry(path, status.st_size, f"{status.st_mtime_ns}:{status.st_ctime_ns}")
-
-
-# ------------------------------------------------------------------------------ behind a URL
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,8 +301,6 @@ def _remote_entry(path: str, info: dict[str, Any]) -> Entry:
     return Entry(path, int(info.get("size") or 0), " ".join(stamps))
 
 
-# -------------------------------------------------------------------------------- either one
-
 Storage = LocalStorage | RemoteStorage
 """A tree of files; paths inside are relative to its root and use ``/``. Travels by pickle."""
 
@@ -345,9 +337,6 @@ class Copies:
             for path, place in self._known.items():
                 text = text.replace(str(place), self._storage.shown(path))
         return text
-
-
-# ----------------------------------------------------------------------- files as they were
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,7 +376,8 @@ def unchanged(storage: Storage, files: tuple[FileState, ...]) -> tuple[FileState
 
 def stamped(storage: Storage, files: tuple[FileState, ...]) -> tuple[FileState, ...]:
     """The files with their present stamps, where they are there."""
-    entries = [(file, storage.stat(file.path)) for file in files]
+    entries = [storage.stat(file.path) for file in files]
     return tuple(
-        file if entry is None else replace(file, stamp=entry.stamp) for file, entry in entries
+        replace(file, stamp=entry.stamp) if entry else file
+        for file, entry in zip(files, entries, strict=True)
     )

@@ -45,9 +45,6 @@ class Engine(Protocol):
         ...
 
 
-# --------------------------------------------------------------------------------- processes
-
-
 @dataclass(frozen=True, slots=True)
 class ProcessEngine:
     """``jobs`` worker processes of this machine."""
@@ -167,9 +164,6 @@ def _serve(pipe: Any, memory: int, guard: str) -> None:
         pipe.send(attempt(work, task))
 
 
-# ----------------------------------------------------------------------------------- threads
-
-
 @dataclass(frozen=True, slots=True)
 class ThreadEngine:
     """Threads of this process: for a store that no other process sees (``memory://``)."""
@@ -188,9 +182,6 @@ class ThreadEngine:
                     started(task)
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     yield running.pop(future), future.result()
-
-
-# -------------------------------------------------------------------------------------- Dask
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,7 @@ def _identity(outcome: Outcome) -> tuple[object, ...]:
 
 def _write(result: Result, target: Storage, worked: frozenset[str]) -> None:
     """zoo.json, zoo.csv, index.html, pages of what was refused; only what differs is written."""
-    from caffefold.zoo.pages import data, site
+    from caffefold.zoo.pages import site
 
     for model, outcome in result.pairs:
         place = f"{model.name}.html"
@@ -159,8 +159,8 @@ def _write(result: Result, target: Storage, worked: frozenset[str]) -> None:
         if outcome.status != "converted" and not stays:
             target.write(place, site.plain_page(model, outcome))
     for path, content in (
-        ("zoo.json", data.as_json(result).encode("utf-8", "backslashreplace")),
-        ("zoo.csv", data.as_csv(result).encode("utf-8", "backslashreplace")),
+        ("zoo.json", site.as_json(result).encode("utf-8", "backslashreplace")),
+        ("zoo.csv", site.as_csv(result).encode("utf-8", "backslashreplace")),
         ("index.html", site.index_page(result)),
     ):
         if target.read(path) != content:
