@@ -10,7 +10,8 @@ import click
 
 from caffefold.errors import OutputError, Text
 
-PIPE_CLOSED = 141  # as the shell says it of a program that SIGPIPE ended
+INTERRUPTED = 130
+PIPE_CLOSED = 141  # as the shell has it for a program that SIGPIPE ended
 
 
 class Console:
