@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caffefold.cli.console import INTERRUPTED, Console, colour, error, note, printable
-from caffefold.cli.options import given, names_of, options_of
+from caffefold.cli.options import given, options_of
 from caffefold.humanize import size
 from caffefold.options import ConvertOptions
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from caffefold.zoo import Event, Outcome, Plan, Result
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_PLANNING = ("manifest", "prefer", "snapshots")  # options that are handed on as they are
+_RUNNING = ("engine", "scheduler", "timeout", "memory", "fail_fast")
 _COLOURS = {"converted": "green", "refused": "yellow", "failed": "red"}
 _CURRENT = 8  # models that are shown while they are converted
 
@@ -111,11 +113,7 @@ def zoo(
     source: str,
     target: str,
     plan_only: bool,
-    manifest: str,
-    prefer: str,
-    snapshots: str,
     jobs: int | None,
-    fail_fast: bool,
     retry_failed: bool,
     force: bool,
     as_json: bool,
@@ -138,19 +136,15 @@ def zoo(
     from caffefold.zoo.pages import site
 
     console: Console = context.obj
-    for name in names_of(ConvertOptions):
-        del others[name]  # they are read from the context
     if not target and not plan_only:
         raise UsageError("DST is missing: where should the results go? --plan only looks")
     plan = api.plan(
         source,
         target,
         options=given(context, ConvertOptions),
-        prefer=prefer,
-        snapshots=snapshots,
-        manifest=manifest,
         jobs=jobs or 0,
         fresh=force or retry_failed,
+        **{name: others[name] for name in _PLANNING},
     )
     if plan_only:
         _print_plan(console, plan, as_json)
@@ -166,10 +160,9 @@ def zoo(
                 plan,
                 watcher.event,
                 jobs=jobs or 0,
-                fail_fast=fail_fast,
                 retry_failed=retry_failed,
                 force=force,
-                **others,
+                **{name: others[name] for name in _RUNNING},
             )
     except KeyboardInterrupt:
         error(
