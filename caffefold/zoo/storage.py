@@ -119,11 +119,6 @@ class LocalStorage:
         """The path for people; joined as strings, for it happens thousands of times."""
         return os.path.join(self.root, path)  # noqa: PTH118
 
-    def fetch(self, path: str, folder: Path) -> Path:
-        """The file on the local disk: itself. Of a store, a copy in ``folder``."""
-        del folder
-        return Path(self.shown(path))
-
     def store(self, source: Path, path: str) -> None:
         """Put a file of the same file system in place, complete or not at all: it is renamed."""
         target = Path(self.shown(path))
@@ -133,11 +128,10 @@ class LocalStorage:
 
     def read(self, path: str) -> bytes | None:
         """The content; None when there is no such file."""
-        with failing(OutputError, self.shown(path), "read"):
-            try:
-                return Path(self.shown(path)).read_bytes()
-            except (FileNotFoundError, NotADirectoryError):
-                return None
+        missing = suppress(FileNotFoundError, NotADirectoryError)
+        with failing(OutputError, self.shown(path), "read"), missing:
+            return Path(self.shown(path)).read_bytes()
+        return None
 
     def write(self, path: str, data: bytes) -> None:
         """Replace the content, complete or not at all, through a temporary file."""
@@ -205,12 +199,10 @@ class RemoteStorage:
     def stat(self, path: str) -> Entry | None:
         """The file as it is now, not as a cached listing has it."""
         system, target = self._open(path)
-        with failing(OutputError, self.shown(path), "read"):
-            try:
-                system.invalidate_cache(posixpath.dirname(target))
-                return _remote_entry(path, system.info(target))
-            except FileNotFoundError:
-                return None
+        with failing(OutputError, self.shown(path), "read"), suppress(FileNotFoundError):
+            system.invalidate_cache(posixpath.dirname(target))
+            return _remote_entry(path, system.info(target))
+        return None
 
     def shown(self, path: str) -> str:
         """The URL."""
@@ -244,11 +236,9 @@ class RemoteStorage:
 
     def read(self, path: str) -> bytes | None:
         system, source = self._open(path)
-        with failing(OutputError, self.shown(path), "read"):
-            try:
-                return bytes(system.cat_file(source))
-            except FileNotFoundError:
-                return None
+        with failing(OutputError, self.shown(path), "read"), suppress(FileNotFoundError):
+            return bytes(system.cat_file(source))
+        return None
 
     def write(self, path: str, data: bytes) -> None:
         system, target = self._open(path)
@@ -322,20 +312,19 @@ class Copies:
         self._known: dict[str, Path] = {}
 
     def of(self, path: str) -> Path:
-        """The file, copied when it is first asked for."""
+        """The file, copied when it is first needed."""
+        if isinstance(self._storage, LocalStorage):
+            return Path(self._storage.shown(path))
         if path not in self._known:
-            folder = self._folder
-            if not self._storage.local:
-                folder = folder / f"f{len(self._known)}"
-                folder.mkdir()
+            folder = self._folder / f"f{len(self._known)}"
+            folder.mkdir()
             self._known[path] = self._storage.fetch(path, folder)
         return self._known[path]
 
     def named(self, text: str) -> str:
         """A message, with the URLs of files in place of their copies."""
-        if text and not self._storage.local:
-            for path, place in self._known.items():
-                text = text.replace(str(place), self._storage.shown(path))
+        for path, place in self._known.items():
+            text = text.replace(str(place), self._storage.shown(path))
         return text
 
 

@@ -20,7 +20,6 @@ from caffefold.formats.caffemodel.open import open_snapshot
 from caffefold.formats.prototxt import parse
 from caffefold.formats.prototxt.open import net_of, read_net
 from caffefold.formats.upgrade.solver import is_solver
-from caffefold.ir import placeholder
 from caffefold.ir.net import Net
 from caffefold.ops.table import op
 from caffefold.passes.view.phase import State, included
@@ -30,6 +29,7 @@ _WEIGHTS_SUFFIXES = (".caffemodel", ".caffemodel.h5")
 # NetParameter begins with its name (1), a V1 layer (2), a legacy input (3) or a layer (100).
 _NET_STARTS = (b"\x0a", b"\x12", b"\x1a", b"\xa2\x06")
 _NET_TEXT = re.compile(rb"^[ \t]*(?:layers?|net|train_net|net_param)[ \t]*[:{]", re.MULTILINE)
+_TEMPLATE = re.compile(r":\s*(cls\d+x|\$\{\w+\}|@\w+@|\{\{\s*\w+\s*\}\})")  # a placeholder
 _MAX_TEXT = 1 << 26
 _RELATED = 0.5  # share of a net's learned layers that weights must know to be of its kind
 
@@ -144,9 +144,6 @@ def compare(
         return _agreements(weights, file, [facts for facts, _ in nets], read)
 
 
-# ----------------------------------------------------------------------------------- prototxts
-
-
 def _may_be_net(place: Path) -> bool:
     with place.open("rb") as file:
         data = file.read(_MAX_TEXT + 1)
@@ -164,7 +161,7 @@ def _net(path: str, place: Path, read: dict[str, Net]) -> NetFacts:
                 return NetFacts(path, "solver", net=named, snapshots=prefix)
         net = Net.of(net_of(document).document)
         layers = frozenset(layer.name for layer in net.layers if fit.wants_blobs(layer))
-        template = _is_template(net.document.source)
+        template = _TEMPLATE.search(net.document.source) is not None
         facts = NetFacts(path, _role(net), layers, template, snapshots=prefix)
     except CaffefoldError as error:
         return NetFacts(path, error=str(error))
@@ -183,14 +180,6 @@ def _role(net: Net) -> str:
     if any(op(layer).is_loss(layer) for layer in net.layers):
         return "train"
     return "test" if data else "deploy"
-
-
-def _is_template(source: str) -> bool:
-    words = re.findall(r":\s*(cls\d+x|\$\{\w+\}|@\w+@|\{\{\s*\w+\s*\}\})", source)
-    return any(placeholder.present(word) for word in words)
-
-
-# ------------------------------------------------------------------------------------- weights
 
 
 def _weights(

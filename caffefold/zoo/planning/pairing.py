@@ -128,9 +128,6 @@ def _distance(one: str, other: str) -> int:
     return len(PurePosixPath(posixpath.relpath(folder_of(one), folder_of(other))).parts)
 
 
-# ----------------------------------------------------------------------------------- snapshots
-
-
 def stem_of(path: str) -> str:
     """The file name without ``.caffemodel`` and ``.h5``."""
     return _SUFFIX.sub("", PurePosixPath(path).name)

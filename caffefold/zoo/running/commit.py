@@ -17,16 +17,20 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from caffefold.zoo.records import Outcome
-from caffefold.zoo.storage import STATE, TEMPORARY, FileState, Storage, digest, stamped
+from caffefold.zoo.storage import (
+    STATE,
+    TEMPORARY,
+    FileState,
+    LocalStorage,
+    RemoteStorage,
+    Storage,
+    digest,
+    stamped,
+)
 
 WORK = f"{STATE}/work"
 # Appended to the model's name, in the order in which the files are put in place.
 SUFFIXES = (".prototxt", ".caffemodel", ".html", ".report.json")
-
-
-def targets(name: str) -> tuple[str, ...]:
-    """Where the results of a model go."""
-    return tuple(name + suffix for suffix in SUFFIXES)
 
 
 def scratch(token: str) -> Path:
@@ -76,7 +80,7 @@ def recovered(target: Storage, token: str) -> Outcome | None:
     """The outcome of a task whose worker died after it wrote the record; None without one."""
     with suppress(ValueError, KeyError, TypeError):
         outcome = Outcome.of_json(json.loads(target.read(_record(token)) or b""))
-        if target.local:
+        if isinstance(target, LocalStorage):
             outcome = _finish(Path(target.root, WORK), token, target, outcome)
             whole = all(file.stamp for file in outcome.outputs)
         else:
@@ -110,13 +114,12 @@ def _finish(folder: Path, token: str, target: Storage, outcome: Outcome) -> Outc
     return replace(outcome, outputs=stamped(target, outcome.outputs))
 
 
-def _is_uploaded(target: Storage, outcome: Outcome) -> bool:
+def _is_uploaded(target: RemoteStorage, outcome: Outcome) -> bool:
     """Whether all files of ``outcome`` are there and are what was to be uploaded."""
     with tempfile.TemporaryDirectory(prefix=TEMPORARY) as name:
-        for known in outcome.outputs:
-            entry = target.stat(known.path)
-            if entry is None or entry.size != known.bytes:
-                return False
-            if digest(target.fetch(known.path, Path(name))) != known.sha256:
-                return False
-    return True
+        return all(
+            (entry := target.stat(known.path)) is not None
+            and entry.size == known.bytes
+            and digest(target.fetch(known.path, Path(name))) == known.sha256
+            for known in outcome.outputs
+        )

@@ -52,7 +52,6 @@ def held(storage: Storage) -> Iterator[None]:
             raise _refusal(storage)
         _await_workers(Path(storage.root, GUARD))
         os.ftruncate(handle, 0)
-        os.lseek(handle, 0, os.SEEK_SET)
         os.write(handle, json.dumps(holder()).encode())
         yield
         os.ftruncate(handle, 0)

@@ -248,11 +248,8 @@ class _Run:
         """Refuse to replace files that no journal knows, without ``force``."""
         if self.force or (old is not None and old.outputs):
             return False
-        there = [
-            path
-            for path in commit.targets(model.name)
-            if not path.endswith(".html") and self.target.stat(path) is not None
-        ]
+        results = [model.name + suffix for suffix in commit.SUFFIXES if suffix != ".html"]
+        there = [path for path in results if self.target.stat(path) is not None]
         if not there or self.ours(model):
             return False
         shown = self.target.shown(there[0])

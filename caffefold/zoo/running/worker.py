@@ -165,17 +165,16 @@ def _commit(
     """Write report and page beside the converted pair, and put all of them in place."""
     model = task.model
     source, target = open_storage(task.source), open_storage(task.target)
-    places = (
-        source.shown(outcome.prototxt),
-        source.shown(model.caffemodel),
-        *map(target.shown, commit.targets(model.name)),
-    )
-    pairs = (*report.inputs[:2], *report.outputs[:2])
-    shown = [file._replace(path=path) for file, path in zip(pairs, places, strict=False)]
+    given = outcome.prototxt, model.caffemodel
+    inputs = [f._replace(path=source.shown(p)) for f, p in zip(report.inputs, given, strict=False)]
+    outputs = [
+        file._replace(path=target.shown(model.name + suffix))
+        for file, suffix in zip(report.outputs, commit.SUFFIXES[:2], strict=False)
+    ]
     report = replace(
         report,
-        inputs=(*shown[:2], *report.inputs[2:]),
-        outputs=(*shown[2:], *report.outputs[2:]),
+        inputs=(*inputs, *report.inputs[2:]),
+        outputs=(*outputs, *report.outputs[2:]),
     )
     made = {suffix: folder / f"{task.token}{suffix}" for suffix in commit.SUFFIXES}
     made[".report.json"].write_bytes(report.to_json().encode("utf-8", "backslashreplace"))
