@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import connection
 from typing import Any, Protocol
 
@@ -164,6 +165,32 @@ def _serve(pipe: Any, memory: int, guard: str) -> None:
         pipe.send(attempt(work, task))
 
 
+def _through(
+    pool: Executor,
+    width: int,
+    attempting: Callable[[Task], Outcome],
+    tasks: Sequence[Task],
+    started: Started,
+) -> Outcomes:
+    """Outcomes out of ``pool``, which is given ``width`` tasks at a time."""
+    todo = list(reversed(tasks))
+    running: dict[Future[Outcome], Task] = {}
+    try:
+        while todo or running:
+            while todo and len(running) < width:
+                task = todo.pop()
+                running[pool.submit(attempting, task)] = task
+                started(task)
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                task, error = running.pop(future), future.exception()
+                reason = f"every worker that tried it died: {error}"
+                lost = Outcome.of(task.model, "failed", "Crashed", reason)
+                yield task, future.result() if error is None else lost
+    finally:
+        for future in list(running):
+            future.cancel()
+
+
 @dataclass(frozen=True, slots=True)
 class ThreadEngine:
     """Threads of this process: for a store that no other process sees (``memory://``)."""
@@ -172,16 +199,8 @@ class ThreadEngine:
 
     def run(self, tasks: Sequence[Task], started: Started, work: Work = work) -> Outcomes:
         """See ``Engine``; nothing can be ended here before it ends by itself."""
-        todo = list(reversed(tasks))
-        running: dict[Future[Outcome], Task] = {}
         with ThreadPoolExecutor(self.jobs) as pool:
-            while todo or running:
-                while todo and len(running) < self.jobs:
-                    task = todo.pop()
-                    running[pool.submit(attempt, work, task)] = task
-                    started(task)
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), future.result()
+            yield from _through(pool, self.jobs, partial(attempt, work), tasks, started)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,45 +223,30 @@ class DaskEngine:
         Raises:
             UsageError: distributed is not installed, or no scheduler answers.
         """
-        client, completed = self._connect()
-        running: dict[Any, Task] = {}
+        client = self._connect()
         try:
             # Twice as many as there are threads: workers stay busy, the large ones go first, and
             # a task's time does not pass in a queue for long.
             width = max(2, 2 * sum(client.nthreads().values()))
-            queue = completed(loop=client.loop)
-            todo = list(reversed(tasks))
-            while todo or running:
-                while todo and len(running) < width:
-                    task = todo.pop()
-                    future = client.submit(_on_cluster, work, task, self.timeout, pure=False)
-                    running[future] = task
-                    queue.add(future)
-                    started(task)
-                future = next(queue)
-                task = running.pop(future)
-                if future.status == "finished":
-                    yield task, future.result()
-                else:
-                    reason = f"every worker that tried it died: {future.exception()}"
-                    yield task, Outcome.of(task.model, "failed", "Crashed", reason)
+            attempting = partial(_on_cluster, work, self.timeout)
+            pool = client.get_executor(pure=False)
+            yield from _through(pool, width, attempting, tasks, started)
         finally:
-            client.cancel(list(running), force=True)
             client.close(timeout=_CONNECT)
 
-    def _connect(self) -> tuple[Any, Any]:
+    def _connect(self) -> Any:
         try:
-            from distributed import Client, as_completed
+            from distributed import Client
         except ImportError as error:
             raise need("distributed", "dask", Option("engine", "dask"), error) from None
         try:
             connect: Any = Client
-            return connect(self.scheduler, timeout=_CONNECT, set_as_default=False), as_completed
+            return connect(self.scheduler, timeout=_CONNECT, set_as_default=False)
         except (OSError, ValueError) as error:
             raise UsageError(Option("scheduler", self.scheduler), f": no answer: {error}") from None
 
 
-def _on_cluster(work: Work, task: Task, timeout: float) -> Outcome:
+def _on_cluster(work: Work, timeout: float, task: Task) -> Outcome:
     """Runs on a worker of the cluster: its time starts now, its work folder is its own."""
     token = f"{task.token}-{time.time_ns():x}"
     deadline = time.time() + timeout if timeout else 0.0
