@@ -21,9 +21,8 @@ PIPE_CLOSED = 141  # as the shell has it for a program that SIGPIPE ended
 class Console:
     """Where a command prints; ``quiet`` leaves only errors."""
 
-    def __init__(self, *, quiet: bool = False, verbose: int = 0) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
-        self.verbose = verbose
 
     def result(self, text: str) -> None:
         """One line of the result, on stdout."""

@@ -64,7 +64,7 @@ def cli(context: click.Context, verbose: int, quiet: bool, debug: bool) -> None:
     Example:
       caffefold convert train.prototxt snapshot.caffemodel -o out/net
     """
-    context.obj = console.Console(quiet=quiet, verbose=verbose)
+    context.obj = console.Console(quiet=quiet)
     if debug:
         from caffefold.log import DEBUG
 

@@ -30,9 +30,11 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NUMBERS = (
+    "net", "layers_before", "layers_after", "bytes_before", "bytes_after", "folds", "folded",
+)  # fmt: skip
 COLUMNS = (
-    "model", "status", "reason", "caffemodel", "prototxt", "net", "layers_before", "layers_after",
-    "bytes_before", "bytes_after", "folds", "folded", "largest_error", "left",
+    "model", "status", "reason", "caffemodel", "prototxt", *_NUMBERS, "largest_error", "left",
 )  # fmt: skip
 
 
@@ -107,10 +109,8 @@ def as_csv(result: Result) -> str:
         row: list[Any] = [outcome.name, status, outcome.reason, model.caffemodel, outcome.prototxt]
         if facts is not None:
             left = " ".join(f"{code}:{count}" for code, count in facts.left.items())
-            row += [
-                facts.net, facts.layers_before, facts.layers_after, facts.bytes_before,
-                facts.bytes_after, facts.folds, facts.folded, f"{facts.largest_error:.3e}", left,
-            ]  # fmt: skip
+            row += [getattr(facts, name) for name in _NUMBERS]
+            row += [f"{facts.largest_error:.3e}", left]
         cells = [f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in map(str, row)]
         writer.writerow(cells + [""] * (len(COLUMNS) - len(row)))
     return out.getvalue()

@@ -46,13 +46,13 @@ def discover(
     """
     listed = list(listing)
     unreadable = [Orphan(e.path, "folder", e.stamp) for e in listed if e.size == UNREADABLE]
-    paths = [entry.path for entry in listed if entry.size != UNREADABLE]
+    sizes = {entry.path: entry.size for entry in listed if entry.size != UNREADABLE}
     found = Found()
     # A folder for copies, where files have no paths of their own.
     with nullcontext("") if storage.local else TemporaryDirectory(prefix=TEMPORARY) as scratch:
         copies = Copies(storage, Path(scratch))
         by_folder: dict[str, list[str]] = {}
-        for path in paths:
+        for path in sizes:
             if not path.lower().endswith(_IGNORED):
                 by_folder.setdefault(folder_of(path), []).append(path)
         with processes.mapper(jobs) as mapper:
@@ -70,7 +70,7 @@ def discover(
             ]
             for path, agreements in _elsewhere(unpaired, found, copies, mapper):
                 found.agreements.setdefault(path, []).extend(agreements)
-    front, orphans = readme.read_all(storage, paths)
+    front, orphans = readme.read_all(storage, sizes)
     solvers = _solvers(found.nets)
     live.sort(key=lambda weights: (weights.path.endswith(".h5"), weights.path))
     names = unique((default_name(w.path) for w in live), _RESERVED)
@@ -79,7 +79,7 @@ def discover(
         agreements = found.agreements.get(weights.path, [])
         choice = pairing.choose(weights, agreements, found.nets, prefer=prefer, solvers=solvers)
         title, sha1 = front.get(weights.path, ("", ""))
-        model = Model(name, weights.path, choice.prototxts, size=weights.size)
+        model = Model(name, weights.path, choice.prototxts, size=sizes[weights.path])
         models.append(replace(model, title=title, sha1=sha1, problem=choice.problem))
     orphans += unreadable
     orphans += [Orphan(path, "snapshot", reason) for path, reason in sorted(gone.items())]

@@ -56,7 +56,6 @@ class WeightsFacts:
     """A caffemodel."""
 
     path: str
-    size: int = 0
     layers: frozenset[str] = frozenset()
     shape: str = ""
     """Equal for snapshots of one net: a digest of names and shapes."""
@@ -77,7 +76,7 @@ class Agreement:
     feeding: tuple[str, ...] = ()
     """Those among them through which layers of the net were fed when the snapshot was taken."""
     unlike: int = 0
-    """Differences that do not keep them from fitting: other wires, types, name of the net."""
+    """Differences that do not keep them from fitting: other wiring, types, name of the net."""
 
     @property
     def fits(self) -> bool:
@@ -192,11 +191,10 @@ def _weights(
             shapes = sorted((r.name, [tuple(b.shape) for b in r.blobs]) for r in learned)
             digest = hashlib.sha256(repr(shapes).encode("utf-8", "surrogateescape")).hexdigest()
             names = frozenset(record.name for record in learned)
-            facts = WeightsFacts(path, place.stat().st_size, names, digest)
+            facts = WeightsFacts(path, names, digest)
             return facts, _agreements(facts, file, related(facts, nets), read)
     except CaffefoldError as error:
-        size = place.stat().st_size if place.exists() else 0
-        return WeightsFacts(path, size, error=str(error)), []
+        return WeightsFacts(path, error=str(error)), []
 
 
 def _agreements(

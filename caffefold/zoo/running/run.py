@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from caffefold.zoo.running.engines import Engine
 
 _CHANGED_BY_HAND = f"{STATE}/changed"
+_identity = attrgetter("status", "fingerprint", "inputs", "outputs")
 _STILL_THERE = "the results of an earlier version are still there"
 
 
@@ -83,7 +85,7 @@ def run(
             finally:
                 work.late(_recover(target, book, known))
                 result = work.result()
-                _write(result, target, frozenset(work.worked))
+                _write(result, target, work.worked)
     return result
 
 
@@ -145,11 +147,7 @@ def _recover(target: Storage, book: journal.Journal, known: dict[str, Outcome]) 
     return found
 
 
-def _identity(outcome: Outcome) -> tuple[object, ...]:
-    return outcome.status, outcome.fingerprint, outcome.inputs, outcome.outputs
-
-
-def _write(result: Result, target: Storage, worked: frozenset[str]) -> None:
+def _write(result: Result, target: Storage, worked: set[str]) -> None:
     """zoo.json, zoo.csv, index.html, pages of what was refused; only what differs is written."""
     from caffefold.zoo.pages import site
 
@@ -182,7 +180,7 @@ class _Run:
     retry_failed: bool
     force: bool
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    worked: list[str] = field(default_factory=list)
+    worked: set[str] = field(default_factory=set)
     notes: dict[str, str] = field(default_factory=dict)
     stopped: bool = False
 
@@ -304,17 +302,16 @@ class _Run:
         outcome = replace(outcome, notes=notes, outputs=outputs)
         self.book.append(outcome)
         self.known[model.name] = self.outcomes[model.name] = outcome
-        self.worked.append(model.name)
+        self.worked.add(model.name)
         self.stopped |= self.fail_fast and outcome.status != "converted"
         self.report("finished", model, outcome)
 
     def late(self, found: list[Outcome]) -> None:
         """Models that were finished while the run was being ended."""
         planned = {model.name for model in self.plan.models}
-        for outcome in found:
-            if outcome.name in planned:
-                self.outcomes[outcome.name] = outcome
-                self.worked.append(outcome.name)
+        late = {outcome.name: outcome for outcome in found if outcome.name in planned}
+        self.outcomes |= late
+        self.worked |= late.keys()
 
     def report(self, kind: Kind, model: Model, outcome: Outcome | None = None) -> None:
         """Pass an event on."""

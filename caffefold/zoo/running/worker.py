@@ -85,10 +85,8 @@ def _ended(task: Task, status: Status, code: str, reason: str) -> Outcome:
     inputs = []
     for path in (*task.model.prototxts, task.model.caffemodel):
         with suppress(CaffefoldError, OSError):  # it may be what failed
-            entry = source.stat(path)
-            if entry is not None:
-                known = digest(Path(source.shown(path))) if source.local else ""
-                inputs.append(FileState(path, entry.size, entry.stamp, known))
+            place = Path(source.shown(path)) if source.local else None
+            inputs.append(_state(source, path, place))
     outcome = Outcome.of(task.model, status, code, " ".join(reason.split()))
     return replace(outcome, inputs=tuple(inputs))
 
@@ -139,8 +137,8 @@ def work(task: Task) -> Outcome:
         raise refusal or InputError(f"{model.caffemodel}: no prototxt to convert it with")
 
 
-def _state(source: Storage, path: str, place: Path, sha1: str = "") -> FileState:
-    """The state of a file of the zoo, which is at ``place``.
+def _state(source: Storage, path: str, place: Path | None, sha1: str = "") -> FileState:
+    """The state of a file of the zoo, which is at ``place``; None: its content is not read.
 
     Raises:
         InputError: it cannot be read, or ``sha1`` is given and is not its SHA-1.
@@ -149,8 +147,8 @@ def _state(source: Storage, path: str, place: Path, sha1: str = "") -> FileState
     if entry is None:
         raise InputError(f"{shown}: no such file")
     with failing(InputError, shown, "read"):
-        known = digest(place)
-        found = digest(place, "sha1") if sha1 else ""
+        known = digest(place) if place else ""
+        found = digest(place, "sha1") if place and sha1 else ""
     if found != sha1:
         raise InputError(
             f"{shown}: its SHA-1 is {found}, the zoo says {sha1}; the file is damaged, or not "
