@@ -1,6 +1,6 @@
 """The records of a zoo: models to convert, files that belong to none, and what became of each.
 
-Plain data that survives JSON: plans are cached and printed, outcomes are journalled and travel
+Plain data that survives JSON: plans are cached and printed, outcomes are journalled and passed
 between processes and machines.
 """
 

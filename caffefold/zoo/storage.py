@@ -14,7 +14,7 @@ import posixpath
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -303,28 +303,28 @@ def open_storage(root: str) -> Storage:
     return LocalStorage(str(Path(rest if sign else root).absolute()))
 
 
+@dataclass(frozen=True, slots=True)
 class Copies:
     """Files of a storage on the local disk; in ``folder`` where they have no paths of their own."""
 
-    def __init__(self, storage: Storage, folder: Path) -> None:
-        self._storage = storage
-        self._folder = folder
-        self._known: dict[str, Path] = {}
+    storage: Storage
+    folder: Path
+    _known: dict[str, Path] = field(default_factory=dict)
 
     def of(self, path: str) -> Path:
         """The file, copied when it is first needed."""
-        if isinstance(self._storage, LocalStorage):
-            return Path(self._storage.shown(path))
+        if isinstance(self.storage, LocalStorage):
+            return Path(self.storage.shown(path))
         if path not in self._known:
-            folder = self._folder / f"f{len(self._known)}"
+            folder = self.folder / f"f{len(self._known)}"
             folder.mkdir()
-            self._known[path] = self._storage.fetch(path, folder)
+            self._known[path] = self.storage.fetch(path, folder)
         return self._known[path]
 
     def named(self, text: str) -> str:
         """A message, with the URLs of files in place of their copies."""
         for path, place in self._known.items():
-            text = text.replace(str(place), self._storage.shown(path))
+            text = text.replace(str(place), self.storage.shown(path))
         return text
 
 

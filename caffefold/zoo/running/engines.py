@@ -88,7 +88,7 @@ class ProcessEngine:
                         yield task, outcome
         finally:
             for worker in crew:
-                worker.kill()
+                worker.process.kill()
             for worker in crew:
                 worker.process.join()
 
@@ -103,7 +103,7 @@ class ProcessEngine:
         for worker in crew if self.timeout else ():
             if worker.task and time.monotonic() >= worker.since + self.timeout:
                 worker.late = True
-                worker.kill()
+                worker.process.kill()
         yield from [worker for worker in crew if worker.pipe in there]
 
     def _lost(self, task: Task, worker: _Worker) -> Outcome:
@@ -148,10 +148,6 @@ class _Worker:
         self.ready, self.task = True, None
         return not self.late, outcome
 
-    def kill(self) -> None:
-        """End the process, if it lives."""
-        self.process.kill()
-
 
 def _serve(pipe: Any, memory: int, guard: str) -> None:
     """Runs in a worker process: None when it is ready, then an outcome for each task."""
@@ -183,9 +179,11 @@ def _through(
                 started(task)
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 task, error = running.pop(future), future.exception()
-                reason = f"every worker that tried it died: {error}"
-                lost = Outcome.of(task.model, "failed", "Crashed", reason)
-                yield task, future.result() if error is None else lost
+                if error is None:
+                    yield task, future.result()
+                else:
+                    reason = f"every worker that tried it died: {error}"
+                    yield task, Outcome.of(task.model, "failed", "Crashed", reason)
     finally:
         for future in list(running):
             future.cancel()
