@@ -23,7 +23,7 @@ from caffefold.errors import CaffefoldError, InputError, Option, OutputError, Us
 STATE = ".caffefold-zoo"
 TEMPORARY = "caffefold-zoo-"  # what names of temporary folders begin with
 _CHUNK = 1 << 20
-UNREADABLE = -1  # size of a folder that cannot be read; its stamp then says why
+UNREADABLE = -1  # size of a folder that cannot be read; its stamp is then the reason
 # Object stores: an object appears whole when its upload is complete.
 _WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "r2", "memory"})
 _STAMPS = ("ETag", "etag", "md5Hash", "crc32c", "mtime", "LastModified", "last_modified", "created")

@@ -92,7 +92,7 @@ def _rank(
     solvers: Mapping[str, Sequence[str]],
 ) -> tuple[object, ...]:
     """Smaller is better."""
-    stem = stem_of(weights.path)
+    stem = _stem_of(weights.path)
     named = any(prefix and stem.startswith(prefix) for prefix in solvers.get(net.path, ()))
     roles = _ROLES[prefer]
     own = PurePosixPath(net.path).name.lower()
@@ -128,15 +128,9 @@ def _distance(one: str, other: str) -> int:
     return len(PurePosixPath(posixpath.relpath(folder_of(one), folder_of(other))).parts)
 
 
-def stem_of(path: str) -> str:
+def _stem_of(path: str) -> str:
     """The file name without ``.caffemodel`` and ``.h5``."""
     return _SUFFIX.sub("", PurePosixPath(path).name)
-
-
-def iteration_of(path: str) -> tuple[str, int]:
-    """(rest of the stem, iteration) of ``net_iter_9000.caffemodel``; -1 when it has none."""
-    match = _ITERATION.match(stem_of(path))
-    return (match[1], int(match[2])) if match else (stem_of(path), -1)
 
 
 def superseded(weights: Iterable[WeightsFacts], *, every: bool) -> dict[str, str]:
@@ -145,32 +139,26 @@ def superseded(weights: Iterable[WeightsFacts], *, every: bool) -> dict[str, str
     Of one net's snapshots the last counts, unless ``every``; of one snapshot in two formats the
     binary one.
     """
-    twins: dict[tuple[str, str], list[WeightsFacts]] = {}
-    for facts in weights:
-        twins.setdefault((folder_of(facts.path), stem_of(facts.path)), []).append(facts)
+    first: dict[tuple[str, str], WeightsFacts] = {}
     gone: dict[str, str] = {}
     kept: list[WeightsFacts] = []
-    for same in twins.values():
-        same.sort(key=lambda facts: (bool(facts.error), facts.path.endswith(".h5"), facts.path))
-        first = same[0]
-        kept.append(first)
-        for other in same[1:]:
-            if not first.error and (other.error or other.shape == first.shape):
-                gone[other.path] = f"the same snapshot as {first.path}"
-            else:
-                kept.append(other)
+    for facts in sorted(weights, key=lambda w: (bool(w.error), w.path.endswith(".h5"), w.path)):
+        best = first.setdefault((folder_of(facts.path), _stem_of(facts.path)), facts)
+        same = facts.error or facts.shape == best.shape
+        if facts is not best and not best.error and same:
+            gone[facts.path] = f"the same snapshot as {best.path}"
+        else:
+            kept.append(facts)
     if every:
         return gone
     series: dict[tuple[str, str, str], list[tuple[int, str]]] = {}
     for facts in kept:
-        rest, number = iteration_of(facts.path)
-        if number >= 0 and not facts.error:
-            series.setdefault((folder_of(facts.path), rest, facts.shape), []).append(
-                (number, facts.path)
-            )
+        match = _ITERATION.match(_stem_of(facts.path))
+        if match and not facts.error:
+            same_net = folder_of(facts.path), match[1], facts.shape
+            series.setdefault(same_net, []).append((int(match[2]), facts.path))
     for snapshots in series.values():
-        snapshots.sort()
-        last = snapshots[-1][1]
-        for _, path in snapshots[:-1]:
+        last = max(snapshots)[1]
+        for path in {path for _, path in snapshots} - {last}:
             gone[path] = f"an earlier snapshot than {last}; snapshots='all' converts it too"
     return gone

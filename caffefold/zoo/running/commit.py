@@ -3,7 +3,7 @@
 All of them are made in one folder inside the target, named by the task's token. Once complete, a
 record of the commit is written there, then each file is renamed to its place, the report last. A
 run that is killed in between leaves the record: the next run finishes what has a record, and throws
-away what has none. Behind a URL files are uploaded instead, and the record tells the next run whose
+away what has none. Behind a URL files are uploaded instead, and the record shows the next run whose
 they are and whether they are complete.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -20,7 +19,6 @@ from caffefold.zoo.records import Outcome
 from caffefold.zoo.storage import (
     STATE,
     TEMPORARY,
-    FileState,
     LocalStorage,
     RemoteStorage,
     Storage,
@@ -38,23 +36,15 @@ def scratch(token: str) -> Path:
     return Path(tempfile.gettempdir(), f"{TEMPORARY}{token}")
 
 
-def commit(
-    folder: Path, target: Storage, outcome: Outcome, digests: Mapping[str, str], token: str
-) -> Outcome:
-    """Put the files of ``folder`` in place.
+def commit(folder: Path, target: Storage, outcome: Outcome, token: str) -> Outcome:
+    """Put the files of ``folder`` in place; ``outcome`` with their stamps.
 
     Args:
         folder: where they were made; on the file system of a local target.
         target: the zoo's target.
-        outcome: what is known so far; its ``outputs`` are filled in.
-        digests: SHA-256 by suffix.
+        outcome: what became of the model; its ``outputs`` have no stamps yet.
         token: the name of the files, before the suffix, and of the record.
     """
-    outputs = tuple(
-        FileState(outcome.name + suffix, (folder / f"{token}{suffix}").stat().st_size, "", known)
-        for suffix, known in digests.items()
-    )
-    outcome = replace(outcome, outputs=outputs)
     target.write(_record(token), json.dumps(outcome.to_json()).encode())
     return _finish(folder, token, target, outcome)
 

@@ -178,10 +178,14 @@ def _commit(
     made[".report.json"].write_bytes(report.to_json().encode("utf-8", "backslashreplace"))
     with load(prototxt) as before, load(made[".prototxt"]) as after:
         made[".html"].write_bytes(site.model_page(model, outcome, report, before, after))
-    digests = {suffix: digest(path) for suffix, path in made.items()}
+    written = [
+        FileState(model.name + suffix, path.stat().st_size, "", digest(path))
+        for suffix, path in made.items()
+    ]
     if task.deadline and time.time() > task.deadline:
         return _ended(task, "failed", "TimedOut", "took longer than the timeout allows")
-    return commit.commit(folder, target, outcome, digests, task.token)
+    outcome = replace(outcome, outputs=tuple(written))
+    return commit.commit(folder, target, outcome, task.token)
 
 
 def _facts(report: ConvertReport) -> Facts:
