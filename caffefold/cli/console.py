@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import click
 
 from caffefold.errors import OutputError, Text
 
-PIPE_CLOSED = 141  # as the shell says it of a program that SIGPIPE ended
+if TYPE_CHECKING:
+    from caffefold.report import ConvertReport, Rows
+    from caffefold.upgrading import UpgradeReport
+
+INTERRUPTED = 130
+PIPE_CLOSED = 141  # as the shell has it for a program that SIGPIPE ended
 
 
 class Console:
     """Where a command prints; ``quiet`` leaves only errors."""
 
-    def __init__(self, *, quiet: bool = False, verbose: int = 0) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
-        self.verbose = verbose
 
     def result(self, text: str) -> None:
         """One line of the result, on stdout."""
@@ -37,6 +41,14 @@ class Console:
         """A labelled line of the result."""
         self.result(click.style(f"{label:<10}", bold=True) + value)
 
+    def summary(self, report: ConvertReport | UpgradeReport, rows: Rows, *, as_json: bool) -> None:
+        """A report: as JSON, or as labelled lines."""
+        if as_json:
+            self.result(report.to_json().rstrip("\n"))
+            return
+        for label, value in rows:
+            self.row(label, value)
+
     def warning(self, text: str) -> None:
         """A warning, on stderr."""
         if not self.quiet:
@@ -45,7 +57,7 @@ class Console:
                 from caffefold.cli.options import spelled
 
                 text = text.spelled(spelled)
-            click.echo(f"{label} {printable(text)}", err=True, color=colour(sys.stderr))
+            note(f"{label} {text}")
 
 
 def discard_output() -> None:
@@ -55,8 +67,7 @@ def discard_output() -> None:
 
 def error(text: str) -> None:
     """An error, on stderr."""
-    label = click.style("error:", fg="red", bold=True)
-    click.echo(f"{label} {printable(text)}", err=True, color=colour(sys.stderr))
+    note(f"{click.style('error:', fg='red', bold=True)} {text}")
 
 
 def note(text: str) -> None:

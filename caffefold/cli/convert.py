@@ -63,12 +63,7 @@ def convert(
         raise click.UsageError(f"--no-weights contradicts the CAFFEMODEL '{caffemodel}'")
     if not no_weights and caffemodel is None:
         raise click.UsageError("give the CAFFEMODEL, or --no-weights for the structure alone")
-    settings = given(context, ConvertOptions)
-    report = run(prototxt, caffemodel, output, force=force, **settings)
+    report = run(prototxt, caffemodel, output, force=force, **given(context, ConvertOptions))
     for warning in report.warnings:
         console.warning(warning)
-    if as_json:
-        console.result(report.to_json().rstrip("\n"))
-    else:
-        for label, value in report.rows():
-            console.row(label, value)
+    console.summary(report, report.rows(), as_json=as_json)

@@ -19,7 +19,6 @@ from caffefold.cli import console
 from caffefold.errors import CaffefoldError, OutputError, TextError
 
 BUG = 4
-INTERRUPTED = 130
 TERMINATED = 143
 _OBJECTS = 200_000  # new ones between two looks for garbage
 _LINE = 160  # characters of a source line that are shown
@@ -65,7 +64,7 @@ def cli(context: click.Context, verbose: int, quiet: bool, debug: bool) -> None:
     Example:
       caffefold convert train.prototxt snapshot.caffemodel -o out/net
     """
-    context.obj = console.Console(quiet=quiet, verbose=verbose)
+    context.obj = console.Console(quiet=quiet)
     if debug:
         from caffefold.log import DEBUG
 
@@ -121,7 +120,7 @@ def run(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         console.error("interrupted; nothing was put in place")
-        return INTERRUPTED
+        return console.INTERRUPTED
     except OSError as error:
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
             return _bug(error, arguments)

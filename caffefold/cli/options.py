@@ -42,11 +42,6 @@ def given(context: click.Context, kind: type) -> dict[str, Any]:
     return found
 
 
-def names_of(kind: type) -> frozenset[str]:
-    """What click calls the options of ``kind``."""
-    return frozenset(each.name for each in _flat(kind))
-
-
 def spelled(option: Option) -> str:
     """An option of a message as the command line has it: ``--input-shape data=1,3,H,W``."""
     flags = {each.name: _flag(each) for each in _flat(ConvertOptions)}
@@ -55,11 +50,8 @@ def spelled(option: Option) -> str:
 
 def _nested(each: Field[Any]) -> type | None:
     """The table of options that this option is, as ``detection``."""
-    return next((kind for kind in (each.type, *typing.get_args(each.type)) if _table(kind)), None)
-
-
-def _table(kind: Any) -> bool:
-    return isinstance(kind, type) and is_dataclass(kind)
+    kinds = (each.type, *typing.get_args(each.type))
+    return next((kind for kind in kinds if isinstance(kind, type) and is_dataclass(kind)), None)
 
 
 def _flat(kind: type) -> Iterator[Field[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -36,18 +37,15 @@ def upgrade(console: Console, /, source: str, target: str, force: bool, as_json:
     from caffefold.upgrading import upgrade as run
 
     report = run(source, target, force=force)
-    if as_json:
-        console.result(report.to_json().rstrip("\n"))
-    else:
-        _summary(console, report)
+    console.summary(report, _rows(report), as_json=as_json)
 
 
-def _summary(console: Console, report: UpgradeReport) -> None:
-    console.row("read", f"{report.source} ({report.kind})")
+def _rows(report: UpgradeReport) -> Iterator[tuple[str, str]]:
+    yield "read", f"{report.source} ({report.kind})"
     if report.up_to_date:
-        console.row("upgraded", "nothing: already up to date")
+        yield "upgraded", "nothing: already up to date"
     for index, change in enumerate(report.changes[:_SHOWN]):
-        console.row("" if index else "upgraded", change)
+        yield "" if index else "upgraded", change
     if len(report.changes) > _SHOWN:
-        console.row("", f"... and {len(report.changes) - _SHOWN} more, see --json")
-    console.row("wrote", f"{report.target} ({size(report.bytes)})")
+        yield "", f"... and {len(report.changes) - _SHOWN} more, see --json"
+    yield "wrote", f"{report.target} ({size(report.bytes)})"

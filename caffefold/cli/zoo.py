@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections import Counter
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from caffefold.cli.console import Console
-from caffefold.cli.options import given, names_of, options_of
+from caffefold.cli.console import INTERRUPTED, Console, colour, error, note, printable
+from caffefold.cli.options import given, options_of
+from caffefold.humanize import size
 from caffefold.options import ConvertOptions
 
 if TYPE_CHECKING:
-    from caffefold.zoo import Plan
+    from caffefold.zoo import Event, Outcome, Plan, Result
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-INTERRUPTED = 130
+_PLANNING = ("manifest", "prefer", "snapshots")  # options that are handed on as they are
+_RUNNING = ("engine", "scheduler", "timeout", "memory", "fail_fast")
+_COLOURS = {"converted": "green", "refused": "yellow", "failed": "red"}
+_CURRENT = 8  # models that are shown while they are converted
 
 
 class _Bytes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
@@ -106,11 +113,7 @@ def zoo(
     source: str,
     target: str,
     plan_only: bool,
-    manifest: str,
-    prefer: str,
-    snapshots: str,
     jobs: int | None,
-    fail_fast: bool,
     retry_failed: bool,
     force: bool,
     as_json: bool,
@@ -129,49 +132,48 @@ def zoo(
       caffefold zoo models/ --plan > models/zoo.toml
     """
     from caffefold import zoo as api
-    from caffefold.cli import zoo_view
     from caffefold.errors import UsageError
-    from caffefold.zoo.pages import data
+    from caffefold.zoo.pages import site
 
     console: Console = context.obj
-    for name in names_of(ConvertOptions):
-        del others[name]  # they are read from the context
     if not target and not plan_only:
         raise UsageError("DST is missing: where should the results go? --plan only looks")
     plan = api.plan(
         source,
         target,
         options=given(context, ConvertOptions),
-        prefer=prefer,
-        snapshots=snapshots,
-        manifest=manifest,
         jobs=jobs or 0,
         fresh=force or retry_failed,
+        **{name: others[name] for name in _PLANNING},
     )
     if plan_only:
         _print_plan(console, plan, as_json)
         return
     if not plan.models:
         console.warning(f"no models in {plan.source}; --plan lists the files that were seen")
-    watcher = zoo_view.watcher(console, len(plan.models))
+    live = sys.stderr.isatty() and not console.quiet
+    total = len(plan.models)
+    watcher = _Bar(total) if live else _Watcher(total, quiet=console.quiet)
     try:
-        with watcher:
+        with watcher.screen:
             result = api.run(
                 plan,
                 watcher.event,
                 jobs=jobs or 0,
-                fail_fast=fail_fast,
                 retry_failed=retry_failed,
                 force=force,
-                **others,
+                **{name: others[name] for name in _RUNNING},
             )
     except KeyboardInterrupt:
-        zoo_view.interrupted(watcher)
+        error(
+            f"interrupted; {watcher.done} of {watcher.total} models are finished and stay; run "
+            "again to continue"
+        )
         context.exit(INTERRUPTED)
     if as_json:
-        console.result(data.as_json(result).rstrip("\n"))
+        console.result(site.as_json(result).rstrip("\n"))
     else:
-        zoo_view.table(console, result)
+        _print_table(console, result)
     context.exit(0 if result.ok else 1)
 
 
@@ -186,3 +188,124 @@ def _print_plan(console: Console, plan: Plan, as_json: bool) -> None:
         console.result(json.dumps(document, indent=1, ensure_ascii=False))
         return
     console.result(manifest.to_toml(plan).rstrip("\n"))
+
+
+class _Watcher:
+    """Counts events, and writes a line for each model that is finished unless ``quiet``."""
+
+    def __init__(self, total: int, *, quiet: bool) -> None:
+        self.done = 0
+        self.total = total
+        self.screen: AbstractContextManager[Any] = nullcontext()
+        self._quiet = quiet
+
+    def event(self, event: Event) -> None:
+        """Note one event."""
+        self.done = max(self.done, event.done)
+        if event.kind == "finished" and event.outcome is not None and not self._quiet:
+            note(f"[{event.done}/{event.total}] {_line(event.outcome)}")
+
+
+class _Bar(_Watcher):
+    """A bar, the rate, the time left; below it the models being converted, each with its time."""
+
+    def __init__(self, total: int) -> None:
+        super().__init__(total, quiet=True)
+        from rich import progress
+        from rich.console import Console as Screen
+        from rich.console import Group
+        from rich.live import Live
+
+        self._bar = progress.Progress(
+            progress.TextColumn("models"),
+            progress.BarColumn(bar_width=None),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[rate]}"),
+            progress.TextColumn("left"),
+            progress.TimeRemainingColumn(),
+            expand=True,
+        )
+        self._names = progress.Progress(
+            progress.TimeElapsedColumn(), progress.TextColumn("{task.description}", markup=False)
+        )
+        self._stderr = Screen(stderr=True, no_color=None if colour(sys.stderr) else True)
+        shown = Group(self._bar, self._names)
+        self.screen = Live(shown, console=self._stderr, transient=True, refresh_per_second=8)
+        self._all = self._bar.add_task("", total=total, rate="")
+        self._current: dict[str, Any] = {}
+        self._worked = 0
+
+    def event(self, event: Event) -> None:
+        """Move the bar; failures stay on the screen as lines."""
+        super().event(event)
+        if event.kind == "started":
+            if len(self._current) < _CURRENT:
+                shown = printable(event.model.name)
+                self._current[event.model.name] = self._names.add_task(shown, total=None)
+            return
+        task = self._current.pop(event.model.name, None)
+        if task is not None:
+            self._names.remove_task(task)
+        self._worked += event.kind == "finished"
+        elapsed = self._bar.tasks[0].elapsed or 0.0
+        rate = f"{self._worked / elapsed:.1f}/s" if elapsed > 0.5 and self._worked else ""
+        self._bar.update(self._all, completed=event.done, rate=rate)
+        if event.outcome is not None and event.kind == "finished" and event.outcome.reason:
+            self._stderr.print(_line(event.outcome), markup=False, highlight=False)
+
+
+def _line(outcome: Outcome) -> str:
+    """One outcome as a line of plain text."""
+    if outcome.facts is None:
+        return printable(f"{outcome.status} {outcome.name}: {outcome.reason}")
+    before, after = outcome.facts.layers_before, outcome.facts.layers_after
+    took = f"{outcome.seconds:.2f} s"
+    return printable(f"converted {outcome.name}: {before} layers -> {after}, {took}")
+
+
+def _print_table(console: Console, result: Result) -> None:
+    """The result on screen: a row for each model, then the sums."""
+    import shutil  # not at the top: it loads every compression module
+
+    from caffefold.zoo.pages import site
+
+    names = [printable(outcome.name) for outcome in result.outcomes]
+    width = min(max(map(len, names), default=0), 60)
+    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    if names:
+        head = f"{'status':<10} {'model':<{width}}  {'layers':>11} {'size':>9} {'folds':>5}  error"
+        console.result(click.style(head, bold=True))
+    for name, outcome in zip(names, result.outcomes, strict=True):
+        console.result(_row(name, outcome, width, room))
+    counts = site.summary(result)
+    parts = [f"{counts[status]} {status}" for status in _COLOURS if counts[status]]
+    parts += [f"{counts['waiting']} not tried"] if counts["waiting"] else []
+    same = len(result.outcomes) - result.worked
+    if same:
+        parts.append("all up to date" if same == len(result.outcomes) else f"{same} up to date")
+    console.row("zoo", ", ".join(parts))
+    kinds = Counter(orphan.kind for orphan in result.plan.orphans)
+    if kinds:
+        others = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+        console.row("others", f"{others}: used by no model; zoo.json says why")
+    for outcome in result.outcomes:
+        for text in outcome.notes:
+            if "converted again" in text:
+                console.warning(f"{outcome.name}: {text}")
+    target = result.plan.target
+    console.row("wrote", f"{target}/index.html, zoo.json, zoo.csv")
+
+
+def _row(name: str, outcome: Outcome, width: int, room: int) -> str:
+    status = click.style(f"{outcome.status:<10}", fg=_COLOURS[outcome.status])
+    facts = outcome.facts
+    if facts is None:
+        reason = printable(outcome.reason)
+        left = room - width - 13
+        if room and len(reason) > max(left, 20):
+            reason = reason[: max(left, 20) - 3] + "..."
+        return f"{status} {name:<{width}}  {reason}"
+    layers = f"{facts.layers_before} -> {facts.layers_after}"
+    error = f"{facts.largest_error:.1e}" if facts.folds else "-"
+    numbers = f"{layers:>11} {size(facts.bytes_after):>9} {facts.folds:>5}  {error}"
+    return f"{status} {name:<{width}}  {numbers}"

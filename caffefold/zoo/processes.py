@@ -7,27 +7,19 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any
 
 from caffefold.errors import Option, UsageError
 
-T = TypeVar("T")
-R = TypeVar("R")
+Mapper = Callable[..., Iterator[Any]]
+"""``map`` over several processes, results in order."""
 FEW = 24  # files; more are worth starting processes for
 _KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
-
-
-class Mapper(Protocol):
-    """``map`` over several processes, results in order."""
-
-    def __call__(self, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """Apply ``function`` to each item."""
-        ...
 
 
 def context() -> BaseContext:
@@ -43,7 +35,7 @@ def context() -> BaseContext:
 def _start_server() -> None:
     """Start the fork server unless it runs; it must not import from the working directory.
 
-    It is a ``python -c``, which does so unless told otherwise (Python 3.10 cannot be told).
+    It is a ``python -c``, which does so unless this variable is set (Python 3.10 ignores it).
     """
     from multiprocessing import forkserver
 
@@ -124,12 +116,11 @@ def check_memory(limit: int) -> None:
 def mapper(jobs: int) -> Iterator[Mapper]:
     """A ``Mapper``: over ``jobs`` processes, or in this one."""
     if jobs <= 1:
-        yield map  # type: ignore[misc]  # generic, but a class
+        yield map
         return
     with ProcessPoolExecutor(jobs, mp_context=context(), initializer=prepare) as pool:
 
-        def spread(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-            listed = list(items)
+        def spread(function: Callable[[Any], Any], listed: Sequence[Any]) -> Iterator[Any]:
             done = 0
             try:
                 chunk = max(1, len(listed) // (jobs * 8))

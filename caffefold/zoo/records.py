@@ -1,6 +1,6 @@
 """The records of a zoo: models to convert, files that belong to none, and what became of each.
 
-Plain data that survives JSON: plans are cached and printed, outcomes are journalled and travel
+Plain data that survives JSON: plans are cached and printed, outcomes are journalled and passed
 between processes and machines.
 """
 
@@ -9,16 +9,53 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, is_dataclass
+from functools import cache
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from caffefold._version import VERSION
+from caffefold.zoo.storage import FileState
 
 Status = Literal["converted", "refused", "failed"]
 Kind = Literal["started", "finished", "unchanged"]
-CONVERTED: Status = "converted"
-REFUSED: Status = "refused"
-FAILED: Status = "failed"
+_R = TypeVar("_R", bound="_Record")
+
+
+class _Record:
+    """A dataclass to and from JSON."""
+
+    __slots__ = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The record as plain data."""
+        return asdict(self)  # type: ignore[call-overload,no-any-return]
+
+    @classmethod
+    def of_json(cls: type[_R], data: Mapping[str, Any]) -> _R:
+        """The record that ``to_json`` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: it is not one.
+        """
+        found: _R = _read(cls, data)
+        return found
+
+
+_types = cache(get_type_hints)
+
+
+def _read(kind: Any, data: Any) -> Any:
+    """``data`` of JSON as the type ``kind`` of a field."""
+    inner = get_args(kind)
+    if isinstance(kind, type) and is_dataclass(kind):
+        types = _types(kind)
+        return kind(**{name: _read(types[name], value) for name, value in dict(data).items()})
+    if get_origin(kind) is tuple:
+        return tuple(_read(inner[0], each) for each in data)
+    if get_origin(kind) is UnionType:
+        return None if data is None else _read(inner[0], data)
+    return inner[inner.index(data)] if get_origin(kind) is Literal else data
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +96,7 @@ class Orphan:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(_Record):
     """What ``run`` does: every model of ``source``, converted into ``target``."""
 
     source: str
@@ -68,29 +105,6 @@ class Plan:
     orphans: tuple[Orphan, ...] = ()
     key: str = field(default="", repr=False, compare=False)
     """A digest of all it was made from; the same again needs no planning. Empty: never cached."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The plan as plain data."""
-        return asdict(self)
-
-    @classmethod
-    def of_json(cls, data: Mapping[str, Any]) -> Plan:
-        """The plan that ``to_json`` wrote."""
-        models = tuple(
-            Model(**{**each, "prototxts": tuple(each["prototxts"])}) for each in data["models"]
-        )
-        orphans = tuple(Orphan(**each) for each in data["orphans"])
-        return cls(**{**data, "models": models, "orphans": orphans})
-
-
-@dataclass(frozen=True, slots=True)
-class FileState:
-    """A file as it was: content and the stamp that tells whether to read it again."""
-
-    path: str
-    bytes: int
-    stamp: str
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +128,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(_Record):
     """What became of one model."""
 
     name: str
@@ -132,27 +146,10 @@ class Outcome:
     fingerprint: str = ""
     seconds: float = 0.0
 
-    def to_json(self) -> dict[str, Any]:
-        """The outcome as plain data."""
-        return asdict(self)
-
     @classmethod
-    def of_json(cls, data: Mapping[str, Any]) -> Outcome:
-        """The outcome that ``to_json`` wrote.
-
-        Raises:
-            KeyError, TypeError, ValueError: it is not one.
-        """
-        given = dict(data)
-        facts = given.get("facts")
-        if facts is not None:
-            given["facts"] = Facts(**{**facts, "warnings": tuple(facts["warnings"])})
-        for key in ("inputs", "outputs"):
-            given[key] = tuple(FileState(**each) for each in given.get(key, ()))
-        given["notes"] = tuple(given.get("notes", ()))
-        if given["status"] not in (CONVERTED, REFUSED, FAILED):
-            raise ValueError(given["status"])
-        return cls(**given)
+    def of(cls, model: Model, status: Status, code: str, reason: str) -> Outcome:
+        """The outcome of a model that was not converted."""
+        return cls(model.name, status, reason, code, fingerprint=model.fingerprint())
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,5 +187,5 @@ class Result:
     @property
     def ok(self) -> bool:
         """Whether every model of the plan is converted."""
-        done = sum(outcome.status == CONVERTED for outcome in self.outcomes)
+        done = sum(outcome.status == "converted" for outcome in self.outcomes)
         return done == len(self.plan.models)

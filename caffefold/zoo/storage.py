@@ -1,24 +1,29 @@
 """Where a zoo lies: a tree of files in a local folder, or behind a URL that fsspec reaches.
 
+Also files as they were, and whether they still are what they were.
+
 Local files do not go through fsspec: its local file system reports no ctime and has no locks, so
 little would be shared, and an optional package (100 ms to import) would become a required one.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import posixpath
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from caffefold.errors import CaffefoldError, InputError, Option, OutputError, UsageError
 
 STATE = ".caffefold-zoo"
-UNREADABLE = -1  # size of a folder that cannot be read; its stamp then says why
+TEMPORARY = "caffefold-zoo-"  # what names of temporary folders begin with
+_CHUNK = 1 << 20
+UNREADABLE = -1  # size of a folder that cannot be read; its stamp is then the reason
 # Object stores: an object appears whole when its upload is complete.
 _WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "r2", "memory"})
 _STAMPS = ("ETag", "etag", "md5Hash", "crc32c", "mtime", "LastModified", "last_modified", "created")
@@ -38,7 +43,7 @@ def need(package: str, extra: str, why: str | Option, error: ImportError) -> Usa
 
 
 @contextmanager
-def _failing(kind: type[CaffefoldError], place: object, what: str) -> Iterator[None]:
+def failing(kind: type[CaffefoldError], place: object, what: str) -> Iterator[None]:
     """Turn what the system reports into one of our errors: ``PLACE: cannot WHAT: reason``."""
     try:
         yield
@@ -47,7 +52,11 @@ def _failing(kind: type[CaffefoldError], place: object, what: str) -> Iterator[N
         raise kind(f"{place}: cannot {what}: {reason}") from None
 
 
-# ------------------------------------------------------------------------------------- local
+def opened(path: Path, flags: int = 0) -> int:
+    """A handle for reading and writing a file of this machine, which is made if need be."""
+    with failing(OutputError, path, "write"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,31 +119,25 @@ class LocalStorage:
         """The path for people; joined as strings, for it happens thousands of times."""
         return os.path.join(self.root, path)  # noqa: PTH118
 
-    def fetch(self, path: str, folder: Path) -> Path:
-        """The file on the local disk: itself. Of a store, a copy in ``folder``."""
-        del folder
-        return Path(self.shown(path))
-
     def store(self, source: Path, path: str) -> None:
         """Put a file of the same file system in place, complete or not at all: it is renamed."""
         target = Path(self.shown(path))
-        with _failing(OutputError, target, "write"):
+        with failing(OutputError, target, "write"):
             target.parent.mkdir(parents=True, exist_ok=True)
             source.replace(target)
 
     def read(self, path: str) -> bytes | None:
         """The content; None when there is no such file."""
-        with _failing(OutputError, self.shown(path), "read"):
-            try:
-                return Path(self.shown(path)).read_bytes()
-            except (FileNotFoundError, NotADirectoryError):
-                return None
+        missing = suppress(FileNotFoundError, NotADirectoryError)
+        with failing(OutputError, self.shown(path), "read"), missing:
+            return Path(self.shown(path)).read_bytes()
+        return None
 
     def write(self, path: str, data: bytes) -> None:
         """Replace the content, complete or not at all, through a temporary file."""
         target = Path(self.shown(path))
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        with _failing(OutputError, target, "write"):
+        with failing(OutputError, target, "write"):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 part.write_bytes(data)
@@ -162,9 +165,6 @@ def _local_entry(path: str, status: os.stat_result) -> Entry:
     return Entry(path, status.st_size, f"{status.st_mtime_ns}:{status.st_ctime_ns}")
 
 
-# ------------------------------------------------------------------------------ behind a URL
-
-
 @dataclass(frozen=True, slots=True)
 class RemoteStorage:
     """A tree of files that fsspec reaches: ``s3://``, ``gs://``, ``memory://``, ``sftp://`` ...
@@ -184,7 +184,7 @@ class RemoteStorage:
     def walk(self, skip: str = "") -> Iterator[Entry]:
         """As ``LocalStorage``, from one listing."""
         system, base = self._open()
-        with _failing(InputError, self.root, "list this"):
+        with failing(InputError, self.root, "list this"):
             if not system.isdir(base):
                 raise InputError(f"{self.root}: no such folder; give the folder of the zoo")
             found = system.find(base, detail=True)
@@ -199,12 +199,10 @@ class RemoteStorage:
     def stat(self, path: str) -> Entry | None:
         """The file as it is now, not as a cached listing has it."""
         system, target = self._open(path)
-        with _failing(OutputError, self.shown(path), "read"):
-            try:
-                system.invalidate_cache(posixpath.dirname(target))
-                return _remote_entry(path, system.info(target))
-            except FileNotFoundError:
-                return None
+        with failing(OutputError, self.shown(path), "read"), suppress(FileNotFoundError):
+            system.invalidate_cache(posixpath.dirname(target))
+            return _remote_entry(path, system.info(target))
+        return None
 
     def shown(self, path: str) -> str:
         """The URL."""
@@ -214,7 +212,7 @@ class RemoteStorage:
         """A copy in ``folder``."""
         system, source = self._open(path)
         target = folder / posixpath.basename(path)
-        with _failing(InputError, self.shown(path), "read"):
+        with failing(InputError, self.shown(path), "read"):
             try:
                 system.get_file(source, str(target))
             except FileNotFoundError:
@@ -224,7 +222,7 @@ class RemoteStorage:
     def store(self, source: Path, path: str) -> None:
         """Upload; where an upload is not atomic, beside its place and then renamed."""
         system, target = self._open(path)
-        with _failing(OutputError, self.shown(path), "write"):
+        with failing(OutputError, self.shown(path), "write"):
             if self._whole:
                 system.put_file(str(source), target)
                 return
@@ -238,15 +236,13 @@ class RemoteStorage:
 
     def read(self, path: str) -> bytes | None:
         system, source = self._open(path)
-        with _failing(OutputError, self.shown(path), "read"):
-            try:
-                return bytes(system.cat_file(source))
-            except FileNotFoundError:
-                return None
+        with failing(OutputError, self.shown(path), "read"), suppress(FileNotFoundError):
+            return bytes(system.cat_file(source))
+        return None
 
     def write(self, path: str, data: bytes) -> None:
         system, target = self._open(path)
-        with _failing(OutputError, self.shown(path), "write"):
+        with failing(OutputError, self.shown(path), "write"):
             if not self._whole:
                 system.makedirs(posixpath.dirname(target), exist_ok=True)
             system.pipe_file(target, data)
@@ -295,8 +291,6 @@ def _remote_entry(path: str, info: dict[str, Any]) -> Entry:
     return Entry(path, int(info.get("size") or 0), " ".join(stamps))
 
 
-# -------------------------------------------------------------------------------- either one
-
 Storage = LocalStorage | RemoteStorage
 """A tree of files; paths inside are relative to its root and use ``/``. Travels by pickle."""
 
@@ -309,27 +303,70 @@ def open_storage(root: str) -> Storage:
     return LocalStorage(str(Path(rest if sign else root).absolute()))
 
 
+@dataclass(frozen=True, slots=True)
 class Copies:
     """Files of a storage on the local disk; in ``folder`` where they have no paths of their own."""
 
-    def __init__(self, storage: Storage, folder: Path) -> None:
-        self._storage = storage
-        self._folder = folder
-        self._known: dict[str, Path] = {}
+    storage: Storage
+    folder: Path
+    _known: dict[str, Path] = field(default_factory=dict)
 
     def of(self, path: str) -> Path:
-        """The file, copied when it is first asked for."""
+        """The file, copied when it is first needed."""
+        if isinstance(self.storage, LocalStorage):
+            return Path(self.storage.shown(path))
         if path not in self._known:
-            folder = self._folder
-            if not self._storage.local:
-                folder = folder / f"f{len(self._known)}"
-                folder.mkdir()
-            self._known[path] = self._storage.fetch(path, folder)
+            folder = self.folder / f"f{len(self._known)}"
+            folder.mkdir()
+            self._known[path] = self.storage.fetch(path, folder)
         return self._known[path]
 
     def named(self, text: str) -> str:
         """A message, with the URLs of files in place of their copies."""
-        if text and not self._storage.local:
-            for path, place in self._known.items():
-                text = text.replace(str(place), self._storage.shown(path))
+        for path, place in self._known.items():
+            text = text.replace(str(place), self.storage.shown(path))
         return text
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """A file as it was: content and the stamp that shows whether to read it again."""
+
+    path: str
+    bytes: int
+    stamp: str
+    sha256: str
+
+
+def digest(path: Path, kind: str = "sha256") -> str:
+    """The digest of a file, in hexadecimal digits."""
+    made = hashlib.new(kind, usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            made.update(chunk)
+    return made.hexdigest()
+
+
+def unchanged(storage: Storage, files: tuple[FileState, ...]) -> tuple[FileState, ...] | None:
+    """The files with their present stamps when their content is the same, else None."""
+    found = []
+    for file in files:
+        entry = storage.stat(file.path)
+        if entry is None or entry.size != file.bytes:
+            return None
+        if entry.stamp != file.stamp:
+            if not storage.local or not file.sha256:
+                return None
+            if digest(Path(storage.shown(file.path))) != file.sha256:
+                return None
+        found.append(replace(file, stamp=entry.stamp))
+    return tuple(found)
+
+
+def stamped(storage: Storage, files: tuple[FileState, ...]) -> tuple[FileState, ...]:
+    """The files with their present stamps, where they are there."""
+    entries = [storage.stat(file.path) for file in files]
+    return tuple(
+        replace(file, stamp=entry.stamp) if entry else file
+        for file, entry in zip(files, entries, strict=True)
+    )

@@ -191,7 +191,7 @@ def test_a_limit_that_no_conversion_keeps_is_refused(source: Path, target: Path)
 @pytest.mark.parametrize(("options", "said"), [
     ({"engine": "dask"}, "give the scheduler"),
     ({"scheduler": "tcp://x:1"}, "goes with engine dask"),
-    ({"engine": "dask", "scheduler": "tcp://x:1", "memory": 10**9}, "--memory-limit"),
+    ({"engine": "dask", "scheduler": "tcp://x:1", "memory": 10**9}, "own memory limit"),
     ({"engine": "mpi"}, "choose processes or dask"),
 ])  # fmt: skip
 def test_engines_that_make_no_sense(

@@ -215,3 +215,16 @@ def test_the_same_zoo_gives_the_same_bytes(go: Go, source: Path, target: Path) -
     shutil.rmtree(target)
     go()
     assert {name: (target / name).read_bytes() for name in files} == first
+
+
+def test_a_model_that_is_finished_twice_counts_once(source: Path, target: Path) -> None:
+    """A worker of a cluster that nobody could end committed its results, too."""
+    model(source)
+    state = target / ".caffefold-zoo"
+
+    def commit_again(event: zoo.Event) -> None:
+        if event.kind == "finished":
+            shutil.copy(state / "journal.jsonl", state / "work/late.json")
+
+    result = zoo.run(zoo.plan(source, target, jobs=1), commit_again, engine="threads")
+    assert (result.ok, result.worked) == (True, 1)

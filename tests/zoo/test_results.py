@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from caffefold import zoo
 from caffefold.testing import RandomLayers, input_layer, net_text, net_weights, relu
 from caffefold.zoo import Facts, Model, Outcome, Plan, Result
-from caffefold.zoo.pages import data as tables
 from caffefold.zoo.pages import site
 from tests.support.zoo import body, deploy, model, put
 
@@ -89,7 +88,7 @@ def test_cells_are_no_formulas() -> None:
     name = "=HYPERLINK(1)"
     plan = Plan("zoo", "out", (Model(name, "@x.caffemodel"),))
     outcome = Outcome(name, "refused", "-1 is wrong")
-    cells = next(csv.reader(tables.as_csv(Result(plan, (outcome,))).splitlines()[1:]))
+    cells = next(csv.reader(site.as_csv(Result(plan, (outcome,))).splitlines()[1:]))
     assert cells[:4] == ["'=HYPERLINK(1)", "refused", "'-1 is wrong", "'@x.caffemodel"]
 
 

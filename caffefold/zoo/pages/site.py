@@ -1,27 +1,119 @@
-"""index.html, a table of all models that sorts and filters without a server, and their pages.
+"""What became of every model: zoo.json and zoo.csv for programs, pages for people.
 
-Templates are Jinja2's, with autoescape; control characters in names become visible escapes.
+index.html is a table of all models that sorts and filters without a server. Templates are Jinja2's,
+with autoescape; control characters in names become visible escapes.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import quote
 
 from caffefold._version import VERSION
 from caffefold.html import environment
 from caffefold.humanize import counted, size
-from caffefold.zoo.pages.data import summary
-from caffefold.zoo.records import Facts, Model, Orphan, Outcome, Result
+from caffefold.zoo.records import Facts, Model, Orphan, Outcome, Result, Status
+from caffefold.zoo.storage import FileState
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from caffefold.ir.net import Layer, Net
+    from caffefold.ir.net import Net
     from caffefold.report import ConvertReport
+
+SCHEMA = 1
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NUMBERS = (
+    "net", "layers_before", "layers_after", "bytes_before", "bytes_after", "folds", "folded",
+)  # fmt: skip
+COLUMNS = (
+    "model", "status", "reason", "caffemodel", "prototxt", *_NUMBERS, "largest_error", "left",
+)  # fmt: skip
+
+
+def summary(result: Result) -> dict[str, int]:
+    """How many models there are of each status."""
+    counts = Counter(outcome.status for outcome in result.outcomes)
+    return {
+        "models": len(result.plan.models),
+        **{status: counts[status] for status in get_args(Status)},
+        "waiting": len(result.plan.models) - len(result.outcomes),
+    }
+
+
+def as_json(result: Result) -> str:
+    """zoo.json, as ``zoo.schema.json`` describes it; the same zoo gives the same text."""
+    document = {
+        "schema": SCHEMA,
+        "caffefold": VERSION,
+        "source": result.plan.source,
+        "target": result.plan.target,
+        "summary": summary(result),
+        "models": [_model(*pair) for pair in result.pairs],
+        "orphans": [asdict(orphan) for orphan in result.plan.orphans],
+        "stale": list(result.stale),
+    }
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def _model(model: Model, outcome: Outcome) -> dict[str, Any]:
+    facts = outcome.facts
+    return {
+        "model": outcome.name,
+        "title": model.title,
+        "status": outcome.status,
+        "code": outcome.code,
+        "reason": outcome.reason,
+        "caffemodel": model.caffemodel,
+        "prototxt": outcome.prototxt or None,
+        "options": dict(model.options),
+        "result": None if facts is None else _result(facts),
+        "notes": list(outcome.notes),
+        "inputs": [_file(each) for each in outcome.inputs],
+        "outputs": [_file(each) for each in outcome.outputs],
+        "page": f"{outcome.name}.html",
+    }
+
+
+def _result(facts: Facts) -> dict[str, Any]:
+    return {
+        "net": facts.net,
+        "layers": {"before": facts.layers_before, "after": facts.layers_after},
+        "bytes": {"before": facts.bytes_before, "after": facts.bytes_after},
+        "folds": facts.folds,
+        "folded": facts.folded,
+        "largest_error": facts.largest_error,
+        "left": dict(facts.left),
+        "warnings": list(facts.warnings),
+    }
+
+
+def _file(file: FileState) -> dict[str, Any]:
+    return {"path": file.path, "bytes": file.bytes, "sha256": file.sha256 or None}
+
+
+def as_csv(result: Result) -> str:
+    """zoo.csv: a line for each model. What spreadsheets take for a formula begins with ``'``."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for model, outcome in result.pairs:
+        facts, status = outcome.facts, outcome.status
+        row: list[Any] = [outcome.name, status, outcome.reason, model.caffemodel, outcome.prototxt]
+        if facts is not None:
+            left = " ".join(f"{code}:{count}" for code, count in facts.left.items())
+            row += [getattr(facts, name) for name in _NUMBERS]
+            row += [f"{facts.largest_error:.3e}", left]
+        cells = [f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in map(str, row)]
+        writer.writerow(cells + [""] * (len(COLUMNS) - len(row)))
+    return out.getvalue()
 
 
 @cache
@@ -79,28 +171,11 @@ def _rendered(template: str, **values: Any) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-# ---------------------------------------------------------------------------- what is shown
+def _layers(report: ConvertReport, before: Net, after: Net) -> Iterator[tuple[Any, ...]]:
+    """Both lists of layers side by side: (layer before, layer after, its fate, class of the row).
 
-
-class _Nothing(NamedTuple):
-    """In place of a layer."""
-
-    name: str = ""
-    type: str = ""
-
-
-class _LayerRow(NamedTuple):
-    """What stayed is in one row; what is gone or new has a row of its own."""
-
-    before: Layer | _Nothing
-    after: Layer | _Nothing
-    fate: str = ""
-    kind: str = ""
-    """``gone``, ``new``, ``absorbed``, or nothing: the class of the row."""
-
-
-def _layers(report: ConvertReport, before: Net, after: Net) -> Iterator[_LayerRow]:
-    """Both lists of layers side by side."""
+    What stayed is in one row; what is gone or new has a row of its own.
+    """
     gone, absorbed = _fates(report)
     known = {layer.name for layer in before.layers}
     left = list(after.layers)
@@ -108,13 +183,13 @@ def _layers(report: ConvertReport, before: Net, after: Net) -> Iterator[_LayerRo
         names = [other.name for other in left]
         at = names.index(layer.name) if layer.name in names else -1
         if at < 0 or not known.isdisjoint(names[:at]):
-            yield _LayerRow(layer, _Nothing(), gone.get(layer.name, "removed"), "gone")
+            yield layer, None, gone.get(layer.name, "removed"), "gone"
             continue
-        yield from (_LayerRow(_Nothing(), other, "new", "new") for other in left[:at])
+        yield from ((None, other, "new", "new") for other in left[:at])
         kind = "absorbed" if layer.name in absorbed else ""
-        yield _LayerRow(layer, left[at], absorbed.get(layer.name, ""), kind)
+        yield layer, left[at], absorbed.get(layer.name, ""), kind
         del left[: at + 1]
-    yield from (_LayerRow(_Nothing(), other, "new", "new") for other in left)
+    yield from ((None, other, "new", "new") for other in left)
 
 
 def _fates(report: ConvertReport) -> tuple[dict[str, str], dict[str, str]]:

@@ -8,48 +8,26 @@ Result  one model ``ssd/net_iter_9000`` with train.prototxt (then test, deploy);
 from __future__ import annotations
 
 import posixpath
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
 from caffefold.zoo import processes
 from caffefold.zoo.planning import folder as folders
 from caffefold.zoo.planning import pairing, readme
-from caffefold.zoo.planning.folder import Agreement, FolderFacts, NetFacts, WeightsFacts, folder_of
+from caffefold.zoo.planning.folder import Agreement, Found, NetFacts, WeightsFacts, folder_of
 from caffefold.zoo.planning.manifest import default_name
-from caffefold.zoo.planning.readme import FrontMatter
 from caffefold.zoo.records import Model, Orphan
-from caffefold.zoo.storage import UNREADABLE, Copies, Entry, Storage
+from caffefold.zoo.storage import TEMPORARY, UNREADABLE, Copies, Entry, Storage
 
 # Never nets or weights, and often large or many.
 _IGNORED = (
     ".solverstate", ".binaryproto", ".npz", ".npy", ".jpg", ".jpeg", ".png", ".bmp", ".json",
     ".csv", ".html", ".py", ".sh", ".log", ".zip", ".gz", ".mdb", ".toml", readme.NAME,
 )  # fmt: skip
-_NO_README = FrontMatter("", "")
 _RESERVED = ("index", "zoo")  # index.html and zoo.json are the zoo's own
-
-
-@dataclass(slots=True)
-class _Found:
-    """What all folders together hold."""
-
-    nets: dict[str, NetFacts] = field(default_factory=dict)
-    weights: dict[str, WeightsFacts] = field(default_factory=dict)
-    agreements: dict[str, list[Agreement]] = field(default_factory=dict)
-
-    def add(self, folder: FolderFacts, copies: Copies) -> None:
-        for net in folder.nets:
-            self.nets[net.path] = replace(net, error=copies.named(net.error))
-        for each in folder.weights:
-            self.weights[each.path] = replace(each, error=copies.named(each.error))
-        self.agree(folder.agreements)
-
-    def agree(self, agreements: Iterable[Agreement]) -> None:
-        for agreement in agreements:
-            self.agreements.setdefault(agreement.weights, []).append(agreement)
 
 
 def discover(
@@ -68,47 +46,41 @@ def discover(
     """
     listed = list(listing)
     unreadable = [Orphan(e.path, "folder", e.stamp) for e in listed if e.size == UNREADABLE]
-    paths = [entry.path for entry in listed if entry.size != UNREADABLE]
-    found = _Found()
-    with _scratch(storage) as scratch:
+    sizes = {entry.path: entry.size for entry in listed if entry.size != UNREADABLE}
+    found = Found()
+    # A folder for copies, where files have no paths of their own.
+    with nullcontext("") if storage.local else TemporaryDirectory(prefix=TEMPORARY) as scratch:
         copies = Copies(storage, Path(scratch))
         by_folder: dict[str, list[str]] = {}
-        for path in paths:
+        for path in sizes:
             if not path.lower().endswith(_IGNORED):
                 by_folder.setdefault(folder_of(path), []).append(path)
         with processes.mapper(jobs) as mapper:
             work = [[(path, copies.of(path)) for path in inside] for inside in by_folder.values()]
             for result in mapper(folders.read_folder, work):
-                found.add(result, copies)
+                for path, net in result.nets.items():
+                    found.nets[path] = replace(net, error=copies.named(net.error))
+                for path, each in result.weights.items():
+                    found.weights[path] = replace(each, error=copies.named(each.error))
+                found.agreements.update(result.agreements)
             gone = pairing.superseded(found.weights.values(), every=snapshots == "all")
             live = [w for p, w in found.weights.items() if p not in gone and p not in taken]
             unpaired = [
                 w for w in live if not any(a.fits for a in found.agreements.get(w.path, ()))
             ]
-            for agreements in _elsewhere(unpaired, found, copies, mapper):
-                found.agree(agreements)
-    front, orphans = readme.read_all(storage, paths)
+            for path, agreements in _elsewhere(unpaired, found, copies, mapper):
+                found.agreements.setdefault(path, []).extend(agreements)
+    front, orphans = readme.read_all(storage, sizes)
     solvers = _solvers(found.nets)
     live.sort(key=lambda weights: (weights.path.endswith(".h5"), weights.path))
     names = unique((default_name(w.path) for w in live), _RESERVED)
     models = []
     for name, weights in zip(names, live, strict=True):
-        choice = pairing.Choice(problem=weights.error)
-        if not weights.error:
-            agreements = found.agreements.get(weights.path, [])
-            choice = pairing.choose(weights, agreements, found.nets, prefer=prefer, solvers=solvers)
-        text = front.get(weights.path, _NO_README)
-        models.append(
-            Model(
-                name,
-                weights.path,
-                choice.prototxts,
-                size=weights.size,
-                title=text.name,
-                sha1=text.sha1,
-                problem=choice.problem,
-            )
-        )
+        agreements = found.agreements.get(weights.path, [])
+        choice = pairing.choose(weights, agreements, found.nets, prefer=prefer, solvers=solvers)
+        title, sha1 = front.get(weights.path, ("", ""))
+        model = Model(name, weights.path, choice.prototxts, size=sizes[weights.path])
+        models.append(replace(model, title=title, sha1=sha1, problem=choice.problem))
     orphans += unreadable
     orphans += [Orphan(path, "snapshot", reason) for path, reason in sorted(gone.items())]
     orphans += _unused(models, found, gone, taken)
@@ -118,18 +90,11 @@ def discover(
     )
 
 
-def _scratch(storage: Storage) -> AbstractContextManager[str]:
-    """A folder for copies, where files have no paths of their own."""
-    if storage.local:
-        return nullcontext("")
-    return tempfile.TemporaryDirectory(prefix="caffefold-zoo-")
-
-
 def _elsewhere(
-    unpaired: list[WeightsFacts], found: _Found, copies: Copies, mapper: processes.Mapper
-) -> Iterator[list[Agreement]]:
+    unpaired: list[WeightsFacts], found: Found, copies: Copies, mapper: processes.Mapper
+) -> Iterable[tuple[str, list[Agreement]]]:
     """Agreements of weights that fit nothing in their folder with the nets of other folders."""
-    work = []
+    work, paths = [], []
     for weights in unpaired:
         here = folder_of(weights.path)
         others = [net for net in found.nets.values() if folder_of(net.path) != here]
@@ -137,7 +102,8 @@ def _elsewhere(
         if candidates:
             pairs = [(net, copies.of(net.path)) for net in candidates]
             work.append(((weights, copies.of(weights.path)), pairs))
-    yield from mapper(folders.compare, work)
+            paths.append(weights.path)
+    return zip(paths, mapper(folders.compare, work), strict=True)
 
 
 def _solvers(nets: Mapping[str, NetFacts]) -> dict[str, list[str]]:
@@ -157,7 +123,7 @@ def _solved(solver: NetFacts, nets: Mapping[str, NetFacts]) -> str:
 
 
 def _unused(
-    models: Iterable[Model], found: _Found, gone: Mapping[str, str], taken: frozenset[str]
+    models: Iterable[Model], found: Found, gone: Mapping[str, str], taken: frozenset[str]
 ) -> Iterator[Orphan]:
     """Prototxts that no model uses, though all of its own may be tried."""
     used = {path for model in models for path in model.prototxts}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from caffefold.analysis import fit
@@ -20,7 +20,6 @@ from caffefold.formats.caffemodel.open import open_snapshot
 from caffefold.formats.prototxt import parse
 from caffefold.formats.prototxt.open import net_of, read_net
 from caffefold.formats.upgrade.solver import is_solver
-from caffefold.ir import placeholder
 from caffefold.ir.net import Net
 from caffefold.ops.table import op
 from caffefold.passes.view.phase import State, included
@@ -30,6 +29,7 @@ _WEIGHTS_SUFFIXES = (".caffemodel", ".caffemodel.h5")
 # NetParameter begins with its name (1), a V1 layer (2), a legacy input (3) or a layer (100).
 _NET_STARTS = (b"\x0a", b"\x12", b"\x1a", b"\xa2\x06")
 _NET_TEXT = re.compile(rb"^[ \t]*(?:layers?|net|train_net|net_param)[ \t]*[:{]", re.MULTILINE)
+_TEMPLATE = re.compile(r":\s*(cls\d+x|\$\{\w+\}|@\w+@|\{\{\s*\w+\s*\}\})")  # a placeholder
 _MAX_TEXT = 1 << 26
 _RELATED = 0.5  # share of a net's learned layers that weights must know to be of its kind
 
@@ -56,7 +56,6 @@ class WeightsFacts:
     """A caffemodel."""
 
     path: str
-    size: int = 0
     layers: frozenset[str] = frozenset()
     shape: str = ""
     """Equal for snapshots of one net: a digest of names and shapes."""
@@ -77,7 +76,7 @@ class Agreement:
     feeding: tuple[str, ...] = ()
     """Those among them through which layers of the net were fed when the snapshot was taken."""
     unlike: int = 0
-    """Differences that do not keep them from fitting: other wires, types, name of the net."""
+    """Differences that do not keep them from fitting: other wiring, types, name of the net."""
 
     @property
     def fits(self) -> bool:
@@ -86,20 +85,18 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
-class FolderFacts:
-    """All that is known of the files of one folder."""
+class Found:
+    """Prototxts and caffemodels by path; by caffemodel, how it fits the nets it was compared to."""
 
-    nets: tuple[NetFacts, ...] = ()
-    weights: tuple[WeightsFacts, ...] = ()
-    agreements: tuple[Agreement, ...] = ()
+    nets: dict[str, NetFacts] = field(default_factory=dict)
+    weights: dict[str, WeightsFacts] = field(default_factory=dict)
+    agreements: dict[str, list[Agreement]] = field(default_factory=dict)
 
 
-def read_folder(files: Iterable[tuple[str, Path]]) -> FolderFacts:
+def read_folder(files: Iterable[tuple[str, Path]]) -> Found:
     """Read the files of a folder: pairs of the path in the zoo and the path on the disk."""
-    nets: list[NetFacts] = []
+    found = Found()
     given: list[tuple[str, Path, bool]] = []
-    weights: list[WeightsFacts] = []
-    agreements: list[Agreement] = []
     read: dict[str, Net] = {}  # needed again for each of the weights
     for path, place in files:
         named = path.endswith(_WEIGHTS_SUFFIXES)
@@ -107,24 +104,24 @@ def read_folder(files: Iterable[tuple[str, Path]]) -> FolderFacts:
             head = detect.head_of(place, "file")
         except InputError as error:
             if named:
-                weights.append(WeightsFacts(path, error=str(error)))
+                found.weights[path] = WeightsFacts(path, error=str(error))
             elif path.endswith(_TEXT_SUFFIXES):
-                nets.append(NetFacts(path, error=str(error)))
+                found.nets[path] = NetFacts(path, error=str(error))
             continue
         if named:
             given.append((path, place, True))
         elif path.endswith(_TEXT_SUFFIXES) or (detect.is_text(head) and _may_be_net(place)):
-            found = _net(path, place, read)
-            if not found.error or path.endswith(_TEXT_SUFFIXES):
-                nets.append(found)
+            net = _net(path, place, read)
+            if not net.error or path.endswith(_TEXT_SUFFIXES):
+                found.nets[path] = net
         elif head.startswith(_NET_STARTS) and not detect.is_text(head):
             given.append((path, place, False))
     for path, place, named in given:
-        facts, agreed = _weights(path, place, nets, read)
+        facts, agreements = _weights(path, place, found.nets.values(), read)
         if named or (facts.layers and not facts.error):
-            weights.append(facts)
-            agreements += agreed
-    return FolderFacts(tuple(nets), tuple(weights), tuple(agreements))
+            found.weights[path] = facts
+            found.agreements[path] = agreements
+    return found
 
 
 def related(weights: WeightsFacts, nets: Iterable[NetFacts]) -> list[NetFacts]:
@@ -146,9 +143,6 @@ def compare(
         return _agreements(weights, file, [facts for facts, _ in nets], read)
 
 
-# ----------------------------------------------------------------------------------- prototxts
-
-
 def _may_be_net(place: Path) -> bool:
     with place.open("rb") as file:
         data = file.read(_MAX_TEXT + 1)
@@ -166,7 +160,7 @@ def _net(path: str, place: Path, read: dict[str, Net]) -> NetFacts:
                 return NetFacts(path, "solver", net=named, snapshots=prefix)
         net = Net.of(net_of(document).document)
         layers = frozenset(layer.name for layer in net.layers if fit.wants_blobs(layer))
-        template = _is_template(net.document.source)
+        template = _TEMPLATE.search(net.document.source) is not None
         facts = NetFacts(path, _role(net), layers, template, snapshots=prefix)
     except CaffefoldError as error:
         return NetFacts(path, error=str(error))
@@ -187,14 +181,6 @@ def _role(net: Net) -> str:
     return "test" if data else "deploy"
 
 
-def _is_template(source: str) -> bool:
-    words = re.findall(r":\s*(cls\d+x|\$\{\w+\}|@\w+@|\{\{\s*\w+\s*\}\})", source)
-    return any(placeholder.present(word) for word in words)
-
-
-# ------------------------------------------------------------------------------------- weights
-
-
 def _weights(
     path: str, place: Path, nets: Iterable[NetFacts], read: Mapping[str, Net]
 ) -> tuple[WeightsFacts, list[Agreement]]:
@@ -205,25 +191,21 @@ def _weights(
             shapes = sorted((r.name, [tuple(b.shape) for b in r.blobs]) for r in learned)
             digest = hashlib.sha256(repr(shapes).encode("utf-8", "surrogateescape")).hexdigest()
             names = frozenset(record.name for record in learned)
-            facts = WeightsFacts(path, place.stat().st_size, names, digest)
+            facts = WeightsFacts(path, names, digest)
             return facts, _agreements(facts, file, related(facts, nets), read)
     except CaffefoldError as error:
-        size = place.stat().st_size if place.exists() else 0
-        return WeightsFacts(path, size, error=str(error)), []
+        return WeightsFacts(path, error=str(error)), []
 
 
 def _agreements(
     facts: WeightsFacts, file: WeightsFile, candidates: Sequence[NetFacts], nets: Mapping[str, Net]
 ) -> list[Agreement]:
-    paired = [Net.of(nets[each.path].document, file) for each in candidates if each.path in nets]
     paths = [each.path for each in candidates if each.path in nets]
-    found = [_agreement(facts.path, *each, file) for each in zip(paths, paired, strict=True)]
+    paired = {path: Net.of(nets[path].document, file) for path in paths}
+    found = [_agreement(facts.path, path, net, file) for path, net in paired.items()]
     if sum(agreement.fits for agreement in found) < 2:
         return found
-    return [
-        replace(agreement, unlike=_unlike(net, file))
-        for agreement, net in zip(found, paired, strict=True)
-    ]
+    return [replace(each, unlike=_unlike(paired[each.net], file)) for each in found]
 
 
 def _agreement(weights: str, path: str, net: Net, file: WeightsFile) -> Agreement:

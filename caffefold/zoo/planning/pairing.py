@@ -6,11 +6,12 @@ what explains all of the weights, then the role asked for (train or deploy), the
 
 from __future__ import annotations
 
+import os
+import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from caffefold.zoo.planning.folder import Agreement, NetFacts, WeightsFacts, folder_of
 
@@ -20,8 +21,7 @@ _SUFFIX = re.compile(r"(\.caffemodel)?(\.h5|\.hdf5)?$")
 _MAX_TRIED = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """The prototxts to use, best first; or why there is none."""
 
     prototxts: tuple[str, ...] = ()
@@ -40,6 +40,8 @@ def choose(
 
     ``solvers`` are by net the names that solvers give to its snapshots.
     """
+    if weights.error:
+        return Choice(problem=weights.error)
     ranked = sorted(
         agreements, key=lambda each: _rank(weights, each, nets[each.net], prefer, solvers)
     )
@@ -90,7 +92,7 @@ def _rank(
     solvers: Mapping[str, Sequence[str]],
 ) -> tuple[object, ...]:
     """Smaller is better."""
-    stem = stem_of(weights.path)
+    stem = _stem_of(weights.path)
     named = any(prefix and stem.startswith(prefix) for prefix in solvers.get(net.path, ()))
     roles = _ROLES[prefer]
     own = PurePosixPath(net.path).name.lower()
@@ -107,20 +109,14 @@ def _rank(
         net.template,
         agreement.unlike,
         ("test" in own or "val" in own) and "train" not in own,
-        -_common(stem.lower(), own),
+        -len(os.path.commonprefix([stem.lower(), own])),  # noqa: RUF071 (of strings, not of paths)
         len(agreement.strangers),
         net.path,
     )
 
 
-def _common(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many items two sequences begin with alike."""
-    alike = takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))
-    return sum(1 for _ in alike)
-
-
 def _one_of_each_role(nets: Sequence[NetFacts]) -> tuple[str, ...]:
-    """The best of each role: another one may tell what the first leaves open (input shapes)."""
+    """The best of each role: another one may have what the first leaves open (input shapes)."""
     best: dict[str, str] = {}
     for net in nets:
         best.setdefault(net.role, net.path)
@@ -129,23 +125,12 @@ def _one_of_each_role(nets: Sequence[NetFacts]) -> tuple[str, ...]:
 
 def _distance(one: str, other: str) -> int:
     """Steps up and down from folder to folder."""
-    first = PurePosixPath(one).parent.parts
-    second = PurePosixPath(other).parent.parts
-    return len(first) + len(second) - 2 * _common(first, second)
+    return len(PurePosixPath(posixpath.relpath(folder_of(one), folder_of(other))).parts)
 
 
-# ----------------------------------------------------------------------------------- snapshots
-
-
-def stem_of(path: str) -> str:
+def _stem_of(path: str) -> str:
     """The file name without ``.caffemodel`` and ``.h5``."""
     return _SUFFIX.sub("", PurePosixPath(path).name)
-
-
-def iteration_of(path: str) -> tuple[str, int]:
-    """(rest of the stem, iteration) of ``net_iter_9000.caffemodel``; -1 when it has none."""
-    match = _ITERATION.match(stem_of(path))
-    return (match[1], int(match[2])) if match else (stem_of(path), -1)
 
 
 def superseded(weights: Iterable[WeightsFacts], *, every: bool) -> dict[str, str]:
@@ -154,32 +139,26 @@ def superseded(weights: Iterable[WeightsFacts], *, every: bool) -> dict[str, str
     Of one net's snapshots the last counts, unless ``every``; of one snapshot in two formats the
     binary one.
     """
-    twins: dict[tuple[str, str], list[WeightsFacts]] = {}
-    for facts in weights:
-        twins.setdefault((folder_of(facts.path), stem_of(facts.path)), []).append(facts)
+    first: dict[tuple[str, str], WeightsFacts] = {}
     gone: dict[str, str] = {}
     kept: list[WeightsFacts] = []
-    for same in twins.values():
-        same.sort(key=lambda facts: (bool(facts.error), facts.path.endswith(".h5"), facts.path))
-        first = same[0]
-        kept.append(first)
-        for other in same[1:]:
-            if not first.error and (other.error or other.shape == first.shape):
-                gone[other.path] = f"the same snapshot as {first.path}"
-            else:
-                kept.append(other)
+    for facts in sorted(weights, key=lambda w: (bool(w.error), w.path.endswith(".h5"), w.path)):
+        best = first.setdefault((folder_of(facts.path), _stem_of(facts.path)), facts)
+        same = facts.error or facts.shape == best.shape
+        if facts is not best and not best.error and same:
+            gone[facts.path] = f"the same snapshot as {best.path}"
+        else:
+            kept.append(facts)
     if every:
         return gone
     series: dict[tuple[str, str, str], list[tuple[int, str]]] = {}
     for facts in kept:
-        rest, number = iteration_of(facts.path)
-        if number >= 0 and not facts.error:
-            series.setdefault((folder_of(facts.path), rest, facts.shape), []).append(
-                (number, facts.path)
-            )
+        match = _ITERATION.match(_stem_of(facts.path))
+        if match and not facts.error:
+            same_net = folder_of(facts.path), match[1], facts.shape
+            series.setdefault(same_net, []).append((int(match[2]), facts.path))
     for snapshots in series.values():
-        snapshots.sort()
-        last = snapshots[-1][1]
-        for _, path in snapshots[:-1]:
+        last = max(snapshots)[1]
+        for path in {path for _, path in snapshots} - {last}:
             gone[path] = f"an earlier snapshot than {last}; snapshots='all' converts it too"
     return gone

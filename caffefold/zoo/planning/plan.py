@@ -17,7 +17,7 @@ from caffefold.options import ConvertOptions, PathLike, plain, read
 from caffefold.zoo.planning import manifest as manifests
 from caffefold.zoo.planning.manifest import Manifest
 from caffefold.zoo.records import Model, Orphan, Plan
-from caffefold.zoo.storage import STATE, Entry, Storage, open_storage
+from caffefold.zoo.storage import STATE, Entry, Storage, failing, open_storage
 
 PREFER = ("train", "deploy")
 SNAPSHOTS = ("last", "all")
@@ -63,11 +63,15 @@ def plan(
     results = open_storage(os.fspath(target)) if target else None
     _apart(storage, results)
     where = os.fspath(manifest) or storage.shown(manifests.NAME)
-    data = _read(where) if manifest else storage.read(manifests.NAME) or b""
+    if manifest:
+        with failing(InputError, where, "read this manifest"):
+            data = Path(where).read_bytes()
+    else:
+        data = storage.read(manifests.NAME) or b""
     root = results.root if results else ""
     entries = list(storage.walk(root))
-    asked = [VERSION, storage.root, root, shared, prefer, snapshots]
-    key = _key(entries, json.dumps(asked, sort_keys=True).encode(), data)
+    asked = [VERSION, storage.root, root, shared, prefer, snapshots, data.hex(), entries]
+    key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     cached = _cached(results, key) if results and not fresh else None
     if cached is not None:
         return cached
@@ -139,13 +143,6 @@ def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, An
     return result
 
 
-def _read(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: cannot read this manifest: {error.strerror}") from None
-
-
 def _apart(source: Storage, target: Storage | None) -> None:
     """Refuse a target that holds the source, or is it: results would lie among the inputs."""
     if target is None or source.local != target.local:
@@ -155,17 +152,6 @@ def _apart(source: Storage, target: Storage | None) -> None:
         one, other = os.path.realpath(one), os.path.realpath(other)
     if one == other or one.startswith(other.rstrip("/") + "/"):
         raise UsageError(f"{target.root}: holds the zoo itself; choose another target")
-
-
-# --------------------------------------------------------------------------------- the cache
-
-
-def _key(entries: list[Entry], asked: bytes, manifest: bytes) -> str:
-    digest = hashlib.sha256(asked + b"\0" + manifest)
-    for entry in entries:
-        line = f"\0{entry.path}\0{entry.size}\0{entry.stamp}"
-        digest.update(line.encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
 
 
 def keep(plan: Plan, target: Storage) -> None:

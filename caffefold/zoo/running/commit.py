@@ -3,7 +3,7 @@
 All of them are made in one folder inside the target, named by the task's token. Once complete, a
 record of the commit is written there, then each file is renamed to its place, the report last. A
 run that is killed in between leaves the record: the next run finishes what has a record, and throws
-away what has none. Behind a URL files are uploaded instead, and the record tells the next run whose
+away what has none. Behind a URL files are uploaded instead, and the record shows the next run whose
 they are and whether they are complete.
 """
 
@@ -11,47 +11,40 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from caffefold.zoo.records import FAILED, FileState, Outcome
-from caffefold.zoo.running import files
-from caffefold.zoo.storage import STATE, Storage
+from caffefold.zoo.records import Outcome
+from caffefold.zoo.storage import (
+    STATE,
+    TEMPORARY,
+    LocalStorage,
+    RemoteStorage,
+    Storage,
+    digest,
+    stamped,
+)
 
 WORK = f"{STATE}/work"
 # Appended to the model's name, in the order in which the files are put in place.
 SUFFIXES = (".prototxt", ".caffemodel", ".html", ".report.json")
 
 
-def targets(name: str) -> tuple[str, ...]:
-    """Where the results of a model go."""
-    return tuple(name + suffix for suffix in SUFFIXES)
-
-
 def scratch(token: str) -> Path:
     """Where a worker makes what it then uploads. Whoever ends a worker removes it."""
-    return Path(tempfile.gettempdir(), f"caffefold-zoo-{token}")
+    return Path(tempfile.gettempdir(), f"{TEMPORARY}{token}")
 
 
-def commit(
-    folder: Path, target: Storage, outcome: Outcome, digests: Mapping[str, str], token: str
-) -> Outcome:
-    """Put the files of ``folder`` in place.
+def commit(folder: Path, target: Storage, outcome: Outcome, token: str) -> Outcome:
+    """Put the files of ``folder`` in place; ``outcome`` with their stamps.
 
     Args:
         folder: where they were made; on the file system of a local target.
         target: the zoo's target.
-        outcome: what is known so far; its ``outputs`` are filled in.
-        digests: SHA-256 by suffix.
+        outcome: what became of the model; its ``outputs`` have no stamps yet.
         token: the name of the files, before the suffix, and of the record.
     """
-    outputs = tuple(
-        FileState(outcome.name + suffix, (folder / f"{token}{suffix}").stat().st_size, "", known)
-        for suffix, known in digests.items()
-    )
-    outcome = replace(outcome, outputs=outputs)
     target.write(_record(token), json.dumps(outcome.to_json()).encode())
     return _finish(folder, token, target, outcome)
 
@@ -67,12 +60,8 @@ def recover(target: Storage) -> list[Outcome]:
     What was uploaded only in part cannot be finished: that is a failure, to be tried again. The
     records stay until ``clear``: only then is all of it in the journal.
     """
-    names = [path.removeprefix(f"{WORK}/") for path in target.names(WORK)]
-    tokens = [
-        name.removesuffix(".json")
-        for name in names
-        if name.endswith(".json") and not name.endswith(".report.json")
-    ]
+    records = [path for path in target.names(WORK) if path.endswith(".json")]
+    tokens = [PurePosixPath(path).stem for path in records if not path.endswith(".report.json")]
     outcomes = (recovered(target, token) for token in tokens)
     return [outcome for outcome in outcomes if outcome is not None]
 
@@ -81,16 +70,16 @@ def recovered(target: Storage, token: str) -> Outcome | None:
     """The outcome of a task whose worker died after it wrote the record; None without one."""
     with suppress(ValueError, KeyError, TypeError):
         outcome = Outcome.of_json(json.loads(target.read(_record(token)) or b""))
-        if target.local:
+        if isinstance(target, LocalStorage):
             outcome = _finish(Path(target.root, WORK), token, target, outcome)
             whole = all(file.stamp for file in outcome.outputs)
         else:
             whole = _is_uploaded(target, outcome)
-            outcome = replace(outcome, outputs=files.stamped(target, outcome.outputs))
+            outcome = replace(outcome, outputs=stamped(target, outcome.outputs))
         if whole:
             return outcome
         reason = "the run was ended while its results were put in place"
-        return replace(outcome, status=FAILED, code="Crashed", reason=reason, facts=None)
+        return replace(outcome, status="failed", code="Crashed", reason=reason, facts=None)
     return None
 
 
@@ -112,16 +101,15 @@ def _finish(folder: Path, token: str, target: Storage, outcome: Outcome) -> Outc
         made = folder / f"{token}{suffix}"
         if made.exists():
             target.store(made, outcome.name + suffix)
-    return replace(outcome, outputs=files.stamped(target, outcome.outputs))
+    return replace(outcome, outputs=stamped(target, outcome.outputs))
 
 
-def _is_uploaded(target: Storage, outcome: Outcome) -> bool:
+def _is_uploaded(target: RemoteStorage, outcome: Outcome) -> bool:
     """Whether all files of ``outcome`` are there and are what was to be uploaded."""
-    with tempfile.TemporaryDirectory(prefix="caffefold-zoo-") as name:
-        for known in outcome.outputs:
-            entry = target.stat(known.path)
-            if entry is None or entry.size != known.bytes:
-                return False
-            if files.sha256(target.fetch(known.path, Path(name))) != known.sha256:
-                return False
-    return True
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY) as name:
+        return all(
+            (entry := target.stat(known.path)) is not None
+            and entry.size == known.bytes
+            and digest(target.fetch(known.path, Path(name))) == known.sha256
+            for known in outcome.outputs
+        )

@@ -10,20 +10,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing import connection
 from typing import Any, Protocol
 
 from caffefold.errors import Option, UsageError
 from caffefold.zoo import processes
 from caffefold.zoo.records import Outcome
-from caffefold.zoo.running.worker import Task, Work, attempt, failed, work
+from caffefold.zoo.running.worker import Task, Work, attempt, work
 from caffefold.zoo.storage import need
 
 Started = Callable[[Task], None]
 Outcomes = Generator[tuple[Task, Outcome], None, None]
 _MAX_DEAD_STARTS = 3
+_DEAD_STARTS = ": worker processes die while they start; too little memory?"
+_JOBS = Option("jobs")
 _CONNECT = 15.0  # seconds for the scheduler of a cluster to answer
 _DIED = (
     "its worker process died (it was killed, or crashed in native code); often for lack of memory: "
@@ -41,9 +44,6 @@ class Engine(Protocol):
         running; what had not been put in place by then leaves nothing.
         """
         ...
-
-
-# --------------------------------------------------------------------------------- processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +79,8 @@ class ProcessEngine:
                     if not alive:
                         dead_starts += not worker.ready
                         if dead_starts > _MAX_DEAD_STARTS:
-                            asked = (
-                                Option("memory", str(self.memory))
-                                if self.memory
-                                else Option("jobs")
-                            )
-                            raise UsageError(
-                                asked, ": worker processes die while they start; too little memory?"
-                            )
+                            limit = Option("memory", str(self.memory)) if self.memory else _JOBS
+                            raise UsageError(limit, _DEAD_STARTS)
                         crew[crew.index(worker)] = _Worker(self)
                         if task and outcome is None:
                             outcome = self._lost(task, worker)
@@ -94,7 +88,7 @@ class ProcessEngine:
                         yield task, outcome
         finally:
             for worker in crew:
-                worker.kill()
+                worker.process.kill()
             for worker in crew:
                 worker.process.join()
 
@@ -109,15 +103,14 @@ class ProcessEngine:
         for worker in crew if self.timeout else ():
             if worker.task and time.monotonic() >= worker.since + self.timeout:
                 worker.late = True
-                worker.kill()
+                worker.process.kill()
         yield from [worker for worker in crew if worker.pipe in there]
 
     def _lost(self, task: Task, worker: _Worker) -> Outcome:
         if worker.late:
-            return failed(
-                task, "TimedOut", f"took longer than the timeout of {self.timeout:g} seconds"
-            )
-        return failed(task, "Crashed", _DIED)
+            reason = f"took longer than the timeout of {self.timeout:g} seconds"
+            return Outcome.of(task.model, "failed", "TimedOut", reason)
+        return Outcome.of(task.model, "failed", "Crashed", _DIED)
 
 
 class _Worker:
@@ -155,10 +148,6 @@ class _Worker:
         self.ready, self.task = True, None
         return not self.late, outcome
 
-    def kill(self) -> None:
-        """End the process, if it lives."""
-        self.process.kill()
-
 
 def _serve(pipe: Any, memory: int, guard: str) -> None:
     """Runs in a worker process: None when it is ready, then an outcome for each task."""
@@ -172,7 +161,32 @@ def _serve(pipe: Any, memory: int, guard: str) -> None:
         pipe.send(attempt(work, task))
 
 
-# ----------------------------------------------------------------------------------- threads
+def _through(
+    pool: Executor,
+    width: int,
+    attempting: Callable[[Task], Outcome],
+    tasks: Sequence[Task],
+    started: Started,
+) -> Outcomes:
+    """Outcomes out of ``pool``, which is given ``width`` tasks at a time."""
+    todo = list(reversed(tasks))
+    running: dict[Future[Outcome], Task] = {}
+    try:
+        while todo or running:
+            while todo and len(running) < width:
+                task = todo.pop()
+                running[pool.submit(attempting, task)] = task
+                started(task)
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                task, error = running.pop(future), future.exception()
+                if error is None:
+                    yield task, future.result()
+                else:
+                    reason = f"every worker that tried it died: {error}"
+                    yield task, Outcome.of(task.model, "failed", "Crashed", reason)
+    finally:
+        for future in list(running):
+            future.cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,19 +197,8 @@ class ThreadEngine:
 
     def run(self, tasks: Sequence[Task], started: Started, work: Work = work) -> Outcomes:
         """See ``Engine``; nothing can be ended here before it ends by itself."""
-        todo = list(reversed(tasks))
-        running: dict[Future[Outcome], Task] = {}
         with ThreadPoolExecutor(self.jobs) as pool:
-            while todo or running:
-                while todo and len(running) < self.jobs:
-                    task = todo.pop()
-                    running[pool.submit(attempt, work, task)] = task
-                    started(task)
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    yield running.pop(future), future.result()
-
-
-# -------------------------------------------------------------------------------------- Dask
+            yield from _through(pool, self.jobs, partial(attempt, work), tasks, started)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,45 +221,30 @@ class DaskEngine:
         Raises:
             UsageError: distributed is not installed, or no scheduler answers.
         """
-        client, completed = self._connect()
-        running: dict[Any, Task] = {}
+        client = self._connect()
         try:
             # Twice as many as there are threads: workers stay busy, the large ones go first, and
             # a task's time does not pass in a queue for long.
             width = max(2, 2 * sum(client.nthreads().values()))
-            queue = completed(loop=client.loop)
-            todo = list(reversed(tasks))
-            while todo or running:
-                while todo and len(running) < width:
-                    task = todo.pop()
-                    future = client.submit(_on_cluster, work, task, self.timeout, pure=False)
-                    running[future] = task
-                    queue.add(future)
-                    started(task)
-                future = next(queue)
-                task = running.pop(future)
-                if future.status == "finished":
-                    yield task, future.result()
-                else:
-                    reason = f"every worker that tried it died: {future.exception()}"
-                    yield task, failed(task, "Crashed", reason)
+            attempting = partial(_on_cluster, work, self.timeout)
+            pool = client.get_executor(pure=False)
+            yield from _through(pool, width, attempting, tasks, started)
         finally:
-            client.cancel(list(running), force=True)
             client.close(timeout=_CONNECT)
 
-    def _connect(self) -> tuple[Any, Any]:
+    def _connect(self) -> Any:
         try:
-            from distributed import Client, as_completed
+            from distributed import Client
         except ImportError as error:
             raise need("distributed", "dask", Option("engine", "dask"), error) from None
         try:
             connect: Any = Client
-            return connect(self.scheduler, timeout=_CONNECT, set_as_default=False), as_completed
+            return connect(self.scheduler, timeout=_CONNECT, set_as_default=False)
         except (OSError, ValueError) as error:
             raise UsageError(Option("scheduler", self.scheduler), f": no answer: {error}") from None
 
 
-def _on_cluster(work: Work, task: Task, timeout: float) -> Outcome:
+def _on_cluster(work: Work, timeout: float, task: Task) -> Outcome:
     """Runs on a worker of the cluster: its time starts now, its work folder is its own."""
     token = f"{task.token}-{time.time_ns():x}"
     deadline = time.time() + timeout if timeout else 0.0

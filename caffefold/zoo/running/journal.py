@@ -15,7 +15,7 @@ from pathlib import Path
 
 from caffefold.errors import OutputError
 from caffefold.zoo.records import Outcome
-from caffefold.zoo.storage import STATE, Storage
+from caffefold.zoo.storage import STATE, Storage, failing, opened
 
 JOURNAL = f"{STATE}/journal.jsonl"
 _PARTS = f"{STATE}/journal"
@@ -43,27 +43,20 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-            self._handle = os.open(path, flags, 0o666)
-            if os.fstat(self._handle).st_size:
-                os.lseek(self._handle, -1, os.SEEK_END)
-                if os.read(self._handle, 1) != b"\n":
-                    self._write(b"\n")
-        except OSError as error:
-            raise OutputError(f"{path}: cannot write: {error.strerror}") from None
+        self._handle = opened(path, os.O_APPEND)
+        if os.fstat(self._handle).st_size:
+            os.lseek(self._handle, -1, os.SEEK_END)
+            if os.read(self._handle, 1) != b"\n":
+                self._write(b"\n")
 
     def append(self, outcome: Outcome) -> None:
         """Record one outcome; it is on its way to the disk when this returns."""
         self._write(_line(outcome))
 
     def _write(self, data: bytes) -> None:
-        try:
+        with failing(OutputError, self._path, "write"):
             while data:
                 data = data[os.write(self._handle, data) :]
-        except OSError as error:
-            raise OutputError(f"{self._path}: cannot write: {error.strerror}") from None
 
     def close(self) -> None:
         """Bring everything to the disk; nothing more will be recorded."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from caffefold.errors import OutputError
-from caffefold.zoo.storage import STATE, Storage
+from caffefold.zoo.storage import STATE, Storage, opened
 
 LOCK = f"{STATE}/lock"
 GUARD = f"{STATE}/workers.lock"
@@ -46,13 +46,12 @@ def held(storage: Storage) -> Iterator[None]:
             yield
         return
     path = Path(storage.root, LOCK)
-    handle = _open(path)
+    handle = opened(path)
     try:
         if not _try(handle, shared=False):
             raise _refusal(storage)
         _await_workers(Path(storage.root, GUARD))
         os.ftruncate(handle, 0)
-        os.lseek(handle, 0, os.SEEK_SET)
         os.write(handle, json.dumps(holder()).encode())
         yield
         os.ftruncate(handle, 0)
@@ -62,7 +61,7 @@ def held(storage: Storage) -> Iterator[None]:
 
 def _await_workers(guard: Path) -> None:
     """Wait until no worker of an earlier run lives."""
-    handle = _open(guard)
+    handle = opened(guard)
     deadline = time.monotonic() + _PATIENCE
     try:
         while not _try(handle, shared=False):
@@ -78,15 +77,7 @@ def _await_workers(guard: Path) -> None:
 def hold_shared(guard: Path) -> None:
     """Hold the workers' lock until this process ends; the handle is meant to stay open."""
     with suppress(OSError, OutputError):
-        _try(_open(guard), shared=True)
-
-
-def _open(path: Path) -> int:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot write: {error.strerror}") from None
+        _try(opened(guard), shared=True)
 
 
 def _try(handle: int, *, shared: bool) -> bool:

@@ -12,30 +12,21 @@ import shutil
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caffefold.errors import Option, UsageError
 from caffefold.zoo.planning import plan as plans
-from caffefold.zoo.records import (
-    CONVERTED,
-    FAILED,
-    REFUSED,
-    Event,
-    FileState,
-    Kind,
-    Model,
-    Outcome,
-    Plan,
-    Result,
-)
-from caffefold.zoo.running import commit, files, journal, lock
-from caffefold.zoo.storage import STATE, Storage, open_storage
+from caffefold.zoo.records import Event, Kind, Model, Outcome, Plan, Result
+from caffefold.zoo.running import commit, journal, lock
+from caffefold.zoo.storage import STATE, Storage, open_storage, unchanged
 
 if TYPE_CHECKING:
     from caffefold.zoo.running.engines import Engine
 
 _CHANGED_BY_HAND = f"{STATE}/changed"
+_identity = attrgetter("status", "fingerprint", "inputs", "outputs")
 _STILL_THERE = "the results of an earlier version are still there"
 
 
@@ -94,7 +85,7 @@ def run(
             finally:
                 work.late(_recover(target, book, known))
                 result = work.result()
-                _write(result, target, frozenset(work.worked))
+                _write(result, target, work.worked)
     return result
 
 
@@ -124,7 +115,7 @@ def _engine(
     if name != "dask" and scheduler:
         raise UsageError(Option("scheduler"), " goes with ", Option("engine", "dask"))
     if name == "dask" and memory:
-        raise UsageError(Option("memory"), ": with Dask it is the workers' own --memory-limit")
+        raise UsageError(Option("memory"), ": with Dask it is the workers' own memory limit")
     if name == "dask" and not shared:
         raise UsageError("memory:// is seen by this process only; no cluster can work on it")
     if memory:
@@ -156,22 +147,18 @@ def _recover(target: Storage, book: journal.Journal, known: dict[str, Outcome]) 
     return found
 
 
-def _identity(outcome: Outcome) -> tuple[object, ...]:
-    return outcome.status, outcome.fingerprint, outcome.inputs, outcome.outputs
-
-
-def _write(result: Result, target: Storage, worked: frozenset[str]) -> None:
+def _write(result: Result, target: Storage, worked: set[str]) -> None:
     """zoo.json, zoo.csv, index.html, pages of what was refused; only what differs is written."""
-    from caffefold.zoo.pages import data, site
+    from caffefold.zoo.pages import site
 
     for model, outcome in result.pairs:
         place = f"{model.name}.html"
         stays = model.name not in worked and target.stat(place) is not None
-        if outcome.status != CONVERTED and not stays:
+        if outcome.status != "converted" and not stays:
             target.write(place, site.plain_page(model, outcome))
     for path, content in (
-        ("zoo.json", data.as_json(result).encode("utf-8", "backslashreplace")),
-        ("zoo.csv", data.as_csv(result).encode("utf-8", "backslashreplace")),
+        ("zoo.json", site.as_json(result).encode("utf-8", "backslashreplace")),
+        ("zoo.csv", site.as_csv(result).encode("utf-8", "backslashreplace")),
         ("index.html", site.index_page(result)),
     ):
         if target.read(path) != content:
@@ -193,7 +180,7 @@ class _Run:
     retry_failed: bool
     force: bool
     outcomes: dict[str, Outcome] = field(default_factory=dict)
-    worked: list[str] = field(default_factory=list)
+    worked: set[str] = field(default_factory=set)
     notes: dict[str, str] = field(default_factory=dict)
     stopped: bool = False
 
@@ -209,32 +196,30 @@ class _Run:
             elif not self.foreign(model, old):
                 todo.append(model)
         todo.sort(key=lambda model: (-model.size, model.name))
-        if todo and not (self.stopped and self.fail_fast):
+        if todo and not self.stopped:
             self.work(todo)
 
     def problem(self, model: Model, old: Outcome | None) -> None:
         """A model that planning refused."""
-        print_ = model.fingerprint()
-        if old is not None and old.fingerprint == print_ and old.status == REFUSED:
+        refused = Outcome.of(model, "refused", "InputError", model.problem)
+        if old and (old.fingerprint, old.status) == (refused.fingerprint, "refused"):
             self.unchanged(model, old)
         else:
-            refused = Outcome(model.name, REFUSED, model.problem, "InputError", fingerprint=print_)
             self.finished(model, refused)
 
     def stays(self, model: Model, old: Outcome) -> bool:
         """Whether an old outcome still holds. Notices results that were changed or removed."""
         if self.force or old.fingerprint != model.fingerprint():
             return False
-        if old.status == FAILED or (old.status == REFUSED and self.retry_failed):
+        if old.status == "failed" or (old.status == "refused" and self.retry_failed):
             return False
-        inputs = files.unchanged(self.source, old.inputs)
+        inputs = unchanged(self.source, old.inputs)
         if inputs is None:
             return False
-        outputs: tuple[FileState, ...] | None = old.outputs
-        if old.status == CONVERTED:
-            outputs = files.unchanged(self.target, old.outputs)
+        converted = old.status == "converted"
+        outputs = unchanged(self.target, old.outputs) if converted else old.outputs
         if outputs is None:
-            changed = [f.path for f in old.outputs if not files.unchanged(self.target, (f,))]
+            changed = [file.path for file in old.outputs if not unchanged(self.target, (file,))]
             self.notes[model.name] = self.set_aside(changed)
             return False
         if (inputs, outputs) != (old.inputs, old.outputs):
@@ -261,17 +246,13 @@ class _Run:
         """Refuse to replace files that no journal knows, without ``force``."""
         if self.force or (old is not None and old.outputs):
             return False
-        there = [
-            path
-            for path in commit.targets(model.name)
-            if not path.endswith(".html") and self.target.stat(path) is not None
-        ]
+        results = [model.name + suffix for suffix in commit.SUFFIXES if suffix != ".html"]
+        there = [path for path in results if self.target.stat(path) is not None]
         if not there or self.ours(model):
             return False
         shown = self.target.shown(there[0])
         reason = f"{shown}: exists already, and is not from an earlier run; use force to replace it"
-        print_ = model.fingerprint()
-        self.finished(model, Outcome(model.name, FAILED, reason, "OutputError", fingerprint=print_))
+        self.finished(model, Outcome.of(model, "failed", "OutputError", reason))
         return True
 
     def ours(self, model: Model) -> bool:
@@ -294,12 +275,12 @@ class _Run:
         try:
             for task, reported in outcomes:
                 outcome = reported
-                if reported.status == FAILED:
+                if reported.status == "failed":
                     shutil.rmtree(commit.scratch(task.token), ignore_errors=True)
                     outcome = commit.recovered(self.target, task.token) or reported
                 self.finished(task.model, outcome)
                 commit.clear(self.target, task.token)
-                if self.fail_fast and outcome.status != CONVERTED:
+                if self.stopped:
                     return
         finally:
             outcomes.close()  # ends what is running, now and not when somebody collects it
@@ -316,22 +297,21 @@ class _Run:
         notes = (*filter(None, [self.notes.get(model.name)]), *outcome.notes)
         outputs = outcome.outputs
         old = self.known.get(model.name)
-        if outcome.status != CONVERTED and old is not None and old.outputs:
+        if outcome.status != "converted" and old is not None and old.outputs:
             notes, outputs = (*notes, _STILL_THERE), old.outputs
         outcome = replace(outcome, notes=notes, outputs=outputs)
         self.book.append(outcome)
         self.known[model.name] = self.outcomes[model.name] = outcome
-        self.worked.append(model.name)
-        self.stopped |= self.fail_fast and outcome.status != CONVERTED
+        self.worked.add(model.name)
+        self.stopped |= self.fail_fast and outcome.status != "converted"
         self.report("finished", model, outcome)
 
     def late(self, found: list[Outcome]) -> None:
         """Models that were finished while the run was being ended."""
         planned = {model.name for model in self.plan.models}
-        for outcome in found:
-            if outcome.name in planned:
-                self.outcomes[outcome.name] = outcome
-                self.worked.append(outcome.name)
+        late = {outcome.name: outcome for outcome in found if outcome.name in planned}
+        self.outcomes |= late
+        self.worked |= late.keys()
 
     def report(self, kind: Kind, model: Model, outcome: Outcome | None = None) -> None:
         """Pass an event on."""

@@ -16,18 +16,9 @@ from caffefold.conversion import convert, load
 from caffefold.errors import CaffefoldError, InputError, UsageError
 from caffefold.report import ConvertReport
 from caffefold.zoo.pages import site
-from caffefold.zoo.records import (
-    CONVERTED,
-    FAILED,
-    REFUSED,
-    Facts,
-    FileState,
-    Model,
-    Outcome,
-    Status,
-)
-from caffefold.zoo.running import commit, files
-from caffefold.zoo.storage import Copies, Storage, open_storage
+from caffefold.zoo.records import Facts, Model, Outcome, Status
+from caffefold.zoo.running import commit
+from caffefold.zoo.storage import Copies, FileState, Storage, digest, failing, open_storage
 
 _CHANGED = "the file changed while it was read; run again"
 
@@ -58,18 +49,18 @@ def attempt(work: Work, task: Task) -> Outcome:
     try:
         outcome = _checked(work, task)
     except CaffefoldError as error:
-        status = REFUSED if isinstance(error, (InputError, UsageError)) else FAILED
+        status: Status = "refused" if isinstance(error, (InputError, UsageError)) else "failed"
         outcome = _ended(task, status, type(error).__name__, str(error))
     except MemoryError:
-        outcome = _ended(
-            task, FAILED, "OutOfMemory", "out of memory; raise the memory limit, or use fewer jobs"
-        )
+        reason = "out of memory; raise the memory limit, or use fewer jobs"
+        outcome = _ended(task, "failed", "OutOfMemory", reason)
     except OSError as error:
         code = "OutOfMemory" if error.errno == errno.ENOMEM else type(error).__name__
-        outcome = _ended(task, FAILED, code, f"{error.filename or 'system'}: {error.strerror}")
+        outcome = _ended(task, "failed", code, f"{error.filename or 'system'}: {error.strerror}")
     except _BugError as error:
-        outcome = failed(
-            task,
+        outcome = Outcome.of(
+            task.model,
+            "failed",
             "Bug",
             f"this is a bug in caffefold, not in your files: {error}; convert this model alone "
             "with 'caffefold -vv convert' and report what it prints",
@@ -88,24 +79,16 @@ def _checked(work: Work, task: Task) -> Outcome:
         raise _BugError(" ".join(f"{type(error).__name__}: {error} ({place})".split())) from None
 
 
-def failed(task: Task, code: str, reason: str) -> Outcome:
-    """The outcome of a task that failed for no reason in its files; it is tried again."""
-    fingerprint = task.model.fingerprint()
-    return Outcome(task.model.name, FAILED, reason, code, fingerprint=fingerprint)
-
-
 def _ended(task: Task, status: Status, code: str, reason: str) -> Outcome:
     """The outcome of a model that was not converted, with the state of its files."""
     source = open_storage(task.source)
     inputs = []
     for path in (*task.model.prototxts, task.model.caffemodel):
         with suppress(CaffefoldError, OSError):  # it may be what failed
-            entry = source.stat(path)
-            if entry is not None:
-                known = files.sha256(Path(source.shown(path))) if source.local else ""
-                inputs.append(FileState(path, entry.size, entry.stamp, known))
-    outcome = failed(task, code, " ".join(reason.split()))
-    return replace(outcome, status=status, inputs=tuple(inputs))
+            place = Path(source.shown(path)) if source.local else None
+            inputs.append(_state(source, path, place))
+    outcome = Outcome.of(task.model, status, code, " ".join(reason.split()))
+    return replace(outcome, inputs=tuple(inputs))
 
 
 def work(task: Task) -> Outcome:
@@ -143,7 +126,7 @@ def work(task: Task) -> Outcome:
                 raise OSError(errno.EAGAIN, _CHANGED, source.shown(model.caffemodel))
             outcome = Outcome(
                 model.name,
-                CONVERTED,
+                "converted",
                 prototxt=path,
                 facts=_facts(report),
                 notes=tuple(notes),
@@ -154,8 +137,8 @@ def work(task: Task) -> Outcome:
         raise refusal or InputError(f"{model.caffemodel}: no prototxt to convert it with")
 
 
-def _state(source: Storage, path: str, place: Path, sha1: str = "") -> FileState:
-    """The state of a file of the zoo, which is at ``place``.
+def _state(source: Storage, path: str, place: Path | None, sha1: str = "") -> FileState:
+    """The state of a file of the zoo, which is at ``place``; None: its content is not read.
 
     Raises:
         InputError: it cannot be read, or ``sha1`` is given and is not its SHA-1.
@@ -163,10 +146,9 @@ def _state(source: Storage, path: str, place: Path, sha1: str = "") -> FileState
     entry, shown = source.stat(path), source.shown(path)
     if entry is None:
         raise InputError(f"{shown}: no such file")
-    try:
-        known, found = files.digests(place, sha1=bool(sha1))
-    except OSError as error:
-        raise InputError(f"{shown}: cannot read: {error.strerror}") from None
+    with failing(InputError, shown, "read"):
+        known = digest(place) if place else ""
+        found = digest(place, "sha1") if place and sha1 else ""
     if found != sha1:
         raise InputError(
             f"{shown}: its SHA-1 is {found}, the zoo says {sha1}; the file is damaged, or not "
@@ -181,26 +163,29 @@ def _commit(
     """Write report and page beside the converted pair, and put all of them in place."""
     model = task.model
     source, target = open_storage(task.source), open_storage(task.target)
-    places = (
-        source.shown(outcome.prototxt),
-        source.shown(model.caffemodel),
-        *map(target.shown, commit.targets(model.name)),
-    )
-    pairs = (*report.inputs[:2], *report.outputs[:2])
-    shown = [file._replace(path=path) for file, path in zip(pairs, places, strict=False)]
+    given = outcome.prototxt, model.caffemodel
+    inputs = [f._replace(path=source.shown(p)) for f, p in zip(report.inputs, given, strict=False)]
+    outputs = [
+        file._replace(path=target.shown(model.name + suffix))
+        for file, suffix in zip(report.outputs, commit.SUFFIXES[:2], strict=False)
+    ]
     report = replace(
         report,
-        inputs=(*shown[:2], *report.inputs[2:]),
-        outputs=(*shown[2:], *report.outputs[2:]),
+        inputs=(*inputs, *report.inputs[2:]),
+        outputs=(*outputs, *report.outputs[2:]),
     )
     made = {suffix: folder / f"{task.token}{suffix}" for suffix in commit.SUFFIXES}
     made[".report.json"].write_bytes(report.to_json().encode("utf-8", "backslashreplace"))
     with load(prototxt) as before, load(made[".prototxt"]) as after:
         made[".html"].write_bytes(site.model_page(model, outcome, report, before, after))
-    digests = {suffix: files.sha256(path) for suffix, path in made.items()}
+    written = [
+        FileState(model.name + suffix, path.stat().st_size, "", digest(path))
+        for suffix, path in made.items()
+    ]
     if task.deadline and time.time() > task.deadline:
-        return _ended(task, FAILED, "TimedOut", "took longer than the timeout allows")
-    return commit.commit(folder, target, outcome, digests, task.token)
+        return _ended(task, "failed", "TimedOut", "took longer than the timeout allows")
+    outcome = replace(outcome, outputs=tuple(written))
+    return commit.commit(folder, target, outcome, task.token)
 
 
 def _facts(report: ConvertReport) -> Facts:
