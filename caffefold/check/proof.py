@@ -19,7 +19,7 @@ import numpy as np
 
 from caffefold.check import reference
 from caffefold.check.reference import AffineMap, Doubles, Linear, Response
-from caffefold.check.signals import Signal, rounding
+from caffefold.check.signals import Signal
 from caffefold.check.walk import Place, SideBySide
 from caffefold.errors import ProofError
 from caffefold.formats.caffemodel.blob import Blob, chunks, size
@@ -91,10 +91,9 @@ def prove(
         ProofError: they differ; the layer and the size of the difference are named.
     """
     prover = _Prover(original, written, changes, precision)
-    prover.walk.original(original)
-    prover.walk.written(written)
+    outputs = prover.walk.compare(written)
     unchanged = sum(prover.unchanged(at, layer) for at, layer in enumerate(written.layers))
-    return Proof(SEED, tuple(prover.folds), unchanged, tuple(prover.walk.outputs))
+    return Proof(SEED, tuple(prover.folds), unchanged, outputs)
 
 
 class _Prover:
@@ -104,7 +103,7 @@ class _Prover:
         self, original: Net, written: Net, changes: Iterable[Change], precision: Precision
     ) -> None:
         self.precision = precision
-        self.walk = SideBySide(self.linear, precision)
+        self.walk = SideBySide(original, self.linear, precision)
         self.layers = original.layers
         self.references = references(original.layers)
         self.places = {reference: at for at, reference in enumerate(self.references)}
@@ -128,17 +127,16 @@ class _Prover:
         before, (fed_before,) = place.layer, place.inputs
         claims = self.claims.get(self.references[place.position], [])
         if not self.is_modified(place, after, fed, claims):
-            if not self.walk.agree(fed_before, fed):
+            if not fed_before.agrees(fed, self.precision):
                 raise ProofError(f"layer '{after.name}': is fed with other numbers")
             return None
         self.checked.add(place.position)
-        channels = self.walk.bases.channels(fed)
-        layout = reference.linear(before, channels)
+        layout = reference.linear(before, fed.base.channels)
         assert layout is not None  # else the walk had met no linear layer
         biases = [size(blob) for blob in after.blobs[1:]]
         if after.blobs[0].shape != before.blobs[0].shape or biases not in ([], [layout.outputs]):
             raise ProofError(f"layer '{after.name}': its blobs have other shapes")
-        x, seen = _patches(before, layout, mapped=bool(fed_before.map or fed.map))
+        x, seen = _patches(before, layout, mapped=bool(fed_before.map.layers or fed.map.layers))
         with np.errstate(all="ignore"):
             wanted, _ = _respond(before, layout, fed_before, x, seen, self.precision)
             claimed = self._claimed(claims, layout.outputs)
@@ -147,7 +145,7 @@ class _Prover:
                 wanted.values * scale + shift, wanted.magnitude * np.abs(scale) + np.abs(shift)
             )
             found, largest = _respond(after, layout, fed, x, seen, self.precision)
-            relative = self.precision.unit * 1.01 + rounding(fed, self.precision)
+            relative = self.precision.unit * 1.01 + fed.map.rounding(self.precision)
             fan_in = size(after.blobs[0]) / layout.outputs
             tiny = self.precision.tiny * (fan_in * largest + 1)
             self._compare(after, wanted, found, found.magnitude * relative + tiny)
@@ -160,7 +158,7 @@ class _Prover:
         if claims or len(self.named[after.name]) == 1:
             return True
         same = _first_difference(place.layer, after, self.precision) is None
-        return not (same and self.walk.agree(place.inputs[0], fed))
+        return not (same and place.inputs[0].agrees(fed, self.precision))
 
     def _claimed(self, claims: list[Absorbed], outputs: int) -> AffineMap:
         """All claimed maps, one after another, for all outputs of a layer."""
@@ -264,11 +262,11 @@ def _respond(
     """What a layer makes of ``fed`` when its base is ``x`` of (channels, taps, patches); and the
     largest number it is fed with. ``seen`` is as in ``_patches``."""
     count = x.shape[2]
-    if fed.map is None:
+    if not fed.map.layers:
         sizes = None if seen.size == 1 else np.abs(x * seen).reshape(-1, count)
         result = reference.response(layer, layout, (x * seen).reshape(-1, count), sizes)
         return result, reference.PATCH_LARGEST
-    scale, shift, magnitude, slack = fed.map.over(x.shape[0]).numbers[:, :, None, None]
+    scale, shift, magnitude, slack = fed.map.over(x.shape[0])[:, :, None, None]
     inputs = (x * scale + shift) * seen
     # Times ``unit`` below, so that what is lost to ``tiny`` counts as it should.
     sizes = (np.abs(x * scale) + magnitude + slack * (precision.tiny / precision.unit)) * seen

@@ -422,7 +422,10 @@ CHANNEL_FLOW = [
     ),
     Mutant(
         "a ReLU is taken for an identity", "ops.base:Op.commutes",
-        lambda original: lambda self, layer: self.name == "ReLU" or original(self, layer), net_relu,
+        lambda original: lambda self, layer, *shapes: (
+            self.name == "ReLU" or original(self, layer, *shapes)
+        ),
+        net_relu,
     ),
     Mutant(
         "other readers do not matter", "passes.fold.propagate:Propagation.up",
@@ -433,7 +436,7 @@ CHANNEL_FLOW = [
     ),
     Mutant(
         "maximum pooling is taken for an average", "ops.pooling:Pooling.commutes",
-        lambda original: lambda self, layer: True, net_pool,
+        lambda original: lambda self, layer, *shapes: True, net_pool,
     ),
 ]  # fmt: skip
 _LAST = "passes.fold.collapse:Collapse.run"
