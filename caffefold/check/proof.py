@@ -26,7 +26,8 @@ from caffefold.formats.caffemodel.blob import Blob, chunks, size
 from caffefold.formats.caffemodel.precision import FLOAT32, Precision, of_layer
 from caffefold.humanize import counted
 from caffefold.ir.net import Layer, Net
-from caffefold.passes.infra import Absorbed, Change, LayerRef, references
+from caffefold.ops.table import op
+from caffefold.passes.infra import Absorbed, Change, references
 
 FLOAT64_NOISE = 2.0**-46  # long sums and cancellation in the float64 reference itself
 SEED = 20_261_121
@@ -105,16 +106,15 @@ class _Prover:
         self.precision = precision
         self.walk = SideBySide(original, self.linear, precision)
         self.layers = original.layers
-        self.references = references(original.layers)
-        self.places = {reference: at for at, reference in enumerate(self.references)}
+        self.places = {each: at for at, each in enumerate(references(original.layers))}
         self.named: dict[str, list[int]] = {}
         for at, layer in enumerate(original.layers):
             self.named.setdefault(layer.name, []).append(at)
-        self.claims: dict[LayerRef, list[Absorbed]] = {}
+        self.claims: dict[int | None, list[Absorbed]] = {}  # by position in the original net
         self.removed: dict[str, list[str]] = {}
         for change in changes:
             for claim in change.absorbed:
-                self.claims.setdefault(claim.layer, []).append(claim)
+                self.claims.setdefault(self.places.get(claim.layer), []).append(claim)
             for name in change.modified:
                 self.removed.setdefault(name, []).extend(change.removed)
         # A record goes to the first layer of its name (net.cpp, CopyTrainedLayersFrom).
@@ -125,9 +125,13 @@ class _Prover:
     def linear(self, place: Place, after: Layer, fed: Signal) -> AffineMap | None:
         """Check one linear layer; the map it claims to have absorbed on its output."""
         before, (fed_before,) = place.layer, place.inputs
-        claims = self.claims.get(self.references[place.position], [])
-        if not self.is_modified(place, after, fed, claims):
-            if not fed_before.agrees(fed, self.precision):
+        claims = self.claims.get(place.position, [])
+        agrees = fed_before.agrees(fed, self.precision)
+        # Names may be those of several layers, of which a fold changed one.
+        if after.name not in self.removed or not (
+            claims or len(self.named[after.name]) == 1 or not agrees or self._differs(before, after)
+        ):
+            if not agrees:
                 raise ProofError(f"layer '{after.name}': is fed with other numbers")
             return None
         self.checked.add(place.position)
@@ -138,9 +142,9 @@ class _Prover:
             raise ProofError(f"layer '{after.name}': its blobs have other shapes")
         x, seen = _patches(before, layout, mapped=bool(fed_before.map.layers or fed.map.layers))
         with np.errstate(all="ignore"):
-            wanted, _ = _respond(before, layout, fed_before, x, seen, self.precision)
             claimed = self._claimed(claims, layout.outputs)
             scale, shift = claimed.scale[:, None], claimed.shift[:, None]
+            wanted, _ = _respond(before, layout, fed_before, x, seen, self.precision)
             wanted = Response(
                 wanted.values * scale + shift, wanted.magnitude * np.abs(scale) + np.abs(shift)
             )
@@ -150,15 +154,6 @@ class _Prover:
             tiny = self.precision.tiny * (fan_in * largest + 1)
             self._compare(after, wanted, found, found.magnitude * relative + tiny)
         return claimed if claims else None
-
-    def is_modified(self, place: Place, after: Layer, fed: Signal, claims: list[Absorbed]) -> bool:
-        """Whether a fold says that it changed this layer: names may be those of several."""
-        if after.name not in self.removed:
-            return False
-        if claims or len(self.named[after.name]) == 1:
-            return True
-        same = _first_difference(place.layer, after, self.precision) is None
-        return not (same and place.inputs[0].agrees(fed, self.precision))
 
     def _claimed(self, claims: list[Absorbed], outputs: int) -> AffineMap:
         """All claimed maps, one after another, for all outputs of a layer."""
@@ -170,10 +165,8 @@ class _Prover:
                 if own is None:
                     raise ProofError(f"layer '{layer.name}': is no affine map, but was folded")
                 length = max(own.channels, claim.stop)
-                part = slice(claim.start, claim.stop)
                 at = slice(claim.at, claim.at + claim.stop - claim.start)
-                times = np.broadcast_to(own.scale, (length,))[part]
-                plus = np.broadcast_to(own.shift, (length,))[part]
+                times, plus = (np.broadcast_to(v, length)[claim.start : claim.stop] for v in own)
                 scale[at] = scale[at] * times
                 shift[at] = shift[at] * times + plus
         return AffineMap(scale, shift)
@@ -216,29 +209,29 @@ class _Prover:
         # A Scale that took others' place was checked as a map, a linear layer on patches.
         if after.name in self.removed and any(self.walk.maps[at] is not None for at in candidates):
             return 0
-        reasons = [_first_difference(self.layers[at], after, self.precision) for at in candidates]
+        reasons = [self._differs(self.layers[at], after) for at in candidates]
         if not reasons:
             raise ProofError(f"layer '{after.name}': not in the original net")
-        if None not in reasons and not self.borrows(after):
+        if None not in reasons and not self._borrows(after):
             raise ProofError(f"layer '{after.name}': {reasons[0]}")
         return len(after.blobs)
 
-    def borrows(self, layer: Layer) -> bool:
+    def _borrows(self, layer: Layer) -> bool:
         """Whether the layer's blobs are those of another layer of its name, which was folded, and
         it computes nothing with them itself."""
         owner = self.owners[layer.name]
         shared = layer is not owner and layer.record is not None and layer.record is owner.record
-        return shared and not reference.computes_with_weights(layer)
+        return shared and op(layer).name not in reference.WEIGHTED
 
-
-def _first_difference(before: Layer, after: Layer, precision: Precision) -> str | None:
-    """What tells the blobs of two layers apart; None when they are equal, as they are stored."""
-    if len(before.blobs) != len(after.blobs):
-        return f"{len(after.blobs)} blobs were written, {len(before.blobs)} were read"
-    for index, (old, new) in enumerate(zip(before.blobs, after.blobs, strict=True)):
-        if not _equal(old, new, of_layer(after.type, precision)):
-            return f"blob {index} was not to change, but did"
-    return None
+    def _differs(self, before: Layer, after: Layer) -> str | None:
+        """What differs between the blobs of two layers; None when they are equal, as stored."""
+        if len(before.blobs) != len(after.blobs):
+            return f"{len(after.blobs)} blobs were written, {len(before.blobs)} were read"
+        dtype = of_layer(after.type, self.precision).dtype
+        for index, (old, new) in enumerate(zip(before.blobs, after.blobs, strict=True)):
+            if old is not new and not _equal(old, new, dtype):
+                return f"blob {index} was not to change, but did"
+        return None
 
 
 def _patches(layer: Layer, layout: Linear, *, mapped: bool) -> tuple[Doubles, Doubles]:
@@ -274,12 +267,9 @@ def _respond(
     return result, float(np.abs(inputs).max())
 
 
-def _equal(old: Blob, new: Blob, precision: Precision) -> bool:
+def _equal(old: Blob, new: Blob, dtype: str) -> bool:
     """Whether the numbers are the same, unrounded or as they are stored."""
-    return old is new or (
-        old.shape == new.shape
-        and all(
-            np.array_equal(a.astype(precision.dtype, copy=False), b) or np.array_equal(a, b)
-            for a, b in zip(chunks(old), chunks(new), strict=True)
-        )
+    return old.shape == new.shape and all(
+        np.array_equal(a.astype(dtype, copy=False), b) or np.array_equal(a, b)
+        for a, b in zip(chunks(old), chunks(new), strict=True)
     )
