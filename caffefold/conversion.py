@@ -112,7 +112,7 @@ def to_deploy(net: Net, **given: Any) -> DeployResult:
 def fold(net: Net, **given: Any) -> FoldResult:
     """Fold BatchNorm and Scale layers of a deploy net into its linear layers.
 
-    A net without weights is folded on made-up numbers: only its structure means something then,
+    A net without weights is folded on made-up numbers: only its structure is meaningful then,
     and ``save`` writes only its prototxt.
 
     Args:
@@ -282,7 +282,7 @@ def _checked_shapes(net: Net, given: Mapping[str, tuple[int, ...]]) -> Shapes:
             asked = Option("input_shapes", f"{', '.join(given)}=...")
             raise UsageError(asked, f": the net cannot take it: {reason}")
     for problem, position in zip(shapes.problems, shapes.failing, strict=True):
-        # What weights and shapes say together is certain; layers of forks may differ from ours.
+        # Where weights contradict shapes, that is certain; layers of forks may differ from ours.
         if position >= 0 and net.weights is not None and net.layers[position].blobs:
             raise problem
     return shapes

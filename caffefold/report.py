@@ -36,7 +36,7 @@ class FileSize(NamedTuple):
 
 
 class _Account:
-    """What passes did, as far as it is said of one, of some or of all in the same way."""
+    """What passes did: what the results of single steps and of a conversion share."""
 
     __slots__ = ()
     passes: tuple[Step, ...]
@@ -52,7 +52,7 @@ class _Account:
         return tuple(skip for step in self.passes for skip in step.skips)
 
     def rows(self) -> Iterator[tuple[str, str]]:
-        """What there is to say, with a label each."""
+        """The result, line by line, with a label each."""
         raise NotImplementedError
 
     def __str__(self) -> str:
@@ -128,7 +128,7 @@ class FoldResult(_Account):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class ConvertReport(_Account):
-    """Everything there is to say about one conversion."""
+    """Everything that is known of one conversion."""
 
     net: str
     inputs: tuple[FileSize, ...]

@@ -84,8 +84,8 @@ def prove(
 ) -> Proof:
     """Check ``written`` against ``original`` (a deploy net, not folded).
 
-    Neither net need have come from a file. ``changes`` are what the passes in between say they did;
-    nothing of it is believed, it only tells what to check. ``precision`` is what the numbers of
+    Neither net need have come from a file. ``changes`` are what the passes in between claim; they
+    are not trusted, they only decide what is checked. ``precision`` is what the numbers of
     ``written`` are stored as, or will be: each may be rounded to it, once, or not at all.
 
     Raises:
@@ -191,7 +191,7 @@ class _Prover:
         )
 
     def unchanged(self, position: int, after: Layer) -> int:
-        """Check that a layer that took part in no fold has its numbers still; how many blobs.
+        """Check that a layer outside of all folds still has its numbers; how many blobs these are.
 
         Layers that folding may remove are matched with any of their name: what they compute was
         compared already.
@@ -206,7 +206,7 @@ class _Prover:
         if match in self.checked:
             return 0
         candidates = self.named.get(after.name, []) if match is None else [match]
-        # A Scale that took others' place was checked as a map, a linear layer on patches.
+        # A Scale that replaced others was checked as a map, a linear layer on patches.
         if after.name in self.removed and any(self.walk.maps[at] is not None for at in candidates):
             return 0
         reasons = [self._differs(self.layers[at], after) for at in candidates]

@@ -96,7 +96,7 @@ class Signal(NamedTuple):
 
     def agrees(self, found: Signal, precision: Precision) -> bool:
         """Whether ``found`` in the written net is this signal up to rounding: a Scale layer may
-        have taken the place of others, and its numbers are stored in ``precision``."""
+        have replaced others, and its numbers are stored in ``precision``."""
         if self.base is not found.base:
             return False
         if not self.map.layers and not found.map.layers:

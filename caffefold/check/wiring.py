@@ -1,4 +1,4 @@
-"""What the text of a layer says: its parameters, and whether it only hands numbers on.
+"""The text of a layer: its parameters, and whether it only hands numbers on.
 
 Concat, Slice, average pooling and Dropout are written from concat_layer.cpp, slice_layer.cpp,
 pooling_layer.cpp and dropout_layer.cpp, apart from the fold's idea of them.
