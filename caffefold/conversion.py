@@ -215,15 +215,14 @@ def convert(
         deploy = _to_deploy(net, options)
         folded = _fold(deploy.net, options)
         written = _stage(staging, folded.net, targets, precision)
-        with _load(schema, *map(staging.path_of, written)) as reread:
+        staged = {str(target): staging.path_of(target) for target in written}
+        with _load(schema, *staged.values()) as reread:
             try:
-                again = _as_folded(reread, folded.net)
+                again = _with_numbers(reread, folded.net)
                 proven = _prove(deploy.net, again, folded.changes, precision)
             except ProofError as error:
                 raise ProofError(f"{error}; nothing was put in place") from None
-        outputs = tuple(_file_size(target, staging.path_of(target)) for target in written)
-        inputs = tuple(_file_size(source, source) for source in sources)
-        report = _report(net, deploy, folded, proven, options.dtype, inputs, outputs)
+        report = _report(net, deploy, folded, proven, options.dtype, sources, staged)
         staging.write(targets[-1], report.to_json().encode("utf-8", "backslashreplace"))
         staging.commit()
     return report
@@ -301,22 +300,13 @@ def _prove(original: Net, folded: Net, history: tuple[object, ...], precision: P
         return proof.prove(_with_numbers(original), folded, changes, precision)
 
 
-def _with_numbers(net: Net) -> Net:
-    """The net; with made-up numbers when it has no weights."""
+def _with_numbers(net: Net, like: Net | None = None) -> Net:
+    """The net; without weights, with made-up numbers, which no file holds: those of ``like``."""
     if net.weights is not None:
         return net
-    from caffefold.analysis.stand_in import with_stand_ins  # seldom needed
+    from caffefold.analysis.stand_in import with_blobs_of, with_stand_ins  # seldom needed
 
-    return with_stand_ins(net)
-
-
-def _as_folded(reread: Net, folded: Net) -> Net:
-    """The net as it was read back; made-up numbers, which no file holds, are those of the fold."""
-    if folded.weights is not None:
-        return reread
-    from caffefold.analysis.stand_in import with_blobs_of  # seldom needed
-
-    return with_blobs_of(reread, folded)
+    return with_stand_ins(net) if like is None else with_blobs_of(net, like)
 
 
 def _reject_nameless(net: Net) -> None:
@@ -403,18 +393,15 @@ def _new_layer(layer: Layer, precision: Precision) -> NewLayer:
     return NewLayer(layer.bottoms, layer.tops, layer.blobs, as_scale, stored)
 
 
-def _file_size(name: Path, place: Path) -> FileSize:
-    return FileSize(str(name), place.stat().st_size)
-
-
 def _report(
     net: Net, deploy: DeployResult, folded: FoldResult, proven: Proof, dtype: Dtype,
-    inputs: tuple[FileSize, ...], outputs: tuple[FileSize, ...],
+    inputs: tuple[Path, ...], outputs: Mapping[str, Path],
 ) -> ConvertReport:  # fmt: skip
+    """The report; ``outputs`` are the results by name, with where they lie now."""
     return ConvertReport(
         net=net.name,
-        inputs=inputs,
-        outputs=outputs,
+        inputs=tuple(FileSize(str(path), path.stat().st_size) for path in inputs),
+        outputs=tuple(FileSize(name, path.stat().st_size) for name, path in outputs.items()),
         layers_before=len(net),
         layers_after=len(folded.net),
         passes=deploy.passes + folded.passes,

@@ -17,18 +17,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from caffefold.analysis.shapes import infer
-from caffefold.check import reference
+from caffefold.check import reference, wiring
 from caffefold.check.reference import AffineMap
 from caffefold.check.signals import Base, Signal
-from caffefold.check.wiring import (
-    Handed,
-    Signals,
-    Tops,
-    declared_inputs,
-    hands_on,
-    is_identity,
-    parameters,
-)
+from caffefold.check.wiring import Handed, Signals, Tops
 from caffefold.errors import ProofError
 from caffefold.formats.caffemodel.precision import Precision
 from caffefold.ir import graph
@@ -78,7 +70,7 @@ class SideBySide:
             ProofError: some layer is missing, or fed with something else, or an output differs.
         """
         wanted = self._walk(self._original, infer(self._original).versions)
-        if declared_inputs(written) != declared_inputs(self._original):
+        if wiring.declared_inputs(written) != wiring.declared_inputs(self._original):
             raise ProofError("the written net declares other inputs than the original")
         found = self._walk(written, None)
         if found.keys() != wanted.keys():
@@ -96,7 +88,7 @@ class SideBySide:
 
     def _walk(self, net: Net, shapes: tuple[Shape, ...] | None) -> dict[str, Signal]:
         """The signals of the outputs; ``shapes``, by version, are given for the original net."""
-        wiring = graph.validate(net)
+        edges = graph.validate(net)
         signals: dict[int, Signal] = {}
 
         def set_up(version: int, top: Handed) -> None:
@@ -104,24 +96,24 @@ class SideBySide:
             base = self._bases.setdefault(top.key, Base(shape, top.channels))
             signals[version] = Signal(base, top.map)
 
-        for index, version in enumerate(wiring.versions):
+        for index, version in enumerate(edges.versions):
             if version.producer == graph.OUTSIDE:
                 set_up(index, Handed(("input", version.blob)))
         seen: Counter[str] = Counter()
         for position, layer in enumerate(net.layers):
-            inputs = tuple(signals[version] for version in wiring.reads[position])
-            writes = wiring.writes[position]
+            inputs = tuple(signals[version] for version in edges.reads[position])
+            writes = edges.writes[position]
             own = reference.affine(layer, inputs[0].base.rank if inputs else None)
             if shapes is not None:
                 self.maps.append(own)
             if own is not None:
                 signals[writes[0]] = inputs[0].mapped(own, layer.name)
-            elif is_identity(layer):
+            elif wiring.is_identity(layer):
                 signals.update(dict.fromkeys(writes, inputs[0]))
             else:
                 key = layer.name, seen[layer.name]
                 seen[layer.name] += 1
-                handed = hands_on(layer, inputs)
+                handed = wiring.hands_on(layer, inputs)
                 claimed = None
                 if shapes is not None:
                     self._places[key] = Place(position, layer, inputs, handed is None)
@@ -133,7 +125,7 @@ class SideBySide:
                     set_up(made, handed[j] if handed else Handed((key, j), channels))
                     if claimed is not None:
                         signals[made] = signals[made].mapped(claimed, layer.name)
-        return {wiring.versions[i].blob: signals[i] for i in wiring.sinks}
+        return {edges.versions[i].blob: signals[i] for i in edges.sinks}
 
     def _matched(
         self, key: _Key, position: int, layer: Layer, inputs: Signals, handed: Tops
@@ -148,7 +140,7 @@ class SideBySide:
             if handed is None:
                 raise ProofError(f"layer '{layer.name}': handed its input on before")
             return handed, None
-        if parameters(place.layer) != parameters(layer):
+        if wiring.parameters(place.layer) != wiring.parameters(layer):
             raise ProofError(f"layer '{layer.name}': its parameters were changed")
         if [signal.base for signal in place.inputs] != [signal.base for signal in inputs]:
             raise ProofError(f"layer '{layer.name}': reads other blobs than before")
