@@ -254,17 +254,15 @@ def _respond(
 ) -> tuple[Response, float]:
     """What a layer makes of ``fed`` when its base is ``x`` of (channels, taps, patches); and the
     largest number it is fed with. ``seen`` is as in ``_patches``."""
-    count = x.shape[2]
-    if not fed.map.layers:
-        sizes = None if seen.size == 1 else np.abs(x * seen).reshape(-1, count)
-        result = reference.response(layer, layout, (x * seen).reshape(-1, count), sizes)
-        return result, reference.PATCH_LARGEST
+    count, mapped, sizes = x.shape[2], fed.map.layers > 0, None
     scale, shift, magnitude, slack = fed.map.over(x.shape[0])[:, :, None, None]
     inputs = (x * scale + shift) * seen
-    # Times ``unit`` below, so that what is lost to ``tiny`` counts as it should.
-    sizes = (np.abs(x * scale) + magnitude + slack * (precision.tiny / precision.unit)) * seen
-    result = reference.response(layer, layout, inputs.reshape(-1, count), sizes.reshape(-1, count))
-    return result, float(np.abs(inputs).max())
+    if mapped or seen.size > 1:
+        # Times ``unit`` later, so that what is lost to ``tiny`` counts as it should.
+        lost = slack * (precision.tiny / precision.unit)
+        sizes = ((np.abs(x * scale) + magnitude + lost) * seen).reshape(-1, count)
+    result = reference.response(layer, layout, inputs.reshape(-1, count), sizes)
+    return result, float(np.abs(inputs).max()) if mapped else reference.PATCH_LARGEST
 
 
 def _equal(old: Blob, new: Blob, dtype: str) -> bool:
