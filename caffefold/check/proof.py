@@ -126,12 +126,15 @@ class _Prover:
         """Check one linear layer; the map it claims to have absorbed on its output."""
         before, (fed_before,) = place.layer, place.inputs
         claims = self.claims.get(place.position, [])
-        agrees = fed_before.agrees(fed, self.precision)
         # Names may be those of several layers, of which a fold changed one.
-        if after.name not in self.removed or not (
-            claims or len(self.named[after.name]) == 1 or not agrees or self._differs(before, after)
-        ):
-            if not agrees:
+        modified = after.name in self.removed and (
+            claims
+            or len(self.named[after.name]) == 1
+            or self._differs(before, after)
+            or not fed_before.agrees(fed, self.precision)
+        )
+        if not modified:
+            if not fed_before.agrees(fed, self.precision):
                 raise ProofError(f"layer '{after.name}': is fed with other numbers")
             return None
         self.checked.add(place.position)
@@ -254,15 +257,17 @@ def _respond(
 ) -> tuple[Response, float]:
     """What a layer makes of ``fed`` when its base is ``x`` of (channels, taps, patches); and the
     largest number it is fed with. ``seen`` is as in ``_patches``."""
-    count, mapped, sizes = x.shape[2], fed.map.layers > 0, None
+    count = x.shape[2]
+    if not fed.map.layers:
+        sizes = None if seen.size == 1 else np.abs(x * seen).reshape(-1, count)
+        result = reference.response(layer, layout, (x * seen).reshape(-1, count), sizes)
+        return result, reference.PATCH_LARGEST
     scale, shift, magnitude, slack = fed.map.over(x.shape[0])[:, :, None, None]
     inputs = (x * scale + shift) * seen
-    if mapped or seen.size > 1:
-        # Times ``unit`` later, so that what is lost to ``tiny`` counts as it should.
-        lost = slack * (precision.tiny / precision.unit)
-        sizes = ((np.abs(x * scale) + magnitude + lost) * seen).reshape(-1, count)
-    result = reference.response(layer, layout, inputs.reshape(-1, count), sizes)
-    return result, float(np.abs(inputs).max()) if mapped else reference.PATCH_LARGEST
+    # Times ``unit`` later, so that what is lost to ``tiny`` counts as it should.
+    sizes = (np.abs(x * scale) + magnitude + slack * (precision.tiny / precision.unit)) * seen
+    result = reference.response(layer, layout, inputs.reshape(-1, count), sizes.reshape(-1, count))
+    return result, float(np.abs(inputs).max())
 
 
 def _equal(old: Blob, new: Blob, dtype: str) -> bool:

@@ -119,8 +119,9 @@ class SideBySide:
                     self._places[key] = Place(position, layer, inputs, handed is None)
                 else:
                     handed, claimed = self._matched(key, position, layer, inputs, handed)
-                linear = None if handed else reference.linear(layer, None)
-                channels = linear.outputs if linear else None
+                unknown = shapes is not None and any(shapes[made] is None for made in writes)
+                linear = reference.linear(layer, None) if unknown else None
+                channels = None if linear is None else linear.outputs
                 for j, made in enumerate(writes):
                     set_up(made, handed[j] if handed else Handed((key, j), channels))
                     if claimed is not None:
