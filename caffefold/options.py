@@ -276,9 +276,7 @@ def _instance(kind: type, value: Any) -> Any:
 
 def _table(kind: Any, value: Any) -> Any:
     """A table of options, or the fields of one."""
-    if isinstance(value, Mapping) and {each.name for each in fields(kind)} >= set(value):
-        return kind(**value)
-    return _instance(kind, value)
+    return kind(**value) if isinstance(value, Mapping) else _instance(kind, value)
 
 
 def _items(value: Any) -> Iterable[Any]:
