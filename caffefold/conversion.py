@@ -6,18 +6,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from caffefold.analysis import fit
 from caffefold.analysis.cost import totals
-from caffefold.analysis.shapes import carried
+from caffefold.analysis.shapes import Shapes, carried, infer
 from caffefold.check import proof
 from caffefold.check.proof import Proof
-from caffefold.check.runnable import runnable
-from caffefold.errors import ExistingOutput, ModelError, Option, OutputError, ProofError, Text
+from caffefold.errors import (
+    ExistingOutput,
+    ModelError,
+    Option,
+    OutputError,
+    ProofError,
+    Text,
+    UsageError,
+)
 from caffefold.formats.atomic import Staging, output_error
 from caffefold.formats.caffemodel.blob import quiet
 from caffefold.formats.caffemodel.open import open_snapshot
@@ -105,7 +112,7 @@ def to_deploy(net: Net, **given: Any) -> DeployResult:
 def fold(net: Net, **given: Any) -> FoldResult:
     """Fold BatchNorm and Scale layers of a deploy net into its linear layers.
 
-    A net without weights is folded on made-up numbers: only its structure means something then,
+    A net without weights is folded on made-up numbers: only its structure is meaningful then,
     and ``save`` writes only its prototxt.
 
     Args:
@@ -208,29 +215,14 @@ def convert(
         deploy = _to_deploy(net, options)
         folded = _fold(deploy.net, options)
         written = _stage(staging, folded.net, targets, precision)
-        with _load(schema, *map(staging.path_of, written)) as reread:
+        staged = {str(target): staging.path_of(target) for target in written}
+        with _load(schema, *staged.values()) as reread:
             try:
-                again = _as_folded(reread, folded.net)
+                again = _with_numbers(reread, folded.net)
                 proven = _prove(deploy.net, again, folded.changes, precision)
             except ProofError as error:
                 raise ProofError(f"{error}; nothing was put in place") from None
-        report = ConvertReport(
-            net=net.name,
-            inputs=tuple(FileSize(str(p), p.stat().st_size) for p in sources),
-            outputs=tuple(FileSize(str(t), staging.path_of(t).stat().st_size) for t in written),
-            layers_before=len(net),
-            layers_after=len(folded.net),
-            passes=deploy.steps + folded.steps,
-            proof=proven,
-            dtype=precision.name,
-            preprocessing=deploy.preprocessing,
-            costs=(
-                totals(deploy.net, deploy.shapes),
-                totals(folded.net, carried(deploy.shapes, deploy.net, folded.net)),
-            ),
-            weights=net.weights is not None,
-            warnings=(*net.notes, *deploy.warnings, *folded.warnings),
-        )
+        report = _report(net, deploy, folded, proven, options.dtype, sources, staged)
         staging.write(targets[-1], report.to_json().encode("utf-8", "backslashreplace"))
         staging.commit()
     return report
@@ -262,11 +254,37 @@ def _to_deploy(net: Net, options: DeployOptions) -> DeployResult:
         graph.validate(deploy)
         if net.weights is not None:
             fit.check(deploy)
-        shapes, misfits = runnable(deploy, options.input_shapes)
+        shapes = _checked_shapes(deploy, options.input_shapes)
     steps += more
-    warnings = (*(w for step in steps for w in step.warnings), *misfits, *_strangers(net))
+    warnings = (
+        *(warning for step in steps for warning in step.warnings),
+        *(f"{problem}; Caffe may refuse this net" for problem in shapes.problems),
+        *_strangers(net),
+    )
     deploy = replace(deploy, header=comment(known) or deploy.header)
     return DeployResult(deploy, steps, known, shapes, warnings)
+
+
+def _checked_shapes(net: Net, given: Mapping[str, tuple[int, ...]]) -> Shapes:
+    """The shapes of a deploy net; ``given`` are the input shapes that the user asked for.
+
+    Raises:
+        UsageError: the net cannot take these shapes.
+        TextError: a layer's weights do not take what it is fed with.
+    """
+    shapes = infer(net)
+    if shapes.problems and given:
+        from caffefold.analysis.input_size import contradiction  # seldom needed
+
+        reason = contradiction(net, given)
+        if reason is not None:
+            asked = Option("input_shapes", f"{', '.join(given)}=...")
+            raise UsageError(asked, f": the net cannot take it: {reason}")
+    for problem, position in zip(shapes.problems, shapes.failing, strict=True):
+        # Where weights contradict shapes, that is certain; layers of forks may differ from ours.
+        if position >= 0 and net.weights is not None and net.layers[position].blobs:
+            raise problem
+    return shapes
 
 
 def _fold(net: Net, options: FoldOptions) -> FoldResult:
@@ -282,22 +300,13 @@ def _prove(original: Net, folded: Net, history: tuple[object, ...], precision: P
         return proof.prove(_with_numbers(original), folded, changes, precision)
 
 
-def _with_numbers(net: Net) -> Net:
-    """The net; with made-up numbers when it has no weights."""
+def _with_numbers(net: Net, like: Net | None = None) -> Net:
+    """The net; without weights, with made-up numbers, which no file holds: those of ``like``."""
     if net.weights is not None:
         return net
-    from caffefold.analysis.stand_in import with_stand_ins  # seldom needed
+    from caffefold.analysis.stand_in import with_blobs_of, with_stand_ins  # seldom needed
 
-    return with_stand_ins(net)
-
-
-def _as_folded(reread: Net, folded: Net) -> Net:
-    """The net as it was read back; made-up numbers, which no file holds, are those of the fold."""
-    if folded.weights is not None:
-        return reread
-    from caffefold.analysis.stand_in import with_blobs_of  # seldom needed
-
-    return with_blobs_of(reread, folded)
+    return with_stand_ins(net) if like is None else with_blobs_of(net, like)
 
 
 def _reject_nameless(net: Net) -> None:
@@ -330,14 +339,6 @@ def _idle(net: Net, options: FoldOptions) -> tuple[str, ...]:
 # ------------------------------------------------------------------------------- the results
 
 
-def output_paths(output: Path) -> tuple[Path, ...]:
-    """The three result files of a prefix; a known suffix at its end is taken off first."""
-    name = output.name
-    for suffix in SUFFIXES:
-        name = name.removesuffix(suffix)
-    return tuple(output.with_name(name + suffix) for suffix in SUFFIXES)
-
-
 def _sources(net: Net) -> tuple[Path, ...]:
     """The files that a net was read from; of a solver, also the net that it names."""
     paths = [net.document.path] + ([net.weights.path] if net.weights is not None else [])
@@ -352,7 +353,10 @@ def _targets(
         if folder or output.name in SUFFIXES:
             what = "a directory" if folder else "no file name"
             raise OutputError(f"{output}: {what}; give a prefix such as {output / 'deploy'}")
-        targets = output_paths(output)[: len(suffixes)]
+        name = output.name
+        for suffix in SUFFIXES:  # a known one at its end is no part of the prefix
+            name = name.removesuffix(suffix)
+        targets = tuple(output.with_name(name + suffix) for suffix in suffixes)
         for target in targets:
             if target.is_dir():
                 raise OutputError(f"{target}: this is a directory; choose another output prefix")
@@ -373,19 +377,13 @@ def _stage(
     staging.write(targets[0], net.to_document().encode())
     if net.weights is None:
         return targets[:1]
-    with staging.open(targets[1]) as out:
-        write_weights(out, net.weights, _new_layers(net, precision))
-    return targets[:2]
-
-
-def _new_layers(net: Net, precision: Precision) -> dict[str, NewLayer | None]:
-    """What becomes of each record: by name, for every layer the prototxt that was read knows."""
+    # What becomes of each record: by name, for every layer that the prototxt that was read knows.
     new: dict[str, NewLayer | None] = dict.fromkeys(net.listed)
-    assert net.weights is not None
-    new.update((r.name, None) for r in net.weights.layers if op_of(r.type) is SPLIT)
-    for layer in reversed(net.layers):
-        new[layer.name] = _new_layer(layer, precision)
-    return new
+    new.update((record.name, None) for record in net.weights.layers if op_of(record.type) is SPLIT)
+    new.update((layer.name, _new_layer(layer, precision)) for layer in reversed(net.layers))
+    with staging.open(targets[1]) as out:
+        write_weights(out, net.weights, new)
+    return targets[:2]
 
 
 def _new_layer(layer: Layer, precision: Precision) -> NewLayer:
@@ -393,3 +391,27 @@ def _new_layer(layer: Layer, precision: Precision) -> NewLayer:
     as_scale = op(layer) is SCALE and record is not None and layer.blobs != record.blobs
     stored = of_layer(layer.type, precision)
     return NewLayer(layer.bottoms, layer.tops, layer.blobs, as_scale, stored)
+
+
+def _report(
+    net: Net, deploy: DeployResult, folded: FoldResult, proven: Proof, dtype: Dtype,
+    inputs: tuple[Path, ...], outputs: Mapping[str, Path],
+) -> ConvertReport:  # fmt: skip
+    """The report; ``outputs`` are the results by name, with where they lie now."""
+    return ConvertReport(
+        net=net.name,
+        inputs=tuple(FileSize(str(path), path.stat().st_size) for path in inputs),
+        outputs=tuple(FileSize(name, path.stat().st_size) for name, path in outputs.items()),
+        layers_before=len(net),
+        layers_after=len(folded.net),
+        passes=deploy.passes + folded.passes,
+        proof=proven,
+        dtype=dtype,
+        preprocessing=deploy.preprocessing,
+        costs=(
+            totals(deploy.net, deploy.shapes),
+            totals(folded.net, carried(deploy.shapes, deploy.net, folded.net)),
+        ),
+        weights=net.weights is not None,
+        warnings=(*net.notes, *deploy.warnings, *folded.warnings),
+    )

@@ -8,7 +8,7 @@
     │   ├── TextError              a prototxt: path:line:column and the line itself
     │   ├── WeightsError           a caffemodel: path and byte offset
     │   └── ModelError             well-formed files whose content makes no valid net
-    ├── OutputError       exit 3   a result cannot be written where it was asked for
+    ├── OutputError       exit 3   a result cannot be written to its place
     │   └── ExistingOutput         it exists already
     └── ProofError        exit 1   the written pair does not compute what the input computes
 
@@ -45,9 +45,6 @@ class Text(str):
         text = super().__new__(cls, "".join(map(str, parts)))
         text.parts = parts
         return text
-
-    def __getnewargs__(self) -> tuple[str | Option, ...]:  # type: ignore[override]
-        return self.parts
 
     def spelled(self, spell: Callable[[Option], str]) -> str:
         """The text with each option as ``spell`` has it."""
@@ -170,7 +167,7 @@ class WeightsError(InputError):
 
 
 class ModelError(InputError):
-    """The files are readable, but what they say together is not a valid net."""
+    """The files are readable, but together they make no valid net."""
 
 
 class OutputError(CaffefoldError):

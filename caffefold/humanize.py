@@ -1,4 +1,4 @@
-"""How numbers are said to people, on screen, in sentences and on pages."""
+"""Numbers as people read them, on screen, in sentences and on pages."""
 
 from __future__ import annotations
 

@@ -225,102 +225,76 @@ def _value(each: "Field[Any]", value: Any) -> Any:
         return {} if each.default is MISSING else each.default
     if isinstance(value, str) and each.metadata["key"]:
         value = {each.metadata["key"]: value}
-    bounds = each.metadata["least"], each.metadata["most"]
+    expected, read = _kind(each.type, (each.metadata["least"], each.metadata["most"]))
     try:
-        return _typed(value, each.type, bounds)
+        return read(value)
     except (TypeError, ValueError, OverflowError):
-        raise UsageError(
-            f"{each.name} is {value!r}, expected {_spoken(each.type, bounds)}"
-        ) from None
+        raise UsageError(f"{each.name} is {value!r}, expected {expected}") from None
     except UsageError as error:
         raise UsageError(f"{each.name}: {error}") from None
 
 
-_Bounds = tuple[float | None, float | None]
-
-
-def _typed(value: Any, kind: Any, bounds: _Bounds) -> Any:
-    """``value`` as ``kind``; ValueError or TypeError when it is none."""
-    origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
+def _kind(hint: Any, bounds: tuple[float | None, float | None]) -> tuple[str, Callable[[Any], Any]]:
+    """What a value of a type is called in a message, and what reads one or raises TypeError or
+    ValueError."""
+    origin, inner = typing.get_origin(hint) or hint, typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
-        return _first(value, inner, bounds)
+        kinds = [_kind(each, bounds) for each in inner if each is not type(None)]
+        return " or ".join(what for what, _ in kinds), kinds[-1][1]  # fspath reads strings, too
+    if origin is os.PathLike:
+        return "a path", os.fspath
     if origin is Literal:
-        return inner[inner.index(value)]
+        choices = ", ".join(each or "''" for each in inner)
+        return f"one of {choices}", lambda value: inner[inner.index(value)]
     if is_dataclass(origin):
-        if isinstance(value, Mapping):
-            if not {each.name for each in fields(origin)} >= set(value):
-                raise TypeError(value)
-            return kind(**value)
-    elif origin is Mapping:
-        if isinstance(value, Mapping):
-            return {_typed(k, str, bounds): _typed(v, inner[1], bounds) for k, v in value.items()}
-    elif origin in (tuple, Sequence):
-        return _items(value, inner[0], bounds)
-    elif origin is os.PathLike:
-        return os.fspath(value)
-    elif kind in (int, float):
-        if isinstance(value, (bool, str, bytes)):
-            raise TypeError(value)
-        return _within(operator.index(value) if kind is int else float(value), bounds)
-    if not isinstance(value, origin):
+        names = ", ".join(each.name for each in fields(origin))
+        return f"a table of {names}", lambda value: _table(origin, value)
+    if origin is Mapping:
+        what, read = _kind(inner[1], bounds)
+        return f"a table of names, each with {what}", lambda value: {
+            _instance(str, name): read(each) for name, each in _instance(Mapping, value).items()
+        }
+    if origin in (tuple, Sequence):
+        what, read = _kind(inner[0], bounds)
+        return f"a list, each item {what}", lambda value: tuple(map(read, _items(value)))
+    if origin in (int, float):
+        least, most = bounds
+        what = "an integer" if origin is int else "a number"
+        if most is not None:
+            what += f" from {least} to {most}"
+        elif least is not None:
+            what += f" of at least {least}"
+        return what, lambda value: _number(origin, value, least, most)
+    return "a string" if origin is str else "true or false", lambda value: _instance(origin, value)
+
+
+def _instance(kind: type, value: Any) -> Any:
+    if not isinstance(value, kind):
         raise TypeError(value)
     return value
 
 
-def _first(value: Any, kinds: tuple[Any, ...], bounds: _Bounds) -> Any:
-    for kind in kinds:
-        try:
-            return _typed(value, kind, bounds)
-        except (TypeError, ValueError, OverflowError):
-            continue
-    raise TypeError(value)
+def _table(kind: Any, value: Any) -> Any:
+    """A table of options, or the fields of one."""
+    return kind(**value) if isinstance(value, Mapping) else _instance(kind, value)
 
 
-def _items(value: Any, kind: Any, bounds: _Bounds) -> tuple[Any, ...]:
+def _items(value: Any) -> Iterable[Any]:
     """The items of a list; a bare string is one item, not its letters."""
     if isinstance(value, str):
-        value = (value,)
-    elif isinstance(value, (set, frozenset)):
-        value = sorted(value)
-    elif isinstance(value, Mapping) or not isinstance(value, Iterable):
+        return (value,)
+    if isinstance(value, Mapping):
         raise TypeError(value)
-    return tuple(_typed(item, kind, bounds) for item in value)
+    return sorted(value) if isinstance(value, (set, frozenset)) else iter(value)
 
 
-def _within(number: _T, bounds: _Bounds) -> _T:
-    least, most = bounds
-    if not (
-        (least is None or number >= least)  # type: ignore[operator]
-        and (most is None or number <= most)  # type: ignore[operator]
-    ):
-        raise ValueError(number)
-    return number
-
-
-def _spoken(kind: Any, bounds: _Bounds) -> str:
-    """What a value of this kind is called in a message."""
-    origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
-    least, most = bounds
-    if kind in (int, float):
-        what = "an integer" if kind is int else "a number"
-        if most is not None:
-            return f"{what} from {least} to {most}"
-        return what if least is None else f"{what} of at least {least}"
-    if kind in (str, bool):
-        return "a string" if kind is str else "true or false"
-    if origin in (types.UnionType, typing.Union):
-        return " or ".join(
-            dict.fromkeys(_spoken(each, bounds) for each in inner if each is not type(None))
-        )
-    if origin is Literal:
-        return "one of " + ", ".join(each or "''" for each in inner)
-    if is_dataclass(origin):
-        return "a table of " + ", ".join(each.name for each in fields(origin))
-    if origin is Mapping:
-        return f"a table of names, each with {_spoken(inner[1], bounds)}"
-    if origin is os.PathLike:
-        return "a path"
-    return f"a list, each item {_spoken(inner[0], bounds)}"
+def _number(kind: type, value: Any, least: float | None, most: float | None) -> Any:
+    if isinstance(value, (bool, str, bytes)):
+        raise TypeError(value)
+    number = operator.index(value) if kind is int else float(value)
+    if (least is None or number >= least) and (most is None or number <= most):
+        return number
+    raise ValueError(value)
 
 
 # ------------------------------------------------------------------- functions that take them
@@ -339,17 +313,16 @@ def takes(kind: type) -> Callable[[_F], _F]:
         own = inspect.signature(function)
         *ordered, rest = own.parameters.values()
         del function.__annotations__[rest.name]
-        about = []
         for each in fields(kind):
             default = None if each.default is MISSING else each.default
             ordered.append(
-                inspect.Parameter(
-                    each.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=each.type
+                rest.replace(
+                    name=each.name, kind=rest.KEYWORD_ONLY, default=default, annotation=each.type
                 )
             )
-            about.append(f"{each.name}: {each.metadata['help']}")
             function.__annotations__[each.name] = each.type
         function.__signature__ = own.replace(parameters=ordered)  # type: ignore[attr-defined]
+        about = (f"{each.name}: {each.metadata['help']}" for each in fields(kind))
         if function.__doc__ is not None:
             function.__doc__ = function.__doc__.replace("{options}", "\n        ".join(about))
         return function

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
@@ -27,9 +27,6 @@ _SECTIONS = {
     ChangeKind.SEQUENCE_FITTED: "inputs",
 }
 
-Rows = Iterable[tuple[str, str]]
-"""Labels and texts, as on screen."""
-
 
 class FileSize(NamedTuple):
     """A file and its size in bytes."""
@@ -38,75 +35,100 @@ class FileSize(NamedTuple):
     bytes: int
 
 
-class DeployResult(NamedTuple):
+class _Account:
+    """What passes did: what the results of single steps and of a conversion share."""
+
+    __slots__ = ()
+    passes: tuple[Step, ...]
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """Everything that was changed, in order."""
+        return tuple(change for step in self.passes for change in step.changes)
+
+    @property
+    def skips(self) -> tuple[Skip, ...]:
+        """Every layer that was left alone, with the reason."""
+        return tuple(skip for step in self.passes for skip in step.skips)
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """The result, line by line, with a label each."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        return "\n".join(f"{label:<{_LABEL}}{value}" for label, value in self.rows())
+
+    def _converted(self, net: str, before: int, after: int) -> Iterator[tuple[str, str]]:
+        """The net, and what became of its templates, losses and inputs; what became of several
+        layers alike, once."""
+        yield "net", f"{net or '(no name)'}: {counted(before, 'layer')} -> {after}"
+        alike: dict[tuple[str, str], list[str]] = {}
+        for change in self.changes:
+            if change.kind in _SECTIONS:
+                fitted = change.kind is ChangeKind.SEQUENCE_FITTED
+                about = change.modified if fitted else change.removed
+                alike.setdefault((_SECTIONS[change.kind], change.detail), []).extend(about)
+        for (section, detail), names in alike.items():
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            subject = f"{', '.join(names[:_SHOWN])}{more}: " if names else ""
+            yield section, subject + detail
+
+    def _folded(self, absorbed: int, into: int) -> Iterator[tuple[str, str]]:
+        """How much was folded, what was collapsed; what was left alone, and why the first few."""
+        yield "folded", f"{counted(absorbed, 'layer')} into {into}"
+        for change in self.changes:
+            if change.kind in (ChangeKind.COLLAPSED, ChangeKind.UNIT_DROPPED):
+                yield "collapsed", change.detail
+        skips = self.skips
+        yield "left", counted(len(skips), "layer") if skips else "nothing"
+        for skip in skips[:_SHOWN]:
+            yield "", f"{', '.join(skip.layers)}: {skip.message} [{skip.code.value}]"
+        if len(skips) > _SHOWN:
+            yield "", f"... and {len(skips) - _SHOWN} more, see the report"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class DeployResult(_Account):
     """A deploy net, not folded yet, and how it was made."""
 
     net: Net
-    steps: tuple[Step, ...]
+    passes: tuple[Step, ...]
     preprocessing: tuple[dict[str, Any], ...]
     """What the data layers did to the images of each input."""
     shapes: Shapes
     """The shape of every blob."""
     warnings: tuple[str, ...] = ()
 
-    @property
-    def changes(self) -> tuple[Change, ...]:
-        """Everything that was changed, in order."""
-        return _changes(self.steps)
-
     def rows(self) -> Iterator[tuple[str, str]]:
-        """What there is to say, with a label each."""
-        before = self.steps[0].layers_before
-        yield (
-            "net",
-            f"{self.net.name or '(no name)'}: {counted(before, 'layer')} -> {len(self.net)}",
-        )
-        yield from _converted(self.changes)
+        """What became of the net, its templates, losses and inputs, with a label each."""
+        return self._converted(self.net.name, self.passes[0].layers_before, len(self.net))
 
     def __repr__(self) -> str:
         return f"<DeployResult {counted(len(self.changes), 'change')}: {self.net!r}>"
 
-    def __str__(self) -> str:
-        return text(self.rows())
 
-
-class FoldResult(NamedTuple):
+@dataclass(frozen=True, slots=True, repr=False)
+class FoldResult(_Account):
     """A folded net, and what was folded and what was not."""
 
     net: Net
-    steps: tuple[Step, ...]
+    passes: tuple[Step, ...]
     warnings: tuple[str, ...] = ()
 
-    @property
-    def changes(self) -> tuple[Change, ...]:
-        """Everything that was changed, in order."""
-        return _changes(self.steps)
-
-    @property
-    def skips(self) -> tuple[Skip, ...]:
-        """Every layer that was left alone, with the reason."""
-        return tuple(skip for step in self.steps for skip in step.skips)
-
     def rows(self) -> Iterator[tuple[str, str]]:
-        """What there is to say, with a label each."""
+        """What was folded, what was left alone and why, with a label each."""
         folds = [change for change in self.changes if change.kind is ChangeKind.FOLDED]
         absorbed = sum(len(change.removed) for change in folds)
-        into = {name for change in folds for name in change.modified}
-        yield "folded", f"{counted(absorbed, 'layer')} into {len(into)}"
-        yield from _collapsed(self.changes)
-        yield from _left(self.skips)
+        return self._folded(absorbed, len({name for change in folds for name in change.modified}))
 
     def __repr__(self) -> str:
         changes, skips = len(self.changes), len(self.skips)
         return f"<FoldResult {counted(changes, 'change')}, {counted(skips, 'skip')}: {self.net!r}>"
 
-    def __str__(self) -> str:
-        return text(self.rows())
-
 
 @dataclass(frozen=True, slots=True, repr=False)
-class ConvertReport:
-    """Everything there is to say about one conversion."""
+class ConvertReport(_Account):
+    """Everything that is known of one conversion."""
 
     net: str
     inputs: tuple[FileSize, ...]
@@ -124,16 +146,6 @@ class ConvertReport:
     weights: bool = True
     """Whether there were weights; without, only the structure was converted."""
 
-    @property
-    def changes(self) -> tuple[Change, ...]:
-        """Everything that was changed, in order."""
-        return _changes(self.passes)
-
-    @property
-    def skips(self) -> tuple[Skip, ...]:
-        """Every layer that was left alone, with the reason."""
-        return tuple(skip for step in self.passes for skip in step.skips)
-
     def folded(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """(absorbing layer, layers folded into it) for every fold."""
         for fold in self.proof.folds:
@@ -144,9 +156,6 @@ class ConvertReport:
         folds = counted(len(self.proof.folds), "fold")
         return f"<ConvertReport {self.net or '(no name)'}: {layers}, {folds}>"
 
-    def __str__(self) -> str:
-        return text(self.rows())
-
     def _repr_html_(self) -> str:
         from caffefold.html import render
 
@@ -154,13 +163,9 @@ class ConvertReport:
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """One screen: the net, what was folded, what was left and why, the proof, the files."""
-        before, after = self.layers_before, self.layers_after
-        yield "net", f"{self.net or '(no name)'}: {counted(before, 'layer')} -> {after}"
-        yield from _converted(self.changes)
+        yield from self._converted(self.net, self.layers_before, self.layers_after)
         absorbed = sum(len(chain) for _, chain in self.folded())
-        yield "folded", f"{counted(absorbed, 'layer')} into {len(self.proof.folds)}"
-        yield from _collapsed(self.changes)
-        yield from _left(self.skips)
+        yield from self._folded(absorbed, len(self.proof.folds))
         yield "cost", self._cost()
         yield "proof", self._proof()
         for file in self.outputs:
@@ -209,50 +214,6 @@ class ConvertReport:
             "warnings": list(self.warnings),
         }
         return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-
-
-def text(rows: Rows) -> str:
-    """Rows as lines, the labels in a column."""
-    return "\n".join(f"{label:<{_LABEL}}{value}" for label, value in rows)
-
-
-def _changes(steps: tuple[Step, ...]) -> tuple[Change, ...]:
-    return tuple(change for step in steps for change in step.changes)
-
-
-def _converted(changes: Iterable[Change]) -> Iterator[tuple[str, str]]:
-    """What became of templates, losses and inputs; what became of several layers alike, once."""
-    alike: dict[tuple[str, str], list[str]] = {}
-    for change in changes:
-        if change.kind in _SECTIONS:
-            fitted = change.kind is ChangeKind.SEQUENCE_FITTED
-            about = change.modified if fitted else change.removed
-            alike.setdefault((_SECTIONS[change.kind], change.detail), []).extend(about)
-    for (section, detail), names in alike.items():
-        yield section, _subject(names) + detail
-
-
-def _subject(names: list[str]) -> str:
-    """The layers a change is about, the first few by name."""
-    if not names:
-        return ""
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more: " if more > 0 else ": ")
-
-
-def _collapsed(changes: Iterable[Change]) -> Iterator[tuple[str, str]]:
-    for change in changes:
-        if change.kind in (ChangeKind.COLLAPSED, ChangeKind.UNIT_DROPPED):
-            yield "collapsed", change.detail
-
-
-def _left(skips: tuple[Skip, ...]) -> Iterator[tuple[str, str]]:
-    """How many layers were left alone, and why the first few of them."""
-    yield "left", counted(len(skips), "layer") if skips else "nothing"
-    for skip in skips[:_SHOWN]:
-        yield "", f"{', '.join(skip.layers)}: {skip.message} [{skip.code.value}]"
-    if len(skips) > _SHOWN:
-        yield "", f"... and {len(skips) - _SHOWN} more, see the report"
 
 
 def _step(step: Step) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Proofs and comparisons, written apart from the code they check."""
+"""The proof that a folded net computes what it did, independent of the code that folds."""

@@ -19,14 +19,15 @@ import numpy as np
 
 from caffefold.check import reference
 from caffefold.check.reference import AffineMap, Doubles, Linear, Response
-from caffefold.check.signals import Signal, rounding
+from caffefold.check.signals import Signal
 from caffefold.check.walk import Place, SideBySide
 from caffefold.errors import ProofError
 from caffefold.formats.caffemodel.blob import Blob, chunks, size
 from caffefold.formats.caffemodel.precision import FLOAT32, Precision, of_layer
 from caffefold.humanize import counted
 from caffefold.ir.net import Layer, Net
-from caffefold.passes.infra import Absorbed, Change, LayerRef, references
+from caffefold.ops.table import op
+from caffefold.passes.infra import Absorbed, Change, references
 
 FLOAT64_NOISE = 2.0**-46  # long sums and cancellation in the float64 reference itself
 SEED = 20_261_121
@@ -83,18 +84,17 @@ def prove(
 ) -> Proof:
     """Check ``written`` against ``original`` (a deploy net, not folded).
 
-    Neither net need have come from a file. ``changes`` are what the passes in between say they did;
-    nothing of it is believed, it only tells what to check. ``precision`` is what the numbers of
+    Neither net need have come from a file. ``changes`` are what the passes in between claim; they
+    are not trusted, they only decide what is checked. ``precision`` is what the numbers of
     ``written`` are stored as, or will be: each may be rounded to it, once, or not at all.
 
     Raises:
         ProofError: they differ; the layer and the size of the difference are named.
     """
     prover = _Prover(original, written, changes, precision)
-    prover.walk.original(original)
-    prover.walk.written(written)
+    outputs = prover.walk.compare(written)
     unchanged = sum(prover.unchanged(at, layer) for at, layer in enumerate(written.layers))
-    return Proof(SEED, tuple(prover.folds), unchanged, tuple(prover.walk.outputs))
+    return Proof(SEED, tuple(prover.folds), unchanged, outputs)
 
 
 class _Prover:
@@ -104,18 +104,17 @@ class _Prover:
         self, original: Net, written: Net, changes: Iterable[Change], precision: Precision
     ) -> None:
         self.precision = precision
-        self.walk = SideBySide(self.linear, precision)
+        self.walk = SideBySide(original, self.linear, precision)
         self.layers = original.layers
-        self.references = references(original.layers)
-        self.places = {reference: at for at, reference in enumerate(self.references)}
+        self.places = {each: at for at, each in enumerate(references(original.layers))}
         self.named: dict[str, list[int]] = {}
         for at, layer in enumerate(original.layers):
             self.named.setdefault(layer.name, []).append(at)
-        self.claims: dict[LayerRef, list[Absorbed]] = {}
+        self.claims: dict[int | None, list[Absorbed]] = {}  # by position in the original net
         self.removed: dict[str, list[str]] = {}
         for change in changes:
             for claim in change.absorbed:
-                self.claims.setdefault(claim.layer, []).append(claim)
+                self.claims.setdefault(self.places.get(claim.layer), []).append(claim)
             for name in change.modified:
                 self.removed.setdefault(name, []).extend(change.removed)
         # A record goes to the first layer of its name (net.cpp, CopyTrainedLayersFrom).
@@ -126,41 +125,38 @@ class _Prover:
     def linear(self, place: Place, after: Layer, fed: Signal) -> AffineMap | None:
         """Check one linear layer; the map it claims to have absorbed on its output."""
         before, (fed_before,) = place.layer, place.inputs
-        claims = self.claims.get(self.references[place.position], [])
-        if not self.is_modified(place, after, fed, claims):
-            if not self.walk.agree(fed_before, fed):
+        claims = self.claims.get(place.position, [])
+        # Names may be those of several layers, of which a fold changed one.
+        modified = after.name in self.removed and (
+            claims
+            or len(self.named[after.name]) == 1
+            or self._differs(before, after)
+            or not fed_before.agrees(fed, self.precision)
+        )
+        if not modified:
+            if not fed_before.agrees(fed, self.precision):
                 raise ProofError(f"layer '{after.name}': is fed with other numbers")
             return None
         self.checked.add(place.position)
-        channels = self.walk.bases.channels(fed)
-        layout = reference.linear(before, channels)
+        layout = reference.linear(before, fed.base.channels)
         assert layout is not None  # else the walk had met no linear layer
         biases = [size(blob) for blob in after.blobs[1:]]
         if after.blobs[0].shape != before.blobs[0].shape or biases not in ([], [layout.outputs]):
             raise ProofError(f"layer '{after.name}': its blobs have other shapes")
-        x, seen = _patches(before, layout, mapped=bool(fed_before.map or fed.map))
+        x, seen = _patches(before, layout, mapped=bool(fed_before.map.layers or fed.map.layers))
         with np.errstate(all="ignore"):
-            wanted, _ = _respond(before, layout, fed_before, x, seen, self.precision)
             claimed = self._claimed(claims, layout.outputs)
             scale, shift = claimed.scale[:, None], claimed.shift[:, None]
+            wanted, _ = _respond(before, layout, fed_before, x, seen, self.precision)
             wanted = Response(
                 wanted.values * scale + shift, wanted.magnitude * np.abs(scale) + np.abs(shift)
             )
             found, largest = _respond(after, layout, fed, x, seen, self.precision)
-            relative = self.precision.unit * 1.01 + rounding(fed, self.precision)
+            relative = self.precision.unit * 1.01 + fed.map.rounding(self.precision)
             fan_in = size(after.blobs[0]) / layout.outputs
             tiny = self.precision.tiny * (fan_in * largest + 1)
             self._compare(after, wanted, found, found.magnitude * relative + tiny)
         return claimed if claims else None
-
-    def is_modified(self, place: Place, after: Layer, fed: Signal, claims: list[Absorbed]) -> bool:
-        """Whether a fold says that it changed this layer: names may be those of several."""
-        if after.name not in self.removed:
-            return False
-        if claims or len(self.named[after.name]) == 1:
-            return True
-        same = _first_difference(place.layer, after, self.precision) is None
-        return not (same and self.walk.agree(place.inputs[0], fed))
 
     def _claimed(self, claims: list[Absorbed], outputs: int) -> AffineMap:
         """All claimed maps, one after another, for all outputs of a layer."""
@@ -172,10 +168,8 @@ class _Prover:
                 if own is None:
                     raise ProofError(f"layer '{layer.name}': is no affine map, but was folded")
                 length = max(own.channels, claim.stop)
-                part = slice(claim.start, claim.stop)
                 at = slice(claim.at, claim.at + claim.stop - claim.start)
-                times = np.broadcast_to(own.scale, (length,))[part]
-                plus = np.broadcast_to(own.shift, (length,))[part]
+                times, plus = (np.broadcast_to(v, length)[claim.start : claim.stop] for v in own)
                 scale[at] = scale[at] * times
                 shift[at] = shift[at] * times + plus
         return AffineMap(scale, shift)
@@ -200,7 +194,7 @@ class _Prover:
         )
 
     def unchanged(self, position: int, after: Layer) -> int:
-        """Check that a layer that took part in no fold has its numbers still; how many blobs.
+        """Check that a layer outside of all folds still has its numbers; how many blobs these are.
 
         Layers that folding may remove are matched with any of their name: what they compute was
         compared already.
@@ -215,32 +209,32 @@ class _Prover:
         if match in self.checked:
             return 0
         candidates = self.named.get(after.name, []) if match is None else [match]
-        # A Scale that took others' place was checked as a map, a linear layer on patches.
+        # A Scale that replaced others was checked as a map, a linear layer on patches.
         if after.name in self.removed and any(self.walk.maps[at] is not None for at in candidates):
             return 0
-        reasons = [_first_difference(self.layers[at], after, self.precision) for at in candidates]
+        reasons = [self._differs(self.layers[at], after) for at in candidates]
         if not reasons:
             raise ProofError(f"layer '{after.name}': not in the original net")
-        if None not in reasons and not self.borrows(after):
+        if None not in reasons and not self._borrows(after):
             raise ProofError(f"layer '{after.name}': {reasons[0]}")
         return len(after.blobs)
 
-    def borrows(self, layer: Layer) -> bool:
+    def _borrows(self, layer: Layer) -> bool:
         """Whether the layer's blobs are those of another layer of its name, which was folded, and
         it computes nothing with them itself."""
         owner = self.owners[layer.name]
         shared = layer is not owner and layer.record is not None and layer.record is owner.record
-        return shared and not reference.computes_with_weights(layer)
+        return shared and op(layer).name not in reference.WEIGHTED
 
-
-def _first_difference(before: Layer, after: Layer, precision: Precision) -> str | None:
-    """What tells the blobs of two layers apart; None when they are equal, as they are stored."""
-    if len(before.blobs) != len(after.blobs):
-        return f"{len(after.blobs)} blobs were written, {len(before.blobs)} were read"
-    for index, (old, new) in enumerate(zip(before.blobs, after.blobs, strict=True)):
-        if not _equal(old, new, of_layer(after.type, precision)):
-            return f"blob {index} was not to change, but did"
-    return None
+    def _differs(self, before: Layer, after: Layer) -> str | None:
+        """What differs between the blobs of two layers; None when they are equal, as stored."""
+        if len(before.blobs) != len(after.blobs):
+            return f"{len(after.blobs)} blobs were written, {len(before.blobs)} were read"
+        dtype = of_layer(after.type, self.precision).dtype
+        for index, (old, new) in enumerate(zip(before.blobs, after.blobs, strict=True)):
+            if old is not new and not _equal(old, new, dtype):
+                return f"blob {index} was not to change, but did"
+        return None
 
 
 def _patches(layer: Layer, layout: Linear, *, mapped: bool) -> tuple[Doubles, Doubles]:
@@ -264,24 +258,21 @@ def _respond(
     """What a layer makes of ``fed`` when its base is ``x`` of (channels, taps, patches); and the
     largest number it is fed with. ``seen`` is as in ``_patches``."""
     count = x.shape[2]
-    if fed.map is None:
+    if not fed.map.layers:
         sizes = None if seen.size == 1 else np.abs(x * seen).reshape(-1, count)
         result = reference.response(layer, layout, (x * seen).reshape(-1, count), sizes)
         return result, reference.PATCH_LARGEST
-    scale, shift, magnitude, slack = fed.map.over(x.shape[0]).numbers[:, :, None, None]
+    scale, shift, magnitude, slack = fed.map.over(x.shape[0])[:, :, None, None]
     inputs = (x * scale + shift) * seen
-    # Times ``unit`` below, so that what is lost to ``tiny`` counts as it should.
+    # Times ``unit`` later, so that what is lost to ``tiny`` counts as it should.
     sizes = (np.abs(x * scale) + magnitude + slack * (precision.tiny / precision.unit)) * seen
     result = reference.response(layer, layout, inputs.reshape(-1, count), sizes.reshape(-1, count))
     return result, float(np.abs(inputs).max())
 
 
-def _equal(old: Blob, new: Blob, precision: Precision) -> bool:
+def _equal(old: Blob, new: Blob, dtype: str) -> bool:
     """Whether the numbers are the same, unrounded or as they are stored."""
-    return old is new or (
-        old.shape == new.shape
-        and all(
-            np.array_equal(a.astype(precision.dtype, copy=False), b) or np.array_equal(a, b)
-            for a, b in zip(chunks(old), chunks(new), strict=True)
-        )
+    return old.shape == new.shape and all(
+        np.array_equal(a.astype(dtype, copy=False), b) or np.array_equal(a, b)
+        for a, b in zip(chunks(old), chunks(new), strict=True)
     )

@@ -7,26 +7,20 @@ gathers: all inputs that meet in one output pixel, so no picture is needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from math import prod
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from caffefold.formats.caffemodel.blob import CHUNK, array, size
-from caffefold.formats.prototxt.tree import Scalar
 from caffefold.ir.net import Layer
+from caffefold.ir.params import Params
 from caffefold.ops.table import op
 
 Doubles = NDArray[np.float64]
 PATCH_LARGEST = 1.5
-
-
-def kind(layer: Layer) -> str:
-    """Caffe's own name of the layer's type: forks have others for the same."""
-    return op(layer).name
 
 
 def axis_of(layer: Layer, message: str, rank: int | None, *, old: str = "") -> int:
@@ -69,19 +63,33 @@ def affine(layer: Layer, rank: int | None) -> AffineMap | None:
 
     ``rank`` is the number of axes of its input, where known; a negative ``axis`` needs it.
     """
-    formula = _AFFINE.get(kind(layer))
-    if formula is None or len(layer.bottoms) != 1 or len(layer.tops) != 1:
+    name = op(layer).name
+    if name not in _AFFINE or len(layer.bottoms) != 1 or len(layer.tops) != 1:
+        return None
+    message, formula = _AFFINE[name]
+    if name in ("Scale", "Bias") and not _along_channels(layer, message, rank):
         return None
     numbers = [array(blob).reshape(-1).astype(np.float64) for blob in layer.blobs]
     with np.errstate(all="ignore"):
-        found = formula(layer, numbers, rank)
+        found = formula(layer.params(message), numbers)
     if found is None or not (np.isfinite(found.scale).all() and np.isfinite(found.shift).all()):
         return None
     return found
 
 
-def _batch_norm(layer: Layer, numbers: list[Doubles], _rank: int | None) -> AffineMap | None:
-    params = layer.params("batch_norm_param")
+def _along_channels(layer: Layer, message: str, rank: int | None) -> bool:
+    """Whether the layer has a number of its own for each channel, or one for all."""
+    if not layer.blobs:
+        return False
+    shape = layer.blobs[0].shape
+    if not shape or layer.params(message).integer("num_axes") == 0:
+        return True
+    legacy = len(shape) == 4 and shape[:3] == (1, 1, 1)
+    one_axis = legacy or shape[0] == size(layer.blobs[0])
+    return one_axis and axis_of(layer, message, rank) == 1
+
+
+def _batch_norm(params: Params, numbers: list[Doubles]) -> AffineMap | None:
     batch_statistics = params.has("use_global_stats") and not params.flag("use_global_stats")
     if batch_statistics or len(numbers) not in (3, 5):
         return None
@@ -111,60 +119,39 @@ def _fused(
     return AffineMap(gamma / deviation, beta - gamma * mean / deviation)
 
 
-def _bn(layer: Layer, numbers: list[Doubles], _rank: int | None) -> AffineMap | None:
-    params = layer.params("bn_param")
+def _bn(params: Params, numbers: list[Doubles]) -> AffineMap | None:
     if len(numbers) == 4:
         slope, bias, mean, variance = numbers
         return _fused(mean, variance, params.number("eps"), slope, bias)
-    mode = params.message.last("bn_mode")
-    inference = isinstance(mode, Scalar) and mode.raw.strip("'\"") in ("INFERENCE", "1")
+    inference = params.message.string("bn_mode") in ("INFERENCE", "1")
     return AffineMap(numbers[0], numbers[1]) if inference and len(numbers) == 2 else None
 
 
-def _scale(layer: Layer, numbers: list[Doubles], rank: int | None) -> AffineMap | None:
-    if not _along_channels(layer, "scale_param", rank):
-        return None
-    biased = layer.params("scale_param").flag("bias_term") and len(numbers) > 1
+def _scale(params: Params, numbers: list[Doubles]) -> AffineMap:
+    biased = params.flag("bias_term") and len(numbers) > 1
     return AffineMap(numbers[0], numbers[1] if biased else np.zeros(1))
 
 
-def _bias(layer: Layer, numbers: list[Doubles], rank: int | None) -> AffineMap | None:
-    if not _along_channels(layer, "bias_param", rank):
-        return None
+def _bias(_params: Params, numbers: list[Doubles]) -> AffineMap:
     return AffineMap(np.ones(1), numbers[0])
 
 
-def _along_channels(layer: Layer, message: str, rank: int | None) -> bool:
-    """Whether the layer has a number of its own for each channel, or one for all."""
-    if not layer.blobs:
-        return False
-    shape = layer.blobs[0].shape
-    if not shape or layer.params(message).integer("num_axes") == 0:
-        return True
-    legacy = len(shape) == 4 and shape[:3] == (1, 1, 1)
-    one_axis = legacy or shape[0] == size(layer.blobs[0])
-    return one_axis and axis_of(layer, message, rank) == 1
-
-
-def _power(layer: Layer, _numbers: list[Doubles], _rank: int | None) -> AffineMap | None:
-    params = layer.params("power_param")
+def _power(params: Params, _numbers: list[Doubles]) -> AffineMap | None:
     if params.number("power") != 1:
         return None
     return AffineMap(np.array([params.number("scale")]), np.array([params.number("shift")]))
 
 
-_Formula = Callable[[Layer, list[Doubles], int | None], AffineMap | None]
-_AFFINE: Mapping[str, _Formula] = MappingProxyType(
-    {"BatchNorm": _batch_norm, "BN": _bn, "Scale": _scale, "Bias": _bias, "Power": _power}
-)
+_AFFINE: dict[str, tuple[str, Callable[[Params, list[Doubles]], AffineMap | None]]] = {
+    "BatchNorm": ("batch_norm_param", _batch_norm),
+    "BN": ("bn_param", _bn),
+    "Scale": ("scale_param", _scale),
+    "Bias": ("bias_param", _bias),
+    "Power": ("power_param", _power),
+}
 
 
 # ----------------------------------------------------------------------------- linear layers
-
-
-def computes_with_weights(layer: Layer) -> bool:
-    """Whether the layer is of a type that is followed here down to its numbers."""
-    return kind(layer) in _LINEAR or kind(layer) in _AFFINE
 
 
 class Linear(NamedTuple):
@@ -197,16 +184,18 @@ def linear(layer: Layer, channels: int | None) -> Linear | None:
 
     ``channels`` are those of its input, where they are known.
     """
-    layout = _LINEAR.get(kind(layer))
-    if layout is None or not layer.blobs:
+    name = op(layer).name
+    if name not in _LINEAR or not layer.blobs:
         return None
-    message = "inner_product_param" if layout is _inner_product else "convolution_param"
-    return layout(layer, channels) if axis_of(layer, message, None) == 1 else None
+    message, layout = _LINEAR[name]
+    if axis_of(layer, message, None) != 1:
+        return None
+    return layout(layer.params(message), layer.blobs[0].shape, channels)
 
 
-def _convolution(layer: Layer, channels: int | None) -> Linear:
+def _convolution(params: Params, shape: tuple[int, ...], channels: int | None) -> Linear:
     """[Cout, Cin/group, kernel...] (base_conv_layer.cpp, LayerSetUp)."""
-    params, (outputs, inputs, *kernel) = layer.params("convolution_param"), layer.blobs[0].shape
+    outputs, inputs, *kernel = shape
     groups, taps = params.integer("group"), prod(kernel)
     found = 0 if channels is None else channels // inputs
     if found and outputs % found == 0:
@@ -216,9 +205,9 @@ def _convolution(layer: Layer, channels: int | None) -> Linear:
     return Linear(view, True, inputs * groups, taps, padded, params.flag("bias_term"))
 
 
-def _deconvolution(layer: Layer, _channels: int | None) -> Linear:
+def _deconvolution(params: Params, shape: tuple[int, ...], _channels: int | None) -> Linear:
     """[Cin, Cout/group, kernel...]: conv_out_channels_ are the input's (deconv_layer.cpp)."""
-    params, (inputs, outputs, *kernel) = layer.params("convolution_param"), layer.blobs[0].shape
+    inputs, outputs, *kernel = shape
     groups, taps = params.integer("group"), prod(kernel)
     strides = (*params.integers("stride"), params.integer("stride_h"), params.integer("stride_w"))
     border = taps > 1 or max(strides) > 1
@@ -226,19 +215,22 @@ def _deconvolution(layer: Layer, _channels: int | None) -> Linear:
     return Linear(view, False, inputs, taps, border, params.flag("bias_term"))
 
 
-def _inner_product(layer: Layer, channels: int | None) -> Linear:
+def _inner_product(params: Params, shape: tuple[int, ...], channels: int | None) -> Linear:
     """[N, K], or [K, N] with ``transpose`` (inner_product_layer.cpp)."""
-    params = layer.params("inner_product_param")
     outputs, first = params.integer("num_output"), not params.flag("transpose")
-    inputs = size(layer.blobs[0]) // outputs
+    inputs = prod(shape) // outputs
     known = channels if channels and inputs % channels == 0 else inputs
     view = (1, outputs, inputs, 1) if first else (1, inputs, outputs, 1)
     return Linear(view, first, known, inputs // known, False, params.flag("bias_term"))
 
 
-_LINEAR: Mapping[str, Callable[[Layer, int | None], Linear]] = MappingProxyType(
-    {"Convolution": _convolution, "Deconvolution": _deconvolution, "InnerProduct": _inner_product}
-)
+_LINEAR: dict[str, tuple[str, Callable[[Params, tuple[int, ...], int | None], Linear]]] = {
+    "Convolution": ("convolution_param", _convolution),
+    "Deconvolution": ("convolution_param", _deconvolution),
+    "InnerProduct": ("inner_product_param", _inner_product),
+}
+WEIGHTED = _LINEAR.keys() | _AFFINE.keys()
+"""The types that are followed here down to their numbers."""
 
 
 def patches(seed: int, channels: int, taps: int, count: int) -> Doubles:

@@ -14,8 +14,26 @@ import numpy as np
 from caffefold.check.reference import AffineMap, Doubles
 from caffefold.errors import ProofError
 from caffefold.formats.caffemodel.precision import Precision
+from caffefold.ops.shape import Shape
 
 NOISE = 2.0**-44  # of float64 arithmetic in another order
+
+
+class Base:
+    """One base of both nets, compared by identity; extents are None where they are unknown."""
+
+    __slots__ = ("channels", "shape")
+
+    def __init__(self, shape: Shape, channels: int | None) -> None:
+        self.shape = shape
+        """In the original net, which is walked first."""
+        self.channels = (shape[1] if shape is not None and len(shape) > 1 else None) or channels
+        """The size of axis 1; weights may be what decides it."""
+
+    @property
+    def rank(self) -> int | None:
+        """The number of axes."""
+        return None if self.shape is None else len(self.shape)
 
 
 class Composition(NamedTuple):
@@ -24,8 +42,9 @@ class Composition(NamedTuple):
     numbers: Doubles
     """(4, channels): scale and shift of the map; the sum of the sizes of all that was added up to
     the shift; and what storing next to nothing as zero may have moved scale and shift by, in the
-    smallest numbers there are."""
+    smallest numbers there are. One column stands for all channels."""
     layers: int
+    """How many affine layers these are; 0: the identity, in one column."""
 
     def then(self, after: AffineMap) -> Composition:
         """One more affine layer."""
@@ -39,93 +58,53 @@ class Composition(NamedTuple):
         )
         return Composition(np.stack(np.broadcast_arrays(*rows)), self.layers + 1)
 
-    def over(self, channels: int | None) -> Composition:
-        """Written out for all channels, where it is known how many these are."""
-        count = channels or self.numbers.shape[1]
-        return Composition(np.broadcast_to(self.numbers, (4, count)), self.layers)
+    def over(self, channels: int | None) -> Doubles:
+        """The numbers with a column for each channel, where it is known how many these are."""
+        return np.broadcast_to(self.numbers, (4, channels or self.numbers.shape[1]))
 
-    def part(self, start: int, stop: int) -> Composition:
-        """The channels ``start:stop`` of a composition that is written out."""
-        return Composition(self.numbers[:, start:stop], self.layers)
+    def rounding(self, precision: Precision) -> float:
+        """How far, relatively, rounding may have moved the map: each layer's numbers are stored."""
+        return self.layers * precision.unit * 1.1 + NOISE
 
 
 IDENTITY = Composition(np.array([[1.0], [0.0], [0.0], [0.0]]), 0)
 
 
-def joined(parts: list[Composition]) -> Composition:
-    """The map of concatenated channels, from those of the parts, written out."""
-    numbers = np.concatenate([part.numbers for part in parts], axis=1)
-    return Composition(numbers, max(part.layers for part in parts))
-
-
 class Signal(NamedTuple):
-    """What a blob holds: a base, by its number, and its map; no map is the identity."""
+    """What a blob holds."""
 
-    base: int
-    map: Composition | None = None
+    base: Base
+    map: Composition = IDENTITY
 
+    @property
+    def numbers(self) -> Doubles:
+        """The numbers of the map for all channels (for one, when their count is unknown)."""
+        return self.map.over(self.base.channels)
 
-class Bases:
-    """The bases that the walks through both nets have met. The same key is the same base.
-
-    Extents belong to the base, so what the original net tells of them holds in the written net.
-    """
-
-    def __init__(self) -> None:
-        self._numbers: dict[object, int] = {}
-        self._rank: list[int | None] = []
-        self._channels: list[int | None] = []
-
-    def number(self, key: object, rank: int | None, channels: int | None) -> int:
-        """The base of this key; rank and channels count for a new one, None where unknown."""
-        found = self._numbers.setdefault(key, len(self._rank))
-        if found == len(self._rank):
-            self._rank.append(rank)
-            self._channels.append(channels)
-        return found
-
-    def rank(self, signal: Signal) -> int | None:
-        """The number of axes."""
-        return self._rank[signal.base]
-
-    def channels(self, signal: Signal) -> int | None:
-        """The size of axis 1."""
-        return self._channels[signal.base]
-
-    def mapped(self, signal: Signal, after: AffineMap, layer: str) -> Signal:
-        """The signal behind one more affine layer; its map may tell how many channels there are.
+    def mapped(self, after: AffineMap, layer: str) -> Signal:
+        """The signal behind one more affine layer; its map may decide how many channels there are.
 
         Raises:
             ProofError: the map has another number of channels; ``layer`` is named.
         """
-        length, channels = after.channels, self.channels(signal)
+        length, channels = after.channels, self.base.channels
         if channels is None and length > 1:
-            self._channels[signal.base] = length
+            self.base.channels = length
         elif length not in (1, channels):
             raise ProofError(f"layer '{layer}': maps {length} channels, its input has {channels}")
-        return Signal(signal.base, (signal.map or IDENTITY).then(after))
+        return Signal(self.base, self.map.then(after))
 
-    def composition(self, signal: Signal) -> Composition:
-        """The map written out for all channels (length 1 when these are unknown)."""
-        return (signal.map or IDENTITY).over(self.channels(signal))
-
-    def agree(self, wanted: Signal, found: Signal, precision: Precision) -> bool:
-        """Whether both are the same up to rounding: in the written net, a Scale layer may have
-        taken the place of others, and its numbers are stored in ``precision``."""
-        if wanted.base != found.base:
+    def agrees(self, found: Signal, precision: Precision) -> bool:
+        """Whether ``found`` in the written net is this signal up to rounding: a Scale layer may
+        have replaced others, and its numbers are stored in ``precision``."""
+        if self.base is not found.base:
             return False
-        if wanted.map is None and found.map is None:
+        if not self.map.layers and not found.map.layers:
             return True
-        scale, shift, magnitude, _ = self.composition(wanted).numbers
-        other_scale, other_shift, _, slack = self.composition(found).numbers
-        allowed, tiny = rounding(found, precision), precision.tiny * (1 + slack)
+        scale, shift, magnitude, _ = self.numbers
+        other_scale, other_shift, _, slack = found.numbers
+        allowed, tiny = found.map.rounding(precision), precision.tiny * (1 + slack)
         return bool(
             (np.abs(scale - other_scale) <= np.abs(scale) * allowed + tiny).all()
             and (np.abs(shift - other_shift) <= magnitude * allowed + tiny).all()
         )
-
-
-def rounding(signal: Signal, precision: Precision) -> float:
-    """How far, relatively, rounding may have moved a map: each affine layer holds rounded
-    numbers."""
-    return (signal.map.layers if signal.map else 0) * precision.unit * 1.1 + NOISE

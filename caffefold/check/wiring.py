@@ -1,92 +1,134 @@
-"""Caffe's layers that hand numbers on: what Concat, Slice and average pooling do to signals.
+"""The text of a layer: its parameters, and whether it only hands numbers on.
 
-Written from concat_layer.cpp, slice_layer.cpp, pooling_layer.cpp and dropout_layer.cpp, apart from
-the fold's idea of them.
+Concat, Slice, average pooling and Dropout are written from concat_layer.cpp, slice_layer.cpp,
+pooling_layer.cpp and dropout_layer.cpp, apart from the fold's idea of them.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import NamedTuple
 
-from caffefold.check.parameters import parameters
-from caffefold.check.reference import axis_of, kind
-from caffefold.check.signals import Bases, Signal, joined
-from caffefold.ir.net import Layer
+import numpy as np
+
+from caffefold.check.reference import axis_of
+from caffefold.check.signals import IDENTITY, Composition, Signal
+from caffefold.formats.prototxt.tree import Field, ListValue, Message, Scalar, unquote
+from caffefold.ir.net import Layer, Net
+from caffefold.ir.params import FALSE
 from caffefold.ops.shape import Shape
+from caffefold.ops.table import op
 
 Signals = tuple[Signal, ...]
-Handing = Callable[[Layer, Signals, Bases, Shape], "Signals | None"]
+Pairs = tuple[tuple[str, str], ...]
+# Wiring is compared on its own; folding may create a bias, and un-share weights.
+_IGNORED = frozenset({"name", "bottom", "top", "param"})
 
 
-def hands_on(layer: Layer, inputs: Signals, bases: Bases, shape: Shape) -> Signals | None:
-    """What the tops hold when maps pass through this layer; None when they do not.
+class Handed(NamedTuple):
+    """What a top holds: a base by what it is made of, its channels where known, and a map of it."""
 
-    ``shape`` is that of the first input, as far as it is known.
-    """
-    rule = _RULES.get(kind(layer))
-    return None if rule is None or not inputs else rule(layer, inputs, bases, shape)
+    key: object
+    channels: int | None = None
+    map: Composition = IDENTITY
+
+
+Tops = tuple[Handed, ...] | None
+
+
+# -------------------------------------------------------------------------------- parameters
+
+
+def parameters(layer: Layer) -> Pairs:
+    """Type and parameters of a layer as (path, value) pairs in file order; comments and format do
+    not count."""
+    pairs = _flattened(field for field in layer.body.fields if field.name not in _IGNORED)
+    return tuple(pair for pair in pairs if not pair[0].endswith("_param/bias_term"))
+
+
+def declared_inputs(net: Net) -> Pairs:
+    """The net-level ``input``, ``input_shape`` and ``input_dim`` fields as (path, value) pairs."""
+    fields = (item for item in net.items if isinstance(item, Field))
+    return tuple(_flattened(field for field in fields if field.name.startswith("input")))
+
+
+def _flattened(fields: Iterable[Field], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for field in fields:
+        path = f"{prefix}/{field.name}"
+        for value in field.value.items if isinstance(field.value, ListValue) else (field.value,):
+            if isinstance(value, Scalar):
+                yield path, unquote(value.raw)
+            elif isinstance(value, Message):
+                yield path, "{"
+                yield from _flattened(value.fields, path)
+
+
+# ------------------------------------------------------------------------- handing numbers on
 
 
 def is_identity(layer: Layer) -> bool:
     """Whether every top holds what the bottom holds: Split; Dropout, unless it acts in TEST too
     (SegNet's may sample there, DeepLab's scales there)."""
-    if kind(layer) == "Split":
-        return len(layer.bottoms) == 1
-    if kind(layer) != "Dropout" or len(layer.bottoms) != 1:
+    name = op(layer).name
+    if name not in ("Split", "Dropout") or len(layer.bottoms) != 1:
         return False
     pairs = dict(parameters(layer))
     samples = pairs.get("/dropout_param/sample_weights_test", "false")
     scales = pairs.get("/dropout_param/scale_train", "true")
-    off = ("false", "False", "f", "0", "FALSE")
-    return samples in off and scales not in off
+    return name == "Split" or (samples in FALSE and scales not in FALSE)
 
 
-def _concat(layer: Layer, inputs: Signals, bases: Bases, shape: Shape) -> Signals | None:
+def hands_on(layer: Layer, inputs: Signals) -> Tops:
+    """What the tops hold when maps pass through this layer; None when they do not."""
+    name = op(layer).name
+    if name == "Concat" and inputs and len(layer.tops) == 1:
+        return _concat(layer, inputs)
+    if name == "Slice" and len(inputs) == 1 and layer.tops:
+        return _slice(layer, inputs[0])
+    if name == "Pooling" and len(inputs) == 1 == len(layer.tops):
+        # An average of mapped numbers is the mapped average, if it is one of the input's alone.
+        base, own = inputs[0]
+        if _averages_input_alone(layer, base.shape):
+            return (Handed(("pool", parameters(layer), base), base.channels, own),)
+    return None
+
+
+def _concat(layer: Layer, inputs: Signals) -> Tops:
     """Along the channels, the maps are joined as the channels are."""
-    del shape
-    ranks = [rank for signal in inputs if (rank := bases.rank(signal)) is not None]
-    channels = [count for signal in inputs if (count := bases.channels(signal)) is not None]
-    axis = axis_of(layer, "concat_param", ranks[0] if ranks else None, old="concat_dim")
+    bases = tuple(signal.base for signal in inputs)
+    channels = [base.channels for base in bases if base.channels is not None]
+    rank = next((base.rank for base in bases if base.rank is not None), None)
+    axis = axis_of(layer, "concat_param", rank, old="concat_dim")
     if axis != 1 or len(channels) < len(inputs):
         return None
-    key = ("concat", tuple(signal.base for signal in inputs))
-    base = bases.number(key, ranks[0] if ranks else None, sum(channels))
-    if all(signal.map is None for signal in inputs):
-        return (Signal(base),)
-    return (Signal(base, joined([bases.composition(signal) for signal in inputs])),)
+    joined, layers = IDENTITY, max(signal.map.layers for signal in inputs)
+    if layers:
+        numbers = np.concatenate([signal.numbers for signal in inputs], axis=1)
+        joined = Composition(numbers, layers)
+    return (Handed(("concat", bases), sum(channels), joined),)
 
 
-def _slice(layer: Layer, inputs: Signals, bases: Bases, shape: Shape) -> Signals | None:
+def _slice(layer: Layer, signal: Signal) -> Tops:
     """Along the channels, at ``slice_point`` or into equal parts."""
-    del shape
-    (signal,) = inputs
-    rank, whole, count = bases.rank(signal), bases.channels(signal), len(layer.tops)
-    if axis_of(layer, "slice_param", rank, old="slice_dim") != 1 or whole is None:
+    base, layers, count = signal.base, signal.map.layers, len(layer.tops)
+    axis = axis_of(layer, "slice_param", base.rank, old="slice_dim")
+    if axis != 1 or base.channels is None:
         return None
     points = layer.params("slice_param").integers("slice_point")
-    if not points and whole % count == 0:
-        points = tuple(range(whole // count, whole, whole // count))
-    edges = (0, *points, whole)
-    if len(edges) != count + 1 or any(a >= b for a, b in itertools.pairwise(edges)):
+    if not points and base.channels % count == 0:
+        points = tuple(range(base.channels // count, base.channels, base.channels // count))
+    edges = (0, *points, base.channels)
+    if len(edges) != count + 1 or any(a >= b for a, b in pairwise(edges)):
         return None  # Caffe stops here
-    made = []
-    for start, stop in itertools.pairwise(edges):
-        base = bases.number(("slice", start, stop, signal.base), rank, stop - start)
-        part = None if signal.map is None else bases.composition(signal).part(start, stop)
-        made.append(Signal(base, part))
-    return tuple(made)
-
-
-def _pooling(layer: Layer, inputs: Signals, bases: Bases, shape: Shape) -> Signals | None:
-    """An average of mapped numbers is the mapped average, if it is one of the input's alone."""
-    (signal,) = inputs
-    if len(layer.tops) != 1 or not _averages_input_alone(layer, shape):
-        return None
-    key = ("pool", parameters(layer), signal.base)
-    base = bases.number(key, bases.rank(signal), bases.channels(signal))
-    return (Signal(base, signal.map),)
+    return tuple(
+        Handed(
+            ("slice", start, stop, base),
+            stop - start,
+            Composition(signal.numbers[:, start:stop], layers) if layers else IDENTITY,
+        )
+        for start, stop in pairwise(edges)
+    )
 
 
 def _averages_input_alone(layer: Layer, shape: Shape) -> bool:
@@ -117,8 +159,3 @@ def _per_axis(layer: Layer, height: str, width: str, both: str, axes: int) -> tu
         return params.integer(height), params.integer(width)
     numbers = params.integers(both) or (1,)
     return numbers * axes if len(numbers) == 1 else numbers
-
-
-_RULES: Mapping[str, Handing] = MappingProxyType(
-    {"Concat": _concat, "Slice": _slice, "Pooling": _pooling}
-)

@@ -381,6 +381,18 @@ def test_concat(tmp_path: Path, params: str, moves: bool) -> None:
             prove(net, moved, change)
 
 
+@pytest.mark.parametrize(
+    ("kind", "tops"), [("Slice", "c d"), ("Slice", ""), ("Pooling", "c"), ("Concat", "c d")]
+)
+def test_layers_with_more_blobs_than_caffe_lets_them_have(
+    tmp_path: Path, kind: str, tops: str
+) -> None:
+    """They hand nothing on: what goes in must be the same, and comes out as something new."""
+    odd = LayerSpec("odd", kind, "data r", tops, "pooling_param { pool: AVE kernel_size: 1 }")
+    net = load(tmp_path, [DATA, relu("r", "data", "r"), odd])
+    assert prove(net, net, ()).outputs == tuple(tops.split())
+
+
 # ------------------------------------------------------------------------- unknown shapes
 
 
