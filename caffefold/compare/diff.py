@@ -10,15 +10,13 @@ from fnmatch import fnmatchcase
 
 from caffefold.compare import explain, fold_check, folds, load
 from caffefold.compare.entries import (
-    Added,
     BlobDiff,
-    Changed,
     FieldChange,
     FoldMatch,
     LayerInfo,
-    Removed,
+    OneSided,
+    Pair,
     Row,
-    Same,
     Wiring,
 )
 from caffefold.compare.load import ComparedNet, NetLike, PathLike, Scope
@@ -171,7 +169,7 @@ class _Comparer:
             if i < len(a) and i not in pairs.ab:
                 reason = self.reasons.a.get(i, "")
                 if self.wanted(a[i].name) and not self.hidden(reason):
-                    yield Removed(a[i], reason)
+                    yield OneSided("-", a[i], reason)
                 continue
             if i in pairs.moved:
                 continue  # it comes where B has it
@@ -181,7 +179,7 @@ class _Comparer:
                 if place in pairs.ba:
                     yield from self.pair(pairs.ba[place], place)
                 elif self.wanted(b[place].name) and not self.hidden(reason):
-                    yield Added(b[place], reason)
+                    yield OneSided("+", b[place], reason)
             j = stop + 1
 
     def hidden(self, reason: str) -> bool:
@@ -195,7 +193,7 @@ class _Comparer:
             return
         reason = self.pair_reason(one, two)
         if self.hidden(reason):
-            yield Same(one, two, (), reason)
+            yield Pair(one, two, reason=reason, ignored=True)
             return
         fields: tuple[FieldChange, ...] = ()
         if one.settings != two.settings:
@@ -209,11 +207,7 @@ class _Comparer:
             normalized = one.type == two.type and op_of(one.type) is BATCH_NORM
             if differ and normalized and same_statistics(*given):
                 reason = "statistics"
-        row = Changed(one, two, fields, self.wiring(i, j), i in self.pairs.moved, blobs, reason)
-        if row.consequence and one.bottoms == two.bottoms:
-            yield Same(one, two, blobs, reason)
-        else:
-            yield row
+        yield Pair(one, two, fields, self.wiring(i, j), i in self.pairs.moved, blobs, reason)
 
     def pair_reason(self, one: LayerInfo, two: LayerInfo) -> str:
         """What a pair has to do with folds and replacements."""

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from caffefold.compare.entries import Dims, LayerInfo
+from caffefold.compare.groups import grouped
 from caffefold.compare.settings import is_training
 from caffefold.ir.graph import Graph
 
@@ -144,8 +145,8 @@ class _Pairs:
         """From every pair to its neighbours, and on from those that are paired by it."""
         loose_a, loose_b = self.a.sources(), self.b.sources()
         self._siblings(
-            [(i, (self.a.infos[i].type, self.a.infos[i].tops)) for i in loose_a],
-            [(j, (self.b.infos[j].type, self.b.infos[j].tops)) for j in loose_b],
+            [((self.a.infos[i].type, self.a.infos[i].tops), i) for i in loose_a],
+            [((self.b.infos[j].type, self.b.infos[j].tops), j) for j in loose_b],
         )
         self._inputs(self.a.free(loose_a), self.b.free(loose_b))
         for past in (False, True):
@@ -176,8 +177,8 @@ class _Pairs:
         readers_a = a.below(i, past=past)
         readers_b = b.below(j, past=past) if readers_a else []
         if readers_b:
-            fed_a = [(x, a.translated(a.fed(x, past=past))) for x in readers_a]
-            self._siblings(fed_a, [(x, b.fed(x, past=past)) for x in readers_b])
+            fed_a = [(a.translated(a.fed(x, past=past)), x) for x in readers_a]
+            self._siblings(fed_a, [(b.fed(x, past=past), x) for x in readers_b])
 
     def _sources_of(self, i: int, j: int) -> None:
         """Pair what feeds one pair at the same bottom, when the same layers read it."""
@@ -187,17 +188,17 @@ class _Pairs:
                 continue
             x, y = a.wired.versions[one].producer, b.wired.versions[two].producer
             if x >= 0 and y >= 0 and x not in a.partner and y not in b.partner:
-                self._siblings([(x, a.translated(a.read_by(x)))], [(y, b.read_by(y))])
+                self._siblings([(a.translated(a.read_by(x)), x)], [(b.read_by(y), y)])
 
     def _siblings(
         self,
-        keyed_a: Iterable[tuple[int, Hashable]],
-        keyed_b: Iterable[tuple[int, Hashable]],
+        keyed_a: Iterable[tuple[Hashable, int]],
+        keyed_b: Iterable[tuple[Hashable, int]],
     ) -> None:
         """Pair what has one key on both sides: equal ones, then equal shapes, then a last pair."""
-        groups_a, groups_b = _grouped(keyed_a), _grouped(keyed_b)
-        for key, group in groups_a.items():
-            others = groups_b.get(key, [])
+        groups_b = grouped(keyed_b)
+        for key, group in grouped(keyed_a).items():
+            others = groups_b.get(key, []) if key is not None else []
             for strict in (True, False):
                 self._in_order(group, others, strict=strict)
             left, right = self.a.free(group), self.b.free(others)
@@ -297,14 +298,6 @@ def _alike(one: LayerInfo, two: LayerInfo) -> bool:
     )
     every = len({path for path, _ in first | second})
     return len(first & second) >= _ALIKE * every
-
-
-def _grouped(keyed: Iterable[tuple[int, Hashable]]) -> dict[Hashable, list[int]]:
-    groups: dict[Hashable, list[int]] = defaultdict(list)
-    for place, key in keyed:
-        if key is not None:
-            groups[key].append(place)
-    return groups
 
 
 def _longest_increasing(points: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -7,7 +7,7 @@ from functools import cached_property
 
 from caffefold.compare.entries import SYMBOLS, Aligned, mirrored
 from caffefold.compare.render import json, text
-from caffefold.compare.summary import Summary, summarize
+from caffefold.compare.summary import Summary
 
 
 @dataclass(frozen=True, repr=False)
@@ -20,7 +20,7 @@ class NetDiff(Aligned):
     @cached_property
     def summary(self) -> Summary:
         """The difference in groups by name, which all renderers lay out."""
-        return summarize(self)
+        return Summary(self)
 
     def mirrored(self) -> NetDiff:
         """The difference from ``b`` to ``a``; rows keep their order."""

@@ -35,7 +35,7 @@ from dataclasses import asdict
 from typing import Any
 
 from caffefold._version import VERSION
-from caffefold.compare.entries import SYMBOLS, Aligned, Changed, Difference, Removed
+from caffefold.compare.entries import SYMBOLS, Aligned, Pair, Row
 from caffefold.compare.summary import WeightTotals
 
 SCHEMA = 1
@@ -66,7 +66,7 @@ def _document(diff: Aligned, weights: WeightTotals) -> dict[str, Any]:
     }
 
 
-def _entry(entry: Difference) -> dict[str, Any]:
+def _entry(entry: Row) -> dict[str, Any]:
     found: dict[str, Any] = {
         "kind": SYMBOLS[entry.symbol],
         "before": None,
@@ -77,10 +77,10 @@ def _entry(entry: Difference) -> dict[str, Any]:
         "moved": False,
         "blobs": [],
     }
-    if isinstance(entry, Changed):
-        found |= asdict(entry)
+    if isinstance(entry, Pair):
+        found |= {key: value for key, value in asdict(entry).items() if key in found}
     else:
-        found["before" if isinstance(entry, Removed) else "after"] = asdict(entry.layer)
+        found["before" if entry.symbol == "-" else "after"] = asdict(entry.layer)
     for layer in filter(None, (found["before"], found["after"])):
         layer["settings"] = dict(layer["settings"])
     return found
