@@ -39,6 +39,6 @@ class NetDiff(Aligned):
         return "\n".join(text.overview(self.summary))
 
     def _repr_html_(self) -> str:
-        from caffefold.compare.render import html
+        from caffefold.compare.render import markup
 
-        return html.body(self.summary)
+        return markup.body(self.summary)
