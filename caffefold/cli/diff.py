@@ -12,7 +12,7 @@ import click
 from caffefold.cli.console import Console, discard_output
 
 if TYPE_CHECKING:
-    from caffefold.compare.result import NetDiff
+    from caffefold.compare.diff import NetDiff
 
 _COLOURS: dict[str, dict[str, Any]] = {
     "-": {"fg": "red"},

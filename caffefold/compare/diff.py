@@ -5,11 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 
 from caffefold.compare import explain, fold_check, folds, load
 from caffefold.compare.entries import (
+    SYMBOLS,
+    Aligned,
     BlobDiff,
     FieldChange,
     FoldMatch,
@@ -18,11 +21,13 @@ from caffefold.compare.entries import (
     Pair,
     Row,
     Wiring,
+    mirrored,
 )
 from caffefold.compare.load import ComparedNet, NetLike, PathLike, Scope
 from caffefold.compare.match import match, source_of
-from caffefold.compare.result import NetDiff
+from caffefold.compare.render import json, text
 from caffefold.compare.settings import SettingMap
+from caffefold.compare.summary import Summary
 from caffefold.compare.weights import Tolerance, compare, same_statistics
 from caffefold.errors import UsageError
 from caffefold.ops.affine import BATCH_NORM
@@ -30,6 +35,40 @@ from caffefold.ops.table import op_of
 
 LEVELS = ("full", "structure")
 _HIDDEN = frozenset({"data", "loss", "training", "input", "head"})
+
+
+@dataclass(frozen=True, repr=False)
+class NetDiff(Aligned):
+    """What changed from net ``a`` to net ``b``. True when they differ.
+
+    ``str()`` is what ``caffefold diff`` prints; a notebook shows the HTML page.
+    """
+
+    @cached_property
+    def summary(self) -> Summary:
+        """The difference in groups by name, which all renderers lay out."""
+        return Summary(self)
+
+    def mirrored(self) -> NetDiff:
+        """The difference from ``b`` to ``a``; rows keep their order."""
+        found: NetDiff = mirrored(self)
+        return found
+
+    def to_json(self) -> str:
+        """The difference as a JSON document; its keys are those of ``caffefold diff --json``."""
+        return json.to_json(self, self.summary.weights)
+
+    def __repr__(self) -> str:
+        counts = [f"{n} {SYMBOLS[s]}" for s, n in self.totals.items() if n and s != "="]
+        return f"<NetDiff {self.a.path} -> {self.b.path}: {', '.join(counts) or 'no difference'}>"
+
+    def __str__(self) -> str:
+        return "\n".join(text.overview(self.summary))
+
+    def _repr_html_(self) -> str:
+        from caffefold.compare.render import markup
+
+        return markup.body(self.summary)
 
 
 def diff(

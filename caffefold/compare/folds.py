@@ -8,7 +8,6 @@ and layers that do nothing at test time may stand in between (as in passes/fold/
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from caffefold.compare.entries import FoldMatch
 from caffefold.compare.load import ComparedNet
@@ -54,15 +53,6 @@ def _bias_term(layer: Layer, parameter: str) -> str:
     return value.raw if isinstance(value, Scalar) else ""
 
 
-@dataclass(slots=True)
-class _Way:
-    """Linear layers that were reached, and everything on the way."""
-
-    upward: bool
-    ends: list[int] = field(default_factory=list)
-    seen: set[int] = field(default_factory=set)
-
-
 class _Finder:
     def __init__(
         self, plain: ComparedNet, folded: ComparedNet, partner: dict[int, int], skip: set[int]
@@ -95,17 +85,13 @@ class _Finder:
         return -1 if reader is None else reader
 
     def _idle(self, at: int) -> bool:
-        return at not in self.partner and op(self.plain.layers[at]).is_identity(
-            self.plain.layers[at]
-        )
+        layer = self.plain.layers[at]
+        return at not in self.partner and op(layer).is_identity(layer)
 
     def explain(self, chain: list[int]) -> FoldMatch:
         """Where a chain went."""
         names = tuple(self.plain.layers[i].name for i in chain)
-        above = beneath = None
-        way = _Way(upward=True)
-        if self._all_linear(self.wired.reads[chain[0]][:1], way):
-            above = self._fold(names, way, chain)
+        above = self._fold(names, chain, upward=True)
         beside = self._beside(chain)
         # A linear layer that got a bias absorbed the map; so did one when no Scale is there to.
         if above is not None and not above.problem and (above.bias_added or beside is None):
@@ -113,14 +99,18 @@ class _Finder:
         if beside is not None:
             into = (self.plain.layers[beside].name,)
             return FoldMatch(names, into, "scale", bias_added=False)
-        way = _Way(upward=False)
-        if self._all_linear(self.wired.writes[chain[-1]][:1], way):
-            beneath = self._fold(names, way, chain)
+        beneath = self._fold(names, chain, upward=False)
         nobody = "no linear layer of the other net could absorb it"
         return beneath or above or FoldMatch(names, (), "", bias_added=False, problem=nobody)
 
-    def _fold(self, names: tuple[str, ...], way: _Way, chain: list[int]) -> FoldMatch:
-        ends = list(dict.fromkeys(way.ends))
+    def _fold(self, names: tuple[str, ...], chain: list[int], *, upward: bool) -> FoldMatch | None:
+        """The fold into linear layers in front of the chain, or behind it; None without those."""
+        start = self.wired.reads[chain[0]] if upward else self.wired.writes[chain[-1]]
+        between: set[int] = set()
+        found = self._linear(start[:1], between, upward=upward)
+        if found is None:
+            return None
+        ends = list(dict.fromkeys(found))
         layers, others = self.plain.layers, self.folded.layers
         pairs = [(layers[i], others[self.partner[i]]) for i in ends]
         added = any(_has_bias(two) and not _has_bias(one) for one, two in pairs)
@@ -128,19 +118,16 @@ class _Finder:
         bare = [two.name for _, two in pairs if not _has_bias(two)]
         if bare and any(_shifts(layers[i]) for i in chain):
             problem = f"'{bare[0]}' has no bias that could hold the shift"
-        elif way.upward:
-            also = [
-                layers[r].name
-                for i in ends
-                for r in self.wired.versions[self.wired.writes[i][0]].readers
-                if r in self.partner and r not in way.seen
-            ]
+        elif upward:
+            readers = (
+                r for i in ends for r in self.wired.versions[self.wired.writes[i][0]].readers
+            )
+            also = [layers[r].name for r in readers if r in self.partner and r not in between]
             if also:
-                problem = (
-                    f"'{also[0]}' also reads '{layers[ends[0]].name}', and its input would change"
-                )
+                first = layers[ends[0]].name
+                problem = f"'{also[0]}' also reads '{first}', and its input would change"
         into = tuple(two.name for _, two in pairs)
-        return FoldMatch(names, into, "output" if way.upward else "input", added, problem=problem)
+        return FoldMatch(names, into, "output" if upward else "input", added, problem=problem)
 
     def _beside(self, chain: list[int]) -> int | None:
         """An affine layer next to the chain that is a Scale in the other net."""
@@ -151,30 +138,32 @@ class _Finder:
                 return at
         return None
 
-    def _all_linear(self, versions: tuple[int, ...], way: _Way) -> bool:
-        """Whether ``versions`` are made by (or, downward, read by) linear layers of both nets
-        alone, looking through what a map per channel passes."""
-        if not versions:
-            return False
+    def _linear(
+        self, versions: tuple[int, ...], between: set[int], *, upward: bool
+    ) -> list[int] | None:
+        """The linear layers of both nets that make (downward: read) ``versions``, looking through
+        what a map per channel passes, which is added to ``between``; None when others do, too."""
+        ends = []
         for version in versions:
-            if way.upward:
-                places = [self.plain.maker(version)]
-            else:
-                places = list(dict.fromkeys(self.wired.versions[version].readers))
-            if not places or not all(at >= 0 and self._is_linear(at, way) for at in places):
-                return False
-        return True
-
-    def _is_linear(self, at: int, way: _Way) -> bool:
-        layer = self.plain.layers[at]
-        if isinstance(op(layer), LinearOp):
-            way.ends.append(at)
-            other = self.partner.get(at)
-            return other is not None and isinstance(op(self.folded.layers[other]), LinearOp)
-        way.seen.add(at)
-        if at not in self.gone and not _lets_pass(layer):
-            return False
-        return self._all_linear(self.wired.reads[at] if way.upward else self.wired.writes[at], way)
+            places = [self.plain.maker(version)] if upward else self.wired.versions[version].readers
+            if not places or -1 in places:
+                return None
+            for at in dict.fromkeys(places):
+                layer = self.plain.layers[at]
+                if isinstance(op(layer), LinearOp):
+                    other = self.partner.get(at)
+                    if other is None or not isinstance(op(self.folded.layers[other]), LinearOp):
+                        return None
+                    ends.append(at)
+                    continue
+                between.add(at)
+                further = self.wired.reads[at] if upward else self.wired.writes[at]
+                passes = at in self.gone or _lets_pass(layer)
+                found = self._linear(further, between, upward=upward) if passes else None
+                if found is None:
+                    return None
+                ends += found
+        return ends or None
 
 
 def _lets_pass(layer: Layer) -> bool:

@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from caffefold.compare.diff import diff
-from caffefold.compare.result import NetDiff
+from caffefold.compare.diff import NetDiff, diff
 from caffefold.errors import InputError
 from caffefold.formats import detect
 

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import caffefold
+from caffefold.compare.diff import NetDiff
 from caffefold.compare.entries import LayerInfo
 from caffefold.compare.load import Scope, find, opened
 from caffefold.compare.match import match
 from caffefold.compare.render import markup, text
-from caffefold.compare.result import NetDiff
 from caffefold.testing import LayerSpec
 from tests.compare.conftest import DATA
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import caffefold
+from caffefold.compare.diff import NetDiff
 from caffefold.compare.render import markup, text
-from caffefold.compare.result import NetDiff
 from caffefold.testing import LayerSpec, input_layer
 from tests.compare.conftest import DATA, conv, layer
 
