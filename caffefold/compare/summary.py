@@ -22,6 +22,7 @@ from caffefold.compare.entries import (
     LayerInfo,
     OneSided,
     Pair,
+    Row,
 )
 from caffefold.compare.groups import connected, fold_pattern, grouped, rename_pattern, several
 from caffefold.compare.settings import default_of, is_training, shown, training_kind
@@ -339,19 +340,20 @@ def _one_sided(diff: Aligned, rows: Sequence[OneSided]) -> Iterator[Item]:
         subject, names = several([layer.name for layer in layers])
         counts = Counter(layer.type for layer in layers)
         text = ", ".join(f"{n} {kind}" if n > 1 else kind for kind, n in counts.items())
-        if len(layers) > 1 and reasons <= {"loss", "training"} and not phase:
+        if phase:
+            text += f" ({_rule(phase)} only)"
+        elif reasons == {"nothing"}:
+            text += f", {_WHY['nothing']}"
+        elif reasons <= {"loss", "training"} and len(layers) == 1:
+            text += f", {_WHY['training']}"
+        elif reasons <= {"loss", "training"}:
             losses = any(op_of(layer.type).category is not Category.MEASURE for layer in layers)
             ends = "losses and metrics" if losses else "metrics"
             head = ends if reasons == {"loss"} else "training head"
-            source = _source(layers)
-            behind = f", after '{source}'" if source else ""
-            text = f"{head}{behind}: {text}"
-        elif phase:
-            text += f" ({_rule(phase)} only)"
-        elif reasons <= {"nothing"}:
-            text += f", {_WHY['nothing']}"
-        elif len(reasons) == 1 and reasons <= {"loss", "training"}:
-            text += f", {_WHY['training']}"
+            made = {top for layer in layers for top in layer.tops} - set(layers[0].tops)
+            source = next((blob for blob in layers[0].bottoms if blob not in made), "")
+            after = f", after '{source}'" if source else ""
+            text = f"{head}{after}: {text}"
         elif found := [problems[layer.name] for layer in layers if layer.name in problems]:
             text += f"; {found[0]}"
         yield Item(group[0].symbol, subject, text, names)
@@ -383,13 +385,6 @@ def _groups(rows: Sequence[OneSided]) -> list[list[OneSided]]:
             makes = reads[:1] + makes
         makers.update(dict.fromkeys(makes, at))
     return [[rows[at] for at in group] for group in connected(range(len(rows)), links)]
-
-
-def _source(layers: Sequence[LayerInfo]) -> str:
-    """The one blob from outside that a group begins with; empty when there is none."""
-    made = {top for layer in layers for top in layer.tops}
-    first = [b for b in layers[0].bottoms if b not in made or b in layers[0].tops]
-    return first[0] if first else ""
 
 
 def _rule(phase: str) -> str:
@@ -480,24 +475,20 @@ def _patterns(pairs: list[tuple[str, str]], what: str) -> Iterator[Item]:
 
 def _moved(diff: Aligned) -> Iterator[Item]:
     """Neighbours that moved together are one item."""
-    run: list[Pair] = []
-    for row in (*diff.rows, None):
-        moved = row if isinstance(row, Pair) and row.moved else None
-        if run and not (moved and _follows(run[-1], moved)):
-            subject, names = several([item.name for item in run])
-            wired = any(item.wiring.kind == "rewired" for item in run)
+
+    def shift(place: tuple[int, Row]) -> tuple[int, int] | None:
+        at, row = place
+        if not isinstance(row, Pair) or not row.moved:
+            return None
+        return row.before.position - at, row.after.position - at
+
+    for moved, places in itertools.groupby(enumerate(diff.rows), shift):
+        if moved is not None:
+            run = [row for _, row in places if isinstance(row, Pair)]
+            subject, names = several([row.name for row in run])
+            wired = any(row.wiring.kind == "rewired" for row in run)
             text = f"position {run[0].before.position + 1} -> {run[0].after.position + 1}"
             yield Item(">", subject, text + ("" if wired else ", same inputs"), names)
-            run = []
-        if moved:
-            run.append(moved)
-
-
-def _follows(one: Pair, two: Pair) -> bool:
-    return (
-        two.before.position == one.before.position + 1
-        and two.after.position == one.after.position + 1
-    )
 
 
 def _rewired(changed: Sequence[Pair]) -> Iterator[Item]:
@@ -604,18 +595,15 @@ def _dims(dims: Dims | None) -> str:
 
 def _field_facts(row: Pair) -> Iterator[Fact]:
     """Settings that differ; where the type does, those of both, or how many there are."""
-    if not row.retyped:
-        yield from map(_field_fact, row.fields)
-        return
-    lost = [change for change in row.fields if change.after is None]
-    came = [change for change in row.fields if change.before is None]
-    for change in row.fields:
-        if change.before is not None and change.after is not None:
-            yield _field_fact(change)
-    for kind, changes in ((row.before.type, lost), (row.after.type, came)):
+    lost = [change for change in row.fields if row.retyped and change.after is None]
+    came = [change for change in row.fields if row.retyped and change.before is None]
+    yield from (_field_fact(change) for change in row.fields if change not in (*lost, *came))
+    for changes, before, after in (
+        (lost, f"{len(lost)} of {row.before.type}", "-"),
+        (came, "-", f"{len(came)} of {row.after.type}"),
+    ):
         if len(changes) > _FEW:
-            text = f"{len(changes)} of {kind}"
-            yield _fact("settings:", *((text, "-") if changes is lost else ("-", text)))
+            yield _fact("settings:", before, after)
         else:
             for change in changes:
                 yield _fact(_label(change.path), shown(change.before), shown(change.after))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from caffefold.compare.entries import LayerInfo, NetInfo
+from caffefold.compare.groups import grouped
 from caffefold.compare.summary import NUMBER_COLUMNS, Item, RowView, Section, Summary, runs
 from caffefold.humanize import counted
 
@@ -73,14 +74,11 @@ def totals(found: Summary, width: int = WIDTH, paint: Paint = plain) -> Iterator
 def _section(section: Section, width: int, paint: Paint) -> Iterator[str]:
     wide = max((len(i.subject) for i in section.items if i.text), default=0)
     wide = min(wide, max(20, (width - _LABEL) // 2))
-    title = section.title
-    for item in section.items[:_SHOWN]:
-        yield from _item(title, item, wide, width, paint)
-        title = ""
-    left = section.items[_SHOWN:]
-    if left:
-        more = f"... and {len(left)} more; --context 0 lists all"
-        yield from _wrapped("", "", more, width, paint)
+    for number, item in enumerate(section.items[:_SHOWN]):
+        yield from _item("" if number else section.title, item, wide, width, paint)
+    left = len(section.items) - _SHOWN
+    if left > 0:
+        yield from _wrapped("", "", f"... and {left} more; --context 0 lists all", width, paint)
 
 
 def _item(title: str, item: Item, wide: int, width: int, paint: Paint) -> Iterator[str]:
@@ -116,11 +114,11 @@ def _wrapped(
         subsequent_indent=" " * min(max(hang, indent), room // 2),
         break_on_hyphens=False,
     ) or [""]
-    mark = f"{symbol} " if symbol else "  "
-    for number, line in enumerate(lines):
-        label = f"{title if number == 0 else '':<{_LABEL}}"
-        shown = (mark if number == 0 else "  ") + line
+    label, mark = f"{title:<{_LABEL}}", symbol or " "
+    for line in lines:
+        shown = f"{mark} {line}"
         yield (label + (paint(symbol, shown) if symbol else shown)).rstrip()
+        label, mark = " " * _LABEL, " "
 
 
 def _weights(found: Summary, width: int, paint: Paint) -> Iterator[str]:
@@ -215,12 +213,10 @@ def _cut(text: str, width: int) -> str:
 
 def counts(found: Summary, paint: Paint = plain) -> Iterator[str]:
     """How many layers of each type were removed, added, changed, moved, or are the same."""
-    by_type: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in found.rows:
-        by_type[row.type][row.symbol] += 1
+    by_type = grouped((row.type, row.symbol) for row in found.rows)
     wide = max((len(kind) for kind in by_type), default=4)
     for kind in sorted(by_type):
-        numbers = by_type[kind]
+        numbers = Counter(by_type[kind])
         if set(numbers) - {"="}:
             line, gap = f"{kind:<{wide}}", "  "
             for symbol in "-+~>=":
