@@ -18,10 +18,11 @@ from typing import NamedTuple
 from caffefold.analysis.inputs import input_shapes
 from caffefold.compare.entries import LayerInfo, NetInfo
 from caffefold.compare.settings import SettingMap, is_training, net_settings, settings
+from caffefold.conversion import pair
 from caffefold.errors import InputError, UsageError
 from caffefold.formats import detect
 from caffefold.formats.caffemodel import describe
-from caffefold.formats.caffemodel.open import open_current, open_snapshot
+from caffefold.formats.caffemodel.open import open_current
 from caffefold.formats.prototxt.open import net_of
 from caffefold.formats.prototxt.parse import read, read_if_text
 from caffefold.formats.prototxt.tree import Document, Field, Message, block, quote, scalar
@@ -157,10 +158,9 @@ def _folder(name: str, weights: str | None) -> Given:
 def _may_be_net(path: Path) -> bool:
     """Whether a prototxt holds layers: a solver or a label map beside a net does not count."""
     try:
-        fields = {field.name for field in read(path).fields}
+        return any(field.name in ("layer", "layers") for field in read(path).fields)
     except InputError:
         return True  # it is refused with its own message when it is read
-    return bool(fields & {"layer", "layers"})
 
 
 @contextmanager
@@ -173,27 +173,26 @@ def opened(given: Given, scope: Scope) -> Iterator[ComparedNet]:
     if given.net is not None:
         yield _normalised(given.net, given, scope)
         return
-    net, kind = _read(given, scope)
-    with net:
-        yield _normalised(net, given._replace(kind=kind), scope)
-
-
-def _read(given: Given, scope: Scope) -> tuple[Net, str]:
-    """The net as its files have it, and the kind of thing that was given."""
     if given.document is not None:
         text = net_of(given.document)
-        file = None if given.caffemodel is None else open_snapshot(given.caffemodel, text.document)
-        net = replace(Net.of(text.document, file), notes=text.notes)
-        return net, "solver" if text.is_solver and given.kind == "prototxt" else given.kind
-    assert given.caffemodel is not None
-    if detect.is_hdf5(given.caffemodel):
+        net = pair(text, given.caffemodel)
+        if text.is_solver and given.kind == "prototxt":
+            given = given._replace(kind="solver")
+    else:
+        assert given.caffemodel is not None
+        net = _net_of_caffemodel(given.caffemodel, parameters=scope.parameters)
+    with net:
+        yield _normalised(net, given, scope)
+
+
+def _net_of_caffemodel(path: str, *, parameters: bool) -> Net:
+    if detect.is_hdf5(path):
         raise InputError(
-            f"{given.caffemodel}: an HDF5 snapshot has neither the types nor the order of "
-            "its layers; give its prototxt, with this file as the weights"
+            f"{path}: an HDF5 snapshot has neither the types nor the order of its layers; "
+            "give its prototxt, with this file as the weights"
         )
-    snapshot = open_current(given.caffemodel)
-    text_of_it = describe.to_document(snapshot, parameters=scope.parameters)
-    return Net.of(text_of_it, snapshot), given.kind
+    snapshot = open_current(path)
+    return Net.of(describe.to_document(snapshot, parameters=parameters), snapshot)
 
 
 def _normalised(net: Net, given: Given, scope: Scope) -> ComparedNet:

@@ -74,9 +74,10 @@ class _Net(NamedTuple):
         """Those without a partner."""
         return [at for at in positions if at not in self.partner]
 
-    def sources(self) -> list[int]:
-        """Layers without a partner that read nothing."""
-        return self.free(at for at, reads in enumerate(self.wired.reads) if not reads)
+    def sources(self) -> list[tuple[Hashable, int]]:
+        """Layers without a partner that read nothing, by their type and tops."""
+        found = self.free(at for at, reads in enumerate(self.wired.reads) if not reads)
+        return [((self.infos[at].type, self.infos[at].tops), at) for at in found]
 
     def below(self, at: int, *, past: bool) -> list[int]:
         """Layers without a partner that read a result of ``at``, or (``past``) what is made of it
@@ -143,12 +144,8 @@ class _Pairs:
 
     def by_wiring(self) -> None:
         """From every pair to its neighbours, and on from those that are paired by it."""
-        loose_a, loose_b = self.a.sources(), self.b.sources()
-        self._siblings(
-            [((self.a.infos[i].type, self.a.infos[i].tops), i) for i in loose_a],
-            [((self.b.infos[j].type, self.b.infos[j].tops), j) for j in loose_b],
-        )
-        self._inputs(self.a.free(loose_a), self.b.free(loose_b))
+        self._siblings(self.a.sources(), self.b.sources())
+        self._inputs()
         for past in (False, True):
             self.fresh = deque(self.a.partner)
             while self.fresh:
@@ -161,10 +158,10 @@ class _Pairs:
                 if past:
                     self._readers_of(i, j, past=True)
 
-    def _inputs(self, loose_a: list[int], loose_b: list[int]) -> None:
+    def _inputs(self) -> None:
         """Pair an Input layer with the source of another type that makes the same blob."""
-        makers = {top: j for j in loose_b for top in self.b.infos[j].tops}
-        for i in loose_a:
+        makers = {top: j for _, j in self.b.sources() for top in self.b.infos[j].tops}
+        for _, i in self.a.sources():
             for j in (makers[top] for top in self.a.infos[i].tops if top in makers):
                 types = (self.a.infos[i].type, self.b.infos[j].type)
                 if j not in self.b.partner and "Input" in types:
