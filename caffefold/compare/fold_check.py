@@ -55,20 +55,22 @@ def check(
         return folds
     checker = _Checker(folds, plain, folded, partner, tolerance)
     checked = checker.checked(plain.net, {})
+    causes: dict[str, str] = {}
+    checks = [check for fold in checked for check in fold.checks]
+    wrong = {c.layer for c in checks if c.verdict == "different" and not c.message}
     for message, net, feeds in _guesses(plain):
-        checks = [check for fold in checked for check in fold.checks]
-        wrong = {c.layer for c in checks if c.verdict == "different" and not c.message}
-        if wrong:
-            again = checker.checked(net, feeds)
-            right = {c.layer for f in again for c in f.checks if c.verdict == "equal"} & wrong
-            checked = tuple(_explained(fold, right, message) for fold in checked)
-    return checked
-
-
-def _explained(fold: FoldMatch, layers: set[str], message: str) -> FoldMatch:
-    """``fold`` with ``message`` at the checks of ``layers``."""
-    checks = (replace(c, message=message) if c.layer in layers else c for c in fold.checks)
-    return replace(fold, checks=tuple(checks))
+        if wrong <= causes.keys():
+            break
+        again = [check for fold in checker.checked(net, feeds) for check in fold.checks]
+        right = {check.layer for check in again if check.verdict == "equal"}
+        causes = dict.fromkeys(right & wrong, message) | causes
+    return tuple(
+        replace(
+            fold,
+            checks=tuple(replace(c, message=causes.get(c.layer, c.message)) for c in fold.checks),
+        )
+        for fold in checked
+    )
 
 
 class _Checker:

@@ -12,12 +12,11 @@ from collections.abc import Iterator
 from caffefold.compare.entries import FoldMatch
 from caffefold.compare.load import ComparedNet
 from caffefold.errors import TextError
-from caffefold.formats.prototxt.tree import Message, Scalar
 from caffefold.ir.net import Layer
 from caffefold.ir.params import FALSE, TRUE
 from caffefold.ops.activation import SPLIT
 from caffefold.ops.affine import SCALE
-from caffefold.ops.base import AffineOp, LinearOp
+from caffefold.ops.base import AffineOp, LinearOp, own_message, word_in
 from caffefold.ops.table import op
 from caffefold.ops.wiring import CONCAT, SLICE
 
@@ -39,18 +38,12 @@ def _has_bias(layer: Layer) -> bool:
     """Whether a linear layer adds a bias: by its blobs, else by its text."""
     if layer.blobs:
         return len(layer.blobs) > 1
-    return _bias_term(layer, op(layer).param) not in FALSE
+    return not word_in(own_message(layer, op(layer).param), "bias_term", FALSE)
 
 
 def _shifts(layer: Layer) -> bool:
     """Whether an affine layer adds something, too."""
-    return op(layer) is not SCALE or _bias_term(layer, SCALE.param) in TRUE
-
-
-def _bias_term(layer: Layer, parameter: str) -> str:
-    """``bias_term`` as it is written; it may be a placeholder, or not be there."""
-    value = (layer.body.message(parameter) or Message(())).last("bias_term")
-    return value.raw if isinstance(value, Scalar) else ""
+    return op(layer) is not SCALE or word_in(own_message(layer, SCALE.param), "bias_term", TRUE)
 
 
 class _Finder:
@@ -79,14 +72,14 @@ class _Finder:
 
     def follower(self, at: int) -> int:
         """The one layer that reads the result of ``at``; -1 when none or several do."""
-        reader = self.wired.sole_reader(self.wired.writes[at][0])
-        while reader is not None and self._idle(reader):
-            reader = self.wired.sole_reader(self.wired.writes[reader][0])
-        return -1 if reader is None else reader
-
-    def _idle(self, at: int) -> bool:
-        layer = self.plain.layers[at]
-        return at not in self.partner and op(layer).is_identity(layer)
+        while True:
+            reader = self.wired.sole_reader(self.wired.writes[at][0])
+            if reader is None:
+                return -1
+            layer = self.plain.layers[reader]
+            if reader in self.partner or not op(layer).is_identity(layer):
+                return reader
+            at = reader
 
     def explain(self, chain: list[int]) -> FoldMatch:
         """Where a chain went."""
