@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 
-from caffefold.compare import explain, fold_check, folds, load
+from caffefold.compare import explain, load
 from caffefold.compare.entries import (
     SYMBOLS,
     Aligned,
@@ -23,6 +23,8 @@ from caffefold.compare.entries import (
     Wiring,
     mirrored,
 )
+from caffefold.compare.fold_check import Checker
+from caffefold.compare.folds import Finder
 from caffefold.compare.load import ComparedNet, NetLike, PathLike, Scope
 from caffefold.compare.match import match, source_of
 from caffefold.compare.render import json, text
@@ -166,15 +168,15 @@ class _Comparer:
         plain, folded, partner, codes = self.a, self.b, self.pairs.ab, self.reasons.a
         if inverse:
             plain, folded, partner, codes = self.b, self.a, self.pairs.ba, self.reasons.b
-        found = folds.find(plain, folded, partner, set(codes))
+        found = tuple(Finder(plain, folded, partner, set(codes)).find())
         if self.only:
             found = tuple(f for f in found if any(map(self.wanted, (*f.layers, *f.into))))
         explained = {name for fold in found if fold.into for name in fold.layers}
         for i in range(plain.in_phase):
             if i not in partner and i not in codes and plain.layers[i].name in explained:
                 codes[i] = "fold"
-        if self.numbers:
-            found = fold_check.check(found, plain, folded, partner, self.tolerance)
+        if self.numbers and found:
+            found = Checker(plain, folded, partner, self.tolerance).check(found)
         return tuple(replace(fold, inverse=inverse) for fold in found)
 
     def wanted(self, *names: str) -> bool:

@@ -43,65 +43,52 @@ USUAL_EPS = "weights match a fold with eps 1e-05; the net sets a different eps"
 TRANSFORM = "weights match a fold that also absorbs the mean and scale of the data layer"
 
 
-def check(
-    folds: tuple[FoldMatch, ...],
-    plain: ComparedNet,
-    folded: ComparedNet,
-    partner: dict[int, int],
-    tolerance: Tolerance,
-) -> tuple[FoldMatch, ...]:
-    """``folds`` with the figures of each layer that absorbed others."""
-    if not folds:
-        return folds
-    checker = _Checker(folds, plain, folded, partner, tolerance)
-    checked = checker.checked(plain.net, {})
-    causes: dict[str, str] = {}
-    checks = [check for fold in checked for check in fold.checks]
-    wrong = {c.layer for c in checks if c.verdict == "different" and not c.message}
-    for message, net, feeds in _guesses(plain):
-        if wrong <= causes.keys():
-            break
-        again = [check for fold in checker.checked(net, feeds) for check in fold.checks]
-        right = {check.layer for check in again if check.verdict == "equal"}
-        causes = dict.fromkeys(right & wrong, message) | causes
-    return tuple(
-        replace(
-            fold,
-            checks=tuple(replace(c, message=causes.get(c.layer, c.message)) for c in fold.checks),
-        )
-        for fold in checked
-    )
-
-
-class _Checker:
+class Checker:
     """The layers of the folded net, held against several folds of the plain one."""
 
     def __init__(
         self,
-        folds: tuple[FoldMatch, ...],
         plain: ComparedNet,
         folded: ComparedNet,
         partner: dict[int, int],
         tolerance: Tolerance,
     ) -> None:
-        self.folds, self.tolerance = folds, tolerance
+        self.plain, self.tolerance = plain, tolerance
         self.given = {plain.layers[i].name: folded.layers[j] for i, j in reversed(partner.items())}
         self.names = {layer.name: name for name, layer in self.given.items()}
         self.affine = {
-            layer.name
-            for i, layer in enumerate(plain.layers)
-            if i in partner and is_affine(folded.layers[partner[i]])
+            plain.layers[i].name for i, j in partner.items() if is_affine(folded.layers[j])
         }
 
-    def checked(self, net: Net, feeds: Mapping[str, Layer]) -> tuple[FoldMatch, ...]:
+    def check(self, folds: tuple[FoldMatch, ...]) -> tuple[FoldMatch, ...]:
+        """``folds`` with the figures of each layer that absorbed others."""
+        checked = self._checked(folds, self.plain.net, {})
+        causes: dict[str, str] = {}
+        checks = [check for fold in checked for check in fold.checks]
+        wrong = {c.layer for c in checks if c.verdict == "different" and not c.message}
+        for message, net, feeds in _guesses(self.plain):
+            if wrong <= causes.keys():
+                break
+            again = [c for fold in self._checked(folds, net, feeds) for c in fold.checks]
+            right = {c.layer for c in again if c.verdict == "equal"}
+            causes = dict.fromkeys(right & wrong, message) | causes
+        explained = []
+        for fold in checked:
+            known = (replace(c, message=causes.get(c.layer, c.message)) for c in fold.checks)
+            explained.append(replace(fold, checks=tuple(known)))
+        return tuple(explained)
+
+    def _checked(
+        self, folds: tuple[FoldMatch, ...], net: Net, feeds: Mapping[str, Layer]
+    ) -> tuple[FoldMatch, ...]:
         """The folds with their figures; ``feeds`` are data layers to be folded in, too."""
         expected: dict[str, Layer] = {}
         try:
-            expected, reasons = self._folded(net)
+            expected, reasons = self._folded(folds, net)
         except InputError as error:
-            reasons = {name: str(error) for fold in self.folds for name in fold.layers}
+            reasons = {name: str(error) for fold in folds for name in fold.layers}
         found = []
-        for fold in self.folds:
+        for fold in folds:
             refusal = next((reasons[name] for name in fold.layers if name in reasons), "")
             checks = []
             for into in fold.into:
@@ -117,9 +104,11 @@ class _Checker:
             found.append(replace(fold, checks=tuple(checks)))
         return tuple(found)
 
-    def _folded(self, net: Net) -> tuple[dict[str, Layer], dict[str, str]]:
+    def _folded(
+        self, folds: tuple[FoldMatch, ...], net: Net
+    ) -> tuple[dict[str, Layer], dict[str, str]]:
         """Layers of the net once it is folded, by name; why layers were not folded, by name."""
-        into_scale = [fold for fold in self.folds if fold.way == "scale"]
+        into_scale = [fold for fold in folds if fold.way == "scale"]
         beside = {name for fold in into_scale for name in (*fold.layers, *fold.into)}
         # As in a conversion: a loss may read labels that this phase does not have.
         ready, _ = infra.run((ConvertHeads(), Strip(is_training_net(net))), net)

@@ -21,14 +21,6 @@ from caffefold.ops.table import op
 from caffefold.ops.wiring import CONCAT, SLICE
 
 
-def find(
-    plain: ComparedNet, folded: ComparedNet, partner: dict[int, int], skip: set[int]
-) -> tuple[FoldMatch, ...]:
-    """Folds from ``plain`` to ``folded``. ``skip``: layers that went for another reason."""
-    finder = _Finder(plain, folded, partner, skip)
-    return tuple(finder.explain(chain) for chain in finder.chains())
-
-
 def is_affine(layer: Layer) -> bool:
     """Whether a layer may be a map per channel: its type is, and it has one input."""
     return isinstance(op(layer), AffineOp) and len(layer.bottoms) == 1 == len(layer.tops)
@@ -46,7 +38,9 @@ def _shifts(layer: Layer) -> bool:
     return op(layer) is not SCALE or word_in(own_message(layer, SCALE.param), "bias_term", TRUE)
 
 
-class _Finder:
+class Finder:
+    """Folds from ``plain`` to ``folded``. ``skip``: layers that went for another reason."""
+
     def __init__(
         self, plain: ComparedNet, folded: ComparedNet, partner: dict[int, int], skip: set[int]
     ) -> None:
@@ -58,19 +52,18 @@ class _Finder:
             if i not in partner and i not in skip and is_affine(plain.layers[i])
         }
 
-    def chains(self) -> Iterator[list[int]]:
-        """Neighbouring affine layers without a partner."""
+    def find(self) -> Iterator[FoldMatch]:
+        """Where the chains of neighbouring affine layers without a partner went."""
         taken: set[int] = set()
         for first in sorted(self.gone):
-            if first in taken:
-                continue
-            chain = [first]
-            while (following := self.follower(chain[-1])) in self.gone:
-                chain.append(following)
-            taken.update(chain)
-            yield chain
+            if first not in taken:
+                chain = [first]
+                while (following := self._follower(chain[-1])) in self.gone:
+                    chain.append(following)
+                taken.update(chain)
+                yield self._explained(chain)
 
-    def follower(self, at: int) -> int:
+    def _follower(self, at: int) -> int:
         """The one layer that reads the result of ``at``; -1 when none or several do."""
         while True:
             reader = self.wired.sole_reader(self.wired.writes[at][0])
@@ -81,8 +74,7 @@ class _Finder:
                 return reader
             at = reader
 
-    def explain(self, chain: list[int]) -> FoldMatch:
-        """Where a chain went."""
+    def _explained(self, chain: list[int]) -> FoldMatch:
         names = tuple(self.plain.layers[i].name for i in chain)
         above = self._fold(names, chain, upward=True)
         beside = self._beside(chain)
@@ -124,7 +116,7 @@ class _Finder:
 
     def _beside(self, chain: list[int]) -> int | None:
         """An affine layer next to the chain that is a Scale in the other net."""
-        beside = (self.follower(chain[-1]), self.plain.maker(self.wired.reads[chain[0]][0]))
+        beside = (self._follower(chain[-1]), self.plain.maker(self.wired.reads[chain[0]][0]))
         for at in (at for at in beside if at in self.partner):
             other = self.folded.layers[self.partner[at]]
             if is_affine(self.plain.layers[at]) and op(other) is SCALE:
