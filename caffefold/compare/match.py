@@ -12,8 +12,9 @@ is called A: an order of the two is chosen by content.
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -74,6 +75,16 @@ class _Net(NamedTuple):
         """Those without a partner."""
         return [at for at in positions if at not in self.partner]
 
+    def named(self, *, phases: bool) -> list[tuple[Hashable, int]]:
+        """Layers without a partner by name, and by their phase if asked."""
+        free = ((self.infos[at], at) for at in self.free(range(len(self.infos))))
+        return [((x.name, x.phase if phases else None), at) for x, at in free if x.name]
+
+    def alike(self, positions: Iterable[int], *, strict: bool) -> list[tuple[Hashable, int]]:
+        """Those without a partner by settings and shapes; not ``strict``: by shapes of weights."""
+        free = ((self.infos[at], at) for at in self.free(positions))
+        return [(_token(x, strict), at) for x, at in free if strict or x.shapes]
+
     def sources(self) -> list[tuple[Hashable, int]]:
         """Layers without a partner that read nothing, by their type and tops."""
         found = self.free(at for at, reads in enumerate(self.wired.reads) if not reads)
@@ -130,15 +141,16 @@ class _Pairs:
 
     def by_name(self) -> None:
         for phases in (True, False):  # twins first find the twin of their own phase
-            places: dict[Hashable, deque[int]] = defaultdict(deque)
-            for j in self.b.free(range(len(self.b.infos))):
-                info = self.b.infos[j]
-                places[info.name, info.phase if phases else None].append(j)
-            for i in self.a.free(range(len(self.a.infos))):
-                info = self.a.infos[i]
-                same = places[info.name, info.phase if phases else None]
-                if info.name and same:
-                    self.join(i, same.popleft())
+            self._in_order(self.a.named(phases=phases), self.b.named(phases=phases))
+
+    def _in_order(
+        self, keyed_a: Iterable[tuple[Hashable, int]], keyed_b: Iterable[tuple[Hashable, int]]
+    ) -> None:
+        """Pair what has one key on both sides, in order."""
+        free = {key: deque(places) for key, places in grouped(keyed_b).items()}
+        for key, i in keyed_a:
+            if free.get(key):
+                self.join(i, free[key].popleft())
 
     # ------------------------------------------------------------------------------- wiring
 
@@ -197,7 +209,8 @@ class _Pairs:
         for key, group in grouped(keyed_a).items():
             others = groups_b.get(key, []) if key is not None else []
             for strict in (True, False):
-                self._in_order(group, others, strict=strict)
+                a, b = self.a.alike(group, strict=strict), self.b.alike(others, strict=strict)
+                self._in_order(a, b)
             left, right = self.a.free(group), self.b.free(others)
             if len(left) == len(right) == 1 and self._may_be(left[0], right[0]):
                 self.join(left[0], right[0])
@@ -208,16 +221,6 @@ class _Pairs:
             return True
         key = self.a.translated(self.a.read_by(i))
         return key is not None and key == self.b.read_by(j)
-
-    def _in_order(self, group: list[int], others: list[int], *, strict: bool) -> None:
-        """Pair equal members in order; ``strict``: settings and shapes, else shapes of weights."""
-        free: dict[Hashable, deque[int]] = defaultdict(deque)
-        for j in self.b.free(others):
-            free[_token(self.b.infos[j], strict)].append(j)
-        for i in self.a.free(group):
-            same = free.get(_token(self.a.infos[i], strict))
-            if same and (strict or self.a.infos[i].shapes):
-                self.join(i, same.popleft())
 
     # -------------------------------------------------------------------------------- place
 
@@ -236,9 +239,7 @@ class _Pairs:
 
     def _gap(self, left: list[int], right: list[int]) -> None:
         """Pair equal layers of one gap in order, each with the next that is equal."""
-        places: dict[Hashable, list[int]] = defaultdict(list)
-        for at, j in enumerate(right):
-            places[_token(self.b.infos[j], True)].append(at)
+        places = grouped((_token(self.b.infos[j], True), at) for at, j in enumerate(right))
         # The longest common order: for every layer its possible partners, latest first.
         chain = [
             (i, at)
@@ -273,14 +274,11 @@ def source_of(
 
 def same_shape(one: Dims, two: Dims) -> bool:
     """Whether shapes agree; ones in front of a legacy 4-D shape do not count (blob.cpp)."""
-    return one == two or _squeezed(one) == _squeezed(two)
+    return _squeezed(one) == _squeezed(two)
 
 
 def _squeezed(shape: Dims) -> Dims:
-    at = 0
-    while at < len(shape) and shape[at] == 1:
-        at += 1
-    return shape[at:]
+    return tuple(itertools.dropwhile((1).__eq__, shape))
 
 
 def _token(info: LayerInfo, strict: bool) -> Hashable:
