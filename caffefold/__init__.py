@@ -24,8 +24,7 @@ from caffefold import _version
 if TYPE_CHECKING:
     from caffefold import zoo as zoo
     from caffefold.check.proof import Proof
-    from caffefold.compare.diff import diff
-    from caffefold.compare.result import NetDiff
+    from caffefold.compare.diff import NetDiff, diff
     from caffefold.conversion import convert, fold, load, prove, save, to_deploy
     from caffefold.errors import (
         CaffefoldError,
@@ -84,8 +83,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "compare.diff": ("diff",),
-    "compare.result": ("NetDiff",),
+    "compare.diff": ("NetDiff", "diff"),
     "check.proof": ("Proof",),
     "conversion": ("convert", "fold", "load", "prove", "save", "to_deploy"),
     "inspection.inspecting": ("inspect",),

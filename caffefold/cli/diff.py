@@ -12,7 +12,7 @@ import click
 from caffefold.cli.console import Console, discard_output
 
 if TYPE_CHECKING:
-    from caffefold.compare.result import NetDiff
+    from caffefold.compare.diff import NetDiff
 
 _COLOURS: dict[str, dict[str, Any]] = {
     "-": {"fg": "red"},
@@ -154,18 +154,18 @@ def _rendered(
     if form == "json":
         return found.to_json().splitlines()
     if form == "markdown":
-        from caffefold.compare.render.markdown import markdown
+        from caffefold.compare.render.markup import markdown
 
         return markdown(summary).splitlines()
-    from caffefold.compare.render import columns, text
+    from caffefold.compare.render import text
 
-    near = columns.CONTEXT if context is None else context
+    near = text.CONTEXT if context is None else context
     if form == "html":
-        from caffefold.compare.render.html import page
+        from caffefold.compare.render.markup import page
 
         return page(summary, near).splitlines()
     if side_by_side:
-        return columns.side_by_side(summary, width, near, _painted)
+        return text.side_by_side(summary, width, near, _painted)
     if stat:
         return text.counts(summary, _painted)
     if context is not None:

@@ -5,26 +5,31 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 
-from caffefold.compare import explain, fold_check, folds, load
+from caffefold.compare import explain, load
 from caffefold.compare.entries import (
-    Added,
+    SYMBOLS,
+    Aligned,
     BlobDiff,
-    Changed,
     FieldChange,
     FoldMatch,
     LayerInfo,
-    Removed,
+    OneSided,
+    Pair,
     Row,
-    Same,
     Wiring,
+    mirrored,
 )
+from caffefold.compare.fold_check import Checker
+from caffefold.compare.folds import Finder
 from caffefold.compare.load import ComparedNet, NetLike, PathLike, Scope
 from caffefold.compare.match import match, source_of
-from caffefold.compare.result import NetDiff
+from caffefold.compare.render import json, text
 from caffefold.compare.settings import SettingMap
+from caffefold.compare.summary import Summary
 from caffefold.compare.weights import Tolerance, compare, same_statistics
 from caffefold.errors import UsageError
 from caffefold.ops.affine import BATCH_NORM
@@ -32,6 +37,40 @@ from caffefold.ops.table import op_of
 
 LEVELS = ("full", "structure")
 _HIDDEN = frozenset({"data", "loss", "training", "input", "head"})
+
+
+@dataclass(frozen=True, repr=False)
+class NetDiff(Aligned):
+    """What changed from net ``a`` to net ``b``. True when they differ.
+
+    ``str()`` is what ``caffefold diff`` prints; a notebook shows the HTML page.
+    """
+
+    @cached_property
+    def summary(self) -> Summary:
+        """The difference in groups by name, which all renderers lay out."""
+        return Summary(self)
+
+    def mirrored(self) -> NetDiff:
+        """The difference from ``b`` to ``a``; rows keep their order."""
+        found: NetDiff = mirrored(self)
+        return found
+
+    def to_json(self) -> str:
+        """The difference as a JSON document; its keys are those of ``caffefold diff --json``."""
+        return json.to_json(self, self.summary.weights)
+
+    def __repr__(self) -> str:
+        counts = [f"{n} {SYMBOLS[s]}" for s, n in self.totals.items() if n and s != "="]
+        return f"<NetDiff {self.a.path} -> {self.b.path}: {', '.join(counts) or 'no difference'}>"
+
+    def __str__(self) -> str:
+        return "\n".join(text.overview(self.summary))
+
+    def _repr_html_(self) -> str:
+        from caffefold.compare.render import markup
+
+        return markup.body(self.summary)
 
 
 def diff(
@@ -129,15 +168,15 @@ class _Comparer:
         plain, folded, partner, codes = self.a, self.b, self.pairs.ab, self.reasons.a
         if inverse:
             plain, folded, partner, codes = self.b, self.a, self.pairs.ba, self.reasons.b
-        found = folds.find(plain, folded, partner, set(codes))
+        found = tuple(Finder(plain, folded, partner, set(codes)).find())
         if self.only:
             found = tuple(f for f in found if any(map(self.wanted, (*f.layers, *f.into))))
         explained = {name for fold in found if fold.into for name in fold.layers}
         for i in range(plain.in_phase):
             if i not in partner and i not in codes and plain.layers[i].name in explained:
                 codes[i] = "fold"
-        if self.numbers:
-            found = fold_check.check(found, plain, folded, partner, self.tolerance)
+        if self.numbers and found:
+            found = Checker(plain, folded, partner, self.tolerance).check(found)
         return tuple(replace(fold, inverse=inverse) for fold in found)
 
     def wanted(self, *names: str) -> bool:
@@ -171,7 +210,7 @@ class _Comparer:
             if i < len(a) and i not in pairs.ab:
                 reason = self.reasons.a.get(i, "")
                 if self.wanted(a[i].name) and not self.hidden(reason):
-                    yield Removed(a[i], reason)
+                    yield OneSided("-", a[i], reason)
                 continue
             if i in pairs.moved:
                 continue  # it comes where B has it
@@ -181,7 +220,7 @@ class _Comparer:
                 if place in pairs.ba:
                     yield from self.pair(pairs.ba[place], place)
                 elif self.wanted(b[place].name) and not self.hidden(reason):
-                    yield Added(b[place], reason)
+                    yield OneSided("+", b[place], reason)
             j = stop + 1
 
     def hidden(self, reason: str) -> bool:
@@ -195,7 +234,7 @@ class _Comparer:
             return
         reason = self.pair_reason(one, two)
         if self.hidden(reason):
-            yield Same(one, two, (), reason)
+            yield Pair(one, two, reason=reason, ignored=True)
             return
         fields: tuple[FieldChange, ...] = ()
         if one.settings != two.settings:
@@ -209,11 +248,7 @@ class _Comparer:
             normalized = one.type == two.type and op_of(one.type) is BATCH_NORM
             if differ and normalized and same_statistics(*given):
                 reason = "statistics"
-        row = Changed(one, two, fields, self.wiring(i, j), i in self.pairs.moved, blobs, reason)
-        if row.consequence and one.bottoms == two.bottoms:
-            yield Same(one, two, blobs, reason)
-        else:
-            yield row
+        yield Pair(one, two, fields, self.wiring(i, j), i in self.pairs.moved, blobs, reason)
 
     def pair_reason(self, one: LayerInfo, two: LayerInfo) -> str:
         """What a pair has to do with folds and replacements."""

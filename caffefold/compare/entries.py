@@ -1,7 +1,7 @@
 """The layers of two nets side by side, as typed values.
 
-``rows`` are all layers of both nets in one aligned order: an unmatched layer of A is ``Removed``,
-one of B ``Added``, a pair ``Changed`` or ``Same``. Nothing here computes; renderers only read.
+``rows`` are all layers of both nets in one aligned order: ``OneSided`` or a ``Pair``. Nothing here
+computes; renderers only read.
 """
 
 from __future__ import annotations
@@ -48,6 +48,11 @@ class FieldChange:
         """The value of B, or that of A where B has none."""
         return self.before if self.after is None else self.after
 
+    @property
+    def verb(self) -> str:
+        """What happened to the setting."""
+        return "dropped" if self.after is None else "added" if self.before is None else "changed"
+
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
@@ -82,25 +87,18 @@ class BlobDiff:
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
-    """A layer of A that B does not have. ``reason`` is a code of compare/explain.py, or empty."""
+class OneSided:
+    """A layer that only one net has."""
 
+    symbol: str
+    """``-``: A has it; ``+``: B has it."""
     layer: LayerInfo
     reason: str = ""
-    symbol = "-"
+    """A code of compare/explain.py, or empty."""
 
 
 @dataclass(frozen=True, slots=True)
-class Added:
-    """A layer of B that A does not have."""
-
-    layer: LayerInfo
-    reason: str = ""
-    symbol = "+"
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Pair:
     """A layer that both nets have, with what differs."""
 
     before: LayerInfo
@@ -111,11 +109,21 @@ class Changed:
     """Whether it stands at another place among the layers that stayed."""
     blobs: tuple[BlobDiff, ...] = ()
     reason: str = ""
+    ignored: bool = False
+    """Whether it counts as the same whatever differs: it only trains, and that was left out."""
 
     @property
     def symbol(self) -> str:
-        """``~``, or ``>`` when its place is all that changed."""
+        """``=``; ``~``; or ``>`` when its place is all that changed."""
+        if self.ignored or (self.consequence and self.before.bottoms == self.after.bottoms):
+            return "="
         return ">" if self.moved and not self._itself else "~"
+
+    @property
+    def name(self) -> str:
+        """Its name; both names when they differ."""
+        one, two = self.before.name, self.after.name
+        return f"{one} -> {two}" if self.renamed else one
 
     @property
     def renamed(self) -> bool:
@@ -126,11 +134,6 @@ class Changed:
     def retyped(self) -> bool:
         """Whether the types differ."""
         return self.before.type != self.after.type
-
-    @property
-    def reblobbed(self) -> bool:
-        """Whether numbers or shapes of blobs differ beyond the tolerance."""
-        return any(not blob.equal for blob in self.blobs)
 
     @property
     def tops_differ(self) -> bool:
@@ -145,23 +148,12 @@ class Changed:
     @property
     def _itself(self) -> bool:
         """Whether more than its place or the names of its blobs differ."""
-        own = self.fields or self.renamed or self.retyped or self.reblobbed
+        numbers = any(not blob.equal for blob in self.blobs)
+        own = self.fields or self.renamed or self.retyped or numbers
         return bool(own) or self.wiring.kind == "rewired"
 
 
-@dataclass(frozen=True, slots=True)
-class Same:
-    """A layer that is the same in both nets; its numbers may differ within the tolerance."""
-
-    before: LayerInfo
-    after: LayerInfo
-    blobs: tuple[BlobDiff, ...] = ()
-    reason: str = ""
-    symbol = "="
-
-
-Difference = Union[Removed, Added, Changed]  # noqa: UP007 - a runtime alias on Python 3.10
-Row = Union[Removed, Added, Changed, Same]  # noqa: UP007
+Row = Union[OneSided, Pair]  # noqa: UP007 - a runtime alias on Python 3.10
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,29 +235,34 @@ class Aligned:
         return bool(self.net_fields or self.entries)
 
     @property
-    def entries(self) -> tuple[Difference, ...]:
+    def entries(self) -> tuple[Row, ...]:
         """What differs, in aligned order."""
-        return tuple(row for row in self.rows if not isinstance(row, Same))
+        return tuple(row for row in self.rows if row.symbol != "=")
 
     @property
-    def removed(self) -> tuple[Removed, ...]:
+    def removed(self) -> tuple[OneSided, ...]:
         """Layers only A has."""
-        return tuple(row for row in self.rows if isinstance(row, Removed))
+        return tuple(row for row in self.rows if isinstance(row, OneSided) and row.symbol == "-")
 
     @property
-    def added(self) -> tuple[Added, ...]:
+    def added(self) -> tuple[OneSided, ...]:
         """Layers only B has."""
-        return tuple(row for row in self.rows if isinstance(row, Added))
+        return tuple(row for row in self.rows if isinstance(row, OneSided) and row.symbol == "+")
 
     @property
-    def changed(self) -> tuple[Changed, ...]:
+    def pairs(self) -> tuple[Pair, ...]:
+        """Layers both have."""
+        return tuple(row for row in self.rows if isinstance(row, Pair))
+
+    @property
+    def changed(self) -> tuple[Pair, ...]:
         """Layers both have, that differ."""
-        return tuple(row for row in self.rows if isinstance(row, Changed))
+        return tuple(row for row in self.pairs if row.symbol != "=")
 
     @property
-    def same(self) -> tuple[Same, ...]:
-        """Layers that are the same."""
-        return tuple(row for row in self.rows if isinstance(row, Same))
+    def same(self) -> tuple[Pair, ...]:
+        """Layers that are the same; numbers may differ within the tolerance."""
+        return tuple(row for row in self.pairs if row.symbol == "=")
 
     @property
     def totals(self) -> dict[str, int]:
@@ -278,10 +275,8 @@ def mirrored(seen: Any) -> Any:
     """The same seen from B to A, all the way down; rows keep their order."""
     if isinstance(seen, tuple):
         return tuple(map(mirrored, seen))
-    if isinstance(seen, Removed):
-        return Added(seen.layer, seen.reason)
-    if isinstance(seen, Added):
-        return Removed(seen.layer, seen.reason)
+    if isinstance(seen, OneSided):
+        return replace(seen, symbol="+" if seen.symbol == "-" else "-")
     if isinstance(seen, Wiring):
         return replace(seen, sources=tuple((b, a) for a, b in seen.sources))
     if isinstance(seen, FoldMatch):

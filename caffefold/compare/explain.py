@@ -11,11 +11,10 @@ head       the inference head that stands for a loss: Softmax, DetectionOutput
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from caffefold.compare.entries import Replacement, mirrored
+from caffefold.compare.groups import connected
 from caffefold.compare.load import ComparedNet
 from caffefold.compare.match import source_of
 from caffefold.ops.base import Category
@@ -47,25 +46,6 @@ def explain(a: ComparedNet, b: ComparedNet, ab: dict[int, int], ba: dict[int, in
     there = _replaced(a, b, ab, ba, reasons.b)
     back = _replaced(b, a, ba, ab, reasons.a)
     return Reasons(reasons.a, reasons.b, (*there, *mirrored(tuple(back))))
-
-
-def connected(members: Iterable[int], links: Iterable[tuple[int, int]]) -> list[list[int]]:
-    """The members in groups that ``links`` hold together; groups and members are in order."""
-    home = {member: member for member in members}
-
-    def first(member: int) -> int:
-        while home[member] != member:
-            home[member] = home[home[member]]
-            member = home[member]
-        return member
-
-    for link in links:
-        low, high = sorted(map(first, link))
-        home[high] = low
-    groups: dict[int, list[int]] = defaultdict(list)
-    for member in sorted(home):
-        groups[first(member)].append(member)
-    return list(groups.values())
 
 
 def _going(net: ComparedNet, partner: dict[int, int]) -> dict[int, str]:

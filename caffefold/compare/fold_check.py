@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from caffefold.compare.load import ComparedNet
 from caffefold.compare.weights import Tolerance, figures_of
 from caffefold.errors import InputError, TextError
 from caffefold.formats.caffemodel.blob import Blob, chunks, size
-from caffefold.formats.prototxt.tree import drop
+from caffefold.formats.prototxt.tree import set_scalar
 from caffefold.ir.affine import Affine
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.affine import BATCH_NORM
@@ -44,65 +43,52 @@ USUAL_EPS = "weights match a fold with eps 1e-05; the net sets a different eps"
 TRANSFORM = "weights match a fold that also absorbs the mean and scale of the data layer"
 
 
-def check(
-    folds: tuple[FoldMatch, ...],
-    plain: ComparedNet,
-    folded: ComparedNet,
-    partner: dict[int, int],
-    tolerance: Tolerance,
-) -> tuple[FoldMatch, ...]:
-    """``folds`` with the figures of each layer that absorbed others."""
-    if not folds:
-        return folds
-    checker = _Checker(folds, plain, folded, partner, tolerance)
-    checked = checker.checked(plain.net, {})
-    for guess in _guesses(plain):
-        checks = [check for fold in checked for check in fold.checks]
-        wrong = {c.layer for c in checks if c.verdict == "different"}
-        wrong -= {c.layer for c in checks if c.message}
-        if wrong:
-            again = checker.checked(guess.net, guess.feeds)
-            right = {c.layer for f in again for c in f.checks if c.verdict == "equal"} & wrong
-            checked = tuple(_explained(fold, right, guess.message) for fold in checked)
-    return checked
-
-
-def _explained(fold: FoldMatch, layers: set[str], message: str) -> FoldMatch:
-    """``fold`` with ``message`` at the checks of ``layers``."""
-    checks = (replace(c, message=message) if c.layer in layers else c for c in fold.checks)
-    return replace(fold, checks=tuple(checks))
-
-
-class _Checker:
+class Checker:
     """The layers of the folded net, held against several folds of the plain one."""
 
     def __init__(
         self,
-        folds: tuple[FoldMatch, ...],
         plain: ComparedNet,
         folded: ComparedNet,
         partner: dict[int, int],
         tolerance: Tolerance,
     ) -> None:
-        self.folds, self.tolerance = folds, tolerance
+        self.plain, self.tolerance = plain, tolerance
         self.given = {plain.layers[i].name: folded.layers[j] for i, j in reversed(partner.items())}
         self.names = {layer.name: name for name, layer in self.given.items()}
-        self.partners = {plain.layers[i].name for i in partner}
         self.affine = {
-            layer.name
-            for i, layer in enumerate(plain.layers)
-            if i in partner and is_affine(folded.layers[partner[i]])
+            plain.layers[i].name for i, j in partner.items() if is_affine(folded.layers[j])
         }
 
-    def checked(self, net: Net, feeds: Mapping[str, Layer]) -> tuple[FoldMatch, ...]:
+    def check(self, folds: tuple[FoldMatch, ...]) -> tuple[FoldMatch, ...]:
+        """``folds`` with the figures of each layer that absorbed others."""
+        checked = self._checked(folds, self.plain.net, {})
+        causes: dict[str, str] = {}
+        checks = [check for fold in checked for check in fold.checks]
+        wrong = {c.layer for c in checks if c.verdict == "different" and not c.message}
+        for message, net, feeds in _guesses(self.plain):
+            if wrong <= causes.keys():
+                break
+            again = [c for fold in self._checked(folds, net, feeds) for c in fold.checks]
+            right = {c.layer for c in again if c.verdict == "equal"}
+            causes = dict.fromkeys(right & wrong, message) | causes
+        explained = []
+        for fold in checked:
+            known = (replace(c, message=causes.get(c.layer, c.message)) for c in fold.checks)
+            explained.append(replace(fold, checks=tuple(known)))
+        return tuple(explained)
+
+    def _checked(
+        self, folds: tuple[FoldMatch, ...], net: Net, feeds: Mapping[str, Layer]
+    ) -> tuple[FoldMatch, ...]:
         """The folds with their figures; ``feeds`` are data layers to be folded in, too."""
         expected: dict[str, Layer] = {}
         try:
-            expected, reasons = self._folded(net)
+            expected, reasons = self._folded(folds, net)
         except InputError as error:
-            reasons = {name: str(error) for fold in self.folds for name in fold.layers}
+            reasons = {name: str(error) for fold in folds for name in fold.layers}
         found = []
-        for fold in self.folds:
+        for fold in folds:
             refusal = next((reasons[name] for name in fold.layers if name in reasons), "")
             checks = []
             for into in fold.into:
@@ -118,22 +104,24 @@ class _Checker:
             found.append(replace(fold, checks=tuple(checks)))
         return tuple(found)
 
-    def _folded(self, net: Net) -> tuple[dict[str, Layer], dict[str, str]]:
+    def _folded(
+        self, folds: tuple[FoldMatch, ...], net: Net
+    ) -> tuple[dict[str, Layer], dict[str, str]]:
         """Layers of the net once it is folded, by name; why layers were not folded, by name."""
-        into_scale = [fold for fold in self.folds if fold.way == "scale"]
+        into_scale = [fold for fold in folds if fold.way == "scale"]
         beside = {name for fold in into_scale for name in (*fold.layers, *fold.into)}
-        kept = self.affine - beside
         # As in a conversion: a loss may read labels that this phase does not have.
         ready, _ = infra.run((ConvertHeads(), Strip(is_training_net(net))), net)
         fit.check(ready)  # the arithmetic below relies on shapes
         for layer in ready.layers:
             if any(size(blob) == 0 for blob in layer.blobs):
                 raise layer.error("one of its blobs is empty, so it cannot be folded")
+        kept = self.affine - beside if beside else self.affine | self.given.keys()
         result, steps = infra.run(
             (
-                Tidy(self.partners.__contains__),
+                Tidy(self.given.__contains__),
                 Fold("all", (self.affine | beside).__contains__, unshare=True),
-                Collapse((kept if beside else kept | self.partners).__contains__),
+                Collapse(kept.__contains__),
             ),
             ready,
         )
@@ -174,48 +162,33 @@ def _largest(blob: Blob) -> float:
 # ---------------------------------------------------------------------------------- guesses
 
 
-class _Guess(NamedTuple):
-    """Another net to fold, or data layers whose transformation is absorbed as well."""
-
-    message: str
-    net: Net
-    feeds: Mapping[str, Layer]
-    """By name of a linear layer, the data layer it reads."""
-
-
-def _guesses(plain: ComparedNet) -> Iterator[_Guess]:
-    """The guesses that make a difference for the net."""
+def _guesses(plain: ComparedNet) -> Iterator[tuple[str, Net, Mapping[str, Layer]]]:
+    """What may have been folded instead: its message, the net, and the data layers whose
+    transformation is absorbed as well, by the name of the linear layer that reads them."""
     usual = _with_usual_eps(plain.net)
     if usual is not plain.net:
-        yield _Guess(USUAL_EPS, usual, {})
-    feeds = _feeds(plain)
+        yield USUAL_EPS, usual, {}
+    feeds = {}
+    for layer, reads in zip(plain.net.layers, plain.wiring.reads, strict=True):
+        maker = plain.maker(reads[0]) if len(reads) == 1 else -1
+        data = plain.layers[maker]
+        if isinstance(op(layer), LinearOp) and maker >= 0 and op(data).is_data(data):
+            feeds[layer.name] = data
     if feeds:
-        yield _Guess(TRANSFORM, plain.net, feeds)
+        yield TRANSFORM, plain.net, feeds
 
 
 def _with_usual_eps(net: Net) -> Net:
-    """The net with Caffe's default eps in each BatchNorm; the same net when all have it."""
+    """The net with Caffe's default eps in each BatchNorm; the same net when none sets another."""
+    name = "batch_norm_param"
     new: dict[int, tuple[Layer, ...]] = {}
     for position, layer in enumerate(net.layers):
-        params = layer.body.message("batch_norm_param")
+        params = layer.body.message(name)
         if op(layer) is BATCH_NORM and params is not None and params.last("eps") is not None:
-            kept = replace(params, fields=drop(params.fields, lambda f: f.name == "eps"))
-            fields = (
-                f.with_body(kept) if f.name == "batch_norm_param" else f for f in layer.body.fields
-            )
+            usual = set_scalar(params, "eps", "1e-05")
+            fields = (f.with_body(usual) if f.name == name else f for f in layer.body.fields)
             new[position] = (layer.edited(replace(layer.body, fields=tuple(fields))),)
     return net.substitute(new) if new else net
-
-
-def _feeds(plain: ComparedNet) -> dict[str, Layer]:
-    """The data layer with a transformation that each first linear layer reads, by its name."""
-    found: dict[str, Layer] = {}
-    for layer, reads in zip(plain.net.layers, plain.wiring.reads, strict=True):
-        maker = plain.maker(reads[0]) if len(reads) == 1 else -1
-        if isinstance(op(layer), LinearOp) and maker >= 0:
-            data = plain.layers[maker]
-            found.update({layer.name: data} if op(data).is_data(data) else {})
-    return found
 
 
 def _with_transform(layer: Layer, data: Layer) -> Layer:

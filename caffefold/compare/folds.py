@@ -8,27 +8,17 @@ and layers that do nothing at test time may stand in between (as in passes/fold/
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from caffefold.compare.entries import FoldMatch
 from caffefold.compare.load import ComparedNet
 from caffefold.errors import TextError
-from caffefold.formats.prototxt.tree import Message, Scalar
 from caffefold.ir.net import Layer
 from caffefold.ir.params import FALSE, TRUE
 from caffefold.ops.activation import SPLIT
 from caffefold.ops.affine import SCALE
-from caffefold.ops.base import AffineOp, LinearOp
+from caffefold.ops.base import AffineOp, LinearOp, own_message, word_in
 from caffefold.ops.table import op
 from caffefold.ops.wiring import CONCAT, SLICE
-
-
-def find(
-    plain: ComparedNet, folded: ComparedNet, partner: dict[int, int], skip: set[int]
-) -> tuple[FoldMatch, ...]:
-    """Folds from ``plain`` to ``folded``. ``skip``: layers that went for another reason."""
-    finder = _Finder(plain, folded, partner, skip)
-    return tuple(finder.explain(chain) for chain in finder.chains())
 
 
 def is_affine(layer: Layer) -> bool:
@@ -40,30 +30,17 @@ def _has_bias(layer: Layer) -> bool:
     """Whether a linear layer adds a bias: by its blobs, else by its text."""
     if layer.blobs:
         return len(layer.blobs) > 1
-    return _bias_term(layer, op(layer).param) not in FALSE
+    return not word_in(own_message(layer, op(layer).param), "bias_term", FALSE)
 
 
 def _shifts(layer: Layer) -> bool:
     """Whether an affine layer adds something, too."""
-    return op(layer) is not SCALE or _bias_term(layer, SCALE.param) in TRUE
+    return op(layer) is not SCALE or word_in(own_message(layer, SCALE.param), "bias_term", TRUE)
 
 
-def _bias_term(layer: Layer, parameter: str) -> str:
-    """``bias_term`` as it is written; it may be a placeholder, or not be there."""
-    value = (layer.body.message(parameter) or Message(())).last("bias_term")
-    return value.raw if isinstance(value, Scalar) else ""
+class Finder:
+    """Folds from ``plain`` to ``folded``. ``skip``: layers that went for another reason."""
 
-
-@dataclass(slots=True)
-class _Way:
-    """Linear layers that were reached, and everything on the way."""
-
-    upward: bool
-    ends: list[int] = field(default_factory=list)
-    seen: set[int] = field(default_factory=set)
-
-
-class _Finder:
     def __init__(
         self, plain: ComparedNet, folded: ComparedNet, partner: dict[int, int], skip: set[int]
     ) -> None:
@@ -75,37 +52,31 @@ class _Finder:
             if i not in partner and i not in skip and is_affine(plain.layers[i])
         }
 
-    def chains(self) -> Iterator[list[int]]:
-        """Neighbouring affine layers without a partner."""
+    def find(self) -> Iterator[FoldMatch]:
+        """Where the chains of neighbouring affine layers without a partner went."""
         taken: set[int] = set()
         for first in sorted(self.gone):
-            if first in taken:
-                continue
-            chain = [first]
-            while (following := self.follower(chain[-1])) in self.gone:
-                chain.append(following)
-            taken.update(chain)
-            yield chain
+            if first not in taken:
+                chain = [first]
+                while (following := self._follower(chain[-1])) in self.gone:
+                    chain.append(following)
+                taken.update(chain)
+                yield self._explained(chain)
 
-    def follower(self, at: int) -> int:
+    def _follower(self, at: int) -> int:
         """The one layer that reads the result of ``at``; -1 when none or several do."""
-        reader = self.wired.sole_reader(self.wired.writes[at][0])
-        while reader is not None and self._idle(reader):
-            reader = self.wired.sole_reader(self.wired.writes[reader][0])
-        return -1 if reader is None else reader
+        while True:
+            reader = self.wired.sole_reader(self.wired.writes[at][0])
+            if reader is None:
+                return -1
+            layer = self.plain.layers[reader]
+            if reader in self.partner or not op(layer).is_identity(layer):
+                return reader
+            at = reader
 
-    def _idle(self, at: int) -> bool:
-        return at not in self.partner and op(self.plain.layers[at]).is_identity(
-            self.plain.layers[at]
-        )
-
-    def explain(self, chain: list[int]) -> FoldMatch:
-        """Where a chain went."""
+    def _explained(self, chain: list[int]) -> FoldMatch:
         names = tuple(self.plain.layers[i].name for i in chain)
-        above = beneath = None
-        way = _Way(upward=True)
-        if self._all_linear(self.wired.reads[chain[0]][:1], way):
-            above = self._fold(names, way, chain)
+        above = self._fold(names, chain, upward=True)
         beside = self._beside(chain)
         # A linear layer that got a bias absorbed the map; so did one when no Scale is there to.
         if above is not None and not above.problem and (above.bias_added or beside is None):
@@ -113,14 +84,18 @@ class _Finder:
         if beside is not None:
             into = (self.plain.layers[beside].name,)
             return FoldMatch(names, into, "scale", bias_added=False)
-        way = _Way(upward=False)
-        if self._all_linear(self.wired.writes[chain[-1]][:1], way):
-            beneath = self._fold(names, way, chain)
+        beneath = self._fold(names, chain, upward=False)
         nobody = "no linear layer of the other net could absorb it"
         return beneath or above or FoldMatch(names, (), "", bias_added=False, problem=nobody)
 
-    def _fold(self, names: tuple[str, ...], way: _Way, chain: list[int]) -> FoldMatch:
-        ends = list(dict.fromkeys(way.ends))
+    def _fold(self, names: tuple[str, ...], chain: list[int], *, upward: bool) -> FoldMatch | None:
+        """The fold into linear layers in front of the chain, or behind it; None without those."""
+        start = self.wired.reads[chain[0]] if upward else self.wired.writes[chain[-1]]
+        between: set[int] = set()
+        found = self._linear(start[:1], between, upward=upward)
+        if found is None:
+            return None
+        ends = list(dict.fromkeys(found))
         layers, others = self.plain.layers, self.folded.layers
         pairs = [(layers[i], others[self.partner[i]]) for i in ends]
         added = any(_has_bias(two) and not _has_bias(one) for one, two in pairs)
@@ -128,53 +103,52 @@ class _Finder:
         bare = [two.name for _, two in pairs if not _has_bias(two)]
         if bare and any(_shifts(layers[i]) for i in chain):
             problem = f"'{bare[0]}' has no bias that could hold the shift"
-        elif way.upward:
-            also = [
-                layers[r].name
-                for i in ends
-                for r in self.wired.versions[self.wired.writes[i][0]].readers
-                if r in self.partner and r not in way.seen
-            ]
+        elif upward:
+            readers = (
+                r for i in ends for r in self.wired.versions[self.wired.writes[i][0]].readers
+            )
+            also = [layers[r].name for r in readers if r in self.partner and r not in between]
             if also:
-                problem = (
-                    f"'{also[0]}' also reads '{layers[ends[0]].name}', and its input would change"
-                )
+                first = layers[ends[0]].name
+                problem = f"'{also[0]}' also reads '{first}', and its input would change"
         into = tuple(two.name for _, two in pairs)
-        return FoldMatch(names, into, "output" if way.upward else "input", added, problem=problem)
+        return FoldMatch(names, into, "output" if upward else "input", added, problem=problem)
 
     def _beside(self, chain: list[int]) -> int | None:
         """An affine layer next to the chain that is a Scale in the other net."""
-        beside = (self.follower(chain[-1]), self.plain.maker(self.wired.reads[chain[0]][0]))
+        beside = (self._follower(chain[-1]), self.plain.maker(self.wired.reads[chain[0]][0]))
         for at in (at for at in beside if at in self.partner):
             other = self.folded.layers[self.partner[at]]
             if is_affine(self.plain.layers[at]) and op(other) is SCALE:
                 return at
         return None
 
-    def _all_linear(self, versions: tuple[int, ...], way: _Way) -> bool:
-        """Whether ``versions`` are made by (or, downward, read by) linear layers of both nets
-        alone, looking through what a map per channel passes."""
-        if not versions:
-            return False
+    def _linear(
+        self, versions: tuple[int, ...], between: set[int], *, upward: bool
+    ) -> list[int] | None:
+        """The linear layers of both nets that make (downward: read) ``versions``, looking through
+        what a map per channel passes, which is added to ``between``; None when others do, too."""
+        ends = []
         for version in versions:
-            if way.upward:
-                places = [self.plain.maker(version)]
-            else:
-                places = list(dict.fromkeys(self.wired.versions[version].readers))
-            if not places or not all(at >= 0 and self._is_linear(at, way) for at in places):
-                return False
-        return True
-
-    def _is_linear(self, at: int, way: _Way) -> bool:
-        layer = self.plain.layers[at]
-        if isinstance(op(layer), LinearOp):
-            way.ends.append(at)
-            other = self.partner.get(at)
-            return other is not None and isinstance(op(self.folded.layers[other]), LinearOp)
-        way.seen.add(at)
-        if at not in self.gone and not _lets_pass(layer):
-            return False
-        return self._all_linear(self.wired.reads[at] if way.upward else self.wired.writes[at], way)
+            places = [self.plain.maker(version)] if upward else self.wired.versions[version].readers
+            if not places or -1 in places:
+                return None
+            for at in dict.fromkeys(places):
+                layer = self.plain.layers[at]
+                if isinstance(op(layer), LinearOp):
+                    other = self.partner.get(at)
+                    if other is None or not isinstance(op(self.folded.layers[other]), LinearOp):
+                        return None
+                    ends.append(at)
+                    continue
+                between.add(at)
+                further = self.wired.reads[at] if upward else self.wired.writes[at]
+                passes = at in self.gone or _lets_pass(layer)
+                found = self._linear(further, between, upward=upward) if passes else None
+                if found is None:
+                    return None
+                ends += found
+        return ends or None
 
 
 def _lets_pass(layer: Layer) -> bool:

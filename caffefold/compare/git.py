@@ -10,33 +10,30 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
-from caffefold.compare.diff import diff
-from caffefold.compare.result import NetDiff
+from caffefold.compare.diff import NetDiff, diff
 from caffefold.errors import InputError
 from caffefold.formats import detect
 
 _NOTHING = ("/dev/null", "nul")
 
 
-@dataclass(frozen=True, slots=True)
-class GitCall:
+class GitCall(NamedTuple):
     """What git asks for."""
 
     path: str
     old_file: str
-    old_hash: str
     new_file: str
-    new_hash: str
     new_path: str
 
     @classmethod
     def of(cls, arguments: tuple[str, ...]) -> GitCall:
         """The call that git's seven or nine arguments are."""
-        path, old_file, old_hash, _, new_file, new_hash, _, *rest = arguments
-        return cls(path, old_file, old_hash, new_file, new_hash, rest[0] if rest else path)
+        path, old_file, _, _, new_file, _, _, *rest = arguments
+        return cls(path, old_file, new_file, rest[0] if rest else path)
 
     @property
     def names(self) -> tuple[str, str]:

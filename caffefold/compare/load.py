@@ -17,17 +17,12 @@ from typing import NamedTuple
 
 from caffefold.analysis.shapes import input_shapes
 from caffefold.compare.entries import LayerInfo, NetInfo
-from caffefold.compare.settings import (
-    SettingMap,
-    SettingValue,
-    is_training,
-    net_settings,
-    settings,
-)
+from caffefold.compare.settings import SettingMap, is_training, net_settings, settings
+from caffefold.conversion import pair
 from caffefold.errors import InputError, UsageError
 from caffefold.formats import detect
 from caffefold.formats.caffemodel import describe
-from caffefold.formats.caffemodel.open import open_current, open_snapshot
+from caffefold.formats.caffemodel.open import open_current
 from caffefold.formats.prototxt.open import net_of
 from caffefold.formats.prototxt.parse import read, read_if_text
 from caffefold.formats.prototxt.tree import Document, Field, Message, block, quote, scalar
@@ -36,6 +31,8 @@ from caffefold.ir.graph import Graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.base import Category
 from caffefold.ops.table import op
+from caffefold.passes.deploy.input_style import shape_field
+from caffefold.passes.deploy.newlayer import new_layer
 from caffefold.passes.view.phase import SelectPhase, State, included
 from caffefold.passes.view.placeholders import FillPlaceholders
 
@@ -161,10 +158,9 @@ def _folder(name: str, weights: str | None) -> Given:
 def _may_be_net(path: Path) -> bool:
     """Whether a prototxt holds layers: a solver or a label map beside a net does not count."""
     try:
-        fields = {field.name for field in read(path).fields}
+        return any(field.name in ("layer", "layers") for field in read(path).fields)
     except InputError:
         return True  # it is refused with its own message when it is read
-    return bool(fields & {"layer", "layers"})
 
 
 @contextmanager
@@ -177,31 +173,26 @@ def opened(given: Given, scope: Scope) -> Iterator[ComparedNet]:
     if given.net is not None:
         yield _normalised(given.net, given, scope)
         return
-    net, kind = _read(given, scope)
-    with net:
-        yield _normalised(net, given._replace(kind=kind), scope)
-
-
-def _read(given: Given, scope: Scope) -> tuple[Net, str]:
-    """The net as its files have it, and the kind of thing that was given."""
     if given.document is not None:
         text = net_of(given.document)
-        file = None if given.caffemodel is None else open_snapshot(given.caffemodel, text.document)
-        net = replace(Net.of(text.document, file), notes=text.notes)
-        return net, "solver" if text.is_solver and given.kind == "prototxt" else given.kind
-    assert given.caffemodel is not None
-    if detect.is_hdf5(given.caffemodel):
+        net = pair(text, given.caffemodel)
+        if text.is_solver and given.kind == "prototxt":
+            given = given._replace(kind="solver")
+    else:
+        assert given.caffemodel is not None
+        net = _net_of_caffemodel(given.caffemodel, parameters=scope.parameters)
+    with net:
+        yield _normalised(net, given, scope)
+
+
+def _net_of_caffemodel(path: str, *, parameters: bool) -> Net:
+    if detect.is_hdf5(path):
         raise InputError(
-            f"{given.caffemodel}: an HDF5 snapshot has neither the types nor the order of "
-            "its layers; give its prototxt, with this file as the weights"
+            f"{path}: an HDF5 snapshot has neither the types nor the order of its layers; "
+            "give its prototxt, with this file as the weights"
         )
-    snapshot = open_current(given.caffemodel)
-    try:
-        text_of_it = describe.to_document(snapshot, parameters=scope.parameters)
-    except BaseException:
-        snapshot.close()
-        raise
-    return Net.of(text_of_it, snapshot), given.kind
+    snapshot = open_current(path)
+    return Net.of(describe.to_document(snapshot, parameters=parameters), snapshot)
 
 
 def _normalised(net: Net, given: Given, scope: Scope) -> ComparedNet:
@@ -217,11 +208,11 @@ def _normalised(net: Net, given: Given, scope: Scope) -> ComparedNet:
     state = State(scope.phase or "TEST", stages=frozenset(scope.stages))
     selected = net if snapshot else SelectPhase(state).run(net).net
     kept = {id(layer.field.value) for layer in selected.layers}
-    others = [layer for layer in net.layers if id(layer.field.value) not in kept]
-    if scope.phase is not None:
-        others = []
-    if scope.ignore_training:
-        others = [layer for layer in others if not only_trains(layer)]
+    others = [
+        layer
+        for layer in (net.layers if scope.phase is None else ())
+        if id(layer.field.value) not in kept and not (scope.ignore_training and _only_trains(layer))
+    ]
     wiring = graph.build(selected)
     notes += [str(problem) for problem in wiring.problems if not snapshot]
     inside = len(selected.layers)
@@ -234,21 +225,14 @@ def _normalised(net: Net, given: Given, scope: Scope) -> ComparedNet:
     own = {} if scope.structure else net_settings(fields)
     if scope.ignore_training:
         own = {path: value for path, value in own.items() if path == "name"}
-    info = NetInfo(
-        given.path,
-        given.kind,
-        net.name,
-        inside,
-        selected.inputs,
-        tuple(dict.fromkeys(wiring.outputs)),
-        given.caffemodel or "",
-        tuple(notes),
-    )
+    ends = (selected.inputs, tuple(dict.fromkeys(wiring.outputs)))
+    files = (given.caffemodel or "", tuple(notes))
+    info = NetInfo(given.path, given.kind, net.name, inside, *ends, *files)
     return ComparedNet(info, selected, wiring, layers, infos, own)
 
 
-def only_trains(layer: Layer) -> bool:
-    """Whether a layer is there for training alone: it reads a data set, is a loss, or measures."""
+def _only_trains(layer: Layer) -> bool:
+    """Whether it reads a data set, is a loss, or measures."""
     own = op(layer)
     return own.is_data(layer) or own.is_loss(layer) or own.category is Category.MEASURE
 
@@ -263,25 +247,16 @@ def _info(layer: Layer, position: int, phase: str, scope: Scope) -> LayerInfo:
     found: SettingMap = {}
     if scope.parameters and not scope.structure:
         found = settings(layer.body, layer.type)
-        if scope.ignore_training or scope.phase is not None:
-            found = {p: v for p, v in found.items() if _wanted(p, v, scope)}
+        if scope.ignore_training:
+            found = {path: v for path, v in found.items() if not is_training(path, v)}
+        elif scope.phase is not None:  # its rules were matched already
+            rules = ("include", "exclude")
+            found = {path: v for path, v in found.items() if path.partition("[")[0] not in rules}
     with_shapes = scope.both_weights and not scope.structure
-    return LayerInfo(
-        layer.name,
-        layer.type,
-        layer.bottoms,
-        layer.tops,
-        tuple(sorted(found.items(), key=lambda item: item[0])),
-        tuple(blob.shape for blob in layer.blobs) if with_shapes else (),
-        position,
-        phase,
-    )
-
-
-def _wanted(path: str, value: SettingValue, scope: Scope) -> bool:
-    if scope.ignore_training:
-        return not is_training(path, value)
-    return path.partition("[")[0] not in ("include", "exclude")  # they were matched already
+    shapes = tuple(blob.shape for blob in layer.blobs) if with_shapes else ()
+    in_order = tuple((path, found[path]) for path in sorted(found))
+    text = (layer.name, layer.type, layer.bottoms, layer.tops)
+    return LayerInfo(*text, in_order, shapes, position, phase)
 
 
 def _with_input_layers(net: Net) -> Net:
@@ -289,15 +264,10 @@ def _with_input_layers(net: Net) -> Net:
     shapes = input_shapes(net)
 
     def layer_of(blob: str) -> Layer:
-        fields = [
-            scalar("name", quote(blob), "  "),
-            scalar("type", '"Input"', "  "),
-            scalar("top", quote(blob), "  "),
-        ]
+        fields = [scalar("top", quote(blob), "  ")]
         if shapes[blob]:
-            dims = [scalar("dim", str(dim), "      ") for dim in shapes[blob]]
-            fields.append(block("input_param", [block("shape", dims, "    ")], "  "))
-        return Layer.of(block("layer", fields, ""), net.document)
+            fields.append(block("input_param", [shape_field("shape", shapes[blob], "    ")], "  "))
+        return new_layer(net.document, blob, "Input", fields, "")
 
     items: list[Field | Layer] = [layer_of(blob) for blob in net.legacy_inputs]
     for item in net.items:

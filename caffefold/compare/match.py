@@ -12,13 +12,15 @@ is called A: an order of the two is chosen by content.
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from caffefold.compare.entries import Dims, LayerInfo
+from caffefold.compare.groups import grouped
 from caffefold.compare.settings import is_training
 from caffefold.ir.graph import Graph
 
@@ -73,9 +75,20 @@ class _Net(NamedTuple):
         """Those without a partner."""
         return [at for at in positions if at not in self.partner]
 
-    def sources(self) -> list[int]:
-        """Layers without a partner that read nothing."""
-        return self.free(at for at, reads in enumerate(self.wired.reads) if not reads)
+    def named(self, *, phases: bool) -> list[tuple[Hashable, int]]:
+        """Layers without a partner by name, and by their phase if asked."""
+        free = ((self.infos[at], at) for at in self.free(range(len(self.infos))))
+        return [((x.name, x.phase if phases else None), at) for x, at in free if x.name]
+
+    def alike(self, positions: Iterable[int], *, strict: bool) -> list[tuple[Hashable, int]]:
+        """Those without a partner by settings and shapes; not ``strict``: by shapes of weights."""
+        free = ((self.infos[at], at) for at in self.free(positions))
+        return [(_token(x, strict), at) for x, at in free if strict or x.shapes]
+
+    def sources(self) -> list[tuple[Hashable, int]]:
+        """Layers without a partner that read nothing, by their type and tops."""
+        found = self.free(at for at, reads in enumerate(self.wired.reads) if not reads)
+        return [((self.infos[at].type, self.infos[at].tops), at) for at in found]
 
     def below(self, at: int, *, past: bool) -> list[int]:
         """Layers without a partner that read a result of ``at``, or (``past``) what is made of it
@@ -128,26 +141,23 @@ class _Pairs:
 
     def by_name(self) -> None:
         for phases in (True, False):  # twins first find the twin of their own phase
-            places: dict[Hashable, deque[int]] = defaultdict(deque)
-            for j in self.b.free(range(len(self.b.infos))):
-                info = self.b.infos[j]
-                places[info.name, info.phase if phases else None].append(j)
-            for i in self.a.free(range(len(self.a.infos))):
-                info = self.a.infos[i]
-                same = places[info.name, info.phase if phases else None]
-                if info.name and same:
-                    self.join(i, same.popleft())
+            self._in_order(self.a.named(phases=phases), self.b.named(phases=phases))
+
+    def _in_order(
+        self, keyed_a: Iterable[tuple[Hashable, int]], keyed_b: Iterable[tuple[Hashable, int]]
+    ) -> None:
+        """Pair what has one key on both sides, in order."""
+        free = {key: deque(places) for key, places in grouped(keyed_b).items()}
+        for key, i in keyed_a:
+            if free.get(key):
+                self.join(i, free[key].popleft())
 
     # ------------------------------------------------------------------------------- wiring
 
     def by_wiring(self) -> None:
         """From every pair to its neighbours, and on from those that are paired by it."""
-        loose_a, loose_b = self.a.sources(), self.b.sources()
-        self._siblings(
-            [(i, (self.a.infos[i].type, self.a.infos[i].tops)) for i in loose_a],
-            [(j, (self.b.infos[j].type, self.b.infos[j].tops)) for j in loose_b],
-        )
-        self._inputs(self.a.free(loose_a), self.b.free(loose_b))
+        self._siblings(self.a.sources(), self.b.sources())
+        self._inputs()
         for past in (False, True):
             self.fresh = deque(self.a.partner)
             while self.fresh:
@@ -160,10 +170,10 @@ class _Pairs:
                 if past:
                     self._readers_of(i, j, past=True)
 
-    def _inputs(self, loose_a: list[int], loose_b: list[int]) -> None:
+    def _inputs(self) -> None:
         """Pair an Input layer with the source of another type that makes the same blob."""
-        makers = {top: j for j in loose_b for top in self.b.infos[j].tops}
-        for i in loose_a:
+        makers = {top: j for _, j in self.b.sources() for top in self.b.infos[j].tops}
+        for _, i in self.a.sources():
             for j in (makers[top] for top in self.a.infos[i].tops if top in makers):
                 types = (self.a.infos[i].type, self.b.infos[j].type)
                 if j not in self.b.partner and "Input" in types:
@@ -176,8 +186,8 @@ class _Pairs:
         readers_a = a.below(i, past=past)
         readers_b = b.below(j, past=past) if readers_a else []
         if readers_b:
-            fed_a = [(x, a.translated(a.fed(x, past=past))) for x in readers_a]
-            self._siblings(fed_a, [(x, b.fed(x, past=past)) for x in readers_b])
+            fed_a = [(a.translated(a.fed(x, past=past)), x) for x in readers_a]
+            self._siblings(fed_a, [(b.fed(x, past=past), x) for x in readers_b])
 
     def _sources_of(self, i: int, j: int) -> None:
         """Pair what feeds one pair at the same bottom, when the same layers read it."""
@@ -187,19 +197,20 @@ class _Pairs:
                 continue
             x, y = a.wired.versions[one].producer, b.wired.versions[two].producer
             if x >= 0 and y >= 0 and x not in a.partner and y not in b.partner:
-                self._siblings([(x, a.translated(a.read_by(x)))], [(y, b.read_by(y))])
+                self._siblings([(a.translated(a.read_by(x)), x)], [(b.read_by(y), y)])
 
     def _siblings(
         self,
-        keyed_a: Iterable[tuple[int, Hashable]],
-        keyed_b: Iterable[tuple[int, Hashable]],
+        keyed_a: Iterable[tuple[Hashable, int]],
+        keyed_b: Iterable[tuple[Hashable, int]],
     ) -> None:
         """Pair what has one key on both sides: equal ones, then equal shapes, then a last pair."""
-        groups_a, groups_b = _grouped(keyed_a), _grouped(keyed_b)
-        for key, group in groups_a.items():
-            others = groups_b.get(key, [])
+        groups_b = grouped(keyed_b)
+        for key, group in grouped(keyed_a).items():
+            others = groups_b.get(key, []) if key is not None else []
             for strict in (True, False):
-                self._in_order(group, others, strict=strict)
+                a, b = self.a.alike(group, strict=strict), self.b.alike(others, strict=strict)
+                self._in_order(a, b)
             left, right = self.a.free(group), self.b.free(others)
             if len(left) == len(right) == 1 and self._may_be(left[0], right[0]):
                 self.join(left[0], right[0])
@@ -210,16 +221,6 @@ class _Pairs:
             return True
         key = self.a.translated(self.a.read_by(i))
         return key is not None and key == self.b.read_by(j)
-
-    def _in_order(self, group: list[int], others: list[int], *, strict: bool) -> None:
-        """Pair equal members in order; ``strict``: settings and shapes, else shapes of weights."""
-        free: dict[Hashable, deque[int]] = defaultdict(deque)
-        for j in self.b.free(others):
-            free[_token(self.b.infos[j], strict)].append(j)
-        for i in self.a.free(group):
-            same = free.get(_token(self.a.infos[i], strict))
-            if same and (strict or self.a.infos[i].shapes):
-                self.join(i, same.popleft())
 
     # -------------------------------------------------------------------------------- place
 
@@ -238,9 +239,7 @@ class _Pairs:
 
     def _gap(self, left: list[int], right: list[int]) -> None:
         """Pair equal layers of one gap in order, each with the next that is equal."""
-        places: dict[Hashable, list[int]] = defaultdict(list)
-        for at, j in enumerate(right):
-            places[_token(self.b.infos[j], True)].append(at)
+        places = grouped((_token(self.b.infos[j], True), at) for at, j in enumerate(right))
         # The longest common order: for every layer its possible partners, latest first.
         chain = [
             (i, at)
@@ -275,14 +274,11 @@ def source_of(
 
 def same_shape(one: Dims, two: Dims) -> bool:
     """Whether shapes agree; ones in front of a legacy 4-D shape do not count (blob.cpp)."""
-    return one == two or _squeezed(one) == _squeezed(two)
+    return _squeezed(one) == _squeezed(two)
 
 
 def _squeezed(shape: Dims) -> Dims:
-    at = 0
-    while at < len(shape) and shape[at] == 1:
-        at += 1
-    return shape[at:]
+    return tuple(itertools.dropwhile((1).__eq__, shape))
 
 
 def _token(info: LayerInfo, strict: bool) -> Hashable:
@@ -297,14 +293,6 @@ def _alike(one: LayerInfo, two: LayerInfo) -> bool:
     )
     every = len({path for path, _ in first | second})
     return len(first & second) >= _ALIKE * every
-
-
-def _grouped(keyed: Iterable[tuple[int, Hashable]]) -> dict[Hashable, list[int]]:
-    groups: dict[Hashable, list[int]] = defaultdict(list)
-    for place, key in keyed:
-        if key is not None:
-            groups[key].append(place)
-    return groups
 
 
 def _longest_increasing(points: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

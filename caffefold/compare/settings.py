@@ -30,22 +30,16 @@ _LARGEST = 3.4028235e38  # as a 32-bit float
 _WIRING = frozenset({"name", "type", "bottom", "top"})
 # message -> (field for all axes, field for height, field for width, what counts when none is set);
 # base_conv_layer.cpp, pooling_layer.cpp, prior_box_layer.cpp.
-_SPATIAL: dict[str, tuple[tuple[str, str, str, int | None], ...]] = {
-    "convolution_param": (
-        ("kernel_size", "kernel_h", "kernel_w", None),
-        ("stride", "stride_h", "stride_w", 1),
-        ("pad", "pad_h", "pad_w", 0),
-        ("dilation", "", "", 1),
-    ),
-    "pooling_param": (
-        ("kernel_size", "kernel_h", "kernel_w", None),
-        ("stride", "stride_h", "stride_w", 1),
-        ("pad", "pad_h", "pad_w", 0),
-    ),
-    "prior_box_param": (
-        ("step", "step_h", "step_w", None),
-        ("img_size", "img_h", "img_w", None),
-    ),
+_Axes = tuple[str, str, str, int | None]
+_WINDOW: tuple[_Axes, ...] = (
+    ("kernel_size", "kernel_h", "kernel_w", None),
+    ("stride", "stride_h", "stride_w", 1),
+    ("pad", "pad_h", "pad_w", 0),
+)
+_SPATIAL: dict[str, tuple[_Axes, ...]] = {
+    "convolution_param": (*_WINDOW, ("dilation", "", "", 1)),
+    "pooling_param": _WINDOW,
+    "prior_box_param": (("step", "step_h", "step_w", None), ("img_size", "img_h", "img_w", None)),
 }
 
 

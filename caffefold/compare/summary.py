@@ -7,31 +7,29 @@ that changed alike in 57 layers is one. It is computed once; renderers only lay 
 from __future__ import annotations
 
 import itertools
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from caffefold.compare.entries import (
     SYMBOLS,
-    Added,
     Aligned,
     BlobDiff,
-    Changed,
     Dims,
     FieldChange,
     FoldMatch,
     LayerInfo,
-    NetInfo,
-    Removed,
+    OneSided,
+    Pair,
     Row,
-    Same,
 )
-from caffefold.compare.explain import connected
-from caffefold.compare.names import fold_pattern, rename_pattern, several
+from caffefold.compare.groups import connected, fold_pattern, grouped, rename_pattern, several
 from caffefold.compare.settings import default_of, is_training, shown, training_kind
 from caffefold.humanize import counted
 from caffefold.ir import placeholder
 from caffefold.ops.base import Category
+from caffefold.ops.shape import show
 from caffefold.ops.source import INPUT
 from caffefold.ops.table import op_of
 
@@ -104,54 +102,116 @@ class WeightTotals(NamedTuple):
     different: int
 
 
-class Summary(NamedTuple):
-    """All there is to show."""
+class Summary:
+    """All there is to show of a difference; what costs time is computed when it is asked for."""
 
-    a: NetInfo
-    b: NetInfo
-    notes: tuple[str, ...]
-    different: bool
-    totals: tuple[tuple[str, str, int], ...]
-    """(symbol, what it means, rows); those with rows."""
-    sections: tuple[Section, ...]
-    net: tuple[Fact, ...]
-    """Fields of the nets themselves that differ."""
-    rows: tuple[RowView, ...]
-    weights: WeightTotals
-    weights_text: str
-    """One line on all numbers that were compared; empty when none were."""
-    numbers: tuple[tuple[str, ...], ...]
-    """Blobs whose numbers differ, as NUMBER_COLUMNS."""
-    factors: str
-    """Which BatchNorm layers differ by their factor alone; empty when none does."""
-    same: tuple[str, str]
-    """How many layers are the same; these by type, most first."""
-    doubts: tuple[str, ...]
-    """Folds whose numbers are not what the fold gives."""
+    def __init__(self, diff: Aligned) -> None:
+        self.a, self.b, self.notes = diff.a, diff.b, diff.notes
+        self.different = bool(diff)
+        self._diff = diff
+        self._changed = diff.changed
 
+    @property
+    def totals(self) -> tuple[tuple[str, str, int], ...]:
+        """(symbol, what it means, rows); those with rows."""
+        return tuple((s, SYMBOLS[s], count) for s, count in self._diff.totals.items() if count)
 
-def summarize(diff: Aligned) -> Summary:
-    """Everything that is shown of a difference."""
-    weights = _weight_totals(diff)
-    return Summary(
-        diff.a,
-        diff.b,
-        diff.notes,
-        bool(diff),
-        tuple((s, SYMBOLS[s], count) for s, count in diff.totals.items() if count),
-        _sections(diff),
-        tuple(
-            _fact(f"net {change.path}:", shown(change.before), shown(change.after))
-            for change in diff.net_fields
-        ),
-        _rows(diff),
-        weights,
-        _weights_text(weights, "other blob" if diff.folds else "blob"),
-        tuple(_numbers(diff)),
-        _factors(diff),
-        _same(diff),
-        tuple(_doubts(diff)),
-    )
+    @cached_property
+    def sections(self) -> tuple[Section, ...]:
+        """What happened, by kind; kinds of which there is nothing are left out."""
+        diff, changed = self._diff, self._changed
+        sections = {
+            "net": _net(diff),
+            "replaced": _replaced(diff),
+            "folded": _folded(diff, inverse=False),
+            "unfolded": _folded(diff, inverse=True),
+            "removed": _one_sided(diff, diff.removed),
+            "added": _one_sided(diff, diff.added),
+            "template": _template(changed),
+            "changed": itertools.chain(_retyped(changed), _settings(changed, diff.folds)),
+            "renamed": _renamed(changed),
+            "moved": _moved(diff),
+            "rewired": _rewired(changed),
+            "training": _training(changed),
+        }
+        found = (Section(title, tuple(items)) for title, items in sections.items())
+        return tuple(section for section in found if section.items)
+
+    @property
+    def net(self) -> Iterator[Fact]:
+        """Fields of the nets themselves that differ."""
+        for change in self._diff.net_fields:
+            yield _fact(f"net {change.path}:", shown(change.before), shown(change.after))
+
+    @cached_property
+    def rows(self) -> tuple[RowView, ...]:
+        """All layers of both nets."""
+        return tuple(_rows(self._diff))
+
+    @cached_property
+    def weights(self) -> WeightTotals:
+        """How the numbers of all pairs compare."""
+        blobs = [blob for row in self._diff.pairs for blob in row.blobs]
+        identical = sum(blob.identical for blob in blobs)
+        equal = sum(blob.equal for blob in blobs)
+        counts = (len(blobs), identical, equal - identical, len(blobs) - equal)
+        return WeightTotals(self._diff.weights_compared, *counts)
+
+    @property
+    def weights_text(self) -> str:
+        """One line on all numbers that were compared; empty when none were."""
+        found = self.weights
+        if not found.compared or not found.blobs:
+            return ""
+        counts = {
+            "identical": found.identical,
+            "within the tolerance": found.close,
+            "different": found.different,
+        }
+        parts = [f"{count} {what}" for what, count in counts.items() if count]
+        what = "other blob" if self._diff.folds else "blob"
+        return f"{counted(found.blobs, what)}: {', '.join(parts)}"
+
+    @cached_property
+    def numbers(self) -> tuple[tuple[str, ...], ...]:
+        """Blobs whose numbers differ, as NUMBER_COLUMNS."""
+        return tuple(
+            (
+                row.name,
+                str(blob.index),
+                _dims(blob.after),
+                f"{blob.max_abs:.3g}",
+                f"{blob.max_rel:.3g}",
+                "-" if blob.cosine is None else f"{blob.cosine:.6f}",
+            )
+            for row in self._changed
+            for blob in row.blobs
+            if not blob.equal and blob.max_abs is not None
+        )
+
+    @property
+    def factors(self) -> str:
+        """Which BatchNorm layers differ by their factor alone; empty when none does."""
+        names = [row.name for row in self._changed if row.reason == "statistics"]
+        text = "the same statistics, stored with a different factor: "
+        return text + several(names)[0] if names else ""
+
+    @property
+    def same(self) -> tuple[str, str]:
+        """How many layers are the same; these by type, most first."""
+        kinds = Counter(row.before.type for row in self._diff.same)
+        ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+        types = ", ".join(f"{number} {kind}" for kind, number in ordered)
+        return counted(kinds.total(), "layer"), types
+
+    @property
+    def doubts(self) -> Iterator[str]:
+        """Folds whose numbers are not what the fold gives."""
+        for fold in self._diff.folds:
+            for check in fold.checks:
+                if check.verdict != "equal":
+                    why = check.message or f"off by up to {check.max_abs:.2g}"
+                    yield f"{check.layer}: the fold of {', '.join(fold.layers)}: {why}"
 
 
 def runs(rows: Sequence[RowView], context: int) -> Iterator[tuple[bool, list[RowView]]]:
@@ -166,26 +226,6 @@ def runs(rows: Sequence[RowView], context: int) -> Iterator[tuple[bool, list[Row
 
 
 # --------------------------------------------------------------------------------- sections
-
-
-def _sections(diff: Aligned) -> tuple[Section, ...]:
-    """What happened, by kind; kinds of which there is nothing are left out."""
-    sections = {
-        "net": _net(diff),
-        "replaced": _replaced(diff),
-        "folded": _folded(diff, inverse=False),
-        "unfolded": _folded(diff, inverse=True),
-        "removed": _one_sided(diff, diff.removed),
-        "added": _one_sided(diff, diff.added),
-        "template": _template(diff),
-        "changed": itertools.chain(_retyped(diff), _settings(diff)),
-        "renamed": _renamed(diff),
-        "moved": _moved(diff),
-        "rewired": _rewired(diff),
-        "training": _training(diff),
-    }
-    found = (Section(title, tuple(items)) for title, items in sections.items())
-    return tuple(section for section in found if section.items)
 
 
 def _net(diff: Aligned) -> Iterator[Item]:
@@ -217,40 +257,36 @@ def _type(layer: LayerInfo) -> str:
     """The type; of an Input layer with its shape."""
     dims = dict(layer.settings).get("input_param.shape[0].dim")
     if op_of(layer.type) is INPUT and isinstance(dims, tuple):
-        return f"Input {'x'.join(map(str, dims))}"
+        return f"Input {show(tuple(map(int, dims)))}"
     return layer.type
 
 
 def _folded(diff: Aligned, *, inverse: bool) -> Iterator[Item]:
     """Folds of one pattern and one verdict are one item."""
-    groups: dict[Hashable, list[FoldMatch]] = defaultdict(list)
-    for fold in diff.folds:
-        if fold.inverse == inverse and fold.into:
-            pattern = fold_pattern(fold.layers, fold.into)
-            verdict = {(check.verdict, bool(check.message)) for check in fold.checks}
-            key = (pattern[:2], fold.way, fold.bias_added, fold.problem, tuple(sorted(verdict)))
-            groups[key].append(fold)
-    symbol = "+" if inverse else "-"
-    every = [fold for group in groups.values() for fold in group]
-    if len(every) > 1:
-        inside = len({name for fold in every for name in fold.into})
-        into = f"out of {inside}" if inverse else f"into {inside}"
-        yield Item(symbol, f"{sum(len(f.layers) for f in every)} layers {into}")
-    for group in groups.values():
+    symbol, into = ("+", "out of") if inverse else ("-", "into")
+    folds = [fold for fold in diff.folds if fold.inverse == inverse and fold.into]
+    if len(folds) > 1:
+        inside = len({name for fold in folds for name in fold.into})
+        yield Item(symbol, f"{sum(len(f.layers) for f in folds)} layers {into} {inside}")
+    for group in grouped((_kind(fold), fold) for fold in folds).values():
         first = group[0]
-        layers, into, _ = fold_pattern(first.layers, first.into)
-        names: tuple[str, ...] = ()
+        names = tuple(fold_pattern(f.layers, f.into)[2] for f in group)
+        layers, absorber, _ = fold_pattern(first.layers, first.into)
+        times, letter = f", {len(group)} times", "X"
         if len(group) == 1:
-            layers, into = ", ".join(first.layers), ", ".join(first.into)
-        else:
-            names = tuple(fold_pattern(f.layers, f.into)[2] for f in group)
+            layers, absorber = ", ".join(first.layers), ", ".join(first.into)
+            names, times, letter = (), "", ""
         verb = "merged into" if first.way == "scale" and not inverse else _verb(first)
         bias = f" (bias {'removed' if inverse else 'added'})" if first.bias_added else ""
-        times = f", {len(group)} times" if len(group) > 1 else ""
         lines, wrong = _verdicts(group, "B" if inverse else "A")
-        subject = f"{layers} {verb} {into}{bias}{times}"
-        alarm = wrong or bool(first.problem)
-        yield Item(symbol, subject, "", names, lines, "X" if names else "", alarm)
+        subject = f"{layers} {verb} {absorber}{bias}{times}"
+        yield Item(symbol, subject, "", names, lines, letter, wrong or bool(first.problem))
+
+
+def _kind(fold: FoldMatch) -> Hashable:
+    verdicts = {(check.verdict, bool(check.message)) for check in fold.checks}
+    pattern = fold_pattern(fold.layers, fold.into)[:2]
+    return pattern, fold.way, fold.bias_added, fold.problem, frozenset(verdicts)
 
 
 def _verb(fold: FoldMatch) -> str:
@@ -286,7 +322,7 @@ def _verdicts(group: list[FoldMatch], plain: str) -> tuple[tuple[str, ...], bool
     return tuple(lines), bool(wrong)
 
 
-def _one_sided(diff: Aligned, rows: Sequence[Removed | Added]) -> Iterator[Item]:
+def _one_sided(diff: Aligned, rows: Sequence[OneSided]) -> Iterator[Item]:
     """Removed or added layers that no fold and no replacement explains."""
     replaced = {name for r in diff.replacements for name in (*r.removed, *r.added)}
     folded = {name for f in diff.folds if f.into for name in f.layers}
@@ -304,25 +340,26 @@ def _one_sided(diff: Aligned, rows: Sequence[Removed | Added]) -> Iterator[Item]
         subject, names = several([layer.name for layer in layers])
         counts = Counter(layer.type for layer in layers)
         text = ", ".join(f"{n} {kind}" if n > 1 else kind for kind, n in counts.items())
-        if len(layers) > 1 and reasons <= {"loss", "training"} and not phase:
+        if phase:
+            text += f" ({_rule(phase)} only)"
+        elif reasons == {"nothing"}:
+            text += f", {_WHY['nothing']}"
+        elif reasons <= {"loss", "training"} and len(layers) == 1:
+            text += f", {_WHY['training']}"
+        elif reasons <= {"loss", "training"}:
             losses = any(op_of(layer.type).category is not Category.MEASURE for layer in layers)
             ends = "losses and metrics" if losses else "metrics"
             head = ends if reasons == {"loss"} else "training head"
-            source = _source(layers)
-            behind = f", after '{source}'" if source else ""
-            text = f"{head}{behind}: {text}"
-        elif phase:
-            text += f" ({_rule(phase)} only)"
-        elif reasons <= {"nothing"}:
-            text += f", {_WHY['nothing']}"
-        elif len(reasons) == 1 and reasons <= {"loss", "training"}:
-            text += f", {_WHY['training']}"
+            made = {top for layer in layers for top in layer.tops} - set(layers[0].tops)
+            source = next((blob for blob in layers[0].bottoms if blob not in made), "")
+            after = f", after '{source}'" if source else ""
+            text = f"{head}{after}: {text}"
         elif found := [problems[layer.name] for layer in layers if layer.name in problems]:
             text += f"; {found[0]}"
         yield Item(group[0].symbol, subject, text, names)
 
 
-def _groups(rows: Sequence[Removed | Added]) -> list[list[Removed | Added]]:
+def _groups(rows: Sequence[OneSided]) -> list[list[OneSided]]:
     """Rows grouped by what they have to do with each other, in order.
 
     Losses, measures and what only they need: by the blobs they hand on, or by the blob they all
@@ -335,26 +372,19 @@ def _groups(rows: Sequence[Removed | Added]) -> list[list[Removed | Added]]:
         layer = row.layer
         training = row.reason in ("loss", "training")
         family = layer.phase + ("training" if training else row.reason)
-        keys = [(family, blob) for blob in layer.bottoms]
-        alike = (family, layer.type) if row.reason == "nothing" else (layer.phase, "")
-        if row.reason == "nothing" or layer.phase:
-            keys = [alike]
-        found = [makers[key] for key in keys if key in makers]
+        reads = [(family, blob) for blob in layer.bottoms]
+        makes = [(family, blob) for blob in layer.tops]
+        if row.reason == "nothing":
+            reads = makes = [(family, layer.type)]
+        elif layer.phase:
+            reads = makes = [(layer.phase, "")]
+        found = [makers[key] for key in reads if key in makers]
         links += [(other, at) for other in found]
         if training and not found:
             # The prediction comes first, the label behind it is read by all of them.
-            makers[keys[0] if keys else (family, layer.name)] = at
-        if row.reason == "nothing" or layer.phase:
-            makers.setdefault(alike, at)
-        makers.update({(family, top): at for top in layer.tops})
+            makes = reads[:1] + makes
+        makers.update(dict.fromkeys(makes, at))
     return [[rows[at] for at in group] for group in connected(range(len(rows)), links)]
-
-
-def _source(layers: Sequence[LayerInfo]) -> str:
-    """The one blob from outside that a group begins with; empty when there is none."""
-    made = {top for layer in layers for top in layer.tops}
-    first = [b for b in layers[0].bottoms if b not in made or b in layers[0].tops]
-    return first[0] if first else ""
 
 
 def _rule(phase: str) -> str:
@@ -362,15 +392,16 @@ def _rule(phase: str) -> str:
     return "other levels or stages" if phase == "other" else phase
 
 
-def _template(diff: Aligned) -> Iterator[Item]:
+def _template(changed: Sequence[Pair]) -> Iterator[Item]:
     """Placeholders that have a number on the other side."""
-    groups: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for row in diff.changed:
-        for change in row.fields:
-            if _is_template(change):
-                groups[shown(change.before), shown(change.after)].add(row.before.name)
+    groups = grouped(
+        ((shown(change.before), shown(change.after)), row.before.name)
+        for row in changed
+        for change in row.fields
+        if _is_template(change)
+    )
     for (before, after), names in groups.items():
-        yield Item("~", f"{before} -> {after}", f"in {counted(len(names), 'layer')}")
+        yield Item("~", f"{before} -> {after}", f"in {counted(len(set(names)), 'layer')}")
 
 
 def _is_template(change: FieldChange) -> bool:
@@ -379,18 +410,18 @@ def _is_template(change: FieldChange) -> bool:
     return any(isinstance(v, str) and placeholder.present(v) for v in (change.before, change.after))
 
 
-def _retyped(diff: Aligned) -> Iterator[Item]:
-    for row in diff.changed:
+def _retyped(changed: Sequence[Pair]) -> Iterator[Item]:
+    for row in changed:
         if row.retyped and row.reason not in _STANDS_IN:
             text = f"type: {row.before.type} -> {row.after.type}"
-            yield Item("~", _name(row), text, (), tuple(fact.line for fact in _field_facts(row)))
+            yield Item("~", row.name, text, (), tuple(fact.line for fact in _field_facts(row)))
 
 
-def _settings(diff: Aligned) -> Iterator[Item]:
+def _settings(changed: Sequence[Pair], folds: Sequence[FoldMatch]) -> Iterator[Item]:
     """Settings that changed alike in several layers are one item."""
-    groups: dict[tuple[FieldChange, ...], list[str]] = defaultdict(list)
-    biased = {name for f in diff.folds if f.bias_added for name in f.into}
-    for row in diff.changed:
+    alike: list[tuple[tuple[FieldChange, ...], str]] = []
+    biased = {name for f in folds if f.bias_added for name in f.into}
+    for row in changed:
         if row.retyped:
             continue
         folded = row.after.name in biased or row.before.name in biased
@@ -402,33 +433,30 @@ def _settings(diff: Aligned) -> Iterator[Item]:
             and not (folded and change.path.endswith(".bias_term"))
         )
         shapes = tuple(_shape_fact(b).line for b in row.blobs if b.max_abs is None)
-        if fields and not shapes:
-            groups[fields].append(_name(row))
-        elif shapes:
-            texts = (*_lines(fields), *shapes)
-            yield Item("~", _name(row), texts[0], (), texts[1:])
-    for group, layers in groups.items():
-        texts = _lines(group)
-        one = len(layers) == 1
-        subject = layers[0] if one else counted(len(layers), "layer")
-        yield Item("~", subject, texts[0], () if one else tuple(layers), texts[1:])
+        if shapes:
+            first, *more = (*_lines(fields), *shapes)
+            yield Item("~", row.name, first, (), tuple(more))
+        elif fields:
+            alike.append((fields, row.name))
+    for fields, names in grouped(alike).items():
+        first, *more = _lines(fields)
+        subject, listed = (names[0], []) if len(names) == 1 else (f"{len(names)} layers", names)
+        yield Item("~", subject, first, tuple(listed), tuple(more))
 
 
 def _lines(fields: Sequence[FieldChange]) -> tuple[str, ...]:
     return tuple(_field_fact(change).line for change in fields)
 
 
-def _renamed(diff: Aligned) -> Iterator[Item]:
+def _renamed(changed: Sequence[Pair]) -> Iterator[Item]:
     """Layers with another name; a pattern that holds for several is one item."""
     layers = [
-        (r.before.name, r.after.name)
-        for r in diff.changed
-        if r.renamed and r.reason not in _STANDS_IN
+        (r.before.name, r.after.name) for r in changed if r.renamed and r.reason not in _STANDS_IN
     ]
     yield from _patterns(layers, "layer")
     blobs = dict.fromkeys(
         pair
-        for row in diff.changed
+        for row in changed
         if len(row.before.tops) == len(row.after.tops)
         for pair in zip(row.before.tops, row.after.tops, strict=True)
         if pair[0] != pair[1]
@@ -438,54 +466,46 @@ def _renamed(diff: Aligned) -> Iterator[Item]:
 
 def _patterns(pairs: list[tuple[str, str]], what: str) -> Iterator[Item]:
     """Old and new names, those of one pattern together."""
-    groups: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    for old, new in pairs:
-        groups[rename_pattern(old, new)].append((old, new))
-    for pattern, group in groups.items():
+    for pattern, group in grouped((rename_pattern(*pair), pair) for pair in pairs).items():
         if len(group) == 1:
             yield Item("~", f"{what} {group[0][0]} -> {group[0][1]}")
         else:
-            names = tuple(old for old, _ in group)
-            yield Item("~", pattern, counted(len(group), what), names)
+            yield Item("~", pattern, counted(len(group), what), tuple(old for old, _ in group))
 
 
 def _moved(diff: Aligned) -> Iterator[Item]:
     """Neighbours that moved together are one item."""
-    run: list[Changed] = []
-    for row in (*diff.rows, None):
-        moved = row if isinstance(row, Changed) and row.moved else None
-        if run and not (moved and _follows(run[-1], moved)):
-            subject, names = several([_name(item) for item in run])
-            wired = any(item.wiring.kind == "rewired" for item in run)
+
+    def shift(place: tuple[int, Row]) -> tuple[int, int] | None:
+        at, row = place
+        if not isinstance(row, Pair) or not row.moved:
+            return None
+        return row.before.position - at, row.after.position - at
+
+    for moved, places in itertools.groupby(enumerate(diff.rows), shift):
+        if moved is not None:
+            run = [row for _, row in places if isinstance(row, Pair)]
+            subject, names = several([row.name for row in run])
+            wired = any(row.wiring.kind == "rewired" for row in run)
             text = f"position {run[0].before.position + 1} -> {run[0].after.position + 1}"
             yield Item(">", subject, text + ("" if wired else ", same inputs"), names)
-            run = []
-        if moved:
-            run.append(moved)
 
 
-def _follows(one: Changed, two: Changed) -> bool:
-    return (
-        two.before.position == one.before.position + 1
-        and two.after.position == one.after.position + 1
-    )
-
-
-def _rewired(diff: Aligned) -> Iterator[Item]:
+def _rewired(changed: Sequence[Pair]) -> Iterator[Item]:
     around = renamed = 0
-    for row in diff.changed:
+    for row in changed:
         if row.reason in _STANDS_IN:
             continue
         if row.wiring.kind == "rewired":
             sources = "; ".join(
                 f"{a or 'nothing'} -> {b or 'nothing'}" for a, b in row.wiring.sources
             )
-            yield Item("~", _name(row), f"reads {sources or ', '.join(row.after.bottoms)}")
+            yield Item("~", row.name, f"reads {sources or ', '.join(row.after.bottoms)}")
         around += row.wiring.kind == "around" and row.consequence
         renamed += row.wiring.kind == "renamed" and row.consequence
         if len(row.before.tops) != len(row.after.tops):
             before, after = ", ".join(row.before.tops), ", ".join(row.after.tops)
-            yield Item("~", _name(row), f"top: {before or '-'} -> {after or '-'}")
+            yield Item("~", row.name, f"top: {before or '-'} -> {after or '-'}")
     if around:
         yield Item(
             "~", counted(around, "layer"), "bypass removed or added layers, otherwise unchanged"
@@ -494,55 +514,46 @@ def _rewired(diff: Aligned) -> Iterator[Item]:
         yield Item("~", counted(renamed, "layer"), "read the same values under other blob names")
 
 
-def _training(diff: Aligned) -> Iterator[Item]:
+def _training(changed: Sequence[Pair]) -> Iterator[Item]:
     """Training settings, by what they are: how many layers lost, got or changed them."""
-    layers: dict[str, set[int]] = defaultdict(set)
-    verbs: dict[str, set[str]] = defaultdict(set)
-    for number, row in enumerate(diff.changed):
-        if row.reason in _STANDS_IN or row.retyped:
-            continue
-        for change in row.fields:
-            if is_training(change.path, change.given) and not _is_template(change):
-                kind = training_kind(change.path)
-                layers[kind].add(number)
-                gone, came = change.after is None, change.before is None
-                verbs[kind].add("dropped" if gone else "added" if came else "changed")
-    for kind, found in layers.items():
-        verb = verbs[kind].pop() if len(verbs[kind]) == 1 else "changed"
-        yield Item("~", kind, f"{verb} in {counted(len(found), 'layer')}")
+    groups = grouped(
+        (training_kind(change.path), (number, change.verb))
+        for number, row in enumerate(changed)
+        if row.reason not in _STANDS_IN and not row.retyped
+        for change in row.fields
+        if is_training(change.path, change.given) and not _is_template(change)
+    )
+    for kind, found in groups.items():
+        layers, verbs = (set(values) for values in zip(*found, strict=True))
+        verb = verbs.pop() if len(verbs) == 1 else "changed"
+        yield Item("~", kind, f"{verb} in {counted(len(layers), 'layer')}")
 
 
 # ------------------------------------------------------------------------------------- rows
 
 
-def _rows(diff: Aligned) -> tuple[RowView, ...]:
+def _rows(diff: Aligned) -> Iterator[RowView]:
     folded: dict[tuple[str, str], str] = {}
     for fold in diff.folds:
         why = f"{_verb(fold)} {', '.join(fold.into)}" if fold.into else fold.problem
         folded |= {("+" if fold.inverse else "-", name): why for name in fold.layers}
-    return tuple(_row(row, folded) for row in diff.rows)
-
-
-def _row(row: Row, folded: dict[tuple[str, str], str]) -> RowView:
-    if isinstance(row, Same):
-        return RowView("=", row.after.name, row.after.type, row.before, row.after)
-    if isinstance(row, Changed):
+    for row in diff.rows:
+        if isinstance(row, OneSided):
+            layer = row.layer
+            why = f"{_rule(layer.phase)} only" if layer.phase else _WHY.get(row.reason, "")
+            why = folded.get((row.symbol, layer.name), why)
+            before, after = (layer, None) if row.symbol == "-" else (None, layer)
+            yield RowView(row.symbol, layer.name, layer.type, before, after, why)
+            continue
         one, two = row.before, row.after
-        kind = f"{one.type} -> {two.type}" if row.retyped else two.type
-        return RowView(row.symbol, _name(row), kind, one, two, "", tuple(_facts(row)))
-    layer = row.layer
-    why = f"{_rule(layer.phase)} only" if layer.phase else _WHY.get(row.reason, "")
-    why = folded.get((row.symbol, layer.name), why)
-    before, after = (layer, None) if isinstance(row, Removed) else (None, layer)
-    return RowView(row.symbol, layer.name, layer.type, before, after, why)
+        if row.symbol == "=":
+            yield RowView("=", two.name, two.type, one, two)
+        else:
+            kind = f"{one.type} -> {two.type}" if row.retyped else two.type
+            yield RowView(row.symbol, row.name, kind, one, two, "", tuple(_facts(row)))
 
 
-def _name(row: Changed) -> str:
-    """The name of a layer that both nets have; both names when they differ."""
-    return f"{row.before.name} -> {row.after.name}" if row.renamed else row.before.name
-
-
-def _facts(row: Changed) -> Iterator[Fact]:
+def _facts(row: Pair) -> Iterator[Fact]:
     """What differs in a pair, one thing after the other."""
     yield from _field_facts(row)
     for before, after in row.wiring.sources:
@@ -579,23 +590,20 @@ def _shape_fact(blob: BlobDiff) -> Fact:
 
 def _dims(dims: Dims | None) -> str:
     """``64x3x3x3``; ``-`` when there is no such blob, ``scalar`` for no dimensions."""
-    return "-" if dims is None else "x".join(map(str, dims)) or "scalar"
+    return "-" if dims is None else show(dims)
 
 
-def _field_facts(row: Changed) -> Iterator[Fact]:
+def _field_facts(row: Pair) -> Iterator[Fact]:
     """Settings that differ; where the type does, those of both, or how many there are."""
-    if not row.retyped:
-        yield from map(_field_fact, row.fields)
-        return
-    lost = [change for change in row.fields if change.after is None]
-    came = [change for change in row.fields if change.before is None]
-    for change in row.fields:
-        if change.before is not None and change.after is not None:
-            yield _field_fact(change)
-    for kind, changes in ((row.before.type, lost), (row.after.type, came)):
+    lost = [change for change in row.fields if row.retyped and change.after is None]
+    came = [change for change in row.fields if row.retyped and change.before is None]
+    yield from (_field_fact(change) for change in row.fields if change not in (*lost, *came))
+    for changes, before, after in (
+        (lost, f"{len(lost)} of {row.before.type}", "-"),
+        (came, "-", f"{len(came)} of {row.after.type}"),
+    ):
         if len(changes) > _FEW:
-            text = f"{len(changes)} of {kind}"
-            yield _fact("settings:", *((text, "-") if changes is lost else ("-", text)))
+            yield _fact("settings:", before, after)
         else:
             for change in changes:
                 yield _fact(_label(change.path), shown(change.before), shown(change.after))
@@ -613,56 +621,3 @@ def _label(path: str) -> str:
     """A path without its first message: the layer's type has that in it."""
     head, _, rest = path.partition(".")
     return f"{rest if rest and head.endswith('_param') else path}:"
-
-
-# ---------------------------------------------------------------------------------- numbers
-
-
-def _weight_totals(diff: Aligned) -> WeightTotals:
-    pairs = (row for row in diff.rows if isinstance(row, (Changed, Same)))
-    blobs = [blob for row in pairs for blob in row.blobs]
-    identical = sum(blob.identical for blob in blobs)
-    equal = sum(blob.equal for blob in blobs)
-    return WeightTotals(
-        diff.weights_compared, len(blobs), identical, equal - identical, len(blobs) - equal
-    )
-
-
-def _weights_text(found: WeightTotals, what: str) -> str:
-    if not found.compared or not found.blobs:
-        return ""
-    parts = [f"{found.identical} identical"] if found.identical else []
-    parts += [f"{found.close} within the tolerance"] if found.close else []
-    parts += [f"{found.different} different"] if found.different else []
-    return f"{counted(found.blobs, what)}: {', '.join(parts)}"
-
-
-def _numbers(diff: Aligned) -> Iterator[tuple[str, ...]]:
-    for row in diff.changed:
-        for blob in row.blobs:
-            if not blob.equal and blob.max_abs is not None:
-                cosine = "-" if blob.cosine is None else f"{blob.cosine:.6f}"
-                figures = (f"{blob.max_abs:.3g}", f"{blob.max_rel:.3g}", cosine)
-                yield _name(row), str(blob.index), _dims(blob.after), *figures
-
-
-def _factors(diff: Aligned) -> str:
-    names = [_name(row) for row in diff.changed if row.reason == "statistics"]
-    return (
-        f"the same statistics, stored with a different factor: {several(names)[0]}" if names else ""
-    )
-
-
-def _same(diff: Aligned) -> tuple[str, str]:
-    counts = Counter(row.before.type for row in diff.same)
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    types = ", ".join(f"{number} {kind}" for kind, number in ordered)
-    return counted(len(diff.same), "layer"), types
-
-
-def _doubts(diff: Aligned) -> Iterator[str]:
-    for fold in diff.folds:
-        for check in fold.checks:
-            if check.verdict != "equal":
-                why = check.message or f"off by up to {check.max_abs:.2g}"
-                yield f"{check.layer}: the fold of {', '.join(fold.layers)}: {why}"

@@ -15,7 +15,7 @@ import numpy as np
 
 from caffefold.compare.entries import BlobDiff
 from caffefold.compare.match import same_shape
-from caffefold.formats.caffemodel.blob import Blob, Floats, Piece, StoredBlob, array, size
+from caffefold.formats.caffemodel.blob import Blob, Floats, StoredBlob, array, size
 
 _BYTES = 1 << 16  # a read: small enough for malloc to use the same memory again
 _STEP = 1 << 15  # numbers of one step of arithmetic
@@ -66,31 +66,23 @@ class Figures:
         self.dot, self.square_a = self.dot + dots[0], self.square_a + dots[1]
         self.square_b += dots[2]
         gap, sizes, other = self._buffers(a.dtype, a.size)
-        np.subtract(a, b, out=gap)
-        np.abs(gap, out=gap)
+        np.abs(np.subtract(a, b, out=gap), out=gap)
         largest = float(gap.max(initial=0.0))
         if largest == 0.0:
             return
-        np.abs(a, out=sizes)
-        np.abs(b, out=other)
-        np.maximum(sizes, other, out=sizes)
-        self._differ(sizes, gap, largest)
-
-    def _differ(self, sizes: Floats, gap: Floats, largest: float) -> None:
-        """``gap`` is |a - b|, ``sizes`` is max(|a|, |b|)."""
         self.identical = False
         if not math.isfinite(largest):  # NaN or infinite on one side
             self.equal = False
             self.max_abs = self.max_rel = math.inf
             return
         self.max_abs = max(self.max_abs, largest)
+        np.maximum(np.abs(a, out=sizes), np.abs(b, out=other), out=sizes)
         rtol, atol = self.tolerance.rtol, self.tolerance.atol
         self.equal = self.equal and bool(rtol or atol)
         if self.equal:
             self.equal = bool((gap <= sizes * rtol + atol).all())
-        np.divide(gap, sizes, out=gap)
-        ratio = float(gap.max())
-        self.max_rel = max(self.max_rel, float(np.nanmax(gap)) if math.isnan(ratio) else ratio)
+        ratios = np.divide(gap, sizes, out=gap)  # NaN where both are 0
+        self.max_rel = max(self.max_rel, float(np.fmax.reduce(ratios)))
 
     @property
     def cosine(self) -> float | None:
@@ -108,17 +100,9 @@ def compare(index: int, a: Blob | None, b: Blob | None, tolerance: Tolerance) ->
         return BlobDiff(index, before, after, identical=False, equal=False)
     if _same_bytes(a, b):
         return BlobDiff(index, a.shape, b.shape, True, True, 0.0, 0.0, 1.0)
-    figures = figures_of(a, b, tolerance)
-    return BlobDiff(
-        index,
-        a.shape,
-        b.shape,
-        figures.identical,
-        figures.equal,
-        figures.max_abs,
-        figures.max_rel,
-        figures.cosine,
-    )
+    found = figures_of(a, b, tolerance)
+    figures = (found.max_abs, found.max_rel, found.cosine)
+    return BlobDiff(index, a.shape, b.shape, found.identical, found.equal, *figures)
 
 
 def figures_of(a: Blob, b: Blob, tolerance: Tolerance, *, stored: bool = False) -> Figures:
@@ -164,13 +148,10 @@ def _same_bytes(a: Blob, b: Blob) -> bool:
         return False
     if any(p.stride != int(p.dtype[-1]) for p in a.pieces):
         return False  # tags lie between unpacked numbers
-    return all(_same_run(a, b, p, q) for p, q in zip(a.pieces, b.pieces, strict=True))
-
-
-def _same_run(a: StoredBlob, b: StoredBlob, p: Piece, q: Piece) -> bool:
-    shift = q.start - p.start
-    return all(
-        a.source.read(at, min(at + _BYTES, p.end))
-        == b.source.read(at + shift, min(at + _BYTES, p.end) + shift)
-        for at in range(p.start, p.end, _BYTES)
-    )
+    for p, q in zip(a.pieces, b.pieces, strict=True):
+        shift = q.start - p.start
+        for at in range(p.start, p.end, _BYTES):
+            end = min(at + _BYTES, p.end)
+            if a.source.read(at, end) != b.source.read(at + shift, end + shift):
+                return False
+    return True

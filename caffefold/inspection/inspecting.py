@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from math import prod
 
 from caffefold.analysis import fit, health
@@ -15,7 +15,7 @@ from caffefold.analysis.input_size import input_size
 from caffefold.analysis.shapes import Shapes, infer
 from caffefold.conversion import pair
 from caffefold.errors import InputError, UnknownInput, UsageError
-from caffefold.formats.caffemodel.index import LayerRecord, WeightsFile
+from caffefold.formats.caffemodel.index import WeightsFile
 from caffefold.formats.caffemodel.open import open_snapshot
 from caffefold.formats.prototxt.open import net_of
 from caffefold.formats.prototxt.parse import read, read_if_text
@@ -82,41 +82,32 @@ def inspect(
         filled = FillPlaceholders(dict(values or {}), classes).run(given).net
         state = State(phase, level, frozenset(stages))
         viewed = SelectPhase(state).run(filled).net
-        inputs = _Inputs.of(viewed, input_shapes or {})
-        shapes = infer(viewed, inputs.shapes)
+        known, notes = _input_shapes(viewed, input_shapes or {})
+        shapes = infer(viewed, known)
         problems = [*shapes.graph.problems, *(_misfits(viewed) or shapes.problems)]
-        warnings = [*given.notes, *inputs.notes, *(p.as_warning() for p in problems)]
+        sinks = (
+            (shapes.graph.versions[sink].blob, shapes.versions[sink]) for sink in shapes.graph.sinks
+        )
         return Inspection(
             given.name,
             *files,
-            tuple(BlobShape(blob, shapes.of_input(blob)) for blob in inputs.blobs),
-            tuple(
-                BlobShape(shapes.graph.versions[sink].blob, shapes.versions[sink])
-                for sink in shapes.graph.sinks
-            ),
+            tuple(BlobShape(blob, shapes.of_input(blob)) for blob in shapes.inputs),
+            tuple(itertools.starmap(BlobShape, sinks)),
             _rows(viewed, shapes),
             totals(viewed, shapes),
             threshold,
             health.norms(viewed, threshold),
-            tuple(warnings),
+            (*given.notes, *notes, *(problem.as_warning() for problem in problems)),
         )
 
 
 def _rows(net: Net, shapes: Shapes) -> tuple[LayerRow, ...]:
-    costs = layer_costs(net, shapes)
-    return tuple(
-        LayerRow(
-            layer.name,
-            layer.type,
-            layer.bottoms,
-            tuple(map(BlobShape, layer.tops, shapes.tops(i))),
-            tuple(blob.shape for blob in layer.blobs),
-            costs[i].parameters,
-            costs[i].macs,
-            costs[i].memory,
-        )
-        for i, layer in enumerate(net.layers)
-    )
+    rows = []
+    for i, (layer, cost) in enumerate(zip(net.layers, layer_costs(net, shapes), strict=True)):
+        tops = tuple(map(BlobShape, layer.tops, shapes.tops(i)))
+        blobs = tuple(blob.shape for blob in layer.blobs)
+        rows.append(LayerRow(layer.name, layer.type, layer.bottoms, tops, blobs, *cost))
+    return tuple(rows)
 
 
 def _misfits(net: Net) -> list[InputError]:
@@ -129,33 +120,26 @@ def _misfits(net: Net) -> list[InputError]:
     return []
 
 
-@dataclass(frozen=True, slots=True)
-class _Inputs:
-    """The blobs from outside, and the shapes that are not the net's own."""
-
-    blobs: tuple[str, ...]
-    shapes: Mapping[str, Known]
-    notes: tuple[str, ...]
-
-    @classmethod
-    def of(cls, net: Net, given: Mapping[str, tuple[int, ...]]) -> _Inputs:
-        """What the user gave, and what follows from the weights for the rest."""
-        known = infer(net, given)
-        blobs = known.inputs
-        unknown = sorted(set(given) - set(blobs))
-        if unknown:
-            raise UnknownInput(unknown[0], tuple(blobs))
-        shapes: dict[str, Known] = dict(given)
-        notes = []
-        if any(layer.blobs for layer in net.layers):
-            for blob in blobs:
-                own = known.of_input(blob)
-                if blob not in given and (own is None or (len(own) == 4 and None in own)):
-                    solved, why = _solved(net, blob, own, shapes)
-                    if solved is not None:
-                        shapes[blob] = solved
-                        notes.append(f"input '{blob}' inferred as {show(solved)}: {why}")
-        return cls(blobs, shapes, tuple(notes))
+def _input_shapes(
+    net: Net, given: Mapping[str, tuple[int, ...]]
+) -> tuple[dict[str, Known], list[str]]:
+    """Shapes of inputs that are not the net's own: those given, and what follows from the weights
+    for the rest, with a note for each."""
+    known = infer(net, given)
+    unknown = sorted(set(given) - set(known.inputs))
+    if unknown:
+        raise UnknownInput(unknown[0], known.inputs)
+    shapes: dict[str, Known] = dict(given)
+    notes = []
+    if any(layer.blobs for layer in net.layers):
+        for blob in known.inputs:
+            own = known.of_input(blob)
+            if blob not in given and (own is None or (len(own) == 4 and None in own)):
+                solved, why = _solved(net, blob, own, shapes)
+                if solved is not None:
+                    shapes[blob] = solved
+                    notes.append(f"input '{blob}' inferred as {show(solved)}: {why}")
+    return shapes, notes
 
 
 def _solved(
@@ -174,23 +158,13 @@ def _solved(
 
 
 def _weights_alone(file: WeightsFile, threshold: float) -> Inspection:
-    rows = tuple(_record_row(record) for record in file.layers)
+    rows = []
+    for record in file.layers:
+        shapes = tuple(blob.shape for blob in record.blobs)
+        parameters = sum(map(prod, shapes))
+        rows.append(LayerRow(record.name, record.type, (), (), shapes, parameters, None, None))
     parameters = sum(row.parameters or 0 for row in rows)
+    sums = Totals(len(rows), parameters, 0, 0, 0, len(rows), len(rows))
     return Inspection(
-        file.name,
-        None,
-        file.path,
-        (),
-        (),
-        rows,
-        Totals(len(rows), parameters, 0, 0, 0, len(rows), len(rows)),
-        threshold,
-        (),
-        (),
+        file.name, None, file.path, (), (), tuple(rows), sums, threshold, norms=(), warnings=()
     )
-
-
-def _record_row(record: LayerRecord) -> LayerRow:
-    shapes = tuple(blob.shape for blob in record.blobs)
-    parameters = sum(map(prod, shapes))
-    return LayerRow(record.name, record.type, (), (), shapes, parameters, None, None)

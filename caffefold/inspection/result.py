@@ -2,20 +2,52 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import NamedTuple
 
 from caffefold._version import VERSION
 from caffefold.analysis.cost import Totals
 from caffefold.analysis.health import DEAD, Health
-from caffefold.humanize import size
-from caffefold.inspection.table import Column, Table
-from caffefold.ops.shape import Shape
+from caffefold.humanize import json_text, size
+from caffefold.ops.shape import Shape, show
 
 SCHEMA = 1
+_GAP = "  "
+_NARROWEST = 18  # below that, names say nothing; the line gets longer instead
+
+
+class Column(NamedTuple):
+    """A heading, and which way its cells lean; the first ``flexible`` one gives way."""
+
+    title: str
+    right: bool = False
+    flexible: bool = False
+
+
+class Table(NamedTuple):
+    """Columns and the cells below them."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def lines(self, room: int | None = None) -> list[str]:
+        """The heading and the rows; ``room`` is the most characters a line should have."""
+        columns = self.columns
+        cells = [tuple(column.title for column in columns), *self.rows]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        over = 0 if room is None else sum(widths) + len(_GAP) * (len(widths) - 1) - room
+        for i, column in enumerate(columns):
+            if column.flexible and over > 0:
+                given = min(over, max(widths[i] - _NARROWEST, 0))
+                widths[i], over = widths[i] - given, over - given
+        return [
+            _GAP.join(
+                _fitted(cell, size).rjust(size) if column.right else _fitted(cell, size).ljust(size)
+                for cell, size, column in zip(row, widths, columns, strict=True)
+            ).rstrip()
+            for row in cells
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +100,7 @@ class Inspection:
         ``schema`` 1. Shapes are lists, null in place of an extent or of the whole list where it
         is not known; so are numbers that are not known or not finite. ``memory`` is in bytes.
         """
-        document: dict[str, Any] = {
+        document = {
             "schema": SCHEMA,
             "caffefold": VERSION,
             "net": self.net,
@@ -85,7 +117,7 @@ class Inspection:
             },
             "warnings": list(self.warnings),
         }
-        return json.dumps(_finite(document), indent=2, ensure_ascii=False) + "\n"
+        return json_text(document)
 
     def lines(self, room: int | None = None, bold: Callable[[str], str] = str) -> Iterator[str]:
         """What ``caffefold inspect`` prints; ``room`` is the most characters a line should have.
@@ -116,7 +148,7 @@ class Inspection:
         yield "net", self.net or "(no name)"
         for label, blobs in (("input", self.inputs), ("output", self.outputs)):
             for blob in blobs:
-                yield label, f"{blob.blob} {_shape(blob.shape)}"
+                yield label, f"{blob.blob} {show(blob.shape)}"
 
     def _tables(self) -> Iterator[Table]:
         yield self._records() if self.prototxt is None else self._layers()
@@ -124,17 +156,9 @@ class Inspection:
             yield self._norms()
 
     def _layers(self) -> Table:
-        columns = (
-            Column("layer", flexible=True),
-            Column("type", flexible=True),
-            Column("output"),
-            Column("parameters", right=True),
-            Column("MACs", right=True),
-            Column("memory", right=True),
-        )
         rows: list[tuple[str, ...]] = []
         for layer in self.layers:
-            shape, *more = [_shape(top.shape) for top in layer.tops] or ["-"]
+            shape, *more = [show(top.shape) for top in layer.tops] or ["-"]
             memory = "?" if layer.memory is None else size(layer.memory) if layer.memory else "0"
             costs = (_count(layer.parameters), _count(layer.macs), memory)
             rows.append((layer.name, layer.type, shape, *costs))
@@ -145,35 +169,22 @@ class Inspection:
             _sum(f"{sums.macs:,}", sums.unknown_macs),
             _sum(size(sums.memory), sums.unknown_memory),
         )
-        return Table(columns, (*rows, ("total", f"{sums.layers:,} layers", "", *costs)))
+        rows.append(("total", f"{sums.layers:,} layers", "", *costs))
+        numbers = _numbers("parameters", "MACs", "memory")
+        return Table((*_names("layer", "type"), Column("output"), *numbers), tuple(rows))
 
     def _records(self) -> Table:
         """A caffemodel alone: what its layers hold."""
-        columns = (
-            Column("layer", flexible=True),
-            Column("type", flexible=True),
-            Column("blobs"),
-            Column("parameters", right=True),
-        )
-        rows = (
-            (x.name, x.type, ", ".join(map(_shape, x.blobs)) or "-", _count(x.parameters))
+        rows = [
+            (x.name, x.type, ", ".join(map(show, x.blobs)) or "-", _count(x.parameters))
             for x in self.layers
-        )
+        ]
         sums = self.totals
-        return Table(
-            columns, (*rows, ("total", f"{sums.layers:,} layers", "", f"{sums.parameters:,}"))
-        )
+        rows.append(("total", f"{sums.layers:,} layers", "", f"{sums.parameters:,}"))
+        columns = (*_names("layer", "type"), Column("blobs"), *_numbers("parameters"))
+        return Table(columns, tuple(rows))
 
     def _norms(self) -> Table:
-        columns = (
-            Column("statistics of", flexible=True),
-            Column("factor", right=True),
-            Column("min variance", right=True),
-            Column("gamma of", flexible=True),
-            Column("channels", right=True),
-            Column("dead", right=True),
-            Column(f"|gamma|<{self.threshold:g}", right=True),
-        )
         rows = [
             (
                 norm.layer,
@@ -193,13 +204,20 @@ class Inspection:
             share = sum(norm.small or 0 for norm in scaled) / max(channels, 1)
             sums = (f"{channels:,}", f"{dead:,}", f"{share:.1%}")
             rows.append(("all with a gamma", "", "", "", *sums))
+        small = f"|gamma|<{self.threshold:g}"
+        columns = (
+            *(*_names("statistics of"), *_numbers("factor", "min variance")),
+            *(*_names("gamma of"), *_numbers("channels", "dead", small)),
+        )
         return Table(columns, tuple(rows))
 
 
-def _shape(shape: Shape) -> str:
-    if shape is None:
-        return "?"
-    return "x".join("?" if dim is None else str(dim) for dim in shape) or "scalar"
+def _names(*titles: str) -> tuple[Column, ...]:
+    return tuple(Column(title, flexible=True) for title in titles)
+
+
+def _numbers(*titles: str) -> tuple[Column, ...]:
+    return tuple(Column(title, right=True) for title in titles)
 
 
 def _count(number: int | None) -> str:
@@ -210,10 +228,9 @@ def _sum(known: str, unknown: int) -> str:
     return f"{known} + ?" if unknown else known
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _fitted(cell: str, size: int) -> str:
+    """The cell, or its two ends: names of one block differ in the last characters."""
+    if len(cell) <= size:
+        return cell
+    tail = (size - 3) * 2 // 3
+    return f"{cell[: size - 3 - tail]}...{cell[len(cell) - tail :]}"

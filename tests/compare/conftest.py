@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import caffefold
-from caffefold.compare.result import NetDiff
+from caffefold.compare.diff import NetDiff
 from caffefold.testing import LayerSpec, net_text, write_pair
 
 Compare = Callable[..., NetDiff]

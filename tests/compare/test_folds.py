@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import caffefold
+from caffefold.compare.diff import NetDiff
 from caffefold.compare.entries import FoldMatch
 from caffefold.compare.fold_check import TRANSFORM, USUAL_EPS
-from caffefold.compare.result import NetDiff
 from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_pair
 from tests.compare.conftest import DATA, conv, layer
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import caffefold
-from caffefold.compare.render.html import page as html_page
+from caffefold.compare.render.markup import page as html_page
 
 pytestmark = pytest.mark.slow
 FLAGS = (

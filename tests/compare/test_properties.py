@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import caffefold
+from caffefold.compare.diff import NetDiff
 from caffefold.compare.entries import LayerInfo
 from caffefold.compare.load import Scope, find, opened
 from caffefold.compare.match import match
-from caffefold.compare.render import columns, html, markdown, text
-from caffefold.compare.result import NetDiff
+from caffefold.compare.render import markup, text
 from caffefold.testing import LayerSpec
 from tests.compare.conftest import DATA
 
@@ -175,12 +175,12 @@ def test_every_form_can_be_printed(nets: tuple[list[LayerSpec], list[LayerSpec]]
         found = caffefold.diff(*_files(folder, nets))
     summary = found.summary
     for width in (40, 100):
-        side_by_side = list(columns.side_by_side(summary, width))
+        side_by_side = list(text.side_by_side(summary, width))
         for line in (*text.overview(summary, width), *side_by_side):
             assert "\n" not in line
         assert all(len(line) <= width for line in side_by_side)
     assert [*text.listing(summary), *text.counts(summary)]
     assert found.to_json()
-    assert markdown.markdown(summary)
-    assert html.page(summary)
-    assert html.body(summary)
+    assert markup.markdown(summary)
+    assert markup.page(summary)
+    assert markup.body(summary)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import caffefold
-from caffefold.compare.render import columns, html, markdown, text
-from caffefold.compare.result import NetDiff
+from caffefold.compare.diff import NetDiff
+from caffefold.compare.render import markup, text
 from caffefold.testing import LayerSpec, input_layer
 from tests.compare.conftest import DATA, conv, layer
 
@@ -135,7 +135,7 @@ def test_the_list_with_context(compare: Compare) -> None:
 def test_side_by_side(compare: Compare) -> None:
     one = DATA + conv("c1", "data") + layer("r", "ReLU", "c1", "c1") + conv("c2", "c1")
     two = DATA + conv("c1", "data", 9) + conv("c2", "c1")
-    lines = list(columns.side_by_side(compare(one, two).summary, 61))
+    lines = list(text.side_by_side(compare(one, two).summary, 61))
     assert lines[1:] == [
         "data  Input                   = data  Input",
         "c1  Convolution               ~ c1  Convolution",
@@ -231,7 +231,7 @@ class _Tags(HTMLParser):
 
 def test_html_escapes_everything_and_loads_nothing(compare: Compare) -> None:
     page = _Tags()
-    source = html.page(_hostile(compare).summary)
+    source = markup.page(_hostile(compare).summary)
     page.feed(source)
     page.close()
     assert page.open == []
@@ -243,21 +243,21 @@ def test_html_escapes_everything_and_loads_nothing(compare: Compare) -> None:
 
 def test_html_of_a_real_pair_is_well_formed(converted: tuple[Path, ...]) -> None:
     page = _Tags()
-    page.feed(html.page(caffefold.diff(converted[0], converted[2]).summary))
+    page.feed(markup.page(caffefold.diff(converted[0], converted[2]).summary))
     page.close()
     assert page.open == []
     assert "folded into conv13/dw" in page.text
 
 
 def test_markdown_escapes(compare: Compare) -> None:
-    shown = markdown.markdown(_hostile(compare).summary)
+    shown = markup.markdown(_hostile(compare).summary)
     outside = re.sub(r"(`+).*?\1", "", shown.split("<details><summary>All", maxsplit=1)[0])
     assert "<script>" not in outside.replace("\\<", "")
     assert "*a*" not in outside
 
 
 def test_markdown_is_a_table_and_bullets(converted: tuple[Path, ...]) -> None:
-    shown = markdown.markdown(caffefold.diff(converted[0], converted[2]).summary)
+    shown = markup.markdown(caffefold.diff(converted[0], converted[2]).summary)
     assert "**71** removed, **4** added, **48** changed, **68** same" in shown
     assert "| A | MobileNet-SSD | 187 |  | `mbox_loss` |" in shown
     assert "- `-` 70 layers into 35" in shown
@@ -304,5 +304,5 @@ def test_a_reason_is_that_of_the_layer_itself(compare: Compare) -> None:
 def test_no_difference_is_said(compare: Compare) -> None:
     found = compare(DATA, DATA)
     assert list(text.overview(found.summary))[-1] == "same      = 1 layer: no difference"
-    assert "**no difference**" in markdown.markdown(found.summary)
-    assert "no difference" in html.page(found.summary)
+    assert "**no difference**" in markup.markdown(found.summary)
+    assert "no difference" in markup.page(found.summary)

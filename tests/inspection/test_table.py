@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from caffefold.inspection.table import Column, Table
+from caffefold.inspection.result import Column, Table
 
 COLUMNS = (Column("layer", flexible=True), Column("type"), Column("count", right=True))
 

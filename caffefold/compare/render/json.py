@@ -29,25 +29,21 @@ in schema 1; none is taken away or changes its meaning.
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import asdict
 from typing import Any
 
 from caffefold._version import VERSION
-from caffefold.compare.entries import SYMBOLS, Aligned, Changed, Difference, Removed
+from caffefold.compare.entries import SYMBOLS, Aligned, Pair, Row
 from caffefold.compare.summary import WeightTotals
+from caffefold.humanize import json_text
 
 SCHEMA = 1
+_KEYS = ("before", "after", "reason", "fields", "wiring", "moved", "blobs")
 
 
 def to_json(diff: Aligned, weights: WeightTotals) -> str:
     """The document, with a line break at its end; the same diff gives the same text."""
-    return json.dumps(_finite(_document(diff, weights)), indent=2, ensure_ascii=False) + "\n"
-
-
-def _document(diff: Aligned, weights: WeightTotals) -> dict[str, Any]:
-    return {
+    document = {
         "schema": SCHEMA,
         "caffefold": VERSION,
         "different": bool(diff),
@@ -64,36 +60,16 @@ def _document(diff: Aligned, weights: WeightTotals) -> dict[str, Any]:
         "weights": weights._asdict(),
         "notes": diff.notes,
     }
+    return json_text(document)
 
 
-def _entry(entry: Difference) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "kind": SYMBOLS[entry.symbol],
-        "before": None,
-        "after": None,
-        "reason": entry.reason,
-        "fields": [],
-        "wiring": None,
-        "moved": False,
-        "blobs": [],
-    }
-    if isinstance(entry, Changed):
-        found |= asdict(entry)
+def _entry(entry: Row) -> dict[str, Any]:
+    if isinstance(entry, Pair):
+        found = asdict(entry)
     else:
-        found["before" if isinstance(entry, Removed) else "after"] = asdict(entry.layer)
-    for layer in filter(None, (found["before"], found["after"])):
-        layer["settings"] = dict(layer["settings"])
-    return found
-
-
-def _finite(value: Any) -> Any:
-    """``value`` with null for numbers that JSON does not have, and printable text."""
-    if isinstance(value, dict):
-        return {_finite(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    return value
+        side = "before" if entry.symbol == "-" else "after"
+        found = {side: asdict(entry.layer), "reason": entry.reason, "fields": (), "blobs": ()}
+        found["moved"] = False
+    for side in found.keys() & {"before", "after"}:
+        found[side]["settings"] = dict(found[side]["settings"])
+    return {"kind": SYMBOLS[entry.symbol], **{key: found.get(key) for key in _KEYS}}

@@ -1,19 +1,22 @@
-"""The difference as plain text: an overview, a list in order, or counts."""
+"""The difference as plain text: an overview, a list in order, two columns, or counts."""
 
 from __future__ import annotations
 
 import textwrap
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
 
-from caffefold.compare.entries import NetInfo
-from caffefold.compare.summary import NUMBER_COLUMNS, Item, Section, Summary, runs
+from caffefold.compare.entries import LayerInfo, NetInfo
+from caffefold.compare.groups import grouped
+from caffefold.compare.summary import NUMBER_COLUMNS, Item, RowView, Section, Summary, runs
 from caffefold.humanize import counted
 
 Paint = Callable[[str, str], str]
 """(symbol, text) -> text, coloured as the symbol asks."""
 WIDTH = 100
 """Of lines, where there is no terminal."""
+CONTEXT = 1
+"""Unchanged layers around a change in two columns, when nothing else is asked for."""
 _LABEL = 10
 _SHOWN = 12
 _LINES = 6
@@ -71,14 +74,11 @@ def totals(found: Summary, width: int = WIDTH, paint: Paint = plain) -> Iterator
 def _section(section: Section, width: int, paint: Paint) -> Iterator[str]:
     wide = max((len(i.subject) for i in section.items if i.text), default=0)
     wide = min(wide, max(20, (width - _LABEL) // 2))
-    title = section.title
-    for item in section.items[:_SHOWN]:
-        yield from _item(title, item, wide, width, paint)
-        title = ""
-    left = section.items[_SHOWN:]
-    if left:
-        more = f"... and {len(left)} more; --context 0 lists all"
-        yield from _wrapped("", "", more, width, paint)
+    for number, item in enumerate(section.items[:_SHOWN]):
+        yield from _item("" if number else section.title, item, wide, width, paint)
+    left = len(section.items) - _SHOWN
+    if left > 0:
+        yield from _wrapped("", "", f"... and {left} more; --context 0 lists all", width, paint)
 
 
 def _item(title: str, item: Item, wide: int, width: int, paint: Paint) -> Iterator[str]:
@@ -114,11 +114,11 @@ def _wrapped(
         subsequent_indent=" " * min(max(hang, indent), room // 2),
         break_on_hyphens=False,
     ) or [""]
-    mark = f"{symbol} " if symbol else "  "
-    for number, line in enumerate(lines):
-        label = f"{title if number == 0 else '':<{_LABEL}}"
-        shown = (mark if number == 0 else "  ") + line
+    label, mark = f"{title:<{_LABEL}}", symbol or " "
+    for line in lines:
+        shown = f"{mark} {line}"
         yield (label + (paint(symbol, shown) if symbol else shown)).rstrip()
+        label, mark = " " * _LABEL, " "
 
 
 def _weights(found: Summary, width: int, paint: Paint) -> Iterator[str]:
@@ -168,14 +168,55 @@ def listing(
     yield from totals(found, width, paint)
 
 
+def side_by_side(
+    found: Summary, width: int = WIDTH, context: int = CONTEXT, paint: Paint = plain
+) -> Iterator[str]:
+    """Both nets in two columns that fit ``width``."""
+    half = max((width - 3) // 2, 16)
+    yield _columns(f"A  {describe(found.a)}", " ", f"B  {describe(found.b)}", half)
+    for note in found.notes:
+        yield _cut(note, 2 * half + 3)
+    for fact in found.net:
+        yield paint("~", _columns(fact.before, "~", fact.after, half))
+    for shown, run in runs(found.rows, context):
+        if not shown:
+            text = f" {counted(len(run), 'layer')} the same "
+            yield paint("=", f"{text:-^{2 * half + 3}}")
+        for row in run if shown else ():
+            for left, symbol, right in _lines(row):
+                yield paint(row.symbol, _columns(left, symbol, right, half))
+    yield from totals(found, width, paint)
+
+
+def _lines(row: RowView) -> Iterator[tuple[str, str, str]]:
+    """Left, symbol and right of each line of a row."""
+    left = row.why if row.before is None else _title(row.before)
+    right = row.why if row.after is None else _title(row.after)
+    yield left, row.symbol, right
+    for fact in row.facts:
+        if not fact.implied:
+            yield f"  {fact.before}", "", f"  {fact.after}"
+
+
+def _title(layer: LayerInfo) -> str:
+    phase = f" ({layer.phase})" if layer.phase else ""
+    return f"{layer.name}  {layer.type}{phase}"
+
+
+def _columns(left: str, symbol: str, right: str, half: int) -> str:
+    return f"{_cut(left, half):<{half}} {symbol:1} {_cut(right, half)}".rstrip()
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
 def counts(found: Summary, paint: Paint = plain) -> Iterator[str]:
     """How many layers of each type were removed, added, changed, moved, or are the same."""
-    by_type: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in found.rows:
-        by_type[str(row.type)][row.symbol] += 1
+    by_type = grouped((row.type, row.symbol) for row in found.rows)
     wide = max((len(kind) for kind in by_type), default=4)
     for kind in sorted(by_type):
-        numbers = by_type[kind]
+        numbers = Counter(by_type[kind])
         if set(numbers) - {"="}:
             line, gap = f"{kind:<{wide}}", "  "
             for symbol in "-+~>=":

@@ -1,8 +1,37 @@
-"""Short names for groups of layers: patterns, prefixes, lists."""
+"""Groups of layers, by key or by links, and short names for them: patterns, prefixes, lists."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TypeVar
+
+_K = TypeVar("_K", bound=Hashable)
+_V = TypeVar("_V")
+
+
+def grouped(keyed: Iterable[tuple[_K, _V]]) -> dict[_K, list[_V]]:
+    """The values of each key; keys and values in order."""
+    groups: dict[_K, list[_V]] = defaultdict(list)
+    for key, value in keyed:
+        groups[key].append(value)
+    return groups
+
+
+def connected(members: Iterable[int], links: Iterable[tuple[int, int]]) -> list[list[int]]:
+    """The members in groups that ``links`` hold together; groups and members are in order."""
+    home = {member: member for member in members}
+
+    def first(member: int) -> int:
+        while home[member] != member:
+            home[member] = home[home[member]]
+            member = home[member]
+        return member
+
+    for link in links:
+        low, high = sorted(map(first, link))
+        home[high] = low
+    return list(grouped((first(member), member) for member in sorted(home)).values())
 
 
 def fold_pattern(layers: tuple[str, ...], into: tuple[str, ...]) -> tuple[str, str, str]:
