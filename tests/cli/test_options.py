@@ -129,7 +129,8 @@ def test_shape_that_nobody_knows(cli: Cli, refused: Refused) -> None:
     """Nothing behind the database needs images of one size."""
     layers = [LayerSpec("data", "Data"), RandomLayers().conv("conv", "data", 1, 2)]
     message = refused(*write_pair(cli.folder, layers), code=2)
-    assert "net.prototxt:2:1: layer 'data': its text does not give the height and width of" in message
+    where = "net.prototxt:2:1: layer 'data'"
+    assert f"{where}: its text does not give the height and width of" in message
     assert "give --input-shape data=1,1,H,W" in message
 
 
