@@ -42,7 +42,6 @@ _SHOWN = 8
 class Solution:
     """The height and width of an input, in pixels, as far as the weights decide them."""
 
-    blob: str
     channels: int | None
     """As given, or found together with the size."""
     size: Size | None = None
@@ -84,7 +83,7 @@ def input_size(
     Raises:
         TextError: a number of a layer on the way is none, or out of range.
     """
-    found = Solution(blob, channels)
+    found = Solution(channels)
     path = _path(net, blob, channels, others or {})
     if path is None:
         return replace(found, why=f"'{blob}' is no input of this net")
@@ -128,7 +127,7 @@ def _direct(
         if found.size is not None:
             shown = "x".join(map(str, (channels, *found.size)))
             return replace(found, certain=False, why=f"{why}{shown} is a square picture")
-    return Solution(blob, None, why=f"{why}and none is a square picture")
+    return Solution(None, why=f"{why}and none is a square picture")
 
 
 def _listed(sizes: Iterable[Size]) -> str:

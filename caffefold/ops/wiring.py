@@ -6,7 +6,6 @@ Source: the Reshape function of the layer of the same name in Caffe.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 
 from caffefold.formats.prototxt.tree import Scalar
 from caffefold.ir.net import Layer
@@ -88,17 +87,15 @@ class Slice(Cut):
             return []
         axis = canonical(layer, self.axis(layer), len(shape))
         whole = shape[axis]
-        parts: Sequence[Dim]
+        parts: list[Dim] = [None] * count
         if points:
-            known = [b - a for a, b in itertools.pairwise((0, *points))]
-            parts = [*known, None if whole is None else whole - points[-1]]
+            parts = [b - a for a, b in itertools.pairwise((0, *points))]
+            parts.append(None if whole is None else whole - points[-1])
             if any(part is not None and part < 1 for part in parts):
                 raise layer.error(f"slice_point {points[-1]} leaves nothing of {whole}")
-        elif whole is None:
-            parts = [None] * count
-        elif whole % count:
-            raise layer.error(f"{whole} cannot be cut into {count} equal parts")
-        else:
+        elif whole is not None:
+            if whole % count:
+                raise layer.error(f"{whole} cannot be cut into {count} equal parts")
             parts = [whole // count] * count
         return [(*shape[:axis], part, *shape[axis + 1 :]) for part in parts]
 
