@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING
 
 import click
@@ -11,7 +12,7 @@ import click
 from caffefold.errors import OutputError, Text
 
 if TYPE_CHECKING:
-    from caffefold.report import ConvertReport, Rows
+    from caffefold.report import ConvertReport
     from caffefold.upgrading import UpgradeReport
 
 INTERRUPTED = 130
@@ -41,7 +42,13 @@ class Console:
         """A labelled line of the result."""
         self.result(click.style(f"{label:<10}", bold=True) + value)
 
-    def summary(self, report: ConvertReport | UpgradeReport, rows: Rows, *, as_json: bool) -> None:
+    def summary(
+        self,
+        report: ConvertReport | UpgradeReport,
+        rows: Iterable[tuple[str, str]],
+        *,
+        as_json: bool,
+    ) -> None:
         """A report: as JSON, or as labelled lines."""
         if as_json:
             self.result(report.to_json().rstrip("\n"))

@@ -25,14 +25,13 @@ from caffefold.formats.caffemodel import describe
 from caffefold.formats.caffemodel.open import open_current
 from caffefold.formats.prototxt.open import net_of
 from caffefold.formats.prototxt.parse import read, read_if_text
-from caffefold.formats.prototxt.tree import Document, Field, Message, block, quote, scalar
+from caffefold.formats.prototxt.tree import Document, Field, Message
 from caffefold.ir import graph
 from caffefold.ir.graph import Graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.base import Category
 from caffefold.ops.table import op
-from caffefold.passes.deploy.input_style import shape_field
-from caffefold.passes.deploy.newlayer import new_layer
+from caffefold.passes.deploy.newlayer import Parameters, new_layer
 from caffefold.passes.view.phase import SelectPhase, State, included
 from caffefold.passes.view.placeholders import FillPlaceholders
 
@@ -264,10 +263,9 @@ def _with_input_layers(net: Net) -> Net:
     shapes = input_shapes(net)
 
     def layer_of(blob: str) -> Layer:
-        fields = [scalar("top", quote(blob), "  ")]
-        if shapes[blob]:
-            fields.append(block("input_param", [shape_field("shape", shapes[blob], "    ")], "  "))
-        return new_layer(net.document, blob, "Input", fields, "")
+        shape: Parameters = {"shape": {"dim": shapes[blob]}}
+        params: Parameters = {"input_param": shape} if shapes[blob] else {}
+        return new_layer(net.document, "Input", blob, (), blob, params, "")
 
     items: list[Field | Layer] = [layer_of(blob) for blob in net.legacy_inputs]
     for item in net.items:

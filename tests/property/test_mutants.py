@@ -425,8 +425,8 @@ CHANNEL_FLOW = [
         "passes.fold.propagate:Propagation._up_branches", reversed_reads, net_concat,
     ),
     Mutant(
-        "channel counts of branches exchanged", "passes.fold.propagate:Propagation._channels",
-        wrap(lambda r, *_: r[::-1]), net_concat_down,
+        "maps of branches exchanged", "passes.fold.propagate:join",
+        lambda original: lambda maps: original([*maps][::-1]), net_concat_down,
     ),
     Mutant(
         "a ReLU is taken for an identity", "ops.base:Op.commutes",
