@@ -21,7 +21,6 @@ _COLOURS: dict[str, dict[str, Any]] = {
     ">": {"fg": "cyan"},
     "=": {"dim": True},
 }
-_WIDTH = 100  # of lines where there is no terminal
 _GIT = (7, 9)  # arguments with which git calls an external diff
 
 
@@ -177,7 +176,9 @@ def _width() -> int:
     """How long lines may be: COLUMNS, or the terminal's width."""
     import shutil  # not at the top: it loads every compression module
 
-    return shutil.get_terminal_size((_WIDTH, 24)).columns
+    from caffefold.compare.render.text import WIDTH
+
+    return shutil.get_terminal_size((WIDTH, 24)).columns
 
 
 def _painted(symbol: str, text: str) -> str:

@@ -25,7 +25,7 @@ from caffefold.compare.entries import (
 )
 from caffefold.compare.fold_check import Checker
 from caffefold.compare.folds import Finder
-from caffefold.compare.load import ComparedNet, NetLike, PathLike, Scope
+from caffefold.compare.load import ComparedNet, NetLike, Scope
 from caffefold.compare.match import match, source_of
 from caffefold.compare.render import json, text
 from caffefold.compare.settings import SettingMap
@@ -34,6 +34,7 @@ from caffefold.compare.weights import Tolerance, compare, same_statistics
 from caffefold.errors import UsageError
 from caffefold.ops.affine import BATCH_NORM
 from caffefold.ops.table import op_of
+from caffefold.options import PathLike
 
 LEVELS = ("full", "structure")
 _HIDDEN = frozenset({"data", "loss", "training", "input", "head"})

@@ -31,12 +31,12 @@ from caffefold.ir.graph import Graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.base import Category
 from caffefold.ops.table import op
+from caffefold.options import PathLike
 from caffefold.passes.deploy.input_style import shape_field
 from caffefold.passes.deploy.newlayer import new_layer
 from caffefold.passes.view.phase import SelectPhase, State, included
 from caffefold.passes.view.placeholders import FillPlaceholders
 
-PathLike = str | os.PathLike[str]
 NetLike = Net | PathLike | tuple[PathLike, PathLike | None]
 """A net in memory, a path, or a prototxt with its caffemodel."""
 _LEGACY = frozenset({"input", "input_dim", "input_shape"})
