@@ -76,7 +76,8 @@ class Scope:
     ignore_training: bool = False
     parameters: bool = True
     """Whether settings are compared: not when one side is a caffemodel alone."""
-    both_weights: bool = False
+    numbers: bool = False
+    """Whether numbers and their shapes are compared."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -252,8 +253,7 @@ def _info(layer: Layer, position: int, phase: str, scope: Scope) -> LayerInfo:
         elif scope.phase is not None:  # its rules were matched already
             rules = ("include", "exclude")
             found = {path: v for path, v in found.items() if path.partition("[")[0] not in rules}
-    with_shapes = scope.both_weights and not scope.structure
-    shapes = tuple(blob.shape for blob in layer.blobs) if with_shapes else ()
+    shapes = tuple(blob.shape for blob in layer.blobs) if scope.numbers else ()
     in_order = tuple((path, found[path]) for path in sorted(found))
     text = (layer.name, layer.type, layer.bottoms, layer.tops)
     return LayerInfo(*text, in_order, shapes, position, phase)
