@@ -199,14 +199,11 @@ def _from_git(console: Console, arguments: tuple[str, ...]) -> None:
     console.result(click.style(f"caffefold diff {old} {new}", bold=True))
     try:
         found = None if call.one_sided else call.compare()
+        lines = (
+            call.as_text("") if found is None else text.overview(found.summary, _width(), _painted)
+        )
     except InputError as error:
-        for line in call.as_text(str(error)):
-            console.result(line)
-        return
-    if found is None:
-        for line in call.as_text(""):
-            console.result(line)
-        return
-    for line in text.overview(found.summary, _width(), _painted):
+        lines = call.as_text(str(error))
+    for line in lines:
         console.result(line)
     sys.stdout.flush()
