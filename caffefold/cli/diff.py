@@ -21,7 +21,6 @@ _COLOURS: dict[str, dict[str, Any]] = {
     ">": {"fg": "cyan"},
     "=": {"dim": True},
 }
-_WIDTH = 100  # of lines where there is no terminal
 _GIT = (7, 9)  # arguments with which git calls an external diff
 
 
@@ -177,7 +176,9 @@ def _width() -> int:
     """How long lines may be: COLUMNS, or the terminal's width."""
     import shutil  # not at the top: it loads every compression module
 
-    return shutil.get_terminal_size((_WIDTH, 24)).columns
+    from caffefold.compare.render.text import WIDTH
+
+    return shutil.get_terminal_size((WIDTH, 24)).columns
 
 
 def _painted(symbol: str, text: str) -> str:
@@ -198,14 +199,11 @@ def _from_git(console: Console, arguments: tuple[str, ...]) -> None:
     console.result(click.style(f"caffefold diff {old} {new}", bold=True))
     try:
         found = None if call.one_sided else call.compare()
+        lines = (
+            call.as_text("") if found is None else text.overview(found.summary, _width(), _painted)
+        )
     except InputError as error:
-        for line in call.as_text(str(error)):
-            console.result(line)
-        return
-    if found is None:
-        for line in call.as_text(""):
-            console.result(line)
-        return
-    for line in text.overview(found.summary, _width(), _painted):
+        lines = call.as_text(str(error))
+    for line in lines:
         console.result(line)
     sys.stdout.flush()

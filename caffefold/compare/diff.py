@@ -25,7 +25,7 @@ from caffefold.compare.entries import (
 )
 from caffefold.compare.fold_check import Checker
 from caffefold.compare.folds import Finder
-from caffefold.compare.load import ComparedNet, NetLike, PathLike, Scope
+from caffefold.compare.load import ComparedNet, NetLike, Scope
 from caffefold.compare.match import match, source_of
 from caffefold.compare.render import json, text
 from caffefold.compare.settings import SettingMap
@@ -34,6 +34,7 @@ from caffefold.compare.weights import Tolerance, compare, same_statistics
 from caffefold.errors import UsageError
 from caffefold.ops.affine import BATCH_NORM
 from caffefold.ops.table import op_of
+from caffefold.options import PathLike
 
 LEVELS = ("full", "structure")
 _HIDDEN = frozenset({"data", "loss", "training", "input", "head"})
@@ -129,7 +130,7 @@ def diff(
         structure=level == "structure",
         ignore_training=ignore_training,
         parameters=not any(snapshots) or all(snapshots),
-        both_weights=all(one.has_weights for one in given),
+        numbers=level == "full" and all(one.has_weights for one in given),
     )
     with ExitStack() as files:
         nets = [files.enter_context(load.opened(one, scope)) for one in given]
@@ -155,7 +156,6 @@ class _Comparer:
         tolerance: Tolerance,
     ) -> None:
         self.a, self.b, self.scope, self.only, self.tolerance = a, b, scope, only, tolerance
-        self.numbers = scope.both_weights and not scope.structure
         self.pairs = match(a.infos, b.infos, a.wiring, b.wiring)
         self.reasons = explain.explain(a, b, self.pairs.ab, self.pairs.ba)
         self.folds = (*self.find_folds(inverse=False), *self.find_folds(inverse=True))
@@ -175,7 +175,7 @@ class _Comparer:
         for i in range(plain.in_phase):
             if i not in partner and i not in codes and plain.layers[i].name in explained:
                 codes[i] = "fold"
-        if self.numbers and found:
+        if self.scope.numbers and found:
             found = Checker(plain, folded, partner, self.tolerance).check(found)
         return tuple(replace(fold, inverse=inverse) for fold in found)
 
@@ -198,7 +198,7 @@ class _Comparer:
             tuple(self.rows()),
             self.folds,
             self.reasons.replacements if not scope.ignore_training else (),
-            self.numbers,
+            self.scope.numbers,
             notes,
         )
 
@@ -240,7 +240,7 @@ class _Comparer:
         if one.settings != two.settings:
             fields = tuple(_changes(dict(one.settings), dict(two.settings)))
         blobs: tuple[BlobDiff, ...] = ()
-        if self.numbers and reason != "fold":
+        if self.scope.numbers and reason != "fold":
             given = (self.a.layers[i].blobs, self.b.layers[j].blobs)
             pairs = enumerate(itertools.zip_longest(*given))
             blobs = tuple(compare(n, x, y, self.tolerance) for n, (x, y) in pairs)

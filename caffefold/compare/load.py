@@ -31,11 +31,16 @@ from caffefold.ir.graph import Graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.base import Category
 from caffefold.ops.table import op
+<<<<<<< HEAD
 from caffefold.passes.deploy.newlayer import Parameters, new_layer
+=======
+from caffefold.options import PathLike
+from caffefold.passes.deploy.input_style import shape_field
+from caffefold.passes.deploy.newlayer import new_layer
+>>>>>>> r2-compare
 from caffefold.passes.view.phase import SelectPhase, State, included
 from caffefold.passes.view.placeholders import FillPlaceholders
 
-PathLike = str | os.PathLike[str]
 NetLike = Net | PathLike | tuple[PathLike, PathLike | None]
 """A net in memory, a path, or a prototxt with its caffemodel."""
 _LEGACY = frozenset({"input", "input_dim", "input_shape"})
@@ -75,7 +80,8 @@ class Scope:
     ignore_training: bool = False
     parameters: bool = True
     """Whether settings are compared: not when one side is a caffemodel alone."""
-    both_weights: bool = False
+    numbers: bool = False
+    """Whether numbers and their shapes are compared."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -251,8 +257,7 @@ def _info(layer: Layer, position: int, phase: str, scope: Scope) -> LayerInfo:
         elif scope.phase is not None:  # its rules were matched already
             rules = ("include", "exclude")
             found = {path: v for path, v in found.items() if path.partition("[")[0] not in rules}
-    with_shapes = scope.both_weights and not scope.structure
-    shapes = tuple(blob.shape for blob in layer.blobs) if with_shapes else ()
+    shapes = tuple(blob.shape for blob in layer.blobs) if scope.numbers else ()
     in_order = tuple((path, found[path]) for path in sorted(found))
     text = (layer.name, layer.type, layer.bottoms, layer.tops)
     return LayerInfo(*text, in_order, shapes, position, phase)

@@ -257,7 +257,7 @@ def _type(layer: LayerInfo) -> str:
     """The type; of an Input layer with its shape."""
     dims = dict(layer.settings).get("input_param.shape[0].dim")
     if op_of(layer.type) is INPUT and isinstance(dims, tuple):
-        return f"Input {show(tuple(map(int, dims)))}"
+        return f"Input {'x'.join(map(str, dims))}"
     return layer.type
 
 
@@ -300,23 +300,21 @@ def _verdicts(group: list[FoldMatch], plain: str) -> tuple[tuple[str, ...], bool
     checks = [check for fold in group for check in fold.checks]
     wrong = [check for check in checks if check.verdict == "different"]
     refused = [check for check in checks if check.verdict == "refused"]
-    worst = max(wrong or checks, key=lambda check: check.relative or 0.0, default=None)
-    if wrong and worst is not None:
+    if wrong:
+        worst = max(wrong, key=lambda check: check.relative or 0.0)
         of = f" in {len(wrong)} of {len(checks)}" if len(checks) > 1 else ""
-        line = f"does not match the fold of {plain}{of}: "
-        if worst.relative is None:
-            lines.append(f"{line}{worst.message} ({worst.layer})")
-        else:
-            lines.append(
-                f"{line}off by up to {worst.max_abs:.2g}, "
-                f"{worst.relative:.1e} of the largest weight ({worst.layer})"
-            )
-            known = [check.message for check in wrong if check.message]
-            if known:
-                lines.append(known[0] if len(known) == len(wrong) else f"{known[0]}: {len(known)}")
+        what = worst.message
+        known = [check.message for check in wrong if check.message]
+        if worst.relative is not None:
+            share = f"{worst.relative:.1e} of the largest weight"
+            what = f"off by up to {worst.max_abs:.2g}, {share}"
+        lines.append(f"does not match the fold of {plain}{of}: {what} ({worst.layer})")
+        if known and worst.relative is not None:
+            lines.append(known[0] if len(known) == len(wrong) else f"{known[0]}: {len(known)}")
     elif refused:
         lines.append(f"not checked: {refused[0].message}")
-    elif worst is not None:
+    elif checks:
+        worst = max(checks, key=lambda check: check.relative or 0.0)
         same = f"to {worst.relative:.0e} of the largest" if worst.max_abs else "exactly"
         lines.append(f"weights match the fold of {plain}, {same}")
     return tuple(lines), bool(wrong)
@@ -492,26 +490,24 @@ def _moved(diff: Aligned) -> Iterator[Item]:
 
 
 def _rewired(changed: Sequence[Pair]) -> Iterator[Item]:
-    around = renamed = 0
+    kinds: Counter[str] = Counter()
     for row in changed:
         if row.reason in _STANDS_IN:
             continue
+        kinds[row.wiring.kind] += row.consequence
         if row.wiring.kind == "rewired":
-            sources = "; ".join(
-                f"{a or 'nothing'} -> {b or 'nothing'}" for a, b in row.wiring.sources
-            )
+            pairs = ((one or "nothing", two or "nothing") for one, two in row.wiring.sources)
+            sources = "; ".join(map(" -> ".join, pairs))
             yield Item("~", row.name, f"reads {sources or ', '.join(row.after.bottoms)}")
-        around += row.wiring.kind == "around" and row.consequence
-        renamed += row.wiring.kind == "renamed" and row.consequence
         if len(row.before.tops) != len(row.after.tops):
             before, after = ", ".join(row.before.tops), ", ".join(row.after.tops)
             yield Item("~", row.name, f"top: {before or '-'} -> {after or '-'}")
-    if around:
-        yield Item(
-            "~", counted(around, "layer"), "bypass removed or added layers, otherwise unchanged"
-        )
-    if renamed:
-        yield Item("~", counted(renamed, "layer"), "read the same values under other blob names")
+    for kind, text in (
+        ("around", "bypass removed or added layers, otherwise unchanged"),
+        ("renamed", "read the same values under other blob names"),
+    ):
+        if kinds[kind]:
+            yield Item("~", counted(kinds[kind], "layer"), text)
 
 
 def _training(changed: Sequence[Pair]) -> Iterator[Item]:

@@ -22,10 +22,9 @@ from caffefold.formats.prototxt.parse import read, read_if_text
 from caffefold.inspection.result import BlobShape, Inspection, LayerRow
 from caffefold.ir.net import Net
 from caffefold.ops.shape import Known, Shape, show
+from caffefold.options import PathLike
 from caffefold.passes.view.phase import SelectPhase, State
 from caffefold.passes.view.placeholders import FillPlaceholders
-
-PathLike = str | os.PathLike[str]
 
 
 def inspect(

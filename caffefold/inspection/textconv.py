@@ -22,8 +22,8 @@ from caffefold.formats.caffemodel.index import WeightsFile
 from caffefold.formats.caffemodel.open import open_snapshot
 from caffefold.formats.prototxt.parse import read_if_text
 from caffefold.formats.prototxt.tree import Field, ListValue, Message, quote, unquote
+from caffefold.options import PathLike
 
-PathLike = str | os.PathLike[str]
 _TYPES = {"<f2": "float16", "<f4": "float32", "<f8": "float64"}
 _DIGITS = 32  # of a digest: 128 bits
 

@@ -148,8 +148,8 @@ def test_a_loss_without_its_labels_does_not_hide_the_fold(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("eps", [1e-3, 1e-2])
-def test_a_fold_with_the_wrong_eps_is_told(compare: Compare, tmp_path: Path, eps: float) -> None:
-    """The commonest mistake of merge scripts: eps 1e-5 although the net says another."""
+def test_a_fold_with_a_wrong_eps_is_reported(compare: Compare, tmp_path: Path, eps: float) -> None:
+    """The commonest mistake of merge scripts: eps 1e-5 although the net sets another."""
     layers = _train(RandomLayers(), eps)
     wrong = _train(RandomLayers(), 1e-5)  # the same numbers
     prototxt, caffemodel = write_pair(tmp_path, wrong)
@@ -165,7 +165,7 @@ def test_a_fold_with_the_wrong_eps_is_told(compare: Compare, tmp_path: Path, eps
     assert check.message == USUAL_EPS
 
 
-def test_one_wrong_weight_is_told(tmp_path: Path) -> None:
+def test_one_wrong_weight_is_reported(tmp_path: Path) -> None:
     layers = _train(RandomLayers())
     given = write_pair(tmp_path, layers)
     caffefold.convert(*given, tmp_path / "out")

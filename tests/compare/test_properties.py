@@ -143,7 +143,7 @@ def test_a_diff_applied_to_a_gives_b(nets: tuple[list[LayerSpec], list[LayerSpec
 
 @given(pairs())
 @settings(LAWS)
-def test_each_layer_is_told_of_once(nets: tuple[list[LayerSpec], list[LayerSpec]]) -> None:
+def test_each_layer_is_reported_once(nets: tuple[list[LayerSpec], list[LayerSpec]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = caffefold.diff(*_files(folder, nets))
     both = [(r.before, r.after) for r in found.changed]

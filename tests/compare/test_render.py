@@ -1,4 +1,4 @@
-"""How the answer looks: the story of a real conversion, the other forms, hostile names."""
+"""How the answer looks: the overview of a real conversion, the other forms, hostile names."""
 
 from __future__ import annotations
 
@@ -52,25 +52,25 @@ total     - 71 removed   + 4 added   ~ 48 changed   = 68 same"""
 
 
 def _named(found: NetDiff, width: int = 100) -> str:
-    told = "\n".join(text.overview(found.summary, width))
-    return re.sub(r"\S*/(?=train_template|deploy|shapes_iter)", "", told)
+    shown = "\n".join(text.overview(found.summary, width))
+    return re.sub(r"\S*/(?=train_template|deploy|shapes_iter)", "", shown)
 
 
-def test_the_story_of_a_conversion(converted: tuple[Path, ...]) -> None:
+def test_the_overview_of_a_conversion(converted: tuple[Path, ...]) -> None:
     assert _named(caffefold.diff(converted[0], converted[2])) == STORY
 
 
-def test_the_story_with_weights(converted: tuple[Path, ...]) -> None:
+def test_the_overview_with_weights(converted: tuple[Path, ...]) -> None:
     train, snapshot, deploy, merged = converted
-    told = _named(caffefold.diff(train, deploy, weights=(snapshot, merged)))
-    assert "weights match the fold of A, exactly" in told
-    assert "weights   = 24 other blobs: 24 identical" in told
+    shown = _named(caffefold.diff(train, deploy, weights=(snapshot, merged)))
+    assert "weights match the fold of A, exactly" in shown
+    assert "weights   = 24 other blobs: 24 identical" in shown
     filled = "a template, filled in from the weights: cls3x = 12, cls6x = 24, cls1x = 4"
-    assert filled in " ".join(told.split())
+    assert filled in " ".join(shown.split())
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
-def test_the_story_fits_one_screen(converted: tuple[Path, ...], width: int) -> None:
+def test_the_overview_fits_one_screen(converted: tuple[Path, ...], width: int) -> None:
     train, snapshot, deploy, merged = converted
     found = caffefold.diff(train, deploy, weights=(snapshot, merged))
     lines = list(text.overview(found.summary, width))
@@ -78,19 +78,19 @@ def test_the_story_fits_one_screen(converted: tuple[Path, ...], width: int) -> N
     assert all(len(line) <= width for line in lines[2:])
 
 
-def test_the_story_backwards(converted: tuple[Path, ...]) -> None:
-    told = _named(caffefold.diff(converted[2], converted[0]))
-    assert "unfolded  + 70 layers out of 35" in told
-    assert "+ X/bn, X/scale split out of X (bias removed), 35 times" in told
-    assert "total     - 4 removed   + 71 added   ~ 48 changed   = 68 same" in told
+def test_the_overview_backwards(converted: tuple[Path, ...]) -> None:
+    shown = _named(caffefold.diff(converted[2], converted[0]))
+    assert "unfolded  + 70 layers out of 35" in shown
+    assert "+ X/bn, X/scale split out of X (bias removed), 35 times" in shown
+    assert "total     - 4 removed   + 71 added   ~ 48 changed   = 68 same" in shown
 
 
 def test_a_settings_change_in_many_layers_is_one_item(compare: Compare) -> None:
     def net(body: str) -> str:
         return DATA + "".join(conv(f"c{i}", "data", 8, body) for i in range(9))
 
-    told = list(text.overview(compare(net(""), net("pad: 1")).summary))
-    assert told[2:4] == [
+    shown = list(text.overview(compare(net(""), net("pad: 1")).summary))
+    assert shown[2:4] == [
         "changed   ~ 9 layers  pad: 0 -> 1",
         "              c0, c1, c2, c3, c4, c5, c6, c7, c8",
     ]
@@ -99,8 +99,8 @@ def test_a_settings_change_in_many_layers_is_one_item(compare: Compare) -> None:
 def test_a_prefix_on_every_name_is_one_item(compare: Compare) -> None:
     one = DATA + conv("a", "data") + conv("b", "a")
     two = DATA + conv("net/a", "data") + conv("net/b", "net/a")
-    told = list(text.overview(compare(one, two).summary))
-    assert told[2:4] == ["renamed   ~ X -> net/X  2 layers", "              a, b"]
+    shown = list(text.overview(compare(one, two).summary))
+    assert shown[2:4] == ["renamed   ~ X -> net/X  2 layers", "              a, b"]
 
 
 def test_weights_that_differ_are_a_table(compare: Compare) -> None:
@@ -110,8 +110,8 @@ def test_weights_that_differ_are_a_table(compare: Compare) -> None:
             LayerSpec("fc", "InnerProduct", "data", "fc", blobs=[[[1.0, value]]]),
         ]
 
-    told = list(text.overview(compare(net(2.0), net(2.5)).summary))
-    assert told[2:5] == [
+    shown = list(text.overview(compare(net(2.0), net(2.5)).summary))
+    assert shown[2:5] == [
         "weights   ~ 1 blob: 1 different",
         "            layer  blob  shape  max abs  max rel    cosine",
         "            fc        0    1x2      0.5      0.2  0.996546",

@@ -179,5 +179,5 @@ def test_statistics_with_another_factor(compare: Compare) -> None:
     assert entry.reason == ""
     (entry,) = compare(net(1.0), net(1.0, 0.1)).changed
     assert entry.reason == ""
-    told = list(text.overview(compare(net(1.0), net(999.98)).summary))
-    assert "            the same statistics, stored with a different factor: bn" in told
+    shown = list(text.overview(compare(net(1.0), net(999.98)).summary))
+    assert "            the same statistics, stored with a different factor: bn" in shown
