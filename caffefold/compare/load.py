@@ -31,13 +31,8 @@ from caffefold.ir.graph import Graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.base import Category
 from caffefold.ops.table import op
-<<<<<<< HEAD
-from caffefold.passes.deploy.newlayer import Parameters, new_layer
-=======
 from caffefold.options import PathLike
-from caffefold.passes.deploy.input_style import shape_field
-from caffefold.passes.deploy.newlayer import new_layer
->>>>>>> r2-compare
+from caffefold.passes.deploy.newlayer import Parameters, new_layer
 from caffefold.passes.view.phase import SelectPhase, State, included
 from caffefold.passes.view.placeholders import FillPlaceholders
 
