@@ -102,8 +102,17 @@ def infer(net: Net, inputs: Mapping[str, Sequence[int | None]] | None = None) ->
             inputs, tops of layers without bottoms, blobs that no layer makes. None is an extent
             that is not known.
     """
+    if inputs:
+        return _infer(net, inputs)
+    known = net.derived.get("shapes")
+    if not isinstance(known, Shapes):
+        known = net.derived["shapes"] = _infer(net, {})
+    return known
+
+
+def _infer(net: Net, inputs: Mapping[str, Sequence[int | None]]) -> Shapes:
     wiring = graph.build(net)
-    given: dict[str, Shape] = {name: tuple(shape) for name, shape in (inputs or {}).items()}
+    given: dict[str, Shape] = {name: tuple(shape) for name, shape in inputs.items()}
     found: list[Shape] = [None] * len(wiring.versions)
     reads: list[tuple[Shape, ...]] = []
     problems: list[tuple[TextError, int]] = []

@@ -72,6 +72,13 @@ class Graph(NamedTuple):
 
 def build(net: Net) -> Graph:
     """The wiring of ``net``; problems are collected, not raised (see ``validate``)."""
+    known = net.derived.get("graph")
+    if not isinstance(known, Graph):
+        known = net.derived["graph"] = _build(net)
+    return known
+
+
+def _build(net: Net) -> Graph:
     made: list[tuple[str, int, list[int]]] = []  # the versions, with readers still to come
     current: dict[str, int] = {}
     problems: list[TextError] = []

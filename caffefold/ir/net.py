@@ -108,6 +108,9 @@ class Net:
     layers: tuple[Layer, ...] = dataclasses.field(init=False, repr=False)
     """The layers in file order."""
 
+    derived: dict[str, object] = dataclasses.field(init=False, repr=False, default_factory=dict)
+    """What was worked out of this net, such as its wiring: kept, since the net never changes."""
+
     def __post_init__(self) -> None:
         layers = tuple(item for item in self.items if isinstance(item, Layer))
         object.__setattr__(self, "layers", layers)

@@ -10,8 +10,7 @@ import math
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from caffefold.errors import Text, TextError
 from caffefold.formats.prototxt.tree import Document, ListValue, Message, Scalar, unquote
@@ -32,8 +31,7 @@ TRUE = frozenset({"true", "True", "t", "1", "TRUE"})
 FALSE = frozenset({"false", "False", "f", "0", "FALSE"})
 
 
-@dataclass(frozen=True, slots=True)
-class Params:
+class Params(NamedTuple):
     """One parameter message of one layer; an absent message reads as all defaults."""
 
     document: Document

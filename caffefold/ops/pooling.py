@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from caffefold.ir.net import Layer
 from caffefold.ir.params import TRUE
 from caffefold.ops.base import ChannelFlow, Mixed, Op, Same, number_in, own_message, word_in
@@ -101,7 +99,7 @@ class ROIPooling(Op):
 
     def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
         own, params = layer.body.message("roi_align_param"), self.params(layer)
-        params = params if own is None else replace(params, message=own)
+        params = params if own is None else params._replace(message=own)
         height, width = params.integer("pooled_h"), params.integer("pooled_w")
         if height < 1 or width < 1:
             raise layer.error(f"pooled_h {height} and pooled_w {width} must be at least 1")

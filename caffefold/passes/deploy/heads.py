@@ -40,7 +40,7 @@ KINDS = ("Softmax", "Sigmoid", "ArgMax", *DETECTIONS, NONE)
 _SCORE = re.compile(r"(.+)_score(_reshape)?$")  # cls_score -> cls_prob, as the R-CNN family has it
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ConvertHeads(Pass):
     """Replace losses by heads; drop what only trains or measures; prune behind the outputs."""
 

@@ -43,7 +43,7 @@ _COLOUR = 3
 Dims = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ConvertInputs(Pass):
     """Replace each data layer by Input layers; fit the inputs the net has already."""
 

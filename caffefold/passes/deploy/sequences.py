@@ -25,7 +25,7 @@ from caffefold.ops.wiring import PERMUTE, RESHAPE, SLICE
 from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class FitSequences(Pass):
     """Make each Reshape into time x streams fit what comes in."""
 

@@ -33,7 +33,7 @@ _NET_FIELDS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Strip(Pass):
     """Drop train-only fields. ``trained`` says the net came with data layers or losses."""
 

@@ -20,7 +20,7 @@ from caffefold.ops.table import op
 from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Unpair(Pass):
     """Take such layers out; what they read takes the names of what they wrote."""
 

@@ -27,7 +27,7 @@ from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult, Predica
 _PARAMETERS = frozenset({"batch_norm_param", "bn_param", "scale_param"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Collapse(Pass):
     """One Scale layer for every chain of affine layers that is still there."""
 

@@ -42,7 +42,7 @@ from caffefold.passes.infra import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Fold(Pass):
     """Every chain of affine layers goes into linear layers, or stays with a reason."""
 

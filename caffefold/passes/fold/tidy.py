@@ -20,7 +20,7 @@ from caffefold.passes.contracts import blobs_fit, text_agrees, wired
 from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult, Predicate, Skip, nothing
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Tidy(Pass):
     """Drop layers that hand their input on unchanged."""
 

@@ -40,7 +40,7 @@ class State:
         return cls(options.phase, options.level, frozenset(options.stages))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class SelectPhase(Pass):
     """Keep the layers a deploy net is made from; drop the rules' other layers."""
 

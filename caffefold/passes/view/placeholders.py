@@ -30,7 +30,7 @@ from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 _CLASSES = ""  # among the observed values, the number of classes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class FillPlaceholders(Pass):
     """Replace placeholders; options and weights must agree."""
 
