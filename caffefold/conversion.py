@@ -250,6 +250,7 @@ def _to_deploy(net: Net, options: DeployOptions) -> DeployResult:
             raise ModelError(
                 f"{net.document.path}: nothing is left of this net once training is gone"
             )
+        deploy = replace(deploy, header=comment(known) or deploy.header)
         placeholders.check(deploy)
         graph.validate(deploy)
         if net.weights is not None:
@@ -261,7 +262,6 @@ def _to_deploy(net: Net, options: DeployOptions) -> DeployResult:
         *(f"{problem}; Caffe may refuse this net" for problem in shapes.problems),
         *_strangers(net),
     )
-    deploy = replace(deploy, header=comment(known) or deploy.header)
     return DeployResult(deploy, steps, known, shapes, warnings)
 
 

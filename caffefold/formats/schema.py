@@ -51,13 +51,14 @@ class Schema:
 
     def __init__(self, find: Callable[[str], MessageType]) -> None:
         self._find = cache(find)
+        self.parameter = cache(self._parameter)  # asked for every layer, often
+        """The type of a layer's parameter such as ``convolution_param``; else KeyError."""
 
     def message(self, name: str) -> MessageType:
         """The type of a message such as ``LayerParameter``; KeyError when there is none."""
         return self._find(name)
 
-    def parameter(self, field: str) -> MessageType:
-        """The type of a layer's parameter such as ``convolution_param``; else KeyError."""
+    def _parameter(self, field: str) -> MessageType:
         found = self.message("LayerParameter").fields_by_name[field].message_type
         if found is None:
             raise KeyError(field)

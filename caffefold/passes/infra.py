@@ -160,7 +160,9 @@ def run(passes: tuple[Pass, ...], net: Net) -> tuple[Net, tuple[Step, ...]]:
         before, after = len(net.layers), len(result.net.layers)
         steps.append(Step(step.name, before, after, result.changes, result.skips, result.warnings))
         _log(steps[-1])
-        net = replace(result.net, history=(*net.history, *result.changes))
+        net = result.net
+        if result.changes:
+            net = replace(net, history=(*net.history, *result.changes))
     return net, tuple(steps)
 
 

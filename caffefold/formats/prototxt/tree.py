@@ -68,8 +68,12 @@ class Message:
 
     def last(self, name: str) -> Scalar | Message | None:
         """The value that counts for a singular field: the last one written."""
-        values = list(self.all(name))
-        return values[-1] if values else None
+        for field in reversed(self.fields):
+            if field.name == name:
+                items = field.value.items if isinstance(field.value, ListValue) else (field.value,)
+                if items:
+                    return items[-1]
+        return None
 
     def message(self, name: str) -> Message | None:
         """The last sub-message called ``name``."""

@@ -312,6 +312,10 @@ def _weight_channels(net: Net, top: DataTop) -> int:
     """Channels of the part that was cut, else as the weights behind it fix them; else 0."""
     if top.part or net.weights is None:
         return top.part
+    readers = [net.layers[r] for r in graph.build(net).versions[top.version].readers]
+    near = (op(reader).input_channels(reader) for reader in readers)
+    if (channels := next((count for count in near if count is not None), None)) is not None:
+        return channels
     from caffefold.analysis.channels import channels_of  # seldom needed
 
     return channels_of(net, top.blob) or 0

@@ -19,6 +19,7 @@ from caffefold.ir.blob import ArrayBlob
 from caffefold.ir.edit import Editor
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.affine import SCALE, Normalization
+from caffefold.ops.base import AffineOp
 from caffefold.ops.table import op
 from caffefold.passes.contracts import blobs_fit, text_agrees, wired
 from caffefold.passes.fold.fold import Chain, affine_maps, chains, unshared
@@ -39,6 +40,8 @@ class Collapse(Pass):
 
     def run(self, net: Net) -> PassResult:
         """Collapse each chain."""
+        if not any(isinstance(op(layer), AffineOp) for layer in net.layers):
+            return PassResult(net)
         editor, shapes = Editor(net), infer(net)
         maps, _ = affine_maps(editor, shapes, self.keeps)
         found = [_collapse(editor, shapes, chain) for chain in chains(editor, maps)]
