@@ -126,10 +126,13 @@ def some_are_done(folder: Path) -> None:
         time.sleep(0.005)
 
 
+MANY = 200  # more than a busy machine converts while it looks for the first three
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_stops_cleanly(cli: Cli, number: signal.Signals) -> None:
     """To all processes of the terminal, as Ctrl-C does it; or to the first alone."""
-    many(cli.folder / "zoo", 60)
+    many(cli.folder / "zoo", MANY)
     process = begin(cli.folder, "--jobs", "2")
     some_are_done(cli.folder)
     (os.killpg if number is signal.SIGINT else os.kill)(process.pid, number)
@@ -139,18 +142,18 @@ def test_it_stops_cleanly(cli: Cli, number: signal.Signals) -> None:
     if number is signal.SIGINT:
         last = told.decode().splitlines()[-1]
         assert last.startswith("error: interrupted; ")
-        assert last.endswith(" of 60 models are finished and stay; run again to continue")
+        assert last.endswith(f" of {MANY} models are finished and stay; run again to continue")
     document = json.loads((cli.folder / "out/zoo.json").read_text())
     done = {entry["model"] for entry in document["models"] if entry["status"] == "converted"}
     assert len(done) >= 3
-    assert document["summary"]["waiting"] == 60 - len(document["models"])
+    assert document["summary"]["waiting"] == MANY - len(document["models"])
     whole = {
         str(p.parent.relative_to(cli.folder / "out")) for p in cli.folder.glob("out/*/net.html")
     }
     assert {name.split("/")[0] for name in done} == whole
     ran = cli("zoo", "zoo", "out", "--jobs", "2")
     worked = [line for line in ran.err.splitlines() if "converted" in line]
-    assert len(worked) == 60 - len(done)
+    assert len(worked) == MANY - len(done)
 
 
 def test_the_second_run_is_refused(cli: Cli) -> None:
