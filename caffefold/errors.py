@@ -63,6 +63,10 @@ class CaffefoldError(Exception):
         self.text = Text(*message)
         super().__init__(_line(self.text))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """For pickling: errors come back from worker processes with all they carry."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
     def advised(self: _E, *advice: str | Option) -> _E:
         """This error with more at the end of its message: what to do about it."""
         self.text = Text(*self.text.parts, *advice)
@@ -76,6 +80,12 @@ class CaffefoldError(Exception):
     def as_warning(self) -> Text:
         """The message in one line, for what goes on regardless; options are kept apart."""
         return Text(*(p if isinstance(p, Option) else _line(p) for p in self.text.parts))
+
+
+def _rebuilt(kind: type[_E], args: tuple[object, ...], data: dict[str, object]) -> _E:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(data)
+    return error
 
 
 def _line(message: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 
 import pytest
@@ -62,3 +63,17 @@ def test_a_spelled_message_is_one_line_too() -> None:
     assert str(error) == "a\\nb: no shape; give input_shapes da\\nta=2,C,7,W"
     assert error.spelled(spell) == "a\\nb: no shape; give <input_shapes|da\\nta=2,C,7,W>"
     assert (error.blob, error.layer, error.known) == ("da\nta", "d", (2, None, 7, None))
+
+
+def test_errors_travel_between_processes() -> None:
+    """Pickled and copied, with what they carry."""
+    sent = TextError("no field", path="net.prototxt", line=3, column=7, source_line="x: {")
+    for back in (pickle.loads(pickle.dumps(sent)), copy.deepcopy(sent)):
+        assert (type(back), str(back), back.line, back.source_line) == (
+            TextError,
+            str(sent),
+            3,
+            "x: {",
+        )
+    shape = MissingShape("no shape", blob="data", layer="d", known=(1, 3, None, None))
+    assert pickle.loads(pickle.dumps(shape)).known == (1, 3, None, None)

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import pickle
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import caffefold
 from caffefold.formats.prototxt.parse import parse
 from caffefold.formats.prototxt.tree import quote, scalar, set_scalar
 from caffefold.ir.net import Layer, Net
+from caffefold.testing import RandomLayers, input_layer, write_pair
 from tests.support.formats_model import Loaded
 
 TEXT = """\
@@ -220,3 +227,17 @@ def test_new_layers_can_be_printed() -> None:
     text = printed(made.substitute({0: (longer,)}))
     assert text == TEXT.replace('  top: "conv"\n', '  top: "conv"\n  phase: TEST\n')
     assert str(scalar("a", "1", "  ")) == "\n  a: 1"
+
+
+def test_a_copy_shares_the_open_file(tmp_path: Path) -> None:
+    """The copy of a net may go without closing the file of the original."""
+    pair = write_pair(tmp_path, [input_layer(1, 2, 3, 3), RandomLayers(1).conv("c", "data", 2, 2)])
+    net = caffefold.load(*pair)
+    numbers = np.asarray(net["c"].blobs[0]).copy()
+    twin = copy.deepcopy(net)
+    assert twin["c"].bottoms == ("data",)
+    del twin
+    gc.collect()
+    np.testing.assert_array_equal(np.asarray(net["c"].blobs[0]), numbers)
+    with pytest.raises(TypeError, match="cannot be pickled; load the net again"):
+        pickle.dumps(net.weights.source if net.weights is not None else None)

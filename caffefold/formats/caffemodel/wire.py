@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, Protocol, TypeVar, Union
+from typing import BinaryIO, NamedTuple, NoReturn, Protocol, TypeVar, Union
 
 from caffefold.errors import WeightsError
 
@@ -57,6 +57,13 @@ class ByteSource:
 
     def __del__(self) -> None:
         self.close()
+
+    def __deepcopy__(self, memo: object) -> ByteSource:
+        """Itself: two of them must not close one file."""
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self.path}: an open file cannot be pickled; load the net again instead")
 
     def close(self) -> None:
         """Close the file; a second call does nothing. It also closes when nobody uses it."""
