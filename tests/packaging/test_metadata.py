@@ -47,9 +47,9 @@ def floor() -> dict[str, Version]:
     return {name: Version(version) for name, version in pins}
 
 
-def test_the_run_time_needs_four_packages() -> None:
+def test_the_run_time_needs_five_packages() -> None:
     """And tomli where Python has no tomllib."""
-    assert set(requirements()) == {"numpy", "protobuf", "click", "rich"}
+    assert set(requirements()) == {"numpy", "protobuf", "click", "rich", "jinja2"}
 
 
 def test_the_floor_environment_tests_the_lower_bounds() -> None:
