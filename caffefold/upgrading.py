@@ -46,7 +46,7 @@ class UpgradeReport:
 
 
 def upgrade(source: PathLike, target: PathLike, *, force: bool = False) -> UpgradeReport:
-    """Write ``source`` in Caffe's present format to ``target``.
+    """Write ``source`` in Caffe's current format to ``target``.
 
     Does what Caffe's upgrade_net_proto_text, upgrade_net_proto_binary and
     upgrade_solver_proto_text do. In a prototxt, comments, order and unknown fields stay; the blobs

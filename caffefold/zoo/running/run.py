@@ -117,7 +117,7 @@ def _engine(
     if name == "dask" and memory:
         raise UsageError(Option("memory"), ": with Dask it is the workers' own memory limit")
     if name == "dask" and not shared:
-        raise UsageError("memory:// is seen by this process only; no cluster can work on it")
+        raise UsageError("memory:// is visible to this process only; a cluster cannot use it")
     if memory:
         processes.check_memory(memory)
 
@@ -251,7 +251,7 @@ class _Run:
         if not there or self.ours(model):
             return False
         shown = self.target.shown(there[0])
-        reason = f"{shown}: exists already, and is not from an earlier run; use force to replace it"
+        reason = f"{shown}: already exists, and is not from an earlier run; use force to replace it"
         self.finished(model, Outcome.of(model, "failed", "OutputError", reason))
         return True
 
