@@ -12,7 +12,7 @@
     │   └── ExistingOutput         it already exists
     └── ProofError        exit 1   the written pair does not compute what the input computes
 
-Every message is one line that says where, what, and what to do about it. Options in it are
+Every message is one line: where, what, and what to do about it. Options in it are
 ``Option`` values, so that the command line can spell them its own way (``Text.spelled``).
 """
 
@@ -47,7 +47,7 @@ class Text(str):
         return text
 
     def spelled(self, spell: Callable[[Option], str]) -> str:
-        """The text with each option as ``spell`` has it."""
+        """The text with each option spelled by ``spell``."""
         return "".join(spell(p) if isinstance(p, Option) else p for p in self.parts)
 
 
@@ -70,7 +70,7 @@ class CaffefoldError(Exception):
         return self
 
     def spelled(self, spell: Callable[[Option], str]) -> str:
-        """The message with each option as ``spell`` has it."""
+        """The message with each option spelled by ``spell``."""
         return _line(self.text.spelled(spell))
 
     def as_warning(self) -> Text:
@@ -134,7 +134,7 @@ class MissingShape(UsageError):  # noqa: N818
 
 
 class InputError(CaffefoldError):
-    """An input file is missing, unreadable, broken, or not what it was given as."""
+    """An input file is missing, unreadable, broken, or of the wrong kind."""
 
     exit_code = 3
 
@@ -177,7 +177,7 @@ class OutputError(CaffefoldError):
 
 
 class ExistingOutput(OutputError):  # noqa: N818
-    """A result already exists, and was not to be replaced; ``path`` is its place."""
+    """A result already exists, and replacing it was not requested; ``path`` is its place."""
 
     def __init__(self, path: str) -> None:
         super().__init__(f"{path}: already exists; use ", Option("force"), " to replace it")

@@ -1,9 +1,9 @@
-"""Losses become the inference heads that stand for them; what only trains goes.
+"""Losses become the inference heads that replace them; training-only layers are dropped.
 
 Given   SoftmaxWithLoss(ip, label), Accuracy(ip, label)
 Result  Softmax(ip), unless the net has that Softmax already
 
-Then the net is pruned backwards: what no output is computed from goes.
+Then the net is pruned backwards: layers that no output depends on are dropped.
 
 Given   conv -> fc -> prob, conv -> aux, and the output prob
 Result  conv -> fc -> prob

@@ -44,7 +44,7 @@ from caffefold.passes.infra import (
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Fold(Pass):
-    """Every chain of affine layers goes into linear layers, or stays with a reason."""
+    """Every chain of affine layers is folded into linear layers, or kept with a reason."""
 
     directions: str = "all"
     """``all``; or ``output``: only into the layer a chain follows."""
@@ -57,7 +57,7 @@ class Fold(Pass):
     ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
-        """Fold until nothing more goes; one Skip for each affine layer that stays."""
+        """Fold until nothing more can be; one Skip for each affine layer that is kept."""
         folder = _Folder(net, self)
         while folder.sweep():
             pass

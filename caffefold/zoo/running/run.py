@@ -55,8 +55,8 @@ def run(
         scheduler: address of the Dask scheduler.
         timeout: seconds that one model may take; 0: any time.
         memory: bytes that one worker process may have; 0: as much as there is.
-        fail_fast: end the run with the first model that is not converted.
-        retry_failed: try refused models again, although their files are the same.
+        fail_fast: stop at the first model that is not converted.
+        retry_failed: retry refused models even if their files have not changed.
         force: convert everything again, also over files that no earlier run made.
 
     Returns:
@@ -66,7 +66,7 @@ def run(
     Raises:
         OutputError: the target cannot be written, or another run holds it.
         UsageError: options that contradict each other, or a package is not installed.
-        KeyboardInterrupt: Ctrl-C; what is finished stays and is in the journal.
+        KeyboardInterrupt: Ctrl-C; finished models are kept and are in the journal.
     """
     if not plan.target:
         raise UsageError("this plan has no target; give one to plan()")
