@@ -112,7 +112,7 @@ def to_deploy(net: Net, **given: Any) -> DeployResult:
 def fold(net: Net, **given: Any) -> FoldResult:
     """Fold BatchNorm and Scale layers of a deploy net into its linear layers.
 
-    A net without weights is folded on made-up numbers: only its structure is meaningful then,
+    A net without weights is folded with made-up ones: only its structure is meaningful then,
     and ``save`` writes only its prototxt.
 
     Args:
@@ -203,7 +203,7 @@ def convert(
     Raises:
         InputError: an input is missing, broken, or does not fit the other one.
         OutputError: a result exists (without ``force``), equals an input, or cannot be written.
-        ProofError: the written pair does not compute the same; nothing was put in place.
+        ProofError: the written pair does not compute the same; no output was written.
         UsageError: an option has a wrong value, or contradicts the files.
     """
     options = ConvertOptions(**given)
@@ -221,7 +221,7 @@ def convert(
                 again = _with_numbers(reread, folded.net)
                 proven = _prove(deploy.net, again, folded.changes, precision)
             except ProofError as error:
-                raise ProofError(f"{error}; nothing was put in place") from None
+                raise ProofError(f"{error}; no output was written") from None
         report = _report(net, deploy, folded, proven, options.dtype, sources, staged)
         staging.write(targets[-1], report.to_json().encode("utf-8", "backslashreplace"))
         staging.commit()
@@ -248,7 +248,7 @@ def _to_deploy(net: Net, options: DeployOptions) -> DeployResult:
         known = preprocessing(view, deploy)
         if not any(layer.bottoms for layer in deploy):
             raise ModelError(
-                f"{net.document.path}: nothing is left of this net once training is gone"
+                f"{net.document.path}: nothing is left of this net without its training layers"
             )
         deploy = replace(deploy, header=comment(known) or deploy.header)
         placeholders.check(deploy)
@@ -279,7 +279,7 @@ def _checked_shapes(net: Net, given: Mapping[str, tuple[int, ...]]) -> Shapes:
         reason = contradiction(net, given)
         if reason is not None:
             asked = Option("input_shapes", f"{', '.join(given)}=...")
-            raise UsageError(asked, f": the net cannot take it: {reason}")
+            raise UsageError(asked, f": the net does not accept it: {reason}")
     for problem, position in zip(shapes.problems, shapes.failing, strict=True):
         # Where weights contradict shapes, that is certain; layers of forks may differ from ours.
         if position >= 0 and net.weights is not None and net.layers[position].blobs:
@@ -321,7 +321,7 @@ def _strangers(net: Net) -> tuple[str, ...]:
     if net.weights is None:
         return ()
     return tuple(
-        f"layer '{record.name}': in the caffemodel but not in the prototxt; carried along unchanged"
+        f"layer '{record.name}': in the caffemodel but not in the prototxt; kept unchanged"
         for record in net.weights.layers
         if record.blobs and record.name not in net.listed
     )
@@ -330,7 +330,7 @@ def _strangers(net: Net) -> tuple[str, ...]:
 def _idle(net: Net, options: FoldOptions) -> tuple[str, ...]:
     """A warning for each pattern of layers to leave alone that no layer of the read net fits."""
     return tuple(
-        Text(Option("keep", pattern), ": no effect; no layer has such a name")
+        Text(Option("keep", pattern), ": no effect; no layer has that name")
         for pattern in options.keep
         if not any(map(replace(options, keep=(pattern,)).keeps, net.listed))
     )

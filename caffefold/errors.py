@@ -9,10 +9,10 @@
     │   ├── WeightsError           a caffemodel: path and byte offset
     │   └── ModelError             well-formed files whose content makes no valid net
     ├── OutputError       exit 3   a result cannot be written to its place
-    │   └── ExistingOutput         it exists already
+    │   └── ExistingOutput         it already exists
     └── ProofError        exit 1   the written pair does not compute what the input computes
 
-Every message is one line that says where, what, and what to do about it. Options in it are
+Every message is one line: where, what, and what to do about it. Options in it are
 ``Option`` values, so that the command line can spell them its own way (``Text.spelled``).
 """
 
@@ -47,7 +47,7 @@ class Text(str):
         return text
 
     def spelled(self, spell: Callable[[Option], str]) -> str:
-        """The text with each option as ``spell`` has it."""
+        """The text with each option spelled by ``spell``."""
         return "".join(spell(p) if isinstance(p, Option) else p for p in self.parts)
 
 
@@ -74,7 +74,7 @@ class CaffefoldError(Exception):
         return self
 
     def spelled(self, spell: Callable[[Option], str]) -> str:
-        """The message with each option as ``spell`` has it."""
+        """The message with each option spelled by ``spell``."""
         return _line(self.text.spelled(spell))
 
     def as_warning(self) -> Text:
@@ -121,7 +121,7 @@ class UnknownInput(UnknownName):
     """A shape was given for ``blob``, which is not an input of the net; ``known`` are those."""
 
     def __init__(self, blob: str, known: tuple[str, ...]) -> None:
-        reason = f"'{blob}' is no input of this net; its inputs are"
+        reason = f"'{blob}' is not an input of this net; its inputs are"
         super().__init__("input_shapes", f"{blob}=...", reason, known)
         self.blob = blob
 
@@ -144,7 +144,7 @@ class MissingShape(UsageError):  # noqa: N818
 
 
 class InputError(CaffefoldError):
-    """An input file is missing, unreadable, broken, or not what it was given as."""
+    """An input file is missing, unreadable, broken, or of the wrong kind."""
 
     exit_code = 3
 
@@ -181,20 +181,20 @@ class ModelError(InputError):
 
 
 class OutputError(CaffefoldError):
-    """A result cannot be written: exists already, no permission, disk full, equals an input."""
+    """A result cannot be written: already exists, no permission, disk full, equals an input."""
 
     exit_code = 3
 
 
 class ExistingOutput(OutputError):  # noqa: N818
-    """A result exists already, and was not to be replaced; ``path`` is its place."""
+    """A result already exists, and replacing it was not requested; ``path`` is its place."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"{path}: exists already; use ", Option("force"), " to replace it")
+        super().__init__(f"{path}: already exists; use ", Option("force"), " to replace it")
         self.path = path
 
 
 class ProofError(CaffefoldError):
-    """The proof failed: nothing was put in place."""
+    """The proof failed: no output was written."""
 
     exit_code = 1

@@ -78,7 +78,7 @@ class DetectionOptions(_Checked):
         0.45, "DetectionOutput made from MultiBoxLoss: overlap above which boxes are merged.",
         least=0, most=1,
     )  # fmt: skip
-    top_k: int = _option(100, "... boxes per class that enter the merging; -1: all.", least=-1)
+    top_k: int = _option(100, "... boxes per class considered for merging; -1: all.", least=-1)
     keep_top_k: int = _option(100, "... boxes per image that are kept; -1: all.", least=-1)
     confidence_threshold: float = _option(
         0.25, "... confidence below which a box is dropped.", least=0, most=1
@@ -98,7 +98,7 @@ class ViewOptions(_Checked):
         flag="--set", metavar="NAME=VALUE",
     )  # fmt: skip
     input_shapes: Mapping[str, tuple[int, ...]] = _option(
-        {}, "Shape of an input, instead of the one in the net.",
+        {}, "Shape of an input, overriding the net's own.",
         flag="--input-shape", metavar="BLOB=N,C,H,W", least=1,
     )  # fmt: skip
     phase: Literal["TEST", "TRAIN"] = _option(
@@ -106,7 +106,7 @@ class ViewOptions(_Checked):
     )
     level: int = _option(0, "Level that these rules are matched against.")
     stages: Sequence[str] = _option(
-        (), "A stage that is on when these rules are matched.", flag="--stage"
+        (), "Stage to enable when these rules are matched.", flag="--stage"
     )
 
 
@@ -115,16 +115,16 @@ class DeployOptions(ViewOptions):
     """How a training net becomes a deploy net: also its inputs, heads and outputs."""
 
     batch: int | None = _option(
-        None, "First axis of the inputs; 1 unless given.", metavar="N", least=1
+        None, "Batch size, the first axis of the inputs; 1 by default.", metavar="N", least=1
     )
     input_style: Literal["", "layer", "legacy"] = _option(
         "",
         "Write inputs as Input layers, or as input: and input_shape fields (legacy). By default "
-        "only inputs made of data layers become Input layers.",
+        "only inputs made from data layers become Input layers.",
     )
     heads: Mapping[str, str] = _option(
-        {}, "What takes a loss's place: Softmax, Sigmoid, ArgMax, none (its prediction), "
-        "Yolov3DetectionOutput, YoloDetectionOutput. It holds for every loss unless one is named.",
+        {}, "What replaces a loss: Softmax, Sigmoid, ArgMax, none (its prediction), "
+        "Yolov3DetectionOutput, YoloDetectionOutput. Applies to every loss unless one is named.",
         flag="--head", metavar="[LAYER=]TYPE", key=ALL,
     )  # fmt: skip
     prob_name: str = _option(
@@ -145,17 +145,17 @@ class FoldOptions(_Checked):
 
     fold: Directions = _option(
         "all",
-        "Where affine layers may go: anywhere exact (all), only into the layer in front (output), "
-        "nowhere (none; Dropout stays, too).",
+        "Where affine layers may be folded: anywhere exact (all), only into the preceding layer "
+        "(output), or nowhere (none; Dropout is kept as well).",
     )
     collapse: bool = _option(
-        True, "Make one Scale of affine layers that no linear layer may absorb, or leave them."
+        True, "Merge affine layers that no linear layer can absorb into one Scale, or leave them."
     )
     keep: Sequence[str] = _option(
-        (), "Leave layers alone whose name matches this pattern.", metavar="GLOB"
+        (), "Leave layers whose names match this pattern alone.", metavar="GLOB"
     )
     unshare: bool = _option(
-        False, "Give layers that share weights their own, so that they can be folded into."
+        False, "Give layers that share weights their own copies, so that they can absorb others."
     )
 
     def keeps(self, name: str) -> bool:
@@ -175,7 +175,7 @@ class ConvertOptions(FoldOptions, DeployOptions):
         "precision, which OpenCV reads too.",
     )
     proto: PathLike | None = _option(
-        None, "A fork's caffe.proto: its fields and defaults count (needs caffefold[proto]).",
+        None, "A fork's caffe.proto: its fields and defaults apply (needs caffefold[proto]).",
         metavar="FILE",
     )  # fmt: skip
 
@@ -192,7 +192,7 @@ def read(kind: Callable[..., _T], table: Mapping[str, Any], where: str) -> _T:
     known = [each.name for each in fields(kind)]  # type: ignore[arg-type]
     for name in table:
         if name not in known:
-            raise UsageError(f"{where}: no option '{name}'; known are {', '.join(known)}")
+            raise UsageError(f"{where}: no option '{name}'; choose from {', '.join(known)}")
     try:
         return kind(**table)
     except UsageError as error:

@@ -190,7 +190,7 @@ class ConvertReport(_Account):
         folds = self.proof.folds
         if not self.weights:
             checked = f"{counted(len(folds), 'fold')} checked" if folds else "the wiring is checked"
-            return f"{checked}, on made-up numbers: there are no weights"
+            return f"{checked}, with made-up weights: there are none"
         return self.proof.sentence(_STORED[self.dtype])
 
     def to_json(self) -> str:

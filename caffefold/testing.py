@@ -108,7 +108,7 @@ def layers_from(
             LayerSpec(name, kind, " ".join(bottoms), tops.strip(), params, left.pop(name, ()))
         )
     if left:
-        raise ValueError(f"blobs for layers that are not there: {', '.join(left)}")
+        raise ValueError(f"blobs for layers that do not exist: {', '.join(left)}")
     return found
 
 

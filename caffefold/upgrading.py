@@ -46,15 +46,15 @@ class UpgradeReport:
 
 
 def upgrade(source: PathLike, target: PathLike, *, force: bool = False) -> UpgradeReport:
-    """Write ``source`` in Caffe's present format to ``target``.
+    """Write ``source`` in Caffe's current format to ``target``.
 
     Does what Caffe's upgrade_net_proto_text, upgrade_net_proto_binary and
-    upgrade_solver_proto_text do. In a prototxt, comments, order and unknown fields stay; the blobs
-    of a caffemodel are copied as they are.
+    upgrade_solver_proto_text do. In a prototxt, comments, order and unknown fields are kept; the
+    blobs of a caffemodel are copied as they are.
 
     Args:
         source: a prototxt, a solver prototxt or a caffemodel of any age.
-        target: where the result goes.
+        target: where to write the result.
         force: replace an existing ``target``.
 
     Raises:

@@ -86,7 +86,7 @@ def test_a_threshold_that_is_no_number() -> None:
 
 def test_a_table_names_the_place() -> None:
     assert read(ConvertOptions, {"keep": ["a"]}, "zoo.toml") == ConvertOptions(keep=("a",))
-    with pytest.raises(UsageError, match=r"^zoo.toml: no option 'kepe'; known are classes, "):
+    with pytest.raises(UsageError, match=r"^zoo.toml: no option 'kepe'; choose from classes, "):
         read(ConvertOptions, {"kepe": 1}, "zoo.toml")
     with pytest.raises(UsageError, match=r"^zoo.toml: classes is 0, expected "):
         read(ConvertOptions, {"classes": 0}, "zoo.toml")

@@ -68,7 +68,7 @@ def test_lines_with_weights() -> None:
 def test_lines_that_are_no_layers() -> None:
     with pytest.raises(ValueError, match="not enough values"):
         layers_from("conv\n")
-    with pytest.raises(ValueError, match="blobs for layers that are not there: fc6, fc7"):
+    with pytest.raises(ValueError, match="blobs for layers that do not exist: fc6, fc7"):
         layers_from("fc InnerProduct data -> fc", {"fc6": [], "fc7": []})
 
 

@@ -31,8 +31,8 @@ def check(net: Net) -> None:
         if any(dim < 0 for dim in shape) or prod(shape) >= 1 << 31:  # Blob::Reshape (blob.cpp)
             shown = ", ".join(map(str, shape))
             raise ModelError(
-                f"{net.document.path}: input '{name}' has the shape {shown}; sizes are 0 or more, "
-                "and at most 2147483647 numbers"
+                f"{net.document.path}: input '{name}' has the shape {shown}; sizes must be "
+                "0 or more, with at most 2147483647 elements"
             )
     missing = [layer for layer in net.layers if wants_blobs(layer) and not layer.blobs]
     _refuse(net, missing, [text for layer in net.layers for text in _differences(layer)])
@@ -52,7 +52,7 @@ def _check_channels(net: Net) -> None:
             continue
         if isinstance(op(layer), LinearOp):
             raise ModelError(
-                f"{layer.error(f'its weights take {wanted} channels')}, its input has {least}; "
+                f"{layer.error(f'its weights expect {wanted} channels')}, its input has {least}; "
                 "check the input shape, or the weights"
             )
         raise layer.error(
@@ -95,7 +95,7 @@ def _refuse(net: Net, missing: list[Layer], wrong: list[str]) -> None:
         if all(isinstance(op(layer), (Normalization, Scale)) for layer in missing):
             hint = "; is this caffemodel already merged? give the prototxt that was written with it"
         elif not known.intersection(layer.name for layer in net.layers):
-            hint = "; not one layer name agrees"
+            hint = "; no layer name matches"
     raise ModelError(
         f"{net.weights.path}: does not belong to {net.document.path}: {'; '.join(parts)}{hint}"
     )
@@ -129,14 +129,14 @@ def _differences(layer: Layer) -> Iterator[str]:
     if len(layer.blobs) != len(expected):
         merged = own is CONVOLUTION and (len(layer.blobs), len(expected)) == (2, 1)
         yield (
-            f"'{layer.name}' wants {len(expected)} blobs, the caffemodel has {len(layer.blobs)}"
+            f"'{layer.name}' needs {len(expected)} blobs, the caffemodel has {len(layer.blobs)}"
             + (" (it has a bias: already merged?)" if merged else "")
         )
         return
     for spec, blob in zip(expected, layer.blobs, strict=True):
         if not _fits(blob.shape, spec):
             found, wanted = show(blob.shape), show(spec.shape)
-            yield f"'{layer.name}' {spec.role} is {found}, the prototxt says {wanted}"
+            yield f"'{layer.name}' {spec.role} is {found}, the prototxt requires {wanted}"
 
 
 def _fits(found: tuple[int, ...], spec: WeightSpec) -> bool:

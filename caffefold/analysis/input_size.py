@@ -86,7 +86,7 @@ def input_size(
     found = Solution(channels)
     path = _path(net, blob, channels, others or {})
     if path is None:
-        return replace(found, why=f"'{blob}' is no input of this net")
+        return replace(found, why=f"'{blob}' is not an input of this net")
     if not path.targets:
         why = "no InnerProduct with weights depends on its height and width"
         return replace(found, why=why)
@@ -110,7 +110,7 @@ def input_size(
     best = _best([trial for trial in trials if trial.aligned])
     if len(best) != 1:
         return replace(found, why=why)
-    what = "every stride comes out even" if best[0].halvings else "nothing is rounded"
+    what = "every stride divides evenly" if best[0].halvings else "nothing is rounded"
     return replace(found, size=best[0].size, why=f"{why}, at {best[0].size[0]} {what}")
 
 
@@ -126,8 +126,8 @@ def _direct(
         found = input_size(net, blob, channels, others)
         if found.size is not None:
             shown = "x".join(map(str, (channels, *found.size)))
-            return replace(found, certain=False, why=f"{why}{shown} is a square picture")
-    return Solution(None, why=f"{why}and none is a square picture")
+            return replace(found, certain=False, why=f"{why}{shown} is a square image")
+    return Solution(None, why=f"{why}and none is a square image")
 
 
 def _listed(sizes: Iterable[Size]) -> str:
@@ -205,7 +205,7 @@ class _Path(NamedTuple):
             return str(problem)
         for stop in self.stops:
             if any(found[version] is None for version in stop.writes):
-                return f"no shape is known behind layer '{stop.layer.name}' ({stop.layer.type})"
+                return f"no shape is known after layer '{stop.layer.name}' ({stop.layer.type})"
         if any(total(found[target.version], target.axis) is None for target in self.targets):
             return "the channels of the input are not known"
         return None

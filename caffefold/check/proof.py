@@ -135,14 +135,14 @@ class _Prover:
         )
         if not modified:
             if not fed_before.agrees(fed, self.precision):
-                raise ProofError(f"layer '{after.name}': is fed with other numbers")
+                raise ProofError(f"layer '{after.name}': is fed different values")
             return None
         self.checked.add(place.position)
         layout = reference.linear(before, fed.base.channels)
         assert layout is not None  # else the walk had met no linear layer
         biases = [size(blob) for blob in after.blobs[1:]]
         if after.blobs[0].shape != before.blobs[0].shape or biases not in ([], [layout.outputs]):
-            raise ProofError(f"layer '{after.name}': its blobs have other shapes")
+            raise ProofError(f"layer '{after.name}': its blobs have different shapes")
         x, seen = _patches(before, layout, mapped=bool(fed_before.map.layers or fed.map.layers))
         with np.errstate(all="ignore"):
             claimed = self._claimed(claims, layout.outputs)
@@ -166,7 +166,7 @@ class _Prover:
                 place = self.places.get(layer)
                 own = None if place is None else self.walk.maps[place]
                 if own is None:
-                    raise ProofError(f"layer '{layer.name}': is no affine map, but was folded")
+                    raise ProofError(f"layer '{layer.name}': is not an affine map, but was folded")
                 length = max(own.channels, claim.stop)
                 at = slice(claim.at, claim.at + claim.stop - claim.start)
                 times, plus = (np.broadcast_to(v, length)[claim.start : claim.stop] for v in own)
@@ -203,7 +203,7 @@ class _Prover:
         if layout is not None and len(after.blobs) != 1 + layout.biased:  # base_conv_layer.cpp
             raise ProofError(
                 f"layer '{after.name}': {len(after.blobs)} blobs were written, "
-                f"its text says {1 + layout.biased}"
+                f"its text requires {1 + layout.biased}"
             )
         match = self.walk.matches.get(position)
         if match in self.checked:
@@ -233,7 +233,7 @@ class _Prover:
         dtype = of_layer(after.type, self.precision).dtype
         for index, (old, new) in enumerate(zip(before.blobs, after.blobs, strict=True)):
             if old is not new and not _equal(old, new, dtype):
-                return f"blob {index} was not to change, but did"
+                return f"blob {index} should not have changed, but did"
         return None
 
 

@@ -71,7 +71,7 @@ class SideBySide:
         """
         wanted = self._walk(self._original, infer(self._original).versions)
         if wiring.declared_inputs(written) != wiring.declared_inputs(self._original):
-            raise ProofError("the written net declares other inputs than the original")
+            raise ProofError("the written net declares different inputs than the original")
         found = self._walk(written, None)
         if found.keys() != wanted.keys():
             raise ProofError(
@@ -139,15 +139,15 @@ class SideBySide:
         self.matches[position] = place.position
         if not place.stops:
             if handed is None:
-                raise ProofError(f"layer '{layer.name}': handed its input on before")
+                raise ProofError(f"layer '{layer.name}': passed its input through before")
             return handed, None
         if wiring.parameters(place.layer) != wiring.parameters(layer):
             raise ProofError(f"layer '{layer.name}': its parameters were changed")
         if [signal.base for signal in place.inputs] != [signal.base for signal in inputs]:
-            raise ProofError(f"layer '{layer.name}': reads other blobs than before")
+            raise ProofError(f"layer '{layer.name}': reads different blobs than before")
         if len(inputs) == 1 == len(layer.tops) and reference.linear(layer, None) is not None:
             return None, self._check_linear(place, layer, inputs[0])
         for before, after in zip(place.inputs, inputs, strict=True):
             if not before.agrees(after, self._precision):
-                raise ProofError(f"layer '{layer.name}': is fed with other numbers")
+                raise ProofError(f"layer '{layer.name}': is fed different values")
         return None, None

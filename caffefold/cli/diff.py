@@ -30,7 +30,7 @@ _GIT = (7, 9)  # arguments with which git calls an external diff
     "--weights",
     nargs=2,
     metavar="A.caffemodel B.caffemodel",
-    help="Weights of A and of B; compared too, and folds are checked.",
+    help="Weights of A and B: compares them as well, and checks folds.",
 )
 @click.option("--ignore-training", is_flag=True, help="Leave out rates, fillers, data and losses.")
 @click.option("--structure", is_flag=True, help="Compare names, types and wiring only.")
@@ -42,7 +42,7 @@ _GIT = (7, 9)  # arguments with which git calls an external diff
     type=click.Choice(["TEST", "TRAIN"], case_sensitive=False),
     help="Compare one phase. [default: TEST, then layers of other phases]",
 )
-@click.option("--stage", "stages", multiple=True, help="A stage that is on. Repeatable.")
+@click.option("--stage", "stages", multiple=True, help="Stage to enable. Repeatable.")
 @click.option(
     "--rtol", type=click.FloatRange(min=0), default=0.0, metavar="X", show_default=True,
     help="Numbers agree when |a - b| <= atol + rtol * max(|a|, |b|).",
@@ -57,7 +57,7 @@ _GIT = (7, 9)  # arguments with which git calls an external diff
     metavar="N",
     help="List every layer that differs, with N unchanged ones around it, instead of groups.",
 )
-@click.option("--side-by-side", is_flag=True, help="Two columns that fit the terminal.")
+@click.option("--side-by-side", is_flag=True, help="Two columns, fitted to the terminal.")
 @click.option("--stat", is_flag=True, help="Counts by layer type.")
 @click.option(
     "--format",

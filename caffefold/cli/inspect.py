@@ -25,7 +25,7 @@ _THRESHOLD = 1e-3  # health.THRESHOLD, which is not loaded for --help
     type=click.FloatRange(min=0),
     default=_THRESHOLD,
     show_default=True,
-    help="|gamma| under which a channel of a BatchNorm counts as small.",
+    help="|gamma| below which a BatchNorm channel counts as small.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print all of it as JSON.")
 @click.option(
@@ -45,11 +45,11 @@ def inspect(
     as_text: bool,
     **options: Any,
 ) -> None:
-    """Show what is in NET, layer by layer, and in all.
+    """Show the contents of NET, layer by layer, with totals.
 
     NET is a train, train_val or deploy prototxt, a template, a solver, or a caffemodel alone;
     WEIGHTS is the caffemodel of a prototxt. MACs are multiply-accumulates of one forward pass for
-    the batch shown; memory is that of the output blobs as float32. What is not known is '?'.
+    the batch shown; memory is that of the output blobs as float32. Unknown values are '?'.
 
     \b
     Example:
@@ -60,7 +60,7 @@ def inspect(
     console: Console = context.obj
     if as_text:
         if weights is not None or as_json:
-            raise click.UsageError("--textconv takes one file, and no --json")
+            raise click.UsageError("--textconv takes one file and cannot be combined with --json")
         from caffefold.inspection.textconv import textconv
 
         for line in textconv(net):

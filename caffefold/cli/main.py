@@ -53,9 +53,9 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, "-V", "--version", message="caffefold %(version)s")
-@click.option("-v", "--verbose", count=True, help="Log what is done; twice for more.")
+@click.option("-v", "--verbose", count=True, help="Log progress; repeat for more detail.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-@click.option("--debug", is_flag=True, help="Check every step on the way; a failure is a bug.")
+@click.option("--debug", is_flag=True, help="Check the net before and after every pass.")
 @click.pass_context
 def cli(context: click.Context, verbose: int, quiet: bool, debug: bool) -> None:
     """Fold BatchNorm and Scale into Caffe models, from training net to deploy net.
@@ -119,7 +119,7 @@ def run(arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        console.error("interrupted; nothing was put in place")
+        console.error("interrupted; no output was written")
         return console.INTERRUPTED
     except OSError as error:
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):

@@ -19,15 +19,15 @@ _SHOWN = 20
 @click.command(short_help="Old prototxt, solver or caffemodel -> today's format.")
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="OUT")
-@click.option("--force", is_flag=True, help="Replace OUT when it exists.")
+@click.option("--force", is_flag=True, help="Replace OUT if it exists.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 @click.pass_obj
 def upgrade(console: Console, /, source: str, target: str, force: bool, as_json: bool) -> None:
-    """Write IN, a prototxt, a solver or a caffemodel, in Caffe's present format to OUT.
+    """Write IN, a prototxt, a solver or a caffemodel, in Caffe's current format to OUT.
 
     Layers of V0 and V1, transformations in data parameters, 'input' fields, BatchNorm layers with
-    three 'param', and 'solver_type': as Caffe's own upgrade tools do it. Comments and unknown
-    fields stay, blobs are copied as they are. What is up to date already is copied byte for byte.
+    three 'param', and 'solver_type': all as Caffe's own upgrade tools do it. Comments and
+    unknown fields are kept; blobs and files that are already up to date are copied byte for byte.
 
     \b
     Example:

@@ -44,20 +44,23 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.argument("source", metavar="SRC")
 @click.argument("target", metavar="DST", required=False, default="")
 @click.option(
-    "--plan", "plan_only", is_flag=True, help="Print the plan as a zoo.toml; convert nothing."
+    "--plan",
+    "plan_only",
+    is_flag=True,
+    help="Print the plan as a zoo.toml without converting anything.",
 )
 @click.option(
     "--manifest",
     metavar="FILE",
     default="",
-    help="Pairs and options of single models; by default SRC/zoo.toml, if it is there.",
+    help="Pairs and options for individual models; SRC/zoo.toml by default, if present.",
 )
 @click.option(
     "--prefer",
     type=click.Choice(["train", "deploy"]),
     default="train",
     show_default=True,
-    help="Which prototxt to take when several fit the weights.",
+    help="Which prototxt to use when several fit the weights.",
 )
 @click.option(
     "--snapshots",
@@ -71,14 +74,14 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     "--jobs",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Models at a time.  [default: one for each core]",
+    help="Models to convert at a time.  [default: one for each core]",
 )
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0),
     default=0.0,
     metavar="SECONDS",
-    help="Give up on a model after so long.",
+    help="Give up on a model after this long.",
 )
 @click.option(
     "--memory",
@@ -91,18 +94,18 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 @click.option(
     "--retry-failed",
     is_flag=True,
-    help="Try refused models again, although their files are the same.",
+    help="Retry refused models even if their files have not changed.",
 )
-@click.option("--force", is_flag=True, help="Convert everything again, over whatever is in DST.")
+@click.option("--force", is_flag=True, help="Convert everything again, overwriting what is in DST.")
 @click.option(
     "--engine",
     type=click.Choice(["processes", "dask"]),
     default="processes",
     show_default=True,
-    help="Worker processes of this machine, or a running Dask cluster.",
+    help="Worker processes on this machine, or a running Dask cluster.",
 )
 @click.option(
-    "--scheduler", metavar="URL", default="", help="Address of its scheduler: tcp://HOST:8786."
+    "--scheduler", metavar="URL", default="", help="Address of the Dask scheduler: tcp://HOST:8786."
 )
 @options_of(ConvertOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print zoo.json (or the plan) as JSON.")
@@ -137,7 +140,7 @@ def zoo(
 
     console: Console = context.obj
     if not target and not plan_only:
-        raise UsageError("DST is missing: where should the results go? --plan only looks")
+        raise UsageError("DST is missing: where should the results go? --plan needs no DST")
     plan = api.plan(
         source,
         target,
@@ -166,7 +169,7 @@ def zoo(
             )
     except KeyboardInterrupt:
         error(
-            f"interrupted; {watcher.done} of {watcher.total} models are finished and stay; run "
+            f"interrupted; {watcher.done} of {watcher.total} models are finished and kept; run "
             "again to continue"
         )
         context.exit(INTERRUPTED)
@@ -287,7 +290,7 @@ def _print_table(console: Console, result: Result) -> None:
     kinds = Counter(orphan.kind for orphan in result.plan.orphans)
     if kinds:
         others = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
-        console.row("others", f"{others}: used by no model; zoo.json says why")
+        console.row("others", f"{others}: not used by any model; see zoo.json")
     for outcome in result.outcomes:
         for text in outcome.notes:
             if "converted again" in text:

@@ -181,7 +181,7 @@ class StagedFile:
 def output_error(target: Path, error: OSError) -> OutputError:
     """The OutputError for a failed write of ``target``."""
     reason = error.strerror or type(error).__name__
-    return OutputError(f"{target}: cannot write: {reason}; nothing was put in place")
+    return OutputError(f"{target}: cannot write: {reason}; no output was written")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -140,7 +140,7 @@ def _protoc(source: Path, google: Path) -> bytes:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise InputError(f"{source}: protoc takes more than {_SECONDS} s over it") from None
+            raise InputError(f"{source}: protoc took more than {_SECONDS} s") from None
         if done.returncode != 0 or not target.exists():
             raise InputError(f"{source}: {_complaint(source, done.stderr)}")
         return target.read_bytes()
@@ -166,7 +166,7 @@ def _messages(source: Path, compiled: bytes) -> dict[str, Descriptor]:
             pool.AddSerializedFile(file.SerializeToString())
             found |= pool.FindFileByName(file.name).message_types_by_name
     except (TypeError, KeyError) as error:
-        raise InputError(f"{source}: protobuf refuses this schema: {error}") from None
+        raise InputError(f"{source}: protobuf rejects this schema: {error}") from None
     return found
 
 

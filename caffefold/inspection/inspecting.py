@@ -54,7 +54,7 @@ def inspect(
         phase: what include and exclude rules are matched against, TEST or TRAIN;
         level: their level;
         stages: the stages that are on.
-        threshold: |gamma| under which a channel of a BatchNorm counts as small.
+        threshold: |gamma| below which a BatchNorm channel counts as small.
 
     Returns:
         The rows, the totals, and warnings about what Caffe would refuse.

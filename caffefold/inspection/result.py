@@ -18,7 +18,7 @@ _NARROWEST = 18  # below that, names say nothing; the line gets longer instead
 
 
 class Column(NamedTuple):
-    """A heading, and which way its cells lean; the first ``flexible`` one gives way."""
+    """A heading, and how its cells are aligned; the first ``flexible`` one gives way."""
 
     title: str
     right: bool = False
@@ -76,7 +76,7 @@ class LayerRow:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Inspection:
-    """Everything ``caffefold inspect`` has to say about one net.
+    """Everything ``caffefold inspect`` reports about one net.
 
     ``str()`` is what the command prints; a notebook shows the same tables.
     """

@@ -100,7 +100,7 @@ def _build(net: Net) -> Graph:
             if version >= 0:
                 made[version][2].append(position)
             else:
-                unknown = f"bottom '{name}' is made by no layer before it; check the name"
+                unknown = f"bottom '{name}' is not made by any earlier layer; check the name"
                 problems.append(layer.error(unknown))
         tops = []
         for j, name in enumerate(layer.tops):

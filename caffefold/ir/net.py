@@ -60,7 +60,7 @@ class Layer:
         )
 
     def edited(self, body: Message) -> Layer:
-        """This layer with other text; weights stay."""
+        """This layer with other text and the same weights."""
         if body is self.field.value:
             return self
         made = Layer.of(self.field.with_body(body), self.document)
@@ -135,7 +135,7 @@ class Net:
     def from_text(
         cls, text: str, blobs: Mapping[str, Sequence[object]] | None = None, path: str = "<text>"
     ) -> Net:
-        """The net in the prototxt ``text``, of whatever age.
+        """The net in the prototxt ``text``, in any version of the format.
 
         Args:
             text: the prototxt.
@@ -254,7 +254,7 @@ class Net:
     def substitute(self, new: Mapping[int, Iterable[Layer]]) -> Net:
         """A net in which the layers at these positions are replaced by none, one or several.
 
-        Comments that a blank line keeps apart from a removed layer stay, before what follows.
+        Comments separated from a removed layer by a blank line are kept, before what follows.
         """
         items: list[Field | Layer] = []
         positions = itertools.count()

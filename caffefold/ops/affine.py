@@ -326,7 +326,7 @@ def affine_map(op: AffineOp, layer: Layer, rank: int | None = None) -> Affine | 
             SkipCode.TWO_BOTTOMS, f"it has {len(layer.bottoms)} inputs, so its factor is not stored"
         )
     if op.learned and not layer.blobs:
-        return Refusal(SkipCode.NO_WEIGHTS, "the caffemodel holds no numbers for it")
+        return Refusal(SkipCode.NO_WEIGHTS, "the caffemodel holds no weights for it")
     with np.errstate(all="ignore"):
         result = op.affine(layer, rank)
     if isinstance(result, Refusal):
@@ -334,7 +334,7 @@ def affine_map(op: AffineOp, layer: Layer, rank: int | None = None) -> Affine | 
     bad = ~(np.isfinite(result.scale) & np.isfinite(result.shift))
     if bad.any():
         channel = int(np.flatnonzero(bad)[0])
-        return Refusal(SkipCode.NOT_FINITE, f"it computes no finite number in channel {channel}")
+        return Refusal(SkipCode.NOT_FINITE, f"its result is not finite in channel {channel}")
     return result
 
 

@@ -1,4 +1,4 @@
-"""What a data layer says about its images: size, channels, and what is done to them.
+"""What a data layer specifies about its images: size, channels, and what is done to them.
 
 Fields stand in ``transform_param``, or, older and in forks, in the layer's own parameter message
 (``image_data_param``, ``window_data_param``, ``dense_image_data_param`` ...). Source:

@@ -120,7 +120,7 @@ class Convolution(LinearOp):
             raise layer.error(f"{channels} channels and {outputs} outputs in {count} groups")
         if wanted is not None and wanted != channels:
             raise layer.error(
-                f"its weights take {wanted} channels, its input has {channels}; "
+                f"its weights expect {wanted} channels, its input has {channels}; "
                 "check the input shape, or the weights"
             )
 
@@ -206,9 +206,7 @@ class Convolution(LinearOp):
     def border(self, layer: Layer, layout: LinearLayout) -> str:
         params = self.params(layer)
         if any((*params.integers("pad"), params.integer("pad_h"), params.integer("pad_w"))):
-            return (
-                f"'{layer.name}' pads its input with zeros, which the map would have to leave alone"
-            )
+            return f"'{layer.name}' pads its input with zeros, to which the map must not apply"
         return ""
 
 
@@ -266,7 +264,7 @@ class InnerProduct(LinearOp):
         found = product(shape[axis:])
         if wanted is not None and found is not None and found != wanted:
             raise layer.error(
-                f"its weights take {wanted} inputs, its input has {found} ({show(shape)}); "
+                f"its weights expect {wanted} inputs, its input has {found} ({show(shape)}); "
                 "check the input shape, or the weights"
             )
         return [(*shape[:axis], outputs)]
@@ -397,7 +395,7 @@ def _no_layout(layer: Layer, params: Params) -> Refusal | None:
         return Refusal(SkipCode.NO_WEIGHTS, f"the caffemodel holds no weights for '{layer.name}'")
     if len(layer.bottoms) != 1 or len(layer.tops) != 1:
         return Refusal(
-            SkipCode.SHARED_WEIGHTS, f"'{layer.name}' uses its weights for several blobs at once"
+            SkipCode.SHARED_WEIGHTS, f"'{layer.name}' applies its weights to several blobs"
         )
     axis = params.integer("axis")
     if axis != 1:

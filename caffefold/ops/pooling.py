@@ -164,7 +164,7 @@ class Interp(Op):
             return [(items, channels, *size)]
         if len(bottoms) > 1:
             return [(items, channels, *four_axes(layer, bottoms[1])[2:])]
-        raise layer.error("interp_param names no size; give height and width, or zoom_factor")
+        raise layer.error("interp_param gives no size; give height and width, or zoom_factor")
 
 
 class Upsample(Op):

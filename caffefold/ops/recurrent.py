@@ -28,11 +28,11 @@ class RNN(Recurrent):
         outputs, marks = outputs_of(layer, self.params(layer)), second(bottoms)
         shape = first(bottoms) or (None, None)
         if len(shape) < 2:
-            raise layer.error(f"its input {show(shape)} has no axes of time and streams")
+            raise layer.error(f"its input {show(shape)} has no time and stream axes")
         time, streams = shape[:2]
         if marks is not None:
             if len(marks) != 2:
-                raise layer.error(f"its sequence marks {show(marks)} must have 2 axes")
+                raise layer.error(f"its sequence markers {show(marks)} must have 2 axes")
             streams = agreed(layer, streams, marks[1], "streams of its inputs")
         return [(time, streams, outputs), *[(1, streams, outputs)] * (len(layer.tops) - 1)]
 

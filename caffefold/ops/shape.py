@@ -199,7 +199,9 @@ def windows_of(layer: Layer, params: Params, axes: int, without: str = "") -> tu
             if number < 1:
                 raise layer.error(f"its {name} is {number}; it must be at least 1")
         if window.dilation < 1 or window.pad < 0:
-            raise layer.error(f"dilation {window.dilation} and pad {window.pad} make no window")
+            raise layer.error(
+                f"dilation {window.dilation} and pad {window.pad} do not make a window"
+            )
     return found
 
 

@@ -49,7 +49,9 @@ class DummyData(Given):
         lists = [params.integers(name) for name in ("num", "channels", "height", "width")]
         count = max(map(len, lists))
         if any(len(values) not in (1, count) for values in lists):
-            raise layer.error("num, channels, height and width must be given equally often")
+            raise layer.error(
+                "num, channels, height and width must be given the same number of times"
+            )
         wide = [values * count if len(values) == 1 else values for values in lists]
         return _for_tops(layer, list(zip(*wide, strict=True)))
 

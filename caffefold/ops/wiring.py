@@ -155,7 +155,7 @@ class Reshape(Wiring):
         dims = params.sub("shape").integers("dim")
         at, span = params.integer("axis"), params.integer("num_axes")
         if dims.count(-1) > 1 or any(dim < -1 for dim in dims):
-            raise layer.error(f"shape {list(dims)} is none; one -1 at most")
+            raise layer.error(f"shape {list(dims)} is not valid; at most one -1 is allowed")
         if shape is None:
             known = (at, span) == (0, -1)
             return [tuple(dim if dim > 0 else None for dim in dims) if known else None]
@@ -236,7 +236,9 @@ class Transpose(Wiring):
         if shape is None:
             return [None]
         if sorted(order) != list(range(len(shape))):
-            raise layer.error(f"dim {order} is no order of the {len(shape)} axes of its input")
+            raise layer.error(
+                f"dim {order} is not a permutation of the {len(shape)} axes of its input"
+            )
         return [tuple(shape[axis] for axis in order)]
 
 
@@ -263,7 +265,7 @@ class Crop(Wiring):
         moved = offsets * count if len(offsets) == 1 else offsets or (0,) * count
         for whole, part, offset in zip(shape[axis:], like[axis:], moved, strict=True):
             if whole is not None and part is not None and part + offset > whole:
-                raise layer.error(f"{part} with offset {offset} does not lie within {whole}")
+                raise layer.error(f"{part} with offset {offset} is not within {whole}")
         return [(*shape[:axis], *like[axis:])]
 
     def channels(self, layer: Layer, bottoms: ShapeList) -> ChannelFlow:

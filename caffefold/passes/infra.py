@@ -58,21 +58,21 @@ class ChangeKind(str, Enum):
     """The net is for several stages; the one for deployment was chosen."""
     OTHER_PHASE_DROPPED = "OTHER_PHASE_DROPPED"
     LABELS_DROPPED = "LABELS_DROPPED"
-    """Layers that separate labels from images, or pair images, went."""
+    """Layers that separate labels from images, or pair images, were dropped."""
     HEAD_CONVERTED = "HEAD_CONVERTED"
-    """A loss became what computes its prediction, or went."""
+    """A loss was replaced by the layers that compute its prediction, or dropped."""
     USELESS_DROPPED = "USELESS_DROPPED"
     """No output needs these layers."""
     INPUT_CONVERTED = "INPUT_CONVERTED"
     SEQUENCE_FITTED = "SEQUENCE_FITTED"
     TRAINING_STRIPPED = "TRAINING_STRIPPED"
-    """Parameters that only training reads went."""
+    """Parameters that only training reads were dropped."""
     IDENTITY_DROPPED = "IDENTITY_DROPPED"
     FOLDED = "FOLDED"
     COLLAPSED = "COLLAPSED"
-    """Affine layers became one Scale."""
+    """Affine layers were merged into one Scale."""
     UNIT_DROPPED = "UNIT_DROPPED"
-    """Affine layers that change nothing went."""
+    """Affine layers that change nothing were dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class PassResult(NamedTuple):
 
 
 Predicate = Callable[[str], bool]
-"""Says something of the layer with this name."""
+"""Whether something holds for the layer of this name."""
 
 
 def nothing(name: str) -> bool:

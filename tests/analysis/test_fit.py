@@ -72,61 +72,64 @@ DIFFERING: list[tuple[str, str, Shapes, str]] = [
         "outputs",
         conv("num_output: 4 kernel_size: 3"),
         [(8, 3, 3, 3), (8,)],
-        "'c' weights is 8x3x3x3, the prototxt says 4x?x3x3, 'c' bias is 8, the prototxt says 4",
+        (
+            "'c' weights is 8x3x3x3, the prototxt requires 4x?x3x3, "
+            "'c' bias is 8, the prototxt requires 4"
+        ),
     ),
     (
         "kernel",
         conv("num_output: 4 kernel_size: 5"),
         [(4, 3, 3, 3), (4,)],
-        "'c' weights is 4x3x3x3, the prototxt says 4x?x5x5",
+        "'c' weights is 4x3x3x3, the prototxt requires 4x?x5x5",
     ),
     (
         "kernel_h and kernel_w",
         conv("num_output: 4 kernel_h: 7 kernel_w: 1"),
         [(4, 3, 1, 7), (4,)],
-        "'c' weights is 4x3x1x7, the prototxt says 4x?x7x1",
+        "'c' weights is 4x3x1x7, the prototxt requires 4x?x7x1",
     ),
     (
         "no bias",
         conv("num_output: 4 kernel_size: 3"),
         [(4, 3, 3, 3)],
-        "'c' wants 2 blobs, the caffemodel has 1",
+        "'c' needs 2 blobs, the caffemodel has 1",
     ),
     (
         "a bias too many",
         conv("num_output: 4 bias_term: false kernel_size: 3"),
         [(4, 3, 3, 3), (4,)],
-        "'c' wants 1 blobs, the caffemodel has 2 (it has a bias: already merged?)",
+        "'c' needs 1 blobs, the caffemodel has 2 (it has a bias: already merged?)",
     ),
     (
         "deconvolution",
         layer("c", "Deconvolution", "convolution_param { num_output: 6 group: 2 kernel_size: 2 }"),
         [(8, 6, 2, 2), (6,)],
-        "'c' weights is 8x6x2x2, the prototxt says ?x3x2x2",
+        "'c' weights is 8x6x2x2, the prototxt requires ?x3x2x2",
     ),
     (
         "inner product",
         layer("c", "InnerProduct", IP.format("")),
         [(7, 5), (5,)],
-        "'c' weights is 7x5, the prototxt says 5x?",
+        "'c' weights is 7x5, the prototxt requires 5x?",
     ),
     (
         "transposed",
         layer("c", "InnerProduct", IP.format("transpose: true")),
         [(5, 7), (5,)],
-        "'c' weights is 5x7, the prototxt says ?x5",
+        "'c' weights is 5x7, the prototxt requires ?x5",
     ),
     (
         "batch norm",
         layer("c", "BatchNorm"),
         [(4,), (5,), (2,)],
-        "'c' variance is 5, the prototxt says 4, 'c' factor is 2, the prototxt says 1",
+        "'c' variance is 5, the prototxt requires 4, 'c' factor is 2, the prototxt requires 1",
     ),
     (
         "scale",
         layer("c", "Scale", "scale_param { bias_term: true }"),
         [(4,), (5,)],
-        "'c' bias is 5, the prototxt says 4",
+        "'c' bias is 5, the prototxt requires 4",
     ),
     ("no outputs", conv("num_output: 0"), [(4, 3, 3, 3), (4,)], "'c' has num_output 0"),
     ("no num_output", conv("kernel_size: 3"), [(4, 3, 3, 3), (4,)], "'c' has num_output 0"),
@@ -142,7 +145,7 @@ DIFFERING: list[tuple[str, str, Shapes, str]] = [
         "a flat convolution",
         conv("num_output: 4 kernel_size: 3"),
         [(4,), (4,)],
-        "'c' weights is 4, the prototxt says 4x?",
+        "'c' weights is 4, the prototxt requires 4x?",
     ),
     ("no numbers", layer("c", "Scale"), [(0,)], "'c' blob 0 holds no numbers"),
     ("no factor", layer("c", "BatchNorm"), [(4,), (4,), (0,)], "'c' blob 2 holds no numbers"),
@@ -150,19 +153,19 @@ DIFFERING: list[tuple[str, str, Shapes, str]] = [
         "NVIDIA's batch norm",
         layer("c", "BatchNorm"),
         [(4,), (4,), (1,), (4,), (3,)],
-        "'c' beta is 3, the prototxt says 4",
+        "'c' beta is 3, the prototxt requires 4",
     ),
     (
         "BN",
         layer("c", "BN"),
         [(4,), (4,), (4,), (3,)],
-        "'c' variance is 3, the prototxt says 4",
+        "'c' variance is 3, the prototxt requires 4",
     ),
     (
         "scale without its bias",
         layer("c", "Scale", "scale_param { bias_term: true }"),
         [(4,)],
-        "'c' wants 2 blobs, the caffemodel has 1",
+        "'c' needs 2 blobs, the caffemodel has 1",
     ),
 ]
 
@@ -181,11 +184,11 @@ def test_layers_without_weights_are_named(loaded: Loaded) -> None:
     with pytest.raises(ModelError) as caught:
         check(loaded, text, {"c": [(4, 3, 3, 3), (4,)]})
     assert "no weights for 7 layers ('p0', 'p1', 'p2', 'p3', 'p4' and 2 more)" in str(caught.value)
-    assert "not one layer name" not in str(caught.value)
+    assert "no layer name matches" not in str(caught.value)
 
 
 def test_weights_of_another_net(loaded: Loaded) -> None:
-    with pytest.raises(ModelError, match=r"no weights for 1 layers .*; not one layer name agrees"):
+    with pytest.raises(ModelError, match=r"no weights for 1 layers .*; no layer name matches"):
         check(loaded, conv("num_output: 4 kernel_size: 3"), {"other": [(4, 3, 3, 3), (4,)]})
 
 
@@ -221,13 +224,13 @@ INPUT = 'layer {{ name: "in" type: "Input" top: "x" input_param {{ shape {{ dim:
 @pytest.mark.parametrize("legacy", [False, True])
 def test_input_shapes_that_caffe_refuses(loaded: Loaded, dims: str, legacy: bool) -> None:
     text = f'input: "x" input_shape {{ dim: [{dims}] }}\n' if legacy else INPUT.format(dims)
-    with pytest.raises(ModelError, match=f"input 'x' has the shape {dims}; sizes are 0 or more"):
+    with pytest.raises(ModelError, match=f"'x' has the shape {dims}; sizes must be 0 or more"):
         check(loaded, text + layer("c", "ReLU"), {"c": []})
 
 
 def test_an_overflowing_input_shape(loaded: Loaded) -> None:
     check(loaded, INPUT.format("1, 1, 32768, 65535") + layer("c", "ReLU"), {"c": []})
-    with pytest.raises(ModelError, match="at most 2147483647 numbers"):
+    with pytest.raises(ModelError, match="at most 2147483647 elements"):
         check(loaded, INPUT.format("1, 1, 32768, 65536") + layer("c", "ReLU"), {"c": []})
 
 

@@ -66,7 +66,7 @@ def test_candidates_are_all_that_fit() -> None:
     found = solved(LENET, k=800)
     assert [size for size, _ in found.candidates] == [25, 26, 27, 28]
     assert not found.certain
-    assert "25 to 28 fit (height = width), at 28 every stride comes out even" in found.why
+    assert "25 to 28 fit (height = width), at 28 every stride divides evenly" in found.why
 
 
 def test_no_choice_between_equals() -> None:
@@ -96,9 +96,7 @@ def test_products_that_read_the_picture_itself(k: int) -> None:
     channels, side = {784: (1, 28), 3072: (3, 32)}[k]
     assert (found.channels, found.size) == (channels, (side, side))
     assert not found.certain
-    assert (
-        found.why == f"any shape of {k} numbers fits, {channels}x{side}x{side} is a square picture"
-    )
+    assert found.why == f"any shape of {k} numbers fits, {channels}x{side}x{side} is a square image"
     assert solved("Flatten", k=20, channels=None).size is None
 
 
@@ -106,7 +104,7 @@ def test_products_that_read_the_picture_itself(k: int) -> None:
     ("text", "why"),
     [
         (chain("conv 4 3, max 2/2"), "no InnerProduct with weights depends on"),
-        (chain("conv 4 3, New, fc 10"), "no shape is known behind layer 'New1' (New)"),
+        (chain("conv 4 3, New, fc 10"), "no shape is known after layer 'New1' (New)"),
         (chain("conv 4 3, ReLU, conv x 3, fc 10"), "num_output is x"),
     ],
 )
@@ -119,7 +117,7 @@ def test_why_there_is_no_answer(text: str, why: str) -> None:
 
 
 def test_an_unknown_blob_is_no_input() -> None:
-    assert "'image' is no input" in input_size(net(HEAD + chain("conv 4 3")), "image", 3).why
+    assert "'image' is not an input" in input_size(net(HEAD + chain("conv 4 3")), "image", 3).why
 
 
 def test_a_blob_that_nothing_makes() -> None:
@@ -191,9 +189,9 @@ def test_the_true_size_is_among_the_candidates(layers: list[str], size: int) -> 
         ((1, 3, 28, 28), None),
         ((1, 3, 25, 25), None),
         ((1, 3, None, None), None),
-        ((1, 3, 29, 29), "layer 'fc4': its weights take 800 inputs, its input has 1250"),
+        ((1, 3, 29, 29), "layer 'fc4': its weights expect 800 inputs, its input has 1250"),
         ((1, 3, 6, 6), "layer 'conv2': its window of 5 is larger than its input of 1"),
-        ((1, 1, 28, 28), "layer 'conv0': its weights take 3 channels, its input has 1"),
+        ((1, 1, 28, 28), "layer 'conv0': its weights expect 3 channels, its input has 1"),
     ],
 )
 def test_contradiction(shape: tuple[int | None, ...], reason: str | None) -> None:

@@ -91,12 +91,12 @@ def test_weights_tell_the_rank(loaded: Loaded) -> None:
         (
             INPUT + CONV,
             {"conv": [zeros(4, 1, 3, 3), zeros(4)]},
-            "layer 'conv': its weights take 1 channels, its input has 3",
+            "layer 'conv': its weights expect 1 channels, its input has 3",
         ),
         (
             INPUT + CONV + FC,
             {"fc": [zeros(5, 81), zeros(5)]},
-            "layer 'fc': its weights take 81 inputs, its input has 80 (1x4x4x5)",
+            "layer 'fc': its weights expect 81 inputs, its input has 80 (1x4x4x5)",
         ),
         (
             INPUT + 'layer { name: "bn" type: "BatchNorm" bottom: "data" top: "bn" }',
@@ -113,7 +113,7 @@ def test_weights_tell_the_rank(loaded: Loaded) -> None:
             INPUT + 'layer { name: "d" type: "Deconvolution" bottom: "data" top: "d" '
             "convolution_param { num_output: 4 kernel_size: 2 } }",
             {"d": [zeros(2, 4, 2, 2)]},
-            "layer 'd': its weights take 2 channels, its input has 3",
+            "layer 'd': its weights expect 2 channels, its input has 3",
         ),
     ],
 )
@@ -162,7 +162,7 @@ def test_problems_are_collected_and_what_follows_is_unknown() -> None:
 
 
 def test_check_refuses_dangling_bottoms_first() -> None:
-    with pytest.raises(TextError, match="bottom 'data' is made by no layer before it"):
+    with pytest.raises(TextError, match="bottom 'data' is not made by any earlier layer"):
         check(net(CONV.replace("num_output: 4", "")))
 
 

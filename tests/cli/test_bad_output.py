@@ -23,7 +23,7 @@ RESULTS = ("net.prototxt", "net.caffemodel", "net.report.json")
 def test_output_exists(pair: Pair, refused: Refused, name: str) -> None:
     (refused.cli.folder / "out" / name).write_text("mine", encoding="utf-8")
     message = refused(pair.prototxt, pair.caffemodel)
-    assert f"out/{name}: exists already; use --force" in message
+    assert f"out/{name}: already exists; use --force" in message
 
 
 def test_force_replaces_what_exists(cli: Cli, pair: Pair) -> None:

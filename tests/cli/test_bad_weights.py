@@ -44,12 +44,12 @@ def test_shapes_that_differ_are_shown(
     pair.replace(old, new)
     message = refused(pair.prototxt, pair.caffemodel)
     assert "does not belong to" in message
-    assert f"is {found}, the prototxt says {wanted}" in message
+    assert f"is {found}, the prototxt requires {wanted}" in message
 
 
 def test_blobs_that_differ_in_number(pair: Pair, refused: Refused) -> None:
     pair.replace("num_output: 3 }", "num_output: 3 bias_term: false }")
-    assert "'fc' wants 1 blobs, the caffemodel has 2" in refused(pair.prototxt, pair.caffemodel)
+    assert "'fc' needs 1 blobs, the caffemodel has 2" in refused(pair.prototxt, pair.caffemodel)
 
 
 @pytest.mark.parametrize("wrong", [("bn1",), ("scale1",), ("bn1", "scale1")])
@@ -72,7 +72,7 @@ def test_another_net(refused: Refused) -> None:
     assert "does not belong to" in message
     assert "no weights for 115 layers ('conv0', 'conv0/bn', 'conv0/scale'" in message
     assert " and 110 more)" in message
-    assert "'conv1' weights is 12x1x5x5, the prototxt says 16x?x1x1" in message
+    assert "'conv1' weights is 12x1x5x5, the prototxt requires 16x?x1x1" in message
 
 
 def test_no_name_agrees(pair: Pair, refused: Refused) -> None:
@@ -80,7 +80,7 @@ def test_no_name_agrees(pair: Pair, refused: Refused) -> None:
     for layer in net.layer:
         layer.name = f"old_{layer.name}"
     pair.write(net)
-    assert "not one layer name agrees" in refused(pair.prototxt, pair.caffemodel)
+    assert "no layer name matches" in refused(pair.prototxt, pair.caffemodel)
 
 
 def test_another_net_behind_a_template(refused: Refused) -> None:
@@ -100,7 +100,7 @@ def test_merged_weights_for_an_unmerged_net(cli: Cli, pair: Pair, refused: Refus
 def test_unmerged_weights_for_a_merged_net(cli: Cli, pair: Pair, refused: Refused) -> None:
     cli("convert", pair.prototxt, pair.caffemodel, "-o", "folded")
     message = refused(cli.folder / "folded.prototxt", pair.caffemodel)
-    assert "'conv1' wants 2 blobs, the caffemodel has 1" in message
+    assert "'conv1' needs 2 blobs, the caffemodel has 1" in message
 
 
 # ------------------------------------------------------------------------------ NaN and Inf

@@ -126,7 +126,7 @@ def test_refusals(cli: Cli, arguments: tuple[str, ...], code: int, complaint: st
 def test_an_unknown_input_is_a_usage_error(cli: Cli, pair: Pair) -> None:
     ran = cli("inspect", pair.prototxt, "--input-shape", "image=1,1,4,4", expect=2)
     assert ran.err == (
-        "error: --input-shape image=...: 'image' is no input of this net; its inputs are data\n"
+        "error: --input-shape image=...: 'image' is not an input of this net; its inputs are data\n"
     )
 
 

@@ -74,19 +74,19 @@ def test_the_option_fills_it(cli: Cli, pair: Pair, token: str, option: tuple[str
 
 def test_classes_that_contradict_the_weights(refused: Refused) -> None:
     message = refused(TEMPLATE, SNAPSHOT, "--classes", "21", code=2)
-    assert "--classes 21: the weights of layer 'conv11_mbox_conf_new' say 4" in message
+    assert "--classes 21: the weights of layer 'conv11_mbox_conf_new' give 4" in message
 
 
 def test_classes_that_contradict_the_prototxt(refused: Refused) -> None:
     message = refused(SHAPES / "deploy_bn.prototxt", SNAPSHOT, "--classes", "21", code=2)
-    assert "--classes 21: layer 'detection_out' says num_classes: 4" in message
+    assert "--classes 21: layer 'detection_out' sets num_classes: 4" in message
 
 
 @pytest.mark.parametrize("token", ["${wide}", "@wide@", "{{wide}}", "wide"])
 def test_set_that_contradicts_the_weights(pair: Pair, refused: Refused, token: str) -> None:
     pair.replace("num_output: 2", f"num_output: {token}")
     message = refused(pair.prototxt, pair.caffemodel, "--set", "wide=4", code=2)
-    assert "--set wide=4: the weights of layer 'conv1' say 2" in message
+    assert "--set wide=4: the weights of layer 'conv1' give 2" in message
 
 
 def test_set_of_an_unknown_name(pair: Pair, refused: Refused) -> None:
@@ -106,14 +106,14 @@ def test_weights_that_contradict_each_other(pair: Pair, refused: Refused) -> Non
 def test_weights_that_are_no_multiple_of_the_classes(pair: Pair, refused: Refused) -> None:
     pair.replace("num_output: 3", "num_output: cls2x")
     message = refused(pair.prototxt, pair.caffemodel)
-    assert "num_output is cls2x, the weights say 3, which is no multiple of 2" in message
+    assert "num_output is cls2x, the weights give 3, which is not a multiple of 2" in message
 
 
 @pytest.mark.parametrize("name", ["dada", "conv1", "fc"])
 def test_shape_of_an_unknown_input(pair: Pair, refused: Refused, name: str) -> None:
     shape = f"{name}=1,1,4,4"
     message = refused(pair.prototxt, pair.caffemodel, "--input-shape", shape, code=2)
-    assert f"--input-shape {name}=...: '{name}' is no input of this net" in message
+    assert f"--input-shape {name}=...: '{name}' is not an input of this net" in message
     assert "its inputs are data" in message
 
 
@@ -168,7 +168,7 @@ def test_detection_options(cli: Cli) -> None:
 def test_input_shape_with_other_channels(pair: Pair, refused: Refused) -> None:
     """Caffe would refuse the net; the weights say how many channels there are."""
     message = refused(pair.prototxt, pair.caffemodel, "--input-shape", "data=1,3,4,4")
-    assert "layer 'conv1': its weights take 1 channels, its input has 3" in message
+    assert "layer 'conv1': its weights expect 1 channels, its input has 3" in message
 
 
 def test_every_option_of_a_conversion_has_its_flag() -> None:

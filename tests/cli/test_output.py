@@ -187,5 +187,5 @@ def test_interrupted(cli: Cli, pair: Pair, where: str, name: str, code: int) -> 
     ran = run("convert", pair.prototxt, pair.caffemodel, "-o", "net", expect=code)
     assert ran.out == ""
     if name == "SIGINT":
-        assert ran.err.lstrip() == "error: interrupted; nothing was put in place\n"
+        assert ran.err.lstrip() == "error: interrupted; no output was written\n"
     assert sorted(cli.folder.rglob("*")) == before

@@ -38,7 +38,7 @@ def test_summary_without_weights(cli: Cli, train: str) -> None:
         "folded    0 layers into 0",
         "left      nothing",
     ]
-    assert "proof     the wiring is checked, on made-up numbers: there are no weights" in ran.out
+    assert "proof     the wiring is checked, with made-up weights: there are none" in ran.out
     assert ran.err == ""
 
 
@@ -54,7 +54,7 @@ def test_options_arrive(cli: Cli, train: str) -> None:
     ("option", "told"),
     [
         ("--nms-threshold 0.5", "thresholds for a DetectionOutput: no effect"),
-        ("--keep conv*", "--keep conv*: no effect; no layer has such a name"),
+        ("--keep conv*", "--keep conv*: no effect; no layer has that name"),
         ("--head YoloDetectionOutput", "--head YoloDetectionOutput: no effect"),
         ("--head none --prob-name p", "--prob-name p: no effect"),
     ],
@@ -69,9 +69,9 @@ def test_options_without_effect_are_told(cli: Cli, train: str, option: str, told
     ("option", "told"),
     [
         ("--output fd", "--output fd: the deploy net has no blob of that name"),
-        ("--stage val", "--stage val: no rule of this net names it; its stages are none"),
-        ("--input-shape dta=1,3,8,8", "'dta' is no input of this net; its inputs are data"),
-        ("--head lss=none", "'lss' is no loss of this net; its losses are loss"),
+        ("--stage val", "--stage val: no rule in this net names it; its stages are none"),
+        ("--input-shape dta=1,3,8,8", "'dta' is not an input of this net; its inputs are data"),
+        ("--head lss=none", "'lss' is not a loss of this net; its losses are loss"),
     ],
 )
 def test_names_that_nothing_has_are_refused(cli: Cli, train: str, option: str, told: str) -> None:

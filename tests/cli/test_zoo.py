@@ -146,7 +146,7 @@ def test_it_stops_cleanly(cli: Cli, number: signal.Signals) -> None:
     if number is signal.SIGINT:
         last = told.decode().splitlines()[-1]
         assert last.startswith("error: interrupted; ")
-        assert last.endswith(f" of {MANY} models are finished and stay; run again to continue")
+        assert last.endswith(f" of {MANY} models are finished and kept; run again to continue")
     document = json.loads((cli.folder / "out/zoo.json").read_text())
     done = {entry["model"] for entry in document["models"] if entry["status"] == "converted"}
     assert len(done) >= 3

@@ -235,7 +235,7 @@ def test_the_fold_without_fault_passes(workshop: Workshop, tamper: Tamper, name:
 
 @pytest.mark.parametrize(("name", "fault"), list(_cases()))
 def test_a_fault_is_caught(workshop: Workshop, tamper: Tamper, name: str, fault: str) -> None:
-    with pytest.raises(caffefold.ProofError, match=r"layer 'conv1': .*nothing was put in place"):
+    with pytest.raises(caffefold.ProofError, match=r"layer 'conv1': .*no output was written"):
         _convert(workshop, tamper, KINDS[name], FAULTS[fault])
     assert set(workshop.listing()) == {"net.prototxt", "net.caffemodel"}
 

@@ -59,7 +59,7 @@ def test_dropout_stays_when_nothing_is_to_be_folded(train: Path, tmp_path: Path)
 
 def test_an_older_caffemodel_is_left_alone(train: Path, tmp_path: Path) -> None:
     (tmp_path / "net.caffemodel").write_bytes(b"somebody's")
-    with pytest.raises(caffefold.OutputError, match="exists already"):
+    with pytest.raises(caffefold.OutputError, match="already exists"):
         caffefold.convert(train, None, tmp_path / "net")
     caffefold.convert(train, None, tmp_path / "net", force=True)
     assert (tmp_path / "net.caffemodel").read_bytes() == b"somebody's"

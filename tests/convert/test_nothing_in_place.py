@@ -175,7 +175,7 @@ def test_no_force(workshop: Workshop) -> None:
     pair = workshop.make()
     workshop.convert(pair)
     before = workshop.listing()
-    with pytest.raises(caffefold.OutputError, match="exists already"):
+    with pytest.raises(caffefold.OutputError, match="already exists"):
         workshop.convert(pair)
     assert workshop.listing() == before
 

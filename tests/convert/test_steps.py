@@ -127,7 +127,7 @@ def test_saving_replaces_nothing_unless_asked(tmp_path: Path) -> None:
     net = caffefold.Net.from_text(TEXT, BLOBS)
     first = caffefold.save(net, tmp_path / "a/net")
     assert [path.name for path in first] == ["net.prototxt", "net.caffemodel"]
-    with pytest.raises(caffefold.ExistingOutput, match=r"net\.prototxt: exists") as caught:
+    with pytest.raises(caffefold.ExistingOutput, match=r"net\.prototxt: already exists") as caught:
         caffefold.save(net, tmp_path / "a/net")
     assert caught.value.path == str(first[0])
     caffefold.save(net, tmp_path / "a/net", force=True)

@@ -79,7 +79,7 @@ def test_options_that_contradict_are_refused(tmp_path: Path, style: str) -> None
     (tmp_path / "net.prototxt").write_text(_template(style), encoding="utf-8")
     classes, values = (21, {}) if style == "cls6x" else (None, {"n6": "126"})
     arguments = (tmp_path / "net.prototxt", SNAPSHOT, tmp_path / "out")
-    with pytest.raises(caffefold.UsageError, match=r"the weights of layer '.*_mbox_conf_new' say"):
+    with pytest.raises(caffefold.UsageError, match=r"the weights of layer '.*_mbox_conf_new' give"):
         caffefold.convert(*arguments, classes=classes, values=values)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.prototxt"]
 

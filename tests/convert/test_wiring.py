@@ -80,7 +80,7 @@ def _refused(workshop: Workshop, text: str | None = None) -> str:
     """Convert; the proof must fail and nothing may be put in place. The message."""
     pair = workshop.make(text)
     before = workshop.listing()
-    with pytest.raises(caffefold.ProofError, match="nothing was put in place") as caught:
+    with pytest.raises(caffefold.ProofError, match="no output was written") as caught:
         workshop.convert(pair)
     assert workshop.listing() == before
     return str(caught.value)

@@ -93,7 +93,7 @@ def test_writes_that_fail(
     (tmp_path / "a").write_bytes(b"old")
     message = attempt(tmp_path, size)
     assert message == (
-        f"{tmp_path / 'b'}: cannot write: {os.strerror(code)}; nothing was put in place"
+        f"{tmp_path / 'b'}: cannot write: {os.strerror(code)}; no output was written"
     )
     assert content(tmp_path) == {"a": b"old"}
 
@@ -116,7 +116,7 @@ def test_syncs_that_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: 
     (tmp_path / "a").write_bytes(b"old")
     monkeypatch.setattr(os, "fsync", failing(code))
     message = attempt(tmp_path)
-    assert f"cannot write: {os.strerror(code)}; nothing was put in place" in message
+    assert f"cannot write: {os.strerror(code)}; no output was written" in message
     assert content(tmp_path) == {"a": b"old"}
 
 
@@ -185,7 +185,7 @@ def unmovable(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 def test_a_rename_that_fails(tmp_path: Path, old: dict[str, bytes], unmovable: None) -> None:
     for name, data in old.items():
         (tmp_path / name).write_bytes(data)
-    assert "cannot write: Permission denied; nothing was put in place" in attempt(tmp_path)
+    assert "cannot write: Permission denied; no output was written" in attempt(tmp_path)
     assert content(tmp_path) == old
 
 

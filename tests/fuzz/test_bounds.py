@@ -40,7 +40,7 @@ def refused(prototxt: bytes, caffemodel: bytes, folder: Path) -> str:
 TEXTS: list[tuple[str, bytes, bytes, str]] = [
     ("nesting", b"{ name:", b"{ x " + b"{ y " * 200 + b"name:", "nested deeper than 100 levels"),
     ("a negative size", b"dim: 5", b"dim: -5", "input 'data' has the shape 1, 2, -5, 5"),
-    ("sizes that overflow", b"dim: 1", b"dim: 99999999", "at most 2147483647 numbers"),
+    ("sizes that overflow", b"dim: 1", b"dim: 99999999", "at most 2147483647 elements"),
     ("a size beyond 64 bits", b"dim: 1", b"dim: 9223372036854775808", "expected an integer from"),
     ("a size of digits", b"dim: 1", b"dim: " + b"1" * 9_999, "expected an integer"),
     ("no outputs", b"num_output: 4", b"num_output: 0", "'conv' has num_output 0"),
@@ -51,7 +51,7 @@ TEXTS: list[tuple[str, bytes, bytes, str]] = [
         "an axis too far",
         b"num_output: 3",
         b"num_output: 3 axis: 3",
-        "its weights take 4 inputs, its input has 1",
+        "its weights expect 4 inputs, its input has 1",
     ),
     ("a long name", b'"fc" type', b'"' + b"x" * 100_000 + b'" type', "no weights for 1 layers"),
     ("an unclosed string", b' top: "prob"', b' top: "' + b"x" * 100_000, "is not closed"),

@@ -119,14 +119,16 @@ def test_channels_without_a_size(tmp_path: Path) -> None:
     found = caffefold.inspect(prototxt, caffemodel)
     assert found.inputs == (BlobShape("data", (1, 3, None, None)),)
     assert "input 'data' inferred as 1x3x?x?: its channels are those of" in found.warnings[0]
-    assert "bottom 'data' is made by no layer before it" in found.warnings[1]
+    assert "bottom 'data' is not made by any earlier layer" in found.warnings[1]
 
 
 def test_input_shapes(tmp_path: Path) -> None:
     prototxt, caffemodel = write_pair(tmp_path, NET[:5])
     found = caffefold.inspect(prototxt, caffemodel, input_shapes={"data": (2, 3, 16, 12)})
     assert found.outputs == (BlobShape("conv", (2, 4, 14, 10)),)
-    with pytest.raises(caffefold.UsageError, match="'conv' is no input of this net; its inputs"):
+    with pytest.raises(
+        caffefold.UsageError, match="'conv' is not an input of this net; its inputs"
+    ):
         caffefold.inspect(prototxt, caffemodel, input_shapes={"conv": (1,)})
 
 

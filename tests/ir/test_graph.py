@@ -89,9 +89,9 @@ def test_unknown_bottom() -> None:
     assert graph.reads[1] == (0, -1)
     assert graph.versions[0].readers == (1,)
     assert problems(graph) == [
-        "net.prototxt:2:1: layer 'b': bottom 'y' is made by no layer before it; check the name"
+        "net.prototxt:2:1: layer 'b': bottom 'y' is not made by any earlier layer; check the name"
     ]
-    with pytest.raises(TextError, match="layer 'b': bottom 'y' is made by no layer before it"):
+    with pytest.raises(TextError, match="layer 'b': bottom 'y' is not made by any earlier layer"):
         validate(net)
 
 

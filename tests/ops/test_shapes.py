@@ -330,10 +330,10 @@ ERRORS = [
         (PICTURE,),
         "1584 elements (2x8x9x11) cannot be divided by 5",
     ),
-    ("Crop", "offset: 6", (PICTURE, (1, 1, 5, 5)), "5 with offset 6 does not lie"),
+    ("Crop", "offset: 6", (PICTURE, (1, 1, 5, 5)), "5 with offset 6 is not within"),
     ("Reorg", "stride: 2", (PICTURE,), "9 cannot be divided by 2"),
     ("Tile", "tiles: 0", (PICTURE,), "its output would be empty: 2x0x9x11"),
-    ("Transpose", "dim: [1, 0]", (PICTURE,), "dim [1, 0] is no order of the 4 axes"),
+    ("Transpose", "dim: [1, 0]", (PICTURE,), "dim [1, 0] is not a permutation of the 4 axes"),
     ("ShuffleChannel", "group: 3", (PICTURE,), "8 channels in 3 groups"),
     ("Scale", "", (PICTURE, (7,)), "axis 0: 8 and 7"),
     (

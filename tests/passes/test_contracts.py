@@ -34,14 +34,14 @@ def net(text: str) -> Net:
 @pytest.mark.parametrize(
     ("condition", "broken", "complaint"),
     [
-        (wired, net(CONV % ""), "bottom 'data' is made by no layer"),
+        (wired, net(CONV % ""), "bottom 'data' is not made by any"),
         (wired, net(FINE + FINE.partition("\n")[2]), "top 'c' is already made by"),
         (without_rules, net('input: "data"' + CONV % "include { phase: TEST }"), "'c': an include"),
         (without_losses, net(FINE + 'layer { name: "l" type: "SoftmaxWithLoss" }'), "is a loss"),
         (
             blobs_fit,
             Net.from_text(FINE, {"c": [[[[[1.0]]]], [1.0]]}),
-            "'c' wants 1 blobs, the caffemodel has 2",
+            "'c' needs 1 blobs, the caffemodel has 2",
         ),
     ],
 )

@@ -500,7 +500,7 @@ def test_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mutant: Mutant)
     for owner in owners:
         holder = getattr(holder, owner)
     monkeypatch.setattr(holder, name, mutant.mutate(getattr(holder, name)))
-    with pytest.raises(ProofError, match="nothing was put in place"):
+    with pytest.raises(ProofError, match="no output was written"):
         caffefold.convert(*pair, tmp_path / "faulty")
     assert not list(tmp_path.glob("faulty*"))
     assert not list(tmp_path.glob(".*.part"))

@@ -91,7 +91,7 @@ def test_targets_that_are_refused(tmp_path: Path) -> None:
     source, target = tmp_path / "old", tmp_path / "new"
     source.write_text(V1)
     target.write_text("mine")
-    with pytest.raises(OutputError, match="exists already; use force"):
+    with pytest.raises(OutputError, match="already exists; use force"):
         upgrade(source, target)
     with pytest.raises(OutputError, match="a directory"):
         upgrade(source, tmp_path, force=True)

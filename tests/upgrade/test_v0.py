@@ -233,7 +233,7 @@ def test_a_later_writer_of_the_padded_blob_counts() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "what"),
     [
-        (v0("conv", wiring='bottom: "nowhere"'), 1, "'nowhere', which nothing before it writes"),
+        (v0("conv", wiring='bottom: "nowhere"'), 1, "'nowhere', which no earlier layer writes"),
         (
             'input: "i"\n'
             + v0("padding", wiring='bottom: "i" top: "t"')

@@ -188,7 +188,7 @@ def test_a_mixed_file_keeps_all_layers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ('layers { layer { type: "conv" } bottom: "a" }', "which nothing before it writes"),
+        ('layers { layer { type: "conv" } bottom: "a" }', "which no earlier layer writes"),
         ('name: "n"', "no layers in this file"),
         ('input: "a" input_dim: 3 layer { }', "the input 'a' has no shape"),
     ],

@@ -100,7 +100,7 @@ def test_a_worker_that_dies_idle_is_replaced(tasks: Tasks, target: Path) -> None
 
 def test_workers_that_can_not_start(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "_serve", faults.never_ready)
-    with pytest.raises(UsageError, match="worker processes die while they start"):
+    with pytest.raises(UsageError, match="worker processes die on start-up"):
         run(ProcessEngine(1), tasks("a"))
 
 

@@ -179,5 +179,5 @@ def test_without_fsspec(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_store_that_only_this_process_sees_has_no_cluster(memory: str, source: Path) -> None:
     model(source)
-    with pytest.raises(UsageError, match="no cluster can work on it"):
+    with pytest.raises(UsageError, match="a cluster cannot use it"):
         zoo.run(zoo.plan(source, memory), engine="dask", scheduler="tcp://x:1")

@@ -146,7 +146,7 @@ def test_what_failed_is_tried_again(go: Go, target: Path) -> None:
     result, _ = go()
     assert of(result, "a").status == "failed"
     assert (
-        "exists already, and is not from an earlier run; use force to replace it"
+        "already exists, and is not from an earlier run; use force to replace it"
         in of(result, "a").reason
     )
     assert (target / "a.prototxt").read_text() == "mine"

@@ -61,7 +61,7 @@ def markdown(found: Summary) -> str:
 
 
 def _text(text: str) -> str:
-    """Text in which nothing is taken for markdown or HTML."""
+    """Text in which nothing is interpreted as markdown or HTML."""
     return re.sub(r"([\\`*_\[\]<|~])", r"\\\1", text.replace("\n", " "))
 
 

@@ -144,7 +144,7 @@ def _data(path: str, file: h5py.File) -> h5py.Group:
             f"{path}: this is a file of training data, not weights; give the .caffemodel.h5"
         )
     if not isinstance(data, h5py.Group):
-        raise InputError(f"{path}: an HDF5 file, but no Caffe snapshot: it has no group 'data'")
+        raise InputError(f"{path}: an HDF5 file, but not a Caffe snapshot: it has no group 'data'")
     return data
 
 
@@ -167,7 +167,8 @@ def _walk(path: str, data: h5py.Group) -> Iterator[tuple[str, Datasets]]:
         for key in group:
             if not isinstance(group.get(key, getlink=True), h5py.HardLink):
                 raise WeightsError(
-                    f"'{name}/{key}' is a link to another place; Caffe writes none", path=path
+                    f"'{name}/{key}' is a link to another place; Caffe never writes links",
+                    path=path,
                 )
             item = group[key]
             if isinstance(item, h5py.Group):
@@ -212,7 +213,7 @@ def _blobs(path: str, layer: str, datasets: Datasets) -> tuple[Blob, ...]:
     for index in range(len(datasets)):
         what = f"layer '{layer}': blob {index}"
         if index not in datasets:
-            raise WeightsError(f"{what} is missing, later ones are there", path=path)
+            raise WeightsError(f"{what} is missing, although later ones are present", path=path)
         blobs.append(_blob(path, what, datasets[index]))
     return tuple(blobs)
 

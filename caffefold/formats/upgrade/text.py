@@ -228,7 +228,7 @@ class Padding:
         found = layer
         for bottom in layer.body.strings("bottom"):
             if bottom not in self._writers:
-                what = f"reads '{bottom}', which nothing before it writes"
+                what = f"reads '{bottom}', which no earlier layer writes"
                 raise log.error(layer, f"layer '{_name(layer)}' {what}")
             source = self._writers[bottom]
             found = found if source is None else _padded(layer, source, log)
@@ -558,7 +558,7 @@ def with_input_layer(fields: _Fields, log: Log) -> _Fields:
     for field in inputs[len(shapes) if shapes else len(dims) // 4 :]:
         name = Message((field,)).string("input")
         raise log.error(
-            field, f"the input '{name}' has no shape: no input_shape, no four input_dim"
+            field, f"the input '{name}' has no shape: neither input_shape nor four input_dim"
         )
     made = (_from_shapes if shapes else _from_dims)(inputs, shapes or dims, deeper(inside))
     head = [

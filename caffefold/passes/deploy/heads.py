@@ -1,9 +1,9 @@
-"""Losses become the inference heads that stand for them; what only trains goes.
+"""Losses become the inference heads that replace them; training-only layers are dropped.
 
 Given   SoftmaxWithLoss(ip, label), Accuracy(ip, label)
 Result  Softmax(ip), unless the net has that Softmax already
 
-Then the net is pruned backwards: what no output is computed from goes.
+Then the net is pruned backwards: layers that no output depends on are dropped.
 
 Given   conv -> fc -> prob, conv -> aux, and the output prob
 Result  conv -> fc -> prob
@@ -146,7 +146,7 @@ class Head(NamedTuple):
 
 
 def _existing(outputs: tuple[str, ...]) -> Head:
-    shown = f"'{', '.join(outputs)}', which the net computes already"
+    shown = f"'{', '.join(outputs)}', which the net already computes"
     return Head((), outputs, stand_in=shown)
 
 
@@ -178,10 +178,10 @@ class HeadMaker:
         names = tuple(layers[i].name for i in self.losses)
         for name, kind in options.heads.items():
             if kind not in KINDS:
-                reason = f"'{kind}' is no head; known are"
+                reason = f"'{kind}' is not a head; choose from"
                 raise UnknownName("heads", _given(name, kind), reason, KINDS)
             if name != ALL and name not in names:
-                reason = f"'{name}' is no loss of this net; its losses are"
+                reason = f"'{name}' is not a loss of this net; its losses are"
                 raise UnknownName("heads", _given(name, kind), reason, names)
 
     def head(self, position: int) -> Head:
@@ -198,7 +198,7 @@ class HeadMaker:
         if kind in DETECTIONS:
             if layer.name in self.options.heads:
                 asked = Option("heads", f"{layer.name}={kind}")
-                raise UsageError(asked, f": it does not stand for {layer.type}")
+                raise UsageError(asked, f": it cannot replace {layer.type}")
             kind = ""  # meant for other losses
         elif kind:
             self.used.update((layer.name, ALL))
@@ -327,7 +327,7 @@ def _notes(layer: Layer, outputs: tuple[str, ...], reads_it: bool) -> tuple[str,
     shown = ", ".join(f"'{name}'" for name in outputs)
     own = op(layer)
     if own.probability and not reads_it:
-        why = "its prediction needs labels; what goes into it is the output"
+        why = "its prediction needs labels; its input becomes the output"
         return (f"layer '{layer.name}': {why}: {shown}",)
     if not own.probability and not own.plain:
         why = f"no inference layer is known for {layer.type}; its prediction is the output"

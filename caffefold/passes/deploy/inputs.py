@@ -124,7 +124,7 @@ class ConvertInputs(Pass):
             dims = {top: self._dims(top, shape) for top, shape in old.items() if top not in unread}
             if dims != old:
                 new[position] = (_with_tops(layer, dims),) if dims else ()
-                what = "reshaped" if dims else "not read any more"
+                what = "reshaped" if dims else "no longer read"
                 done.append(f"Input '{layer.name}' {what}")
         result = net.substitute(new)
         shapes = legacy_shapes(net)
@@ -170,7 +170,7 @@ def _read(
 
 
 def _cuts(net: Net, wiring: Graph, position: int) -> bool:
-    """Whether this is a Slice of which some part is not read any more."""
+    """Whether this is a Slice of which some part is no longer read."""
     parts = wiring.writes[position]
     return op(net.layers[position]) is SLICE and not all(wiring.versions[v].readers for v in parts)
 
@@ -246,7 +246,7 @@ def decide(net: Net, wiring: Graph, source: DataTop, options: DeployOptions) -> 
         channels = _weight_channels(net, source) or image.declared_channels(layer)
         if not channels and height and net.weights is None:
             channels = max(_COLOUR, _cut_channels(net, wiring, source.version))
-            guess = f"the channels of '{source.blob}' are not known; {channels} are assumed"
+            guess = f"the channels of '{source.blob}' are not known; assuming {channels}"
             warning = source.warning(guess, " sets them)")
     if channels and height and width:
         frames = image.clip_length(layer)
@@ -283,7 +283,7 @@ def _solved(
     dims = (batch, channels, *found.size)
     if found.certain:
         return Decided(dims, "", found.why)
-    guess = f"'{source.blob}' is taken as {'x'.join(map(str, dims))}: {found.why}"
+    guess = f"'{source.blob}' is assumed to be {'x'.join(map(str, dims))}: {found.why}"
     return Decided(dims, source.warning(guess, " sets another shape)"))
 
 

@@ -1,9 +1,9 @@
-"""What only training needs goes out of the layers that stay.
+"""Parameters that only training needs are dropped from the layers that are kept.
 
 Given   convolution_param { num_output: 8 weight_filler { type: "msra" } }  param { lr_mult: 1 }
 Result  convolution_param { num_output: 8 }
 
-A param's name stays: it says which layers share weights.
+A param's name is kept: it determines which layers share weights.
 """
 
 from __future__ import annotations

@@ -294,7 +294,7 @@ def _behind_features(training: TrainingAnalysis) -> Mapping[int, str]:
                 continue
             if features & wiring.ancestors(training.predictions(position)):
                 name = layers[center].name
-                found[position] = f"classes of the training set, behind the feature of '{name}'"
+                found[position] = f"classes of the training set, after the feature of '{name}'"
     return found
 
 

@@ -1,9 +1,9 @@
-"""What no linear layer may take becomes one Scale layer; what changes nothing goes.
+"""Affine layers that no linear layer can absorb become one Scale; identities are dropped.
 
 Given   Concat -> BatchNorm -> Scale -> ReLU      (a branch of the Concat is read elsewhere too)
 Result  Concat -> Scale -> ReLU                   the same numbers, half the layers
 
-A single Scale, Bias or Power stays as it is. The new layer takes the place and the name of the
+A single Scale, Bias or Power is kept as it is. The new layer takes the place and the name of the
 chain's last Scale, or else of its last layer with numbers.
 """
 
@@ -49,7 +49,7 @@ class Collapse(Pass):
 
 
 def _collapse(editor: Editor, shapes: Shapes, chain: Chain) -> Change | None:
-    """Make one chain one layer, or none; None when it stays."""
+    """Make one chain one layer, or none; None when it is kept."""
     positions, affine = chain
     layers = [editor.layers[position] for position in positions]
     names = tuple(layer.name for layer in layers)

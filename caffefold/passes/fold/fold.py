@@ -44,7 +44,7 @@ from caffefold.passes.infra import (
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Fold(Pass):
-    """Every chain of affine layers goes into linear layers, or stays with a reason."""
+    """Every chain of affine layers is folded into linear layers, or kept with a reason."""
 
     directions: str = "all"
     """``all``; or ``output``: only into the layer a chain follows."""
@@ -57,7 +57,7 @@ class Fold(Pass):
     ensures: ClassVar = requires
 
     def run(self, net: Net) -> PassResult:
-        """Fold until nothing more goes; one Skip for each affine layer that stays."""
+        """Fold until nothing more can be; one Skip for each affine layer that is kept."""
         folder = _Folder(net, self)
         while folder.sweep():
             pass
@@ -84,7 +84,7 @@ def affine_maps(
         if not isinstance(own, AffineOp):
             continue
         if keeps(layer.name):
-            refused[position] = Refusal(SkipCode.KEPT, "it was asked to be kept")
+            refused[position] = Refusal(SkipCode.KEPT, "it is kept as requested")
             continue
         rank = shapes.rank(editor.reads[position][0]) if layer.bottoms else None
         found = affine_map(own, layer, rank)
@@ -130,7 +130,7 @@ class _Folder:
         self.changes: list[Change] = []
         self.maps, self.refused = affine_maps(self.editor, shapes, options.keeps)
         self.warnings = [
-            f"layer '{layer.name}': the scale factor of its statistics is 0, so Caffe takes "
+            f"layer '{layer.name}': the scale factor of its statistics is 0, so Caffe treats "
             "mean and variance as 0; folded as Caffe computes it"
             for layer in (net.layers[position] for position in self.maps)
             if op(layer) is BATCH_NORM and BATCH_NORM.zero_factor(layer)
@@ -156,7 +156,7 @@ class _Folder:
         below = self.propagation.down(editor.writes[chain.positions[-1]][0], chain.affine)
         if not isinstance(below, Refusal):
             if self.options.directions == "output":
-                below = Refusal(SkipCode.NOT_ASKED, "folding into an input was not asked for")
+                below = Refusal(SkipCode.NOT_ASKED, "folding into an input was not requested")
             elif self.apply([chain], below, upward=False):
                 return True
         reason = _reason(above, below)
@@ -177,7 +177,7 @@ class _Folder:
     def guard(self, layer: Layer) -> Refusal | None:
         """Why this linear layer must not be changed, if so."""
         if self.options.keeps(layer.name):
-            return Refusal(SkipCode.KEPT, f"'{layer.name}' was asked to be kept")
+            return Refusal(SkipCode.KEPT, f"'{layer.name}' is kept as requested")
         if layer.name in self.shared and not self.options.unshare:
             return Refusal(SkipCode.SHARED_WEIGHTS, self.shared[layer.name])
         return None

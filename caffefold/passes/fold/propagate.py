@@ -75,7 +75,7 @@ class Propagation:
             return _blocked("its input is an input of the net")
         position = editor.producer[version]
         source = editor.layers[position]
-        what = f"what '{source.name}' computes is"
+        what = f"the output of '{source.name}' is"
         others = [editor.layers[r].name for r in editor.readers[version] if r not in asking]
         if others:
             names = ", ".join(f"'{name}'" for name in dict.fromkeys(others))
@@ -89,7 +89,7 @@ class Propagation:
                 return layout
             if affine.channels not in (1, layout.outputs):
                 raise source.error(
-                    f"it has {layout.outputs} outputs, but the affine layer behind it "
+                    f"it has {layout.outputs} outputs, but the affine layer after it "
                     f"{affine.channels} channels; the caffemodel belongs to another net"
                 )
             return [Absorption(position, layout, affine, asked)]

@@ -56,7 +56,7 @@ class SelectPhase(Pass):
         layers = net.layers
         named = {stage for layer in layers for stage in _stages(layer)}
         for stage in sorted(self.state.stages - named):
-            reason = "no rule of this net names it; its stages are"
+            reason = "no rule in this net names it; its stages are"
             raise UnknownName("stages", stage, reason, tuple(sorted(named)))
         own = net.params().sub("state")
         stages = self.state.stages.union(own.message.strings("stage"))
@@ -64,7 +64,7 @@ class SelectPhase(Pass):
         changes = []
         if _DEPLOY in named and not stages:
             state = replace(state, stages=frozenset({_DEPLOY}))
-            detail = f"the net has rules for stage '{_DEPLOY}': on"
+            detail = f"the net has rules for stage '{_DEPLOY}', so it is on"
             changes.append(Change(ChangeKind.STAGE_CHOSEN, (), (), detail))
         kept = [i for i, layer in enumerate(layers) if included(layer, state)]
         lent = _lent(layers, kept, state, net.inputs)
@@ -91,7 +91,7 @@ def included(layer: Layer, state: State) -> bool:
     include = list(_rules(layer, "include"))
     exclude = list(_rules(layer, "exclude"))
     if include and exclude:
-        raise layer.error("include and exclude together; Caffe takes one kind of rule only")
+        raise layer.error("include and exclude together; Caffe accepts only one kind of rule")
     if include:
         return any(_meets(rule, state) for rule in include)
     return not any(_meets(rule, state) for rule in exclude)

@@ -57,7 +57,7 @@ class FillPlaceholders(Pass):
             _check_agreed(asked, str(self.classes), seen.get(_CLASSES))
             for layer, raw in _detectors(net):
                 if parse_int(raw) not in (None, self.classes):
-                    raise UsageError(asked, f": layer '{layer.name}' says num_classes: {raw}")
+                    raise UsageError(asked, f": layer '{layer.name}' sets num_classes: {raw}")
         classes, _ = seen.pop(_CLASSES, (self.classes, ""))
         values = {name: str(number) for name, (number, _) in seen.items()} | {**self.values}
         filled: dict[str, str] = {}
@@ -146,8 +146,8 @@ def _observe(seen: dict[str, tuple[int, str]], layer: Layer, raw: str, number: i
     if multiple is not None:
         if multiple == 0 or number % multiple:
             raise ModelError(
-                f"{layer.error(f'num_output is {raw}, the weights say {number}')}, "
-                f"which is no multiple of {multiple}; the caffemodel belongs to another net"
+                f"{layer.error(f'num_output is {raw}, the weights give {number}')}, "
+                f"which is not a multiple of {multiple}; the caffemodel belongs to another net"
             )
         number //= multiple
     old, owner = seen.setdefault(name, (number, layer.name))
@@ -161,7 +161,7 @@ def _observe(seen: dict[str, tuple[int, str]], layer: Layer, raw: str, number: i
 
 def _check_agreed(asked: Option, value: str, seen: tuple[int, str] | None) -> None:
     if seen is not None and value != str(seen[0]):
-        raise UsageError(asked, f": the weights of layer '{seen[1]}' say {seen[0]}")
+        raise UsageError(asked, f": the weights of layer '{seen[1]}' give {seen[0]}")
 
 
 def _detectors(net: Net) -> Iterator[tuple[Layer, str]]:

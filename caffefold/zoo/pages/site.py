@@ -136,7 +136,7 @@ def templates() -> Environment:
 
 def index_page(result: Result) -> bytes:
     """The page of the whole zoo."""
-    gone = "its model is not in the zoo any more"
+    gone = "its model is no longer in the zoo"
     return _rendered(
         "index.html",
         plan=result.plan,

@@ -62,7 +62,7 @@ def parse(data: bytes, path: str) -> Manifest:
     _only(document, _TOP, path)
     entries = document.get("model", [])
     if not isinstance(entries, list):
-        raise UsageError(f"{path}: model is one table; write [[model]], one for each")
+        raise UsageError(f"{path}: model is a single table; write one [[model]] for each")
     shared = _options(document, path)
     models: dict[str, Model] = {}
     skipped = []
@@ -72,7 +72,9 @@ def parse(data: bytes, path: str) -> Manifest:
         if _get(entry, "skip", False, where):
             skipped.append(model.caffemodel)
         elif models.setdefault(model.name.lower(), model) is not model:
-            raise UsageError(f"{path}: two models are called '{model.name}'; give each its name")
+            raise UsageError(
+                f"{path}: two models are called '{model.name}'; give each its own name"
+            )
     discover = _get(document, "discover", True, path)
     return Manifest(tuple(models.values()), tuple(skipped), shared, discover)
 
@@ -117,7 +119,9 @@ def _options(table: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _only(table: Mapping[str, Any], known: frozenset[str], where: str) -> None:
     for key in table:
         if key not in known:
-            raise UsageError(f"{where}: unknown key '{key}'; known are {', '.join(sorted(known))}")
+            raise UsageError(
+                f"{where}: unknown key '{key}'; choose from {', '.join(sorted(known))}"
+            )
 
 
 def _get(table: Mapping[str, Any], key: str, default: _T, where: str) -> _T:

@@ -81,7 +81,7 @@ def _nothing_fits(weights: WeightsFacts, nets: Iterable[NetFacts]) -> str:
             f"{weights.path}: no prototxt fits; it holds {known or 'none'} of the "
             f"{len(near.layers)} layers with weights in {near.path}"
         )
-    return f"{weights.path}: no prototxt of the zoo has these layers; add its train or deploy net"
+    return f"{weights.path}: no prototxt in the zoo has these layers; add its train or deploy net"
 
 
 def _rank(

@@ -1,4 +1,4 @@
-"""Make a plan of manifest and discovery, or take the cached one when nothing has changed."""
+"""Plan from manifest and discovery, or reuse the cached plan when nothing has changed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def plan(
         source: the folder of the zoo, or a URL that fsspec reaches.
         target: where results will go; also where the plan of an unchanged zoo is kept.
         options: keyword options of ``caffefold.convert`` for every model.
-        prefer: of several prototxts that fit, take ``"train"`` or ``"deploy"``.
+        prefer: of several prototxts that fit, use ``"train"`` or ``"deploy"``.
         snapshots: convert the ``"last"`` snapshot of a net, or ``"all"``.
         manifest: a zoo.toml; by default the one in ``source``, if there is one.
         jobs: processes that read files; 0: one for each core.

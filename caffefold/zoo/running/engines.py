@@ -25,7 +25,7 @@ from caffefold.zoo.storage import need
 Started = Callable[[Task], None]
 Outcomes = Generator[tuple[Task, Outcome], None, None]
 _MAX_DEAD_STARTS = 3
-_DEAD_STARTS = ": worker processes die while they start; too little memory?"
+_DEAD_STARTS = ": worker processes die on start-up; too little memory?"
 _JOBS = Option("jobs")
 _CONNECT = 15.0  # seconds for the scheduler of a cluster to answer
 _DIED = (

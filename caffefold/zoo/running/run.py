@@ -55,8 +55,8 @@ def run(
         scheduler: address of the Dask scheduler.
         timeout: seconds that one model may take; 0: any time.
         memory: bytes that one worker process may have; 0: as much as there is.
-        fail_fast: end the run with the first model that is not converted.
-        retry_failed: try refused models again, although their files are the same.
+        fail_fast: stop at the first model that is not converted.
+        retry_failed: retry refused models even if their files have not changed.
         force: convert everything again, also over files that no earlier run made.
 
     Returns:
@@ -66,7 +66,7 @@ def run(
     Raises:
         OutputError: the target cannot be written, or another run holds it.
         UsageError: options that contradict each other, or a package is not installed.
-        KeyboardInterrupt: Ctrl-C; what is finished stays and is in the journal.
+        KeyboardInterrupt: Ctrl-C; finished models are kept and are in the journal.
     """
     if not plan.target:
         raise UsageError("this plan has no target; give one to plan()")
@@ -117,7 +117,7 @@ def _engine(
     if name == "dask" and memory:
         raise UsageError(Option("memory"), ": with Dask it is the workers' own memory limit")
     if name == "dask" and not shared:
-        raise UsageError("memory:// is seen by this process only; no cluster can work on it")
+        raise UsageError("memory:// is visible to this process only; a cluster cannot use it")
     if memory:
         processes.check_memory(memory)
 
@@ -251,7 +251,7 @@ class _Run:
         if not there or self.ours(model):
             return False
         shown = self.target.shown(there[0])
-        reason = f"{shown}: exists already, and is not from an earlier run; use force to replace it"
+        reason = f"{shown}: already exists, and is not from an earlier run; use force to replace it"
         self.finished(model, Outcome.of(model, "failed", "OutputError", reason))
         return True
 

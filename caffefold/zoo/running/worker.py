@@ -151,7 +151,7 @@ def _state(source: Storage, path: str, place: Path | None, sha1: str = "") -> Fi
         found = digest(place, "sha1") if place and sha1 else ""
     if found != sha1:
         raise InputError(
-            f"{shown}: its SHA-1 is {found}, the zoo says {sha1}; the file is damaged, or not "
+            f"{shown}: its SHA-1 is {found}, the zoo lists {sha1}; the file is damaged, or not "
             "the version described"
         )
     return FileState(path, entry.size, entry.stamp, known)

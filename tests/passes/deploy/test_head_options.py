@@ -59,17 +59,21 @@ def test_argmax_along_the_axis_of_the_loss() -> None:
 
 
 def test_an_unknown_head() -> None:
-    with pytest.raises(UsageError, match="heads loss=Magic: 'Magic' is no head; known are Softmax"):
+    with pytest.raises(
+        UsageError, match="heads loss=Magic: 'Magic' is not a head; choose from Softmax"
+    ):
         deploy(ONE, options=DeployOptions(heads={"loss": "Magic"}))
 
 
 def test_a_head_for_no_loss() -> None:
-    with pytest.raises(UsageError, match=r"heads fc=none: 'fc' is no loss of this net; .* loss$"):
+    with pytest.raises(
+        UsageError, match=r"heads fc=none: 'fc' is not a loss of this net; .* loss$"
+    ):
         deploy(ONE, options=DeployOptions(heads={"fc": "none"}))
 
 
 def test_a_detector_for_a_classifier() -> None:
-    with pytest.raises(UsageError, match="heads loss=DetectionOutput: it does not stand for Soft"):
+    with pytest.raises(UsageError, match="heads loss=DetectionOutput: it cannot replace Soft"):
         deploy(ONE, options=DeployOptions(heads={"loss": "DetectionOutput"}))
 
 

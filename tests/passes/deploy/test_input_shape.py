@@ -130,7 +130,7 @@ def test_three_channels_are_a_guess_that_is_reported() -> None:
     assert input_shapes(found) == {"data": (1, 3, 9, 9)}
     (warning,) = [warning for step in steps for warning in step.warnings]
     assert warning == (
-        "layer 'd': the channels of 'data' are not known; 3 are assumed "
+        "layer 'd': the channels of 'data' are not known; assuming 3 "
         "(input_shapes data=... sets them)"
     )
 

@@ -119,7 +119,9 @@ def test_unless_a_layer_has_the_name() -> None:
 
 def test_a_shape_for_a_label_is_for_no_input() -> None:
     options = DeployOptions(input_shapes={"label": (1, 1)})
-    with pytest.raises(UsageError, match="'label' is no input of this net; its inputs are data"):
+    with pytest.raises(
+        UsageError, match="'label' is not an input of this net; its inputs are data"
+    ):
         passes(TRAIN, options)
 
 

@@ -35,7 +35,7 @@ CASES: list[tuple[SkipCode, list[LayerSpec], str, dict[str, object]]] = [
     (
         SkipCode.SEVERAL_READERS,
         [conv(), N.batch_norm("bn", "conv", 4), relu("side", "conv", "side")],
-        "what 'conv' computes is also read by 'side'",
+        "the output of 'conv' is also read by 'side'",
         {},
     ),
     (
@@ -114,19 +114,19 @@ CASES: list[tuple[SkipCode, list[LayerSpec], str, dict[str, object]]] = [
             conv(),
             LayerSpec("bn", "BatchNorm", "conv", blobs=[N.normal(4), -N.positive(4), np.ones(1)]),
         ],
-        "it computes no finite number in channel 0",
+        "its result is not finite in channel 0",
         {},
     ),
     (
         SkipCode.KEPT,
         [conv(), N.batch_norm("bn", "conv", 4)],
-        "it was asked to be kept",
+        "it is kept as requested",
         {"keep": ["b*"]},
     ),
     (
         SkipCode.KEPT,
         [conv(), N.batch_norm("bn", "conv", 4)],
-        "'conv' was asked to be kept",
+        "'conv' is kept as requested",
         {"keep": ["conv"]},
     ),
     (
@@ -138,7 +138,7 @@ CASES: list[tuple[SkipCode, list[LayerSpec], str, dict[str, object]]] = [
     (
         SkipCode.NOT_ASKED,
         [N.batch_norm("bn", "data", 4), conv(bottom="bn")],
-        "folding into an input was not asked for",
+        "folding into an input was not requested",
         {"fold": "output"},
     ),
 ]

@@ -76,7 +76,7 @@ def test_the_written_caffemodel_is_whole(snapshot: Snapshot, tmp_path: Path) -> 
 def test_a_snapshot_of_another_net(snapshot: Snapshot, tmp_path: Path) -> None:
     prototxt = tmp_path / "net.prototxt"
     prototxt.write_text(TEXT)
-    with pytest.raises(ModelError, match="not one layer name agrees"):
+    with pytest.raises(ModelError, match="no layer name matches"):
         caffefold.convert(prototxt, snapshot({"other": [np.ones(2)]}), tmp_path / "out")
 
 

@@ -136,7 +136,9 @@ def test_what_caffe_would_not_write(tmp_path: Path, fill: Fill, message: str) ->
 
 def test_a_missing_blob(snapshot: Snapshot) -> None:
     document = parse('layer { name: "ip" type: "InnerProduct" }')
-    with pytest.raises(WeightsError, match="layer 'ip': blob 0 is missing, later ones are there"):
+    with pytest.raises(
+        WeightsError, match="layer 'ip': blob 0 is missing, although later ones are present"
+    ):
         open_hdf5(snapshot({"ip": [None, ONE]}), document)
 
 
