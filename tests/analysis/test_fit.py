@@ -224,7 +224,8 @@ INPUT = 'layer {{ name: "in" type: "Input" top: "x" input_param {{ shape {{ dim:
 @pytest.mark.parametrize("legacy", [False, True])
 def test_input_shapes_that_caffe_refuses(loaded: Loaded, dims: str, legacy: bool) -> None:
     text = f'input: "x" input_shape {{ dim: [{dims}] }}\n' if legacy else INPUT.format(dims)
-    with pytest.raises(ModelError, match=f"'x' has the shape {dims}; sizes must be 0 or more"):
+    refused = f"input 'x' has the shape {dims}; sizes must be 0 or more"
+    with pytest.raises(ModelError, match=refused):
         check(loaded, text + layer("c", "ReLU"), {"c": []})
 
 
