@@ -272,6 +272,8 @@ def _respond(
 
 def _equal(old: Blob, new: Blob, dtype: str) -> bool:
     """Whether the numbers are the same, unrounded or as they are stored."""
+    if old == new:  # one blob of a file, or made-up numbers, which no file holds
+        return True
     return old.shape == new.shape and all(
         np.array_equal(a.astype(dtype, copy=False), b) or np.array_equal(a, b)
         for a, b in zip(chunks(old), chunks(new), strict=True)
