@@ -80,9 +80,9 @@ SYNC = """\
 IMPORT_AND_PARSE = """\
 import sys
 import caffefold
-from caffefold.formats import text_parse
+from caffefold.formats.prototxt.parse import read
 for path in sys.argv[1:]:
-    text_parse.read(path)
+    read(path)
 """
 # Every number of a caffemodel a little larger: the same layout, no blob the same.
 DISTURB = """\
@@ -427,6 +427,7 @@ def diff(repeat: int, cache: Path, work: Path) -> list[Figure]:
                 "diff": python("-m", "caffefold", "diff", plain, other),
                 "parse": python("-c", IMPORT_AND_PARSE, plain, other),
             }
+            run(commands["parse"], work)  # 1 is an answer of diff alone
             samples = interleave(commands, repeat, work, lambda: None, (0, 1))
             pair = (samples["diff"], samples["parse"])
             label = f"1,000 layers, {what} / import caffefold, parse both"
