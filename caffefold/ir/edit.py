@@ -7,10 +7,24 @@ net inputs and outputs keep theirs and no layer reads another value than it is m
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from caffefold.ir import graph
 from caffefold.ir.graph import OUTSIDE
 from caffefold.ir.net import Layer, Net
+
+
+class _Bypassed(NamedTuple):
+    """What taking one layer out changed, as it was before: of the layer's neighbours only."""
+
+    position: int
+    name: str
+    """Of its input."""
+    readers: dict[int, list[int]]
+    reads: dict[int, list[int]]
+    named: dict[str, list[int]]
+    outputs: set[int] | None
+    """None: they stayed the same."""
 
 
 class Editor:
@@ -60,37 +74,55 @@ class Editor:
 
         All or none: False, and nothing changed, when a net input or output would lose its name.
         """
-        before = (
-            list(self.alive),
-            list(map(list, self.reads)),
-            list(map(list, self.readers)),
-            list(self.name),
-            {name: list(versions) for name, versions in self._named.items()},
-            set(self._outputs),
-        )
-        if all(self._bypass(position) for position in positions):
-            return True
-        self.alive, self.reads, self.readers, self.name, self._named, self._outputs = before
-        return False
+        done: list[_Bypassed] = []
+        for position in positions:
+            step = self._bypass(position)
+            if step is None:
+                for each in reversed(done):
+                    self._undo(each)
+                return False
+            done.append(step)
+        return True
 
-    def _bypass(self, position: int) -> bool:
+    def _bypass(self, position: int) -> _Bypassed | None:
         name = self._common_name(position)
         if name is None:
-            return False
+            return None
         before, after = self.reads[position][0], self.writes[position][0]
+        old = self.name[before]
+        step = _Bypassed(
+            position,
+            old,
+            {version: self.readers[version] for version in (before, after)},
+            {reader: self.reads[reader] for reader in self.readers[after]},
+            {each: list(self._named[each]) for each in (old, name)},
+            set(self._outputs) if after in self._outputs else None,
+        )
         self.alive[position] = False
-        self.readers[before].remove(position)
         for reader in self.readers[after]:
             self.reads[reader] = [before if v == after else v for v in self.reads[reader]]
-        self.readers[before] = sorted(self.readers[before] + self.readers[after])
+        staying = [reader for reader in self.readers[before] if reader != position]
+        self.readers[before] = sorted(staying + self.readers[after])
         self.readers[after] = []
         if after in self._outputs:
             self._outputs.discard(after)
             self._outputs.add(before)
-        self._named[self.name[before]].remove(before)
+        self._named[old].remove(before)
         self._named[name].append(before)
         self.name[before] = name
-        return True
+        return step
+
+    def _undo(self, step: _Bypassed) -> None:
+        before = self.reads[step.position][0]
+        self.alive[step.position] = True
+        self.name[before] = step.name
+        for version, readers in step.readers.items():
+            self.readers[version] = readers
+        for reader, reads in step.reads.items():
+            self.reads[reader] = reads
+        self._named.update(step.named)
+        if step.outputs is not None:
+            self._outputs = step.outputs
 
     def _common_name(self, position: int) -> str | None:
         """A name for the layer's input and output together, or None when there is none.

@@ -156,7 +156,7 @@ class Net:
         net = replace(cls.of(found.document), notes=found.notes)
         if blobs is None:
             return net
-        unknown = next((name for name in blobs if name not in net), None)
+        unknown = next((name for name in blobs if name not in net.listed), None)
         if unknown is not None:
             raise ModelError(f"{path}: weights for layer '{unknown}', which the net does not have")
         arrays = {

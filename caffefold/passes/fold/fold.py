@@ -100,21 +100,25 @@ def chains(editor: Editor, maps: Mapping[int, Affine]) -> list[Chain]:
     found: list[Chain] = []
     taken: set[int] = set()
     for first in sorted(maps):
-        if first in taken or not editor.alive[first]:
-            continue
-        positions, affine = [first], maps[first]
-        while (following := editor.follower(positions[-1])) in maps:
-            after = maps[following]
-            if 1 not in (affine.channels, after.channels) and affine.channels != after.channels:
-                raise editor.layers[following].error(
-                    f"it has {after.channels} channels, its input {affine.channels}; "
-                    "the caffemodel belongs to another net"
-                )
-            affine = affine.then(after)
-            positions.append(following)
-        taken.update(positions)
-        found.append(Chain(tuple(positions), affine))
+        if first not in taken and editor.alive[first]:
+            found.append(_chain_from(first, editor, maps))
+            taken.update(found[-1].positions)
     return found
+
+
+def _chain_from(first: int, editor: Editor, maps: Mapping[int, Affine]) -> Chain:
+    """The chain that starts with the affine layer at ``first``."""
+    positions, affine = [first], maps[first]
+    while (following := editor.follower(positions[-1])) in maps:
+        after = maps[following]
+        if 1 not in (affine.channels, after.channels) and affine.channels != after.channels:
+            raise editor.layers[following].error(
+                f"it has {after.channels} channels, its input {affine.channels}; "
+                "the caffemodel belongs to another net"
+            )
+        affine = affine.then(after)
+        positions.append(following)
+    return Chain(tuple(positions), affine)
 
 
 class _Folder:
@@ -169,8 +173,8 @@ class _Folder:
         readers = self.editor.readers[before]
         if len(readers) == 1:
             return [chain]
-        by_first = {c.positions[0]: c for c in chains(self.editor, self.maps)}
-        found = [by_first[reader] for reader in readers if reader in by_first]
+        # A blob with several readers is inside no chain: each reader starts one, if it is affine.
+        found = [_chain_from(r, self.editor, self.maps) for r in readers if r in self.maps]
         same = [each for each in found if each.affine.equals(chain.affine)]
         return same if len(same) == len(readers) else [chain]
 
