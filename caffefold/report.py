@@ -25,6 +25,7 @@ _SECTIONS = {
     ChangeKind.USELESS_DROPPED: "heads",
     ChangeKind.INPUT_CONVERTED: "inputs",
     ChangeKind.SEQUENCE_FITTED: "inputs",
+    ChangeKind.PHASE_SET: "phase",
 }
 
 
@@ -65,8 +66,9 @@ class _Account:
         alike: dict[tuple[str, str], list[str]] = {}
         for change in self.changes:
             if change.kind in _SECTIONS:
-                fitted = change.kind is ChangeKind.SEQUENCE_FITTED
-                about = change.modified if fitted else change.removed
+                about = change.removed
+                if change.kind in (ChangeKind.SEQUENCE_FITTED, ChangeKind.PHASE_SET):
+                    about = change.modified
                 alike.setdefault((_SECTIONS[change.kind], change.detail), []).extend(about)
         for (section, detail), names in alike.items():
             more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""

@@ -20,6 +20,9 @@ _MEASURE = re.compile(r"Silence|.*Accuracy.*|.*Evaluat.*|Eval.*|.*Eval|HDF5Outpu
 _MARGIN = re.compile(r"Margin|LabelSpecific|Arc|Cosin|Angular")
 _LEARNED = re.compile(r"(Depthwise|Deformable)?Conv.*|.*InnerProduct.*|Local")
 _SAMPLER = re.compile(r".*ProposalTarget(Layer)?.*")
+# A phase in the parameters of a Python layer, which its author's code reads: a Python dict, JSON or
+# YAML. Quotes may be escaped, as they stand inside a string of the prototxt.
+_PHASE = re.compile(r"""(\bphase(?:\\?['"])?\s*[:=]\s*(?:\\?['"])?)(train)\b""", re.IGNORECASE)
 # Losses without a head, whose bottom is a result as it stands.
 _PLAIN = re.compile(
     r"Euclidean.*|L1Loss|L2Loss|SmoothL1.*|HuberLoss|HingeLoss|MultinomialLogisticLoss"
@@ -127,6 +130,15 @@ class Python(Unlisted):
         named = python_class(layer).endswith(("Loss", "LossLayer"))
         return named or super().is_loss(layer)
 
+    def tested(self, raw: str) -> str:
+        """The text of a ``param_str`` with TEST where it says that the phase is TRAIN."""
+
+        def test(found: re.Match[str]) -> str:
+            word = found[2]
+            return found[1] + ("TEST" if word.isupper() else "Test" if word.istitle() else "test")
+
+        return _PHASE.sub(test, raw)
+
     def passed_on(self, layer: Layer) -> int:
         sampler = _SAMPLER.fullmatch(python_class(layer)) is not None
         return min(1, len(layer.bottoms), len(layer.tops)) if sampler else 0
@@ -158,9 +170,10 @@ INFOGAIN_LOSS = PredictingLoss("InfogainLoss", param="infogain_loss_param")
 YOLO_V3_LOSS = Loss("Yolov3", "Yolov3Loss", param="yolov3_param", detector=YOLO_V3_OUTPUT)
 REGION_LOSS = Loss("RegionLoss", param="region_loss_param", detector=YOLO_OUTPUT)
 SILENCE = Sink("Silence")
+PYTHON = Python("Python", param="python_param")
 OPS = (
     *(PredictingLoss("SoftmaxWithLoss"), INFOGAIN_LOSS, MULTIBOX_LOSS),
     *(YOLO_V3_LOSS, REGION_LOSS, Loss("YoloSeg")),
     *(Loss("SoftmaxWithLossOHEM"), Loss("SmoothL1LossOHEM")),
-    *(Accuracy("Accuracy"), SILENCE, Sink("HDF5Output"), Python("Python")),
+    *(Accuracy("Accuracy"), SILENCE, Sink("HDF5Output"), PYTHON),
 )

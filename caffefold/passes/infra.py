@@ -65,6 +65,8 @@ class ChangeKind(str, Enum):
     """No output needs these layers."""
     INPUT_CONVERTED = "INPUT_CONVERTED"
     SEQUENCE_FITTED = "SEQUENCE_FITTED"
+    PHASE_SET = "PHASE_SET"
+    """The parameters of a Python layer named the phase TRAIN."""
     TRAINING_STRIPPED = "TRAINING_STRIPPED"
     """Parameters that only training reads were dropped."""
     IDENTITY_DROPPED = "IDENTITY_DROPPED"

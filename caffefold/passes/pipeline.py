@@ -8,6 +8,7 @@ from caffefold.ops.table import op
 from caffefold.options import DeployOptions, FoldOptions, ViewOptions
 from caffefold.passes.deploy.heads import ConvertHeads
 from caffefold.passes.deploy.inputs import ConvertInputs
+from caffefold.passes.deploy.python_phase import PythonPhase
 from caffefold.passes.deploy.sequences import FitSequences
 from caffefold.passes.deploy.strip import Strip
 from caffefold.passes.deploy.unpair import Unpair
@@ -40,6 +41,7 @@ def deploy_passes(net: Net, options: DeployOptions) -> tuple[Pass, ...]:
         ConvertInputs(options, trained or _measures(net)),
         # Only now is it known how many images come in.
         FitSequences(),
+        PythonPhase(),
         # Last, because the passes before read include rules, transform_param and loss_param.
         Strip(trained),
     )

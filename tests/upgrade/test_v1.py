@@ -6,7 +6,9 @@ import pytest
 
 from caffefold._proto import caffe_pb2 as pb
 from caffefold.errors import TextError
-from caffefold.formats.upgrade.tables import v1_types
+from caffefold.formats.upgrade.tables import FORK_TYPES, v1_types
+from caffefold.ops.base import Category
+from caffefold.ops.table import TABLE, op_of
 from tests.upgrade.by_message import upgrade, v2_type
 from tests.upgrade.helpers import message, strictly, upgraded
 
@@ -29,6 +31,37 @@ def test_every_type_by_name_and_by_number(name: str, number: int) -> None:
         net = strictly(upgraded(text)[0])
         assert net == upgrade(message(text))
         assert net.layer[0].type == v2_type(number) == v1_types()[name]
+
+
+@pytest.mark.parametrize("kind", sorted({*v1_types().values(), *FORK_TYPES.split()} - {""}))
+def test_every_type_is_one_of_today(kind: str) -> None:
+    """The table of layer types has it, or knows by its name what it is."""
+    own = op_of(kind)
+    assert kind in TABLE or own.learned or own.category is not Category.OTHER
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"),
+    [
+        ("CROP", "Crop"),
+        ("ROI_POOLING", "ROIPooling"),
+        ("BATCH_NORM", "BatchNorm"),
+        ("PRELU", "PReLU"),
+        ("SMOOTH_L1_LOSS", "SmoothL1Loss"),
+    ],
+)
+def test_types_that_forks_added(word: str, kind: str) -> None:
+    text, notes = upgraded(f'layers {{ name: "a" type: {word} }}')
+    assert text == f'layer {{ name: "a" type: "{kind}" }}'
+    assert not any("unknown" in note for note in notes)
+
+
+@pytest.mark.parametrize("word", ["Crop", "MY_LAYER"])
+def test_other_words_are_kept(word: str) -> None:
+    """V1 has no type ``Crop`` without quotes: whoever wrote it meant something else."""
+    text, notes = upgraded(f'layers {{ name: "a" type: {word} }}')
+    assert text == f'layer {{ name: "a" type: "{word}" }}'
+    assert any(f"unknown V1 type {word} kept" in note for note in notes)
 
 
 def test_parameter_messages_stay() -> None:
@@ -191,9 +224,9 @@ def test_a_param_message_takes_up_the_rates() -> None:
 
 
 def test_unknown_types() -> None:
-    result, notes = upgraded('\nlayers { name: "x" type: LOCAL }')
-    assert strictly(result).layer[0].type == "LOCAL"
-    assert notes[1] == "line 2: layer 'x': unknown V1 type LOCAL kept unchanged"
+    result, notes = upgraded('\nlayers { name: "x" type: MY_LAYER }')
+    assert strictly(result).layer[0].type == "MY_LAYER"
+    assert notes[1] == "line 2: layer 'x': unknown V1 type MY_LAYER kept unchanged"
     with pytest.raises(TextError, match="V1 has no layer type 40") as caught:
         upgraded('\nlayers { name: "x" type: 40 }')
     assert (caught.value.line, caught.value.column) == (2, 20)

@@ -40,6 +40,30 @@ def v1_types() -> dict[str, str]:
     return {**camel, **_V2_SPELLINGS}
 
 
+# Types that forks added to V1's enum, with numbers of their own, as they are spelled now:
+# FCN and HED (Crop), SegNet (Upsample, BN), DeepLab (Interp ...), Fast R-CNN (ROIPooling ...).
+FORK_TYPES = (
+    "BN BatchNorm Bias Crop DenseImageData Embed ImageSegData Input Interp LSTM Local "
+    "Log LSTMUnit Normalize PReLU Parameter Permute PriorBox ROIPooling Reduction Reshape "
+    "SPP Scale SegAccuracy SmoothL1Loss Tile Upsample"
+)
+
+
+def _bare(word: str) -> str:
+    """A type without what V1 and V2 spell differently."""
+    return word.upper().replace("_", "")
+
+
+_OF_FORKS = {_bare(kind): kind for kind in FORK_TYPES.split()}
+
+
+def v2_type(word: str) -> str:
+    """The V2 type of a V1 type by its name, those of forks included; ``""`` for an unknown one."""
+    if word != word.upper():
+        return ""
+    return v1_types().get(word) or _OF_FORKS.get(_bare(word), "")
+
+
 def v1_name(number: int) -> str:
     """The V1 type of this number; ``""`` when V1 has none."""
     kinds = schema.message("V1LayerParameter").enum_types_by_name["LayerType"]

@@ -52,6 +52,7 @@ from caffefold.formats.upgrade.tables import (
     v1_name,
     v1_of_v0,
     v1_types,
+    v2_type,
 )
 from caffefold.humanize import counted
 
@@ -480,8 +481,9 @@ def _v2_typed(kind: Field, owner: str, log: Log) -> Field:
     raw = kind.value.raw if isinstance(kind.value, Scalar) else ""
     if raw[:1] in ("'", '"'):
         return kind  # written as V2 has it
-    log.note(kind, owner, f"unknown V1 type {word} kept unchanged")
-    return replace(kind, value=Scalar(quote(word)))
+    if not v2_type(word):
+        log.note(kind, owner, f"unknown V1 type {word} kept unchanged")
+    return replace(kind, value=Scalar(quote(v2_type(word) or word)))
 
 
 def _with_specs(fields: _Fields) -> _Fields:

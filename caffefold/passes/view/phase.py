@@ -54,7 +54,7 @@ class SelectPhase(Pass):
             UsageError: a stage was asked for that no rule of the net names.
         """
         layers = net.layers
-        named = {stage for layer in layers for stage in _stages(layer)}
+        named = {stage for layer in layers for stage in _stages(layer, "stage", "not_stage")}
         for stage in sorted(self.state.stages - named):
             reason = "no rule in this net names it; its stages are"
             raise UnknownName("stages", stage, reason, tuple(sorted(named)))
@@ -75,11 +75,12 @@ class SelectPhase(Pass):
         return PassResult(net.without(gone), tuple(changes))
 
 
-def _stages(layer: Layer) -> Iterator[str]:
+def _stages(layer: Layer, *fields: str) -> Iterator[str]:
+    """The stages that the rules of ``layer`` name in ``fields``."""
     for name in ("include", "exclude"):
         for rule in _rules(layer, name):
-            yield from rule.message.strings("stage")
-            yield from rule.message.strings("not_stage")
+            for each in fields:
+                yield from rule.message.strings(each)
 
 
 def included(layer: Layer, state: State) -> bool:
@@ -150,7 +151,7 @@ def _lent(
 def _distance(layer: Layer, state: State) -> int:
     """How far a layer is from taking part: 0 its stage is off, 1 the other phase, 2 both."""
     other = "TRAIN" if state.phase == "TEST" else "TEST"
-    stages = replace(state, stages=state.stages | {*_stages(layer)})
+    stages = replace(state, stages=state.stages | {*_stages(layer, "stage")})
     if included(layer, stages):
         return 0
     return 1 if included(layer, replace(state, phase=other)) else 2

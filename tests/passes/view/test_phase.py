@@ -141,6 +141,22 @@ def test_a_stage_that_was_given_counts_alone() -> None:
     assert layers_left(ALL_IN_ONE, State(stages=frozenset({"train"}))) == ["t", "fc", "loss"]
 
 
+def test_a_stage_that_only_a_not_stage_names() -> None:
+    text = layer('include { not_stage: "quick" }') + LayerSpec("y", "ReLU", "a", "c").prototxt()
+    assert layers_left(text) == ["x", "y"]
+    assert layers_left(text, State(stages=frozenset({"quick"}))) == ["y"]
+
+
+def test_a_stage_to_stay_out_of_is_not_turned_on_to_lend_a_layer() -> None:
+    """Both layers could make ``a``: the nearer one is that whose stage alone is off."""
+    far = 'layer { name: "far" type: "Data" top: "a" include { phase: TRAIN } }\n'
+    near = (
+        'layer { name: "near" type: "Data" top: "a" '
+        'include { phase: TEST stage: "s" not_stage: "t" } }\n'
+    )
+    assert layers_left(far + near + layer("")) == ["near", "x"]
+
+
 def test_an_unknown_stage() -> None:
     with pytest.raises(UsageError, match=r"stages val: no rule .* its stages are deploy, train$"):
         layers_left(ALL_IN_ONE, State(stages=frozenset({"val"})))
