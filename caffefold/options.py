@@ -127,6 +127,11 @@ class DeployOptions(ViewOptions):
         "Yolov3DetectionOutput, YoloDetectionOutput. Applies to every loss unless one is named.",
         flag="--head", metavar="[LAYER=]TYPE", key=ALL,
     )  # fmt: skip
+    bypass: Sequence[str] = _option(
+        (), "Layer that passes its input on unchanged at test time: it goes, and what read its "
+        "output reads its input.",
+        metavar="LAYER",
+    )  # fmt: skip
     prob_name: str = _option(
         "", "Name of the probability layer and its blob, instead of prob.", metavar="NAME"
     )

@@ -21,6 +21,7 @@ _STORED = {"fp32": "float32", "fp16": "half precision"}
 _SECTIONS = {
     ChangeKind.PLACEHOLDER_FILLED: "template",
     ChangeKind.LABELS_DROPPED: "heads",
+    ChangeKind.BYPASSED: "heads",
     ChangeKind.HEAD_CONVERTED: "heads",
     ChangeKind.USELESS_DROPPED: "heads",
     ChangeKind.INPUT_CONVERTED: "inputs",

@@ -143,6 +143,9 @@ class Op:
     pointwise: ClassVar[bool] = False
     """Whether each element of the top depends on the element at its place alone."""
 
+    assists: ClassVar[bool] = False
+    """Whether layers help training along with labels, and pass their first input on without."""
+
     probability: str = ""
     """The layer that computes the probability a loss computes first; "" when none does."""
     plain: bool = False

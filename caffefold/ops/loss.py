@@ -123,6 +123,17 @@ class Margin(Unlisted):
     flow = Same()
 
 
+class Assisting(Unlisted):
+    """AssistedExcitation (eric612/MobileNet-YOLO): adds to features where the label has boxes, by a
+    weight that falls to 0 as training goes on; the features themselves at test time."""
+
+    assists = True
+    flow = Same()
+
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        return [first(bottoms)]
+
+
 class Python(Unlisted):
     """A layer written in Python: what it is, its class's name says."""
 
@@ -175,5 +186,5 @@ OPS = (
     *(PredictingLoss("SoftmaxWithLoss"), INFOGAIN_LOSS, MULTIBOX_LOSS),
     *(YOLO_V3_LOSS, REGION_LOSS, Loss("YoloSeg")),
     *(Loss("SoftmaxWithLossOHEM"), Loss("SmoothL1LossOHEM")),
-    *(Accuracy("Accuracy"), SILENCE, Sink("HDF5Output"), PYTHON),
+    *(Accuracy("Accuracy"), SILENCE, Assisting("AssistedExcitation"), Sink("HDF5Output"), PYTHON),
 )

@@ -59,6 +59,8 @@ class ChangeKind(str, Enum):
     OTHER_PHASE_DROPPED = "OTHER_PHASE_DROPPED"
     LABELS_DROPPED = "LABELS_DROPPED"
     """Layers that separate labels from images, or pair images, were dropped."""
+    BYPASSED = "BYPASSED"
+    """A layer that only training needs was taken out of the trunk."""
     HEAD_CONVERTED = "HEAD_CONVERTED"
     """A loss was replaced by the layers that compute its prediction, or dropped."""
     USELESS_DROPPED = "USELESS_DROPPED"

@@ -6,6 +6,7 @@ from caffefold.ir.net import Net
 from caffefold.ops.loss import SILENCE
 from caffefold.ops.table import op
 from caffefold.options import DeployOptions, FoldOptions, ViewOptions
+from caffefold.passes.deploy.bypass import Bypass
 from caffefold.passes.deploy.heads import ConvertHeads
 from caffefold.passes.deploy.inputs import ConvertInputs
 from caffefold.passes.deploy.python_phase import PythonPhase
@@ -36,6 +37,8 @@ def deploy_passes(net: Net, options: DeployOptions) -> tuple[Pass, ...]:
     return (
         # Before heads: these layers read labels, and would take what follows them along.
         Unpair(),
+        # Before heads, too: what such a layer makes of a label is no label.
+        Bypass(options.bypass),
         # Heads before inputs: only then is it known whether labels are still read.
         ConvertHeads(options),
         ConvertInputs(options, trained or _measures(net)),

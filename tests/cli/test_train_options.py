@@ -72,9 +72,29 @@ def test_options_without_effect_are_told(cli: Cli, train: str, option: str, told
         ("--stage val", "--stage val: no rule in this net names it; its stages are none"),
         ("--input-shape dta=1,3,8,8", "'dta' is not an input of this net; its inputs are data"),
         ("--head lss=none", "'lss' is not a loss of this net; its losses are loss"),
+        ("--bypass fd", "--bypass fd: no layer of that name has a bottom and a top"),
     ],
 )
 def test_names_that_nothing_has_are_refused(cli: Cli, train: str, option: str, told: str) -> None:
     ran = cli("convert", train, "--no-weights", "-o", "net", *option.split(), expect=2)
     assert told in ran.err
     assert ran.err.count("\n") == 1
+
+
+def test_a_layer_in_the_trunk_that_needs_labels(cli: Cli) -> None:
+    text = net(
+        """
+        data Data -> data label { transform_param { crop_size: 8 force_color: true } }
+        conv Convolution data -> conv { convolution_param { num_output: 2 kernel_size: 1 } }
+        lift Riddle conv label -> lift
+        fc InnerProduct lift -> fc { inner_product_param { num_output: 2 } }
+        loss SoftmaxWithLoss fc label -> loss
+        """
+    )
+    (cli.folder / "train.prototxt").write_text(text, encoding="utf-8")
+    command = ("convert", "train.prototxt", "--no-weights", "-o", "net")
+    ran = cli(*command, expect=3)
+    assert "train.prototxt:3:1: layer 'lift': Riddle reads 'label', which only" in ran.err
+    assert "give --bypass lift if it passes its input on at test time, or --output BLOB" in ran.err
+    ran = cli(*command, "--bypass", "lift")
+    assert "heads     lift: Riddle -> nothing, 'conv' is passed on as it is" in ran.out

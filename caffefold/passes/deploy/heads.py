@@ -56,6 +56,7 @@ class ConvertHeads(Pass):
         """
         wiring = graph.build(net)
         training = TrainingAnalysis(net, wiring)
+        self._refuse_severed(training)
         helpers = {
             position: why
             for position, why in auxiliary(training, State.of(self.options)).items()
@@ -103,6 +104,32 @@ class ConvertHeads(Pass):
         if useless:
             changes.append(Change(ChangeKind.USELESS_DROPPED, useless, (), why))
         return PassResult(pruned, tuple(changes), (), (*notes, *maker.unused()))
+
+    def _refuse_severed(self, training: TrainingAnalysis) -> None:
+        """Refuse a net in which layers behind one that only training can compute learn.
+
+        Raises:
+            TextError: nothing says what it is to be at test time.
+        """
+        found = training.severing()
+        if found is None:
+            return
+        position, blob = found
+        wanted = self.options.outputs
+        if wanted:
+            versions = training.wiring.versions
+            last = {version.blob: i for i, version in enumerate(versions)}
+            chosen = (last[name] for name in wanted if name in last)
+            if position not in training.wiring.ancestors(chosen):
+                return
+        layer = training.net.layers[position]
+        what = f"{layer.type} reads '{blob}', which only training has, and later layers learn from "
+        error = layer.error(f"{what}what it makes; give ")
+        bypass, outputs = Option("bypass", layer.name), Option("outputs", "BLOB")
+        raise error.advised(
+            *(bypass, " if it passes its input on at test time, or "),
+            *(outputs, " for a part of the net that does not need it"),
+        )
 
 
 def _results(made: Net, training: TrainingAnalysis, silent: Collection[str]) -> list[str]:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from caffefold.ir.graph import OUTSIDE, Graph
 from caffefold.ir.net import Layer, Net
-from caffefold.ops.base import LinearOp, loss_weight
+from caffefold.ops.base import Category, LinearOp, loss_weight
 from caffefold.ops.linear import INNER_PRODUCT
 from caffefold.ops.loss import MULTIBOX_LOSS, SILENCE, Loss
 from caffefold.ops.source import DUMMY_DATA
@@ -51,6 +51,25 @@ class TrainingAnalysis:
     def trained_only(self, version: int) -> bool:
         """Whether a version exists in training only: a label, or made by a training layer."""
         return version < 0 or version in self.labels or self.wiring.maker(version) in self.going
+
+    def severing(self) -> tuple[int, str] | None:
+        """The first layer that training alone can compute and that others learn behind, and the
+        blob it cannot be without; None when nothing but losses stands behind such layers."""
+        learns: set[int] = set()
+        for position in reversed(range(len(self.net.layers))):
+            made = self.wiring.writes[position]
+            behind = {r for version in made for r in self.wiring.versions[version].readers}
+            if any(_learns(self.net.layers[r]) for r in behind) or behind & learns:
+                learns.add(position)
+        for position in sorted(self.going):
+            layer, reads = self.net.layers[position], self.wiring.reads[position]
+            if _compares(layer) or self.pure.issuperset(self.wiring.writes[position]):
+                continue
+            trained = _learns(layer) and self.wiring.maker(reads[0]) in self.going
+            if trained or position in learns:
+                pairs = zip(reads, layer.bottoms, strict=True)
+                return position, next(name for v, name in pairs if self.trained_only(v))
+        return None
 
     def predictions(self, position: int) -> tuple[int, ...]:
         """What a training layer reads of the deploy net: learned versions, found backwards
@@ -227,6 +246,13 @@ def _shared(layers: Sequence[Layer]) -> list[tuple[str, ...]] | None:
                 return None
             found.append(tuple(params))
     return sorted(found)
+
+
+def _learns(layer: Layer) -> bool:
+    """Whether a layer mixes its inputs by weights: part of the trunk or of a branch of its own."""
+    own = op(layer)
+    learned = own.category is not Category.AFFINE and own.is_learned(layer) and not own.margin
+    return learned and (isinstance(own, LinearOp) or own.recurrent or not own.known)
 
 
 # ------------------------------------------------------------------------------ auxiliary losses
