@@ -149,6 +149,12 @@ class ConvertReport(_Account):
     weights: bool = True
     """Whether there were weights; without, only the structure was converted."""
 
+    @property
+    def gone(self) -> tuple[str, ...]:
+        """Names of blobs of the deploy net that it lost when it was folded. Every blob name that is
+        left holds what it held."""
+        return self.proof.gone
+
     def folded(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """(absorbing layer, layers folded into it) for every fold."""
         for fold in self.proof.folds:
@@ -169,6 +175,10 @@ class ConvertReport(_Account):
         yield from self._converted(self.net, self.layers_before, self.layers_after)
         absorbed = sum(len(chain) for _, chain in self.folded())
         yield from self._folded(absorbed, len(self.proof.folds))
+        if self.gone:
+            names = ", ".join(self.gone[:_SHOWN])
+            more = f" and {len(self.gone) - _SHOWN} more" if len(self.gone) > _SHOWN else ""
+            yield "gone", f"{counted(len(self.gone), 'blob name')}: {names}{more}"
         yield "cost", self._cost()
         yield "proof", self._proof()
         for file in self.outputs:

@@ -7,7 +7,8 @@ On two nets in memory, whether read back from disk or not:
 2. every linear layer whose numbers or input changed is checked on random patches, in float64. The
    error may be what rounding each weight once to its stored type can cause, and no more; float32:
    ``|y' - y| <= 2^-24 * (sum |W'| |x| + |b'|)``, plus float64's own noise;
-3. every other blob equals the original, number for number (as it is stored).
+3. every blob name that is still there holds what it held, up to that rounding;
+4. all other weights equal the original ones, number for number (as they are stored).
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ class Proof:
     folds: tuple[FoldProof, ...]
     unchanged_blobs: int
     outputs: tuple[str, ...]
+    gone: tuple[str, ...] = ()
+    """Names of blobs that the written net does not have; all others hold what they held."""
 
     @property
     def largest_error(self) -> float:
@@ -92,9 +95,9 @@ def prove(
         ProofError: they differ; the layer and the size of the difference are named.
     """
     prover = _Prover(original, written, changes, precision)
-    outputs = prover.walk.compare(written)
+    outputs, gone = prover.walk.compare(written)
     unchanged = sum(prover.unchanged(at, layer) for at, layer in enumerate(written.layers))
-    return Proof(SEED, tuple(prover.folds), unchanged, outputs)
+    return Proof(SEED, tuple(prover.folds), unchanged, outputs, gone)
 
 
 class _Prover:

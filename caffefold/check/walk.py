@@ -7,7 +7,7 @@ new base.
 
 So wherever folding moved a map to, the two nets must agree again before the next barrier, and every
 linear layer is checked on numbers: with what it is fed now, it must give what it gave, mapped by
-what it claims to have absorbed.
+what it claims to have absorbed. A blob name that is still there holds what it held.
 """
 
 from __future__ import annotations
@@ -40,6 +40,14 @@ class Place(NamedTuple):
     """Whether it is a linear layer or a barrier."""
 
 
+class Blobs(NamedTuple):
+    """What a walk through a net found in its blobs."""
+
+    signals: dict[str, Signal]
+    """By name, what a blob holds when the net has run."""
+    outputs: tuple[str, ...]
+
+
 LinearCheck = Callable[[Place, Layer, Signal], "AffineMap | None"]
 """Checks a linear layer of the original net against the written one and what that is fed with; the
 map that it claims to have absorbed on its output."""
@@ -63,31 +71,36 @@ class SideBySide:
         self._bases: dict[object, Base] = {}
         self._places: dict[_Key, Place] = {}
 
-    def compare(self, written: Net) -> tuple[str, ...]:
-        """Walk both nets; the names of their outputs.
+    def compare(self, written: Net) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Walk both nets; the names of their outputs, and of the blobs that are gone.
 
         Raises:
-            ProofError: some layer is missing, or fed with something else, or an output differs.
+            ProofError: some layer is missing, or fed with something else; or a blob that both nets
+                have differs.
         """
         wanted = self._walk(self._original, infer(self._original).versions)
         if wiring.declared_inputs(written) != wiring.declared_inputs(self._original):
             raise ProofError("the written net declares different inputs than the original")
         found = self._walk(written, None)
-        if found.keys() != wanted.keys():
+        if set(found.outputs) != set(wanted.outputs):
             raise ProofError(
-                f"the written net has the outputs {sorted(found)}, the original {sorted(wanted)}"
+                f"the written net has the outputs {sorted(found.outputs)}, "
+                f"the original {sorted(wanted.outputs)}"
             )
-        for name, signal in found.items():
-            if not wanted[name].agrees(signal, self._precision):
-                raise ProofError(f"output '{name}' is not what the original net computes")
+        for name, signal in found.signals.items():
+            before = wanted.signals.get(name)
+            if before is not None and not before.agrees(signal, self._precision):
+                what = "output" if name in found.outputs else "blob"
+                raise ProofError(f"{what} '{name}' is not what the original net computes")
         matched = set(self.matches.values())
         for place in self._places.values():
             if place.stops and place.position not in matched:
                 raise ProofError(f"layer '{place.layer.name}': missing from the written net")
-        return tuple(wanted)
+        gone = tuple(name for name in wanted.signals if name not in found.signals)
+        return wanted.outputs, gone
 
-    def _walk(self, net: Net, shapes: tuple[Shape, ...] | None) -> dict[str, Signal]:
-        """The signals of the outputs; ``shapes``, by version, are given for the original net."""
+    def _walk(self, net: Net, shapes: tuple[Shape, ...] | None) -> Blobs:
+        """The signals of the blobs; ``shapes``, by version, are given for the original net."""
         edges = graph.validate(net)
         signals: dict[int, Signal] = {}
 
@@ -126,7 +139,9 @@ class SideBySide:
                     set_up(made, handed[j] if handed else Handed((key, j), channels))
                     if claimed is not None:
                         signals[made] = signals[made].mapped(claimed, layer.name)
-        return {edges.versions[i].blob: signals[i] for i in edges.sinks}
+        # Of the versions of a name, the last one counts.
+        held = {version.blob: signals[i] for i, version in enumerate(edges.versions)}
+        return Blobs(held, edges.outputs)
 
     def _matched(
         self, key: _Key, position: int, layer: Layer, inputs: Signals, handed: Tops

@@ -1,12 +1,14 @@
 """A net being rewired: layers go, and what read their result reads what they read.
 
-Works on versions (ir/graph.py), not on names; names are given out again at the end, so that
-net inputs and outputs keep theirs and no layer reads another value than it is meant to.
+Works on versions (ir/graph.py), not on names, and knows which value each version holds. Net inputs
+and outputs keep their names, no layer reads another value than it is meant to, and a name that
+stays is the name of the value it had: what holds another one is called something new.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from caffefold.ir import graph
@@ -25,6 +27,13 @@ class _Bypassed(NamedTuple):
     named: dict[str, list[int]]
     outputs: set[int] | None
     """None: they stayed the same."""
+    value: int
+    """What its input held."""
+    same: int | None
+    """The value that was found to be that of its input; None: it was known, or is another."""
+
+
+_NO_VALUE = -1  # of a version that holds what no version of the given net did
 
 
 class Editor:
@@ -45,6 +54,10 @@ class Editor:
         for version, name in enumerate(self.name):
             self._named.setdefault(name, []).append(version)
         self._outputs = {i for i in wiring.sinks if self.producer[i] != OUTSIDE}
+        # What a name promises is what it holds when the net has run.
+        self._promised = {name: versions[-1] for name, versions in self._named.items()}
+        self._value = list(range(len(self.name)))  # by version: whose numbers it holds now
+        self._same: dict[int, int] = {}  # values that are one and the same
 
     def is_output(self, version: int) -> bool:
         """Whether the net hands this version out."""
@@ -69,35 +82,59 @@ class Editor:
 
     # ----------------------------------------------------------------------------- changes
 
-    def bypass(self, positions: Iterable[int]) -> bool:
+    def bypass(
+        self, positions: Iterable[int], taker: int | None = None, mapped: Collection[int] = ()
+    ) -> bool:
         """Take one-input, one-output layers out: what read their result reads their input.
 
-        All or none: False, and nothing changed, when a net input or output would lose its name.
+        ``taker`` is a layer that computes from now on what they did: in front of them, so that
+        what they read is what they made; or behind them. None: they changed nothing. ``mapped``
+        are the versions between it and them, which then hold what no blob held before.
+
+        All or none: False, and nothing changed, when a net input or output would lose its name, or
+        its name be that of another value.
         """
         done: list[_Bypassed] = []
+        held = {version: self._value[version] for version in mapped}
         for position in positions:
-            step = self._bypass(position)
+            step = self._bypass(position, taker)
             if step is None:
-                for each in reversed(done):
-                    self._undo(each)
-                return False
+                break
             done.append(step)
-        return True
+        else:
+            for version in mapped:
+                self._value[version] = _NO_VALUE
+            joined = (self.reads[step.position][0] for step in done)
+            names = {step.name for step in done} | {self.name[v] for v in (*joined, *mapped)}
+            if not any(self._is_fixed(name) and self._lies(name) for name in names):
+                return True
+        for version, value in held.items():
+            self._value[version] = value
+        for each in reversed(done):
+            self._undo(each)
+        return False
 
-    def _bypass(self, position: int) -> _Bypassed | None:
-        name = self._common_name(position)
+    def _bypass(self, position: int, taker: int | None) -> _Bypassed | None:
+        name = self._common_name(position, taker)
         if name is None:
             return None
         before, after = self.reads[position][0], self.writes[position][0]
         old = self.name[before]
+        value, made = self._found(self._value[before]), self._found(self._value[after])
         step = _Bypassed(
             position,
             old,
             {version: self.readers[version] for version in (before, after)},
             {reader: self.reads[reader] for reader in self.readers[after]},
-            {each: list(self._named[each]) for each in (old, name)},
+            {each: list(self._named.get(each, ())) for each in (old, name)},
             set(self._outputs) if after in self._outputs else None,
+            self._value[before],
+            made if taker is None and _NO_VALUE < made != value else None,
         )
+        if step.same is not None:
+            self._same[made] = value
+        elif taker is not None and taker < position:
+            self._value[before] = made
         self.alive[position] = False
         for reader in self.readers[after]:
             self.reads[reader] = [before if v == after else v for v in self.reads[reader]]
@@ -107,27 +144,70 @@ class Editor:
         if after in self._outputs:
             self._outputs.discard(after)
             self._outputs.add(before)
-        self._named[old].remove(before)
-        self._named[name].append(before)
-        self.name[before] = name
+        self._rename(before, name)
         return step
 
     def _undo(self, step: _Bypassed) -> None:
         before = self.reads[step.position][0]
         self.alive[step.position] = True
         self.name[before] = step.name
+        self._value[before] = step.value
+        if step.same is not None:
+            del self._same[step.same]
         for version, readers in step.readers.items():
             self.readers[version] = readers
         for reader, reads in step.reads.items():
             self.reads[reader] = reads
-        self._named.update(step.named)
+        for name, versions in step.named.items():
+            self._named[name] = versions
+            if not versions:
+                del self._named[name]
         if step.outputs is not None:
             self._outputs = step.outputs
 
-    def _common_name(self, position: int) -> str | None:
+    # ------------------------------------------------------------------------------- names
+
+    def _found(self, value: int) -> int:
+        """The one that stands for all values known to be the same."""
+        while value in self._same:
+            value = self._same[value]
+        return value
+
+    def _rename(self, version: int, name: str) -> None:
+        self._named[self.name[version]].remove(version)
+        self._named.setdefault(name, []).append(version)
+        self.name[version] = name
+
+    def _fresh(self, name: str) -> str:
+        """A name that no blob has or had."""
+        wishes = (f"{name}_folded{n if n > 1 else ''}" for n in itertools.count(1))
+        known = self._named.keys() | self._promised.keys()
+        return next(wish for wish in wishes if wish not in known)
+
+    def _made(self, name: str) -> list[int]:
+        """The versions of this name that are still there: from outside, or their layer is."""
+        return [version for version in self._named[name] if self._is_made(version)]
+
+    def _is_made(self, version: int) -> bool:
+        return self.producer[version] == OUTSIDE or self.alive[self.producer[version]]
+
+    def _is_fixed(self, name: str) -> bool:
+        """Whether a net input or output has this name."""
+        return any(self.is_input(v) or self.is_output(v) for v in self._made(name))
+
+    def _lies(self, name: str) -> bool:
+        """Whether what a name holds when the net has run is not what it held in the given net."""
+        made = self._made(name)
+        if not made or name not in self._promised:
+            return False
+        last = max(made, key=lambda version: self.producer[version])
+        return self._found(self._value[last]) != self._found(self._promised[name])
+
+    def _common_name(self, position: int, taker: int | None) -> str | None:
         """A name for the layer's input and output together, or None when there is none.
 
-        Names that are visible outside win; then the name later layers already read.
+        Names that are visible outside win; then that of the value that is left; where the layer
+        changed nothing, the name later layers already read; then a new one.
         """
         before, after = self.reads[position][0], self.writes[position][0]
         if self.is_output(after) and (self.is_input(before) or self.is_output(before)):
@@ -136,14 +216,18 @@ class Editor:
         shared = any(reader != position for reader in self.readers[before])
         if self.is_output(after) and shared:
             return None  # a blob that somebody reads is no output in Caffe
+        fixed = True
         if self.is_input(before) or self.is_output(before):
             wishes = [self.name[before]]
         elif self.is_output(after):
             wishes = [self.name[after]]
         else:
+            fixed = False
             wishes = [self.name[v] for v in ((before, after) if shared else (after, before))]
+            if taker is not None:
+                wishes = [self.name[after if taker < position else before]]
         free = (wish for wish in wishes if self._free_for(wish, before, after, position))
-        return next(free, None)
+        return next(free, None if fixed else self._fresh(wishes[0]))
 
     def _free_for(self, name: str, before: int, after: int, going: int) -> bool:
         """Whether the joined version can be called ``name``: its readers must find it, not another.
@@ -154,9 +238,7 @@ class Editor:
         made = self.producer[before]
         readers = [r for r in self.readers[before] + self.readers[after] if r != going]
         others = [
-            v
-            for v in self._named[name]
-            if v not in (before, after) and (self.source(v) is None or self.alive[self.producer[v]])
+            v for v in self._named.get(name, ()) if v not in (before, after) and self._is_made(v)
         ]
         if name != self.name[before] and any(self.producer[v] <= made for v in others):
             return False
@@ -181,7 +263,14 @@ class Editor:
     # ------------------------------------------------------------------------------ result
 
     def to_net(self) -> Net:
-        """The net as rewired; layers whose wiring did not change keep their text."""
+        """The net as rewired; layers whose wiring did not change keep their text.
+
+        Names that would be those of other values than before are replaced.
+        """
+        for name in [name for name in self._named if self._lies(name)]:
+            instead = self._fresh(name)
+            for version in list(self._named[name]):
+                self._rename(version, instead)
         new: dict[int, tuple[Layer, ...]] = {}
         for position, original in enumerate(self._net.layers):
             if not self.alive[position]:

@@ -426,3 +426,18 @@ def test_depthwise_layers_of_forks(tmp_path: Path, kind: str) -> None:
     proof = proven(load(tmp_path, layers))
     assert [fold.folded for fold in proof.folds] == [("b0", "b1")]
     assert proof.largest_error < 1e-13
+
+
+# ------------------------------------------------------------------------------ blob names
+
+
+def test_a_name_that_another_value_takes_is_caught(tmp_path: Path) -> None:
+    """Every layer computes what it shall; only the blob in front of ``g`` is called ``bn`` now."""
+    layers = [DATA, relu("r", "data", "r"), N.batch_norm("bn", "r", 4), N.conv("g", "bn", 4, 3)]
+    net = load(tmp_path, layers)
+    after, changes = folded(net)
+    assert prove(net, after, changes).gone == ("bn",)
+    wrong = edited(after, "r", lambda layer: layer.with_wiring(("data",), ("bn",)))
+    wrong = edited(wrong, "g", lambda layer: layer.with_wiring(("bn",), ("g",)))
+    with pytest.raises(ProofError, match="blob 'bn' is not what the original net computes"):
+        prove(net, wrong, changes)

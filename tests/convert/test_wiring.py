@@ -165,10 +165,11 @@ def test_the_same_without_the_lie(workshop: Workshop, lie: Lie) -> None:
 
 def test_a_map_folded_into_a_padded_input(workshop: Workshop, tamper: Tamper) -> None:
     """Zeros around the input are not mapped: exact inside, wrong at the border."""
-    text = (workshop.head + workshop.chain).replace('bottom: "conv1"', 'bottom: "data"')
-    text = text.replace('top: "conv1"', 'top: "data"')
+    text = (workshop.head + workshop.chain).replace('bottom: "conv1"', 'bottom: "norm"')
+    text = text.replace('top: "conv1"', 'top: "norm"')
     conv = text[text.index('layer {\n  name: "conv1"') : text.index(BN)]
-    conv = conv.replace('top: "data"', 'top: "conv1"')
+    text = text.replace('bottom: "norm"', 'bottom: "data"', 1)
+    conv = conv.replace('top: "norm"', 'top: "conv1"').replace('bottom: "data"', 'bottom: "norm"')
     relu = text.index(LAST)
     text = text[: text.index('layer {\n  name: "conv1"')] + text[text.index(BN) : relu] + conv
     tamper(_edited("conv1", "pad: 0", "pad: 1"), hide=_edited("conv1", "pad: 1", "pad: 0"))

@@ -48,6 +48,23 @@ def test_edge(tmp_path: Path, folder: Path) -> None:
         assert np.abs(found[blob] - values).max() <= EDGE_LIMIT * np.abs(values).max(), blob
 
 
+@pytest.mark.parametrize("folder", EDGE, ids=lambda folder: folder.name)
+def test_names_of_blobs(tmp_path: Path, folder: Path) -> None:
+    """A blob name that is left holds what it held; what is gone is reported."""
+    given = folder / "net.prototxt", folder / "weights.caffemodel"
+    report = caffefold.convert(*given, tmp_path / "out")
+    with np.load(folder / "golden.npz") as golden:
+        inputs = {k[3:]: golden[k] for k in golden if k.startswith("in_")}
+    net = caffefold.to_deploy(caffefold.load(*given)).net
+    text, weights = net.to_document().encode().decode(), given[1].read_bytes()
+    wanted = run(text, weights, inputs)
+    found = run(tmp_path / "out.prototxt", tmp_path / "out.caffemodel", inputs)
+    assert sorted(report.gone) == sorted(wanted.keys() - found.keys())
+    for blob in wanted.keys() & found.keys():
+        values = wanted[blob]
+        assert np.abs(found[blob] - values).max() <= EDGE_LIMIT * np.abs(values).max(), blob
+
+
 @pytest.mark.parametrize(("folder", "name"), CORPUS, ids=[f"{f.name}-{n}" for f, n in CORPUS])
 def test_corpus(tmp_path: Path, folder: Path, name: str) -> None:
     with np.load(folder / "golden.npz") as golden:

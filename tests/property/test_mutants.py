@@ -288,9 +288,9 @@ def exchanged(one: str, other: str) -> Callable[[Any], Any]:
 def reads_first(original: Any) -> Any:
     """Taking a layer out wires its readers to the first blob of the net."""
 
-    def bypass(self: Any, position: int) -> bool:
+    def bypass(self: Any, position: int, taker: int | None) -> Any:
         before = self.reads[position][0]
-        done = bool(original(self, position))
+        done = original(self, position, taker)
         for reader in self.readers[before] if done else ():
             self.reads[reader] = [0 if v == before else v for v in self.reads[reader]]
         return done
@@ -471,7 +471,11 @@ STRUCTURE = [
         "in-place layer behind a reader", _LAST, exchanged("r", "g"), net_two_norms,
     ),
     Mutant("outputs swapped", _LAST, rewired("sl", "", "b bn"), net_slice_up),
-    Mutant("branches swapped", _LAST, rewired("cat", "g f"), net_concat),
+    Mutant("branches swapped", _LAST, rewired("cat", "g_folded f_folded"), net_concat),
+    Mutant(
+        "names kept by other values", "ir.edit:Editor._lies", lambda original: lambda *_: False,
+        net_concat,
+    ),
     Mutant("output renamed", _LAST, rewired("g", "", "other"), net_slice_down),
     Mutant(
         "a claim for other channels", "passes.fold.fold:_claim",

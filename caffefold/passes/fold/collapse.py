@@ -63,12 +63,13 @@ def _collapse(editor: Editor, shapes: Shapes, chain: Chain) -> Change | None:
     if channels is None or home is None:
         return None
     stays = layers[home]
-    if not editor.bypass(position for position in positions if position != positions[home]):
+    going = [position for position in positions if position != positions[home]]
+    if not editor.bypass(going, taker=positions[home]):
         return None
     editor.layers[positions[home]] = as_scale(stays, affine.over(channels))
-    going = tuple(name for name in names if name != stays.name)
+    removed = tuple(name for name in names if name != stays.name)
     detail = f"{', '.join(names)} -> one Scale layer '{stays.name}'"
-    return Change(ChangeKind.COLLAPSED, going, (stays.name,), detail)
+    return Change(ChangeKind.COLLAPSED, removed, (stays.name,), detail)
 
 
 def _home(layers: list[Layer]) -> int | None:

@@ -190,12 +190,13 @@ class _Folder:
         """Absorb as planned and take the chains out; False when a name stands against it."""
         editor = self.editor
         going = [position for chain in group for position in chain.positions]
-        if not editor.bypass(going):
+        absorptions = plan.absorptions
+        if not editor.bypass(going, absorptions[0].position, plan.mapped):
             return False
         absorb = absorb_output if upward else absorb_input
         folded = tuple(self.references[p] for p in group[0].positions)
         claims = []
-        for item in plan:
+        for item in absorptions:
             layer = editor.layers[item.position]
             if layer.name in self.shared:
                 layer = unshared(layer)
@@ -206,7 +207,7 @@ class _Folder:
         removed = tuple(editor.layers[position].name for position in going)
         for position in going:
             self.refused.pop(position, None)
-        modified = tuple(dict.fromkeys(editor.layers[item.position].name for item in plan))
+        modified = tuple(dict.fromkeys(editor.layers[item.position].name for item in absorptions))
         way = "into" if upward else "into the input of"
         detail = f"{', '.join(removed)} folded {way} {', '.join(modified)}"
         self.changes.append(Change(ChangeKind.FOLDED, removed, modified, detail, tuple(claims)))
@@ -230,11 +231,13 @@ def _claim(layer: LayerRef, chain: tuple[LayerRef, ...], item: Absorption) -> Ab
 
 
 def _reason(above: Plan | Refusal, below: Plan | Refusal) -> Refusal:
-    """Of the reasons against both directions, the more specific one."""
-    if not isinstance(above, Refusal):
-        return Refusal(SkipCode.NET_OUTPUT, "without it a net input or output would lose its name")
-    if not isinstance(below, Refusal) or above.code != SkipCode.NOT_LINEAR:
+    """Of the reasons against both directions, the more specific one. Where there was a plan, it is
+    a name that stood against it."""
+    if isinstance(above, Refusal) and above.code != SkipCode.NOT_LINEAR:
         return above
+    if not isinstance(above, Refusal) or not isinstance(below, Refusal):
+        why = "without it a net input or output would lose its name, or its name its value"
+        return Refusal(SkipCode.NET_OUTPUT, why)
     if below.code in (SkipCode.NOT_LINEAR, SkipCode.NET_OUTPUT):
         return Refusal(above.code, f"{above.message}, and {below.message}")
     return below

@@ -47,7 +47,14 @@ class Absorption(NamedTuple):
     range: Range
 
 
-Plan = list[Absorption]
+class Plan(NamedTuple):
+    """Who absorbs what, so that a map can go."""
+
+    absorptions: list[Absorption]
+    mapped: list[int]
+    """The versions on the way there, which then hold other values."""
+
+
 Answer = Plan | Refusal
 Guard = Callable[[Layer], Refusal | None]
 _IDENTITY = Affine.identity()
@@ -92,10 +99,11 @@ class Propagation:
                     f"it has {layout.outputs} outputs, but the affine layer after it "
                     f"{affine.channels} channels; the caffemodel belongs to another net"
                 )
-            return [Absorption(position, layout, affine, asked)]
+            return Plan([Absorption(position, layout, affine, asked)], [])
         bottoms = self._bottoms(position)
         if own.commutes(source, bottoms):
-            return self.up(editor.reads[position][0], affine, {position}, asked)
+            before = editor.reads[position][0]
+            return _by_way_of(before, self.up(before, affine, {position}, asked))
         match own.channels(source, bottoms):
             case Joined():
                 return self._up_branches(position, affine, asked)
@@ -118,7 +126,7 @@ class Propagation:
         layer, inputs = self.editor.layers[position], self.editor.reads[position]
         if len(set(inputs)) != len(inputs):
             return _blocked(f"'{layer.name}' does not join different blobs along channels")
-        plan: Plan = []
+        plan = Plan([], [])
         at = 0
         for version in inputs:
             count = self.shapes.channels(version)
@@ -128,7 +136,7 @@ class Propagation:
             part = self.up(version, affine.part(at, at + count), {position}, shifted)
             if isinstance(part, Refusal):
                 return Refusal(part.code, f"a branch of '{layer.name}': {part.message}")
-            plan += part
+            _extend(plan, _by_way_of(version, part))
             at += count
         return plan
 
@@ -146,7 +154,8 @@ class Propagation:
         start, stop = split.ranges[tops.index(version)]
         delta = asked.delta
         moved = Range(delta - start, max(asked.start, delta), min(asked.stop, delta + stop - start))
-        return self.up(self.editor.reads[position][0], whole, {position}, moved)
+        before = self.editor.reads[position][0]
+        return _by_way_of(before, self.up(before, whole, {position}, moved))
 
     # ---------------------------------------------------------------------------------- down
 
@@ -158,10 +167,11 @@ class Propagation:
             if isinstance(layout, Refusal):
                 return layout
             refusal = refuse_input(layer, layout, affine)
-            return refusal or [Absorption(position, layout, affine, WHOLE)]
+            return refusal or Plan([Absorption(position, layout, affine, WHOLE)], [])
         bottoms = self._bottoms(position)
         if own.commutes(layer, bottoms):
-            return self.down(self.editor.writes[position][0], affine)
+            made = self.editor.writes[position][0]
+            return _by_way_of(made, self.down(made, affine))
         match own.channels(layer, bottoms):
             case Joined():
                 return self._down_concat(position, version, affine)
@@ -178,13 +188,15 @@ class Propagation:
                 name = self.editor.layers[position].name
                 return _blocked(f"'{name}' does not join known channels")
             parts.append((affine if read == version else _IDENTITY, count))
-        return self.down(self.editor.writes[position][0], join(parts))
+        made = self.editor.writes[position][0]
+        return _by_way_of(made, self.down(made, join(parts)))
 
     def _down_slice(self, position: int, split: Split, affine: Affine) -> Answer:
         if split.ranges is None:
             return self._unknown_slice(position)
         tops = zip(self.editor.writes[position], split.ranges, strict=True)
-        return _together(self.down(made, affine.part(*channels)) for made, channels in tops)
+        parts = ((made, self.down(made, affine.part(*channels))) for made, channels in tops)
+        return _together(_by_way_of(made, part) for made, part in parts)
 
     # -------------------------------------------------------------------------------- helpers
 
@@ -204,11 +216,25 @@ def _blocked(message: str) -> Refusal:
     return Refusal(SkipCode.NOT_LINEAR, message)
 
 
+def _by_way_of(version: int, answer: Answer) -> Answer:
+    """The plan, in which ``version`` changes its value as well."""
+    if not isinstance(answer, Refusal):
+        answer.mapped.append(version)
+    return answer
+
+
 def _together(parts: Iterable[Answer]) -> Answer:
     """All plans as one; the first refusal, if any."""
-    plan: Plan = []
+    plan = Plan([], [])
     for part in parts:
         if isinstance(part, Refusal):
             return part
-        plan += part
+        _extend(plan, part)
     return plan
+
+
+def _extend(plan: Plan, part: Answer) -> None:
+    """Add a plan to another."""
+    assert not isinstance(part, Refusal)
+    plan.absorptions.extend(part.absorptions)
+    plan.mapped.extend(part.mapped)
