@@ -21,6 +21,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
+from caffefold.humanize import visible
+
 LONGEST = 2_000  # characters of a message: names come from files, and a file may name a megabyte
 _E = TypeVar("_E", bound="CaffefoldError")
 
@@ -89,16 +91,10 @@ def _rebuilt(kind: type[_E], args: tuple[object, ...], data: dict[str, object]) 
 
 
 def _line(message: str) -> str:
-    """``message`` with control characters escaped; a long one without its middle."""
+    """``message`` as it can be shown; a long one without its middle."""
     if len(message) > LONGEST:
         message = f"{message[: LONGEST // 2]} ... {message[5 - LONGEST // 2 :]}"
-    if message.isprintable():
-        return str(message)
-    return "".join(c if c not in _BREAKS else c.encode("unicode_escape").decode() for c in message)
-
-
-# What a terminal or str.splitlines takes for the end of a line, and the other C0 and C1 controls.
-_BREAKS = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)))
+    return visible(message)
 
 
 class UsageError(CaffefoldError):

@@ -1,9 +1,47 @@
-"""How values are shown: numbers on screen, in sentences and on pages; documents as JSON."""
+"""How values are shown: numbers and names on screen, in sentences and on pages; JSON.
+
+Names come from files that somebody else made. A terminal obeys what is in them (ESC clears the
+screen or sets the clipboard, U+202E turns the text around), a line break forges a line of ours; so
+every renderer shows a name through ``visible``.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+
+def visible(text: str, keep: str = "") -> str:
+    """``text`` with everything that is no visible character escaped, save what is in ``keep``.
+
+    Those are control characters (C0, DEL, C1), line separators, marks that turn the direction of
+    text or have no width, spaces other than the space, surrogates (bytes that were no UTF-8), and
+    what Unicode leaves to private use or has not assigned: ``\\x1b``, ``\\n``, ``\\u202e``.
+    """
+    if text.isprintable():
+        return str(text)
+    return "".join(
+        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def all_visible(value: _T) -> _T:
+    """``value`` with all text in it ``visible``: in tuples, named tuples and dataclasses."""
+    shown: Any = value
+    if isinstance(value, str):
+        shown = value if value.isprintable() else visible(value)
+    elif isinstance(value, tuple):
+        parts = [all_visible(part) for part in value]
+        if any(new is not old for new, old in zip(parts, value, strict=True)):
+            shown = type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    elif fields := getattr(type(value), "__dataclass_fields__", None):
+        old = {name: getattr(value, name) for name in fields}
+        new = {name: all_visible(part) for name, part in old.items()}
+        if any(new[name] is not part for name, part in old.items()):
+            shown = type(value)(**new)
+    return shown  # type: ignore[no-any-return]
 
 
 def counted(number: int, what: str) -> str:
@@ -21,15 +59,20 @@ def size(count: int) -> str:
     return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
 
 
-def json_text(document: Any) -> str:
+def json_text(document: Any, indent: int | None = 2) -> str:
     """``document`` as indented JSON with a line break at its end.
 
     Null stands for numbers that JSON does not have; bytes of names that are no UTF-8 come out as
-    escapes.
+    escapes. What ``visible`` would escape, JSON does: the text a reader gets is exact.
     """
-    import json  # not at the top: it costs start-up time
+    import json  # not at the top: they cost start-up time
+    import re
 
-    return json.dumps(_printable(document), indent=2, ensure_ascii=False) + "\n"
+    def escaped(found: re.Match[str]) -> str:
+        return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
+
+    text = json.dumps(_printable(document), indent=indent, ensure_ascii=False)
+    return re.sub("[\x7f-\U0010ffff]", escaped, text) + "\n"
 
 
 def _printable(value: Any) -> Any:

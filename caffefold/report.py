@@ -10,7 +10,7 @@ from caffefold._version import VERSION
 from caffefold.analysis.cost import Totals
 from caffefold.analysis.shapes import Shapes
 from caffefold.check.proof import Proof
-from caffefold.humanize import counted, size
+from caffefold.humanize import counted, json_text, size, visible
 from caffefold.ir.net import Net
 from caffefold.passes.infra import Change, ChangeKind, Skip, Step
 
@@ -58,7 +58,7 @@ class _Account:
         raise NotImplementedError
 
     def __str__(self) -> str:
-        return "\n".join(f"{label:<{_LABEL}}{value}" for label, value in self.rows())
+        return "\n".join(f"{label:<{_LABEL}}{visible(value)}" for label, value in self.rows())
 
     def _converted(self, net: str, before: int, after: int) -> Iterator[tuple[str, str]]:
         """The net, and what became of its templates, losses and inputs; what became of several
@@ -208,8 +208,6 @@ class ConvertReport(_Account):
 
     def to_json(self) -> str:
         """The report as a JSON document; the same conversion gives the same text."""
-        import json
-
         document: dict[str, Any] = {
             "schema": SCHEMA,
             "caffefold": VERSION,
@@ -226,7 +224,7 @@ class ConvertReport(_Account):
             "proof": {**asdict(self.proof), "largest_error": self.proof.largest_error},
             "warnings": list(self.warnings),
         }
-        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        return json_text(document)
 
 
 def _step(step: Step) -> dict[str, Any]:

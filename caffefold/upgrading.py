@@ -5,7 +5,6 @@ What ``caffefold upgrade`` does. The result appears complete or not at all.
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from caffefold.formats.prototxt.tree import Document
 from caffefold.formats.upgrade.binary import WeightsUpgrade
 from caffefold.formats.upgrade.solver import is_solver
 from caffefold.formats.upgrade.text import upgrade_document
+from caffefold.humanize import json_text
 
 PathLike = str | os.PathLike[str]
 
@@ -42,7 +42,7 @@ class UpgradeReport:
     def to_json(self) -> str:
         """The report as a JSON document."""
         document = {"schema": 1, "up_to_date": self.up_to_date, **asdict(self)}
-        return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        return json_text(document)
 
 
 def upgrade(source: PathLike, target: PathLike, *, force: bool = False) -> UpgradeReport:

@@ -19,7 +19,9 @@ from caffefold.errors import (
 )
 
 
-@pytest.mark.parametrize("mark", ["\n", "\r", "\x1b", "\x85", "\u2028", "\0"])
+@pytest.mark.parametrize(
+    "mark", ["\n", "\r", "\x1b", "\x85", "\u2028", "\0", "\u202e", "\u2066", "\u200b", "\udcff"]
+)
 def test_one_line(mark: str) -> None:
     for error in (
         InputError(f"layer 'a{mark}b'"),
@@ -32,7 +34,7 @@ def test_one_line(mark: str) -> None:
 
 
 def test_what_can_be_read_stays() -> None:
-    said = "größe 層: 'C:\\new'; \udcff"
+    said = "größe 層: 'C:\\new'"
     assert str(CaffefoldError(said)) == said
 
 

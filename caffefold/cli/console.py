@@ -1,8 +1,13 @@
-"""What the user sees: results on stdout, everything else on stderr, colour on terminals only."""
+"""What the user sees: results on stdout, everything else on stderr, colour on terminals only.
+
+No text from a file reaches a terminal as it is: everything that is printed goes through here, and
+what is not ``humanize.visible`` is escaped, our own colours apart.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable
 from typing import IO, TYPE_CHECKING
@@ -10,6 +15,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from caffefold.errors import OutputError, Text
+from caffefold.humanize import visible
 
 if TYPE_CHECKING:
     from caffefold.report import ConvertReport
@@ -17,6 +23,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 PIPE_CLOSED = 141  # as the shell has it for a program that SIGPIPE ended
+_COLOURS = re.compile("(\x1b\\[[0-9;]*m)")
 
 
 class Console:
@@ -25,22 +32,26 @@ class Console:
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
 
-    def result(self, text: str) -> None:
-        """One line of the result, on stdout."""
+    def result(self, line: str) -> None:
+        """One line of the result, on stdout. Names in a coloured line are ``visible`` already."""
+        self.document(_coloured(line))
+
+    def document(self, text: str) -> None:
+        """Text in lines, in which nothing is left to be escaped: JSON, TOML, a page."""
         if self.quiet:
             return
         try:
-            click.echo(printable(text), color=colour(sys.stdout))
+            click.echo(text, color=colour(sys.stdout))
         except BrokenPipeError:  # whoever read this has seen enough
-            discard_output()
+            discard(sys.stdout)
             raise SystemExit(PIPE_CLOSED) from None
         except OSError as error:
-            discard_output()
+            discard(sys.stdout)
             raise OutputError(f"standard output: {error.strerror}") from None
 
     def row(self, label: str, value: str) -> None:
         """A labelled line of the result."""
-        self.result(click.style(f"{label:<10}", bold=True) + value)
+        self.result(click.style(f"{label:<10}", bold=True) + visible(value))
 
     def summary(
         self,
@@ -51,7 +62,7 @@ class Console:
     ) -> None:
         """A report: as JSON, or as labelled lines."""
         if as_json:
-            self.result(report.to_json().rstrip("\n"))
+            self.document(report.to_json().rstrip("\n"))
             return
         for label, value in rows:
             self.row(label, value)
@@ -64,27 +75,45 @@ class Console:
                 from caffefold.cli.options import spelled
 
                 text = text.spelled(spelled)
-            note(f"{label} {text}")
+            note(f"{label} {visible(text)}")
 
 
-def discard_output() -> None:
-    """Send what standard output still holds nowhere: its flush at exit would fail once more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+class Log:
+    """The stream that ``logging`` writes to: standard error, a line for each message."""
+
+    def write(self, text: str) -> None:
+        """Show one message."""
+        note(visible(text.removesuffix("\n")))
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+def discard(stream: IO[str]) -> None:
+    """Send what ``stream`` still holds nowhere: its flush at exit would fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def error(text: str) -> None:
     """An error, on stderr."""
-    note(f"{click.style('error:', fg='red', bold=True)} {text}")
+    note(f"{click.style('error:', fg='red', bold=True)} {visible(text)}")
 
 
-def note(text: str) -> None:
-    """More about an error, on stderr."""
-    click.echo(printable(text), err=True, color=colour(sys.stderr))
+def note(line: str) -> None:
+    """A line on stderr. When nobody reads there any more, the work goes on in silence."""
+    try:
+        click.echo(_coloured(line), err=True, color=colour(sys.stderr))
+    except OSError:
+        discard(sys.stderr)
 
 
-def printable(text: str) -> str:
-    """``text`` with the bytes of names that are no UTF-8 written as escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()
+def _coloured(line: str) -> str:
+    """``line`` as one line, ``visible`` but for our own colours, and tabs of quoted lines."""
+    if line.isprintable():
+        return line
+    parts = _COLOURS.split(line)
+    parts[::2] = (visible(part, keep="\t") for part in parts[::2])
+    return "".join(parts)
 
 
 def colour(stream: IO[str]) -> bool:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from caffefold.cli.console import Console, discard_output
+from caffefold.cli.console import Console, discard
+from caffefold.humanize import visible
 
 if TYPE_CHECKING:
     from caffefold.compare.diff import NetDiff
@@ -108,12 +109,12 @@ def diff(
         try:
             _from_git(console, paths)
         except BrokenPipeError:  # the pager was left; what is still buffered goes nowhere
-            discard_output()
+            discard(sys.stdout)
         except SystemExit:  # the console has noticed it first
             pass
         return 0
     if len(paths) == 1 and "GIT_DIFF_PATH_TOTAL" in os.environ:
-        console.result(f"* Unmerged path {paths[0]}")  # all that git says of a conflict
+        console.result(f"* Unmerged path {visible(paths[0])}")  # all that git says of a conflict
         return 0
     if len(paths) != 2:
         raise click.UsageError(f"diff takes two nets, A and B; {len(paths)} given")
@@ -141,28 +142,30 @@ def diff(
         rtol=rtol,
         atol=atol,
     )
-    for text in _rendered(found, form, context, side_by_side=side_by_side, stat=stat):
-        console.result(text)
+    if form == "text":
+        for line in _lines(found, context, side_by_side=side_by_side, stat=stat):
+            console.result(line)
+    else:
+        console.document(_document(found, form, context).rstrip("\n"))
     return int(bool(found))
 
 
-def _rendered(
-    found: NetDiff, form: str, context: int | None, *, side_by_side: bool, stat: bool
-) -> Iterable[str]:
-    summary, width = found.summary, _width()
+def _document(found: NetDiff, form: str, context: int | None) -> str:
+    """What other programs read: JSON, markdown or HTML."""
     if form == "json":
-        return found.to_json().splitlines()
-    if form == "markdown":
-        from caffefold.compare.render.markup import markdown
+        return found.to_json()
+    from caffefold.compare.render import markup, text
 
-        return markdown(summary).splitlines()
+    if form == "markdown":
+        return markup.markdown(found.summary)
+    return markup.page(found.summary, text.CONTEXT if context is None else context)
+
+
+def _lines(found: NetDiff, context: int | None, *, side_by_side: bool, stat: bool) -> Iterable[str]:
     from caffefold.compare.render import text
 
+    summary, width = found.summary, _width()
     near = text.CONTEXT if context is None else context
-    if form == "html":
-        from caffefold.compare.render.markup import page
-
-        return page(summary, near).splitlines()
     if side_by_side:
         return text.side_by_side(summary, width, near, _painted)
     if stat:
@@ -196,7 +199,7 @@ def _from_git(console: Console, arguments: tuple[str, ...]) -> None:
         os.environ.setdefault("FORCE_COLOR", "1")  # what git itself does for its pager
     call = GitCall.of(arguments)
     old, new = call.names
-    console.result(click.style(f"caffefold diff {old} {new}", bold=True))
+    console.result(click.style(f"caffefold diff {visible(old)} {visible(new)}", bold=True))
     try:
         found = None if call.one_sided else call.compare()
         lines = (

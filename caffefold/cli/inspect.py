@@ -74,7 +74,7 @@ def inspect(
     if len(found.warnings) > _SHOWN and not as_json:
         console.warning(f"... and {len(found.warnings) - _SHOWN} more, see --json")
     if as_json:
-        console.result(found.to_json().rstrip("\n"))
+        console.document(found.to_json().rstrip("\n"))
     else:
         import shutil  # not at the top: it loads every compression module
 

@@ -5,6 +5,7 @@ Only click is imported here: ``--help`` and ``--version`` must not wait for nump
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import os
@@ -17,6 +18,7 @@ import click
 from caffefold._version import VERSION
 from caffefold.cli import console
 from caffefold.errors import CaffefoldError, OutputError, TextError
+from caffefold.humanize import visible
 
 BUG = 4
 TERMINATED = 143
@@ -73,7 +75,7 @@ def cli(context: click.Context, verbose: int, quiet: bool, debug: bool) -> None:
         import logging
 
         level = logging.DEBUG if verbose > 1 else logging.INFO
-        logging.basicConfig(stream=sys.stderr, level=level, format="%(name)s: %(message)s")
+        logging.basicConfig(stream=console.Log(), level=level, format="%(name)s: %(message)s")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -91,14 +93,15 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _pointed(line: str, at: int) -> str:
-    """The line with a caret under ``at``; of a long line, what is around it."""
+def _pointed(line: str, at: int) -> tuple[str, str]:
+    """The line, and one with a caret under ``at``; of a long line, what is around it."""
     if len(line) > _LINE:
         start = max(0, at - _LINE // 2)
         dots = "..." if start else ""
         line, at = dots + line[start : start + _LINE], at - start + len(dots)
-    indent = "".join("\t" if char == "\t" else " " for char in line[:at])
-    return f"  {line}\n  {indent}^"
+    before, behind = (visible(part, keep="\t") for part in (line[:at], line[at:]))
+    indent = "".join("\t" if char == "\t" else " " for char in before)
+    return f"  {before}{behind}", f"  {indent}^"
 
 
 def run(arguments: list[str] | None = None) -> int:
@@ -111,20 +114,28 @@ def run(arguments: list[str] | None = None) -> int:
 
         console.error(error.spelled(spelled))
         if isinstance(error, TextError) and error.source_line.strip():
-            console.note(_pointed(error.source_line, error.column - 1))
+            for line in _pointed(error.source_line, error.column - 1):
+                console.note(line)
         return error.exit_code
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        error.show()
+        vars(error)["message"] = visible(error.message)  # an argument may be a file's name
+        with contextlib.suppress(OSError):  # nobody reads it
+            error.show()
         return error.exit_code
+    except SystemExit as stop:
+        if stop.code != 1:
+            raise
+        console.discard(sys.stdout)  # click's answer when nobody reads --help to its end
+        return console.PIPE_CLOSED
     except (click.Abort, KeyboardInterrupt):
         console.error("interrupted; no output was written")
         return console.INTERRUPTED
     except OSError as error:
         if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
             return _bug(error, arguments)
-        console.discard_output()  # of --help
+        console.discard(sys.stdout)  # of --help
         console.error(f"standard output: {error.strerror}")
         return OutputError.exit_code
     except Exception as error:
@@ -135,7 +146,8 @@ def _bug(error: Exception, arguments: list[str] | None) -> int:
     if "-vv" in (arguments or sys.argv):
         import traceback
 
-        traceback.print_exc()
+        for line in traceback.format_exc().splitlines():
+            console.note(visible(line))
     console.error(
         f"this is a bug in caffefold, not in your files: {type(error).__name__}: {error}; "
         "run again with -vv and report what it prints"

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from caffefold.cli.console import INTERRUPTED, Console, colour, error, note, printable
+from caffefold.cli.console import INTERRUPTED, Console, colour, error, note
 from caffefold.cli.options import given, options_of
-from caffefold.humanize import size
+from caffefold.humanize import json_text, size, visible
 from caffefold.options import ConvertOptions
 
 if TYPE_CHECKING:
@@ -174,23 +174,21 @@ def zoo(
         )
         context.exit(INTERRUPTED)
     if as_json:
-        console.result(site.as_json(result).rstrip("\n"))
+        console.document(site.as_json(result).rstrip("\n"))
     else:
         _print_table(console, result)
     context.exit(0 if result.ok else 1)
 
 
 def _print_plan(console: Console, plan: Plan, as_json: bool) -> None:
-    import json
-
     from caffefold.zoo.planning import manifest
 
     if as_json:
         document = {"schema": 1, **plan.to_json()}
         del document["key"]
-        console.result(json.dumps(document, indent=1, ensure_ascii=False))
+        console.document(json_text(document, 1).rstrip("\n"))
         return
-    console.result(manifest.to_toml(plan).rstrip("\n"))
+    console.document(manifest.to_toml(plan).rstrip("\n"))
 
 
 class _Watcher:
@@ -243,7 +241,7 @@ class _Bar(_Watcher):
         super().event(event)
         if event.kind == "started":
             if len(self._current) < _CURRENT:
-                shown = printable(event.model.name)
+                shown = visible(event.model.name)
                 self._current[event.model.name] = self._names.add_task(shown, total=None)
             return
         task = self._current.pop(event.model.name, None)
@@ -260,10 +258,10 @@ class _Bar(_Watcher):
 def _line(outcome: Outcome) -> str:
     """One outcome as a line of plain text."""
     if outcome.facts is None:
-        return printable(f"{outcome.status} {outcome.name}: {outcome.reason}")
+        return visible(f"{outcome.status} {outcome.name}: {outcome.reason}")
     before, after = outcome.facts.layers_before, outcome.facts.layers_after
     took = f"{outcome.seconds:.2f} s"
-    return printable(f"converted {outcome.name}: {before} layers -> {after}, {took}")
+    return visible(f"converted {outcome.name}: {before} layers -> {after}, {took}")
 
 
 def _print_table(console: Console, result: Result) -> None:
@@ -272,7 +270,7 @@ def _print_table(console: Console, result: Result) -> None:
 
     from caffefold.zoo.pages import site
 
-    names = [printable(outcome.name) for outcome in result.outcomes]
+    names = [visible(outcome.name) for outcome in result.outcomes]
     width = min(max(map(len, names), default=0), 60)
     room = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     if names:
@@ -303,7 +301,7 @@ def _row(name: str, outcome: Outcome, width: int, room: int) -> str:
     status = click.style(f"{outcome.status:<10}", fg=_COLOURS[outcome.status])
     facts = outcome.facts
     if facts is None:
-        reason = printable(outcome.reason)
+        reason = visible(outcome.reason)
         left = room - width - 13
         if room and len(reason) > max(left, 20):
             reason = reason[: max(left, 20) - 3] + "..."

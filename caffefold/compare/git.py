@@ -17,6 +17,7 @@ from typing import NamedTuple
 from caffefold.compare.diff import NetDiff, diff
 from caffefold.errors import InputError
 from caffefold.formats import detect
+from caffefold.humanize import visible
 
 _NOTHING = ("/dev/null", "nul")
 
@@ -63,16 +64,17 @@ class GitCall(NamedTuple):
 
     def as_text(self, why: str) -> Iterator[str]:
         """A plain diff of the files, or one line where they are binary; ``why`` it is one."""
-        old, new = self.names
+        old, new = map(visible, self.names)
         if why:
             for file, name in ((self.old_file, old), (self.new_file, new)):
-                why = why.replace(file, name)
+                why = why.replace(visible(file), name)
             yield f"cannot compare as nets: {why}"
         texts = [_text(self.old_file), _text(self.new_file)]
         if texts[0] is None or texts[1] is None:
             yield f"Binary files {old} and {new} differ"
             return
-        yield from difflib.unified_diff(texts[0], texts[1], old, new, lineterm="")
+        for line in difflib.unified_diff(texts[0], texts[1], old, new, lineterm=""):
+            yield visible(line, keep="\t")
 
 
 def _text(file: str) -> list[str] | None:

@@ -26,7 +26,7 @@ from caffefold.compare.entries import (
 )
 from caffefold.compare.groups import connected, fold_pattern, grouped, rename_pattern, several
 from caffefold.compare.settings import default_of, is_training, shown, training_kind
-from caffefold.humanize import counted
+from caffefold.humanize import all_visible, counted
 from caffefold.ir import placeholder
 from caffefold.ops.base import Category
 from caffefold.ops.shape import show
@@ -105,7 +105,8 @@ class WeightTotals(NamedTuple):
 class Summary:
     """All there is to show of a difference; what costs time is computed when it is asked for."""
 
-    def __init__(self, diff: Aligned) -> None:
+    def __init__(self, given: Aligned) -> None:
+        diff = all_visible(given)
         self.a, self.b, self.notes = diff.a, diff.b, diff.notes
         self.different = bool(diff)
         self._diff = diff

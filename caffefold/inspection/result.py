@@ -9,7 +9,7 @@ from typing import NamedTuple
 from caffefold._version import VERSION
 from caffefold.analysis.cost import Totals
 from caffefold.analysis.health import DEAD, Health
-from caffefold.humanize import json_text, size
+from caffefold.humanize import all_visible, json_text, size
 from caffefold.ops.shape import Shape, show
 
 SCHEMA = 1
@@ -124,9 +124,10 @@ class Inspection:
 
         ``bold`` sets off labels and headings.
         """
-        for label, value in self._ends():
+        shown = all_visible(self)
+        for label, value in shown._ends():
             yield bold(f"{label:<10}") + value
-        for table in self._tables():
+        for table in shown._tables():
             heading, *rows = table.lines(room)
             yield from ("", bold(heading), *rows)
 

@@ -22,6 +22,7 @@ from caffefold.formats.caffemodel.index import WeightsFile
 from caffefold.formats.caffemodel.open import open_snapshot
 from caffefold.formats.prototxt.parse import read_if_text
 from caffefold.formats.prototxt.tree import Field, ListValue, Message, quote, unquote
+from caffefold.humanize import visible
 from caffefold.options import PathLike
 
 _TYPES = {"<f2": "float16", "<f4": "float32", "<f8": "float64"}
@@ -57,13 +58,26 @@ def _fields(fields: tuple[Field, ...], indent: str) -> Iterator[str]:
 
 def _scalar(raw: str) -> str:
     """Strings in double quotes, their parts joined; everything else as it is written."""
-    return quote(unquote(raw)) if raw[:1] in ("'", '"') else raw
+    return _quoted(unquote(raw)) if raw[:1] in ("'", '"') else raw
+
+
+def _quoted(text: str) -> str:
+    """As a string of a prototxt; the bytes of what is not visible as octal escapes."""
+    quoted = quote(text)
+    if quoted.isprintable():
+        return quoted
+    return "".join(
+        c
+        if c.isprintable()
+        else "".join(f"\\{b:03o}" for b in c.encode("utf-8", "surrogateescape"))
+        for c in quoted
+    )
 
 
 def _weights(weights: WeightsFile) -> Iterator[str]:
-    yield f"caffemodel {quote(weights.name)}"
+    yield f"caffemodel {_quoted(weights.name)}"
     for layer in weights.layers:
-        yield f"layer {quote(layer.name)} {layer.type}"
+        yield f"layer {_quoted(layer.name)} {visible(layer.type)}"
         for i, blob in enumerate(layer.blobs):
             shape = " x ".join(map(str, blob.shape)) or "scalar"
             yield f"  blob {i}: {shape} {_type(blob)} sha256:{digest(blob)}"

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 # From the ground up: a room may use itself, those below it, and none beside or above it.
 HOUSE = (
     {"_proto"},
-    {"errors", "log", "humanize", "html", "_version"},
+    {"humanize", "log", "_version"},
+    {"errors", "html"},
     {"options"},
     {"formats"},
     {"testing"},

@@ -64,11 +64,12 @@ _PREFIX = (sys.executable, "-m", "caffefold")
 
 
 def _environment() -> dict[str, str]:
-    """Nobody's colour settings or Python options leak in."""
+    """Nobody's colour settings or Python options leak in, but where the package lies does."""
     keep = {
         name: value
         for name, value in os.environ.items()
-        if name not in ("NO_COLOR", "FORCE_COLOR") and not name.startswith("PYTHON")
+        if name not in ("NO_COLOR", "FORCE_COLOR")
+        and (name == "PYTHONPATH" or not name.startswith("PYTHON"))
     }
     return {**keep, "OPENBLAS_NUM_THREADS": "1"}
 
@@ -81,6 +82,8 @@ class Cli:
     forks: Forks
     prefix: tuple[str, ...] = _PREFIX
     variables: Mapping[str, str] = field(default_factory=dict)
+    terminal: bool = False
+    """Whether both outputs are one terminal; ``Ran.out`` has what it was sent."""
 
     def after(self, code: str) -> Cli:
         """The same in a process that runs this code first."""
@@ -90,7 +93,7 @@ class Cli:
     def __call__(self, *arguments: str | Path, expect: int = 0) -> Ran:
         words, environment = list(map(str, arguments)), {**_environment(), **self.variables}
         if self.prefix == _PREFIX and not any(map(_AT_START.match, self.variables)):
-            code, out, err = self.forks.run(words, self.folder, environment)
+            code, out, err = self.forks.run(words, self.folder, environment, terminal=self.terminal)
         else:
             done = subprocess.run(
                 [*self.prefix, *words],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,40 @@ def test_a_reader_that_went_away(tmp_path: Path) -> None:
         assert stream.read() == ""
     assert running.wait() == 141
     assert (tmp_path / "out.caffemodel").exists()
+
+
+def left_alone(*arguments: str | Path) -> int:
+    """The exit code of ``caffefold ARGUMENTS 2>&1 | true``."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run([*COMMAND, *arguments], check=False, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    return done.returncode
+
+
+def test_a_reader_of_everything_that_went_away(tmp_path: Path) -> None:
+    """``caffefold -v convert ... 2>&1 | head``: the work is done, and the code is SIGPIPE's."""
+    assert left_alone("-v", "convert", *PAIR, "-o", tmp_path / "out") == 141
+    assert (tmp_path / "out.report.json").exists()
+    assert left_alone("--help") == 141
+    assert left_alone("convert", "--no-such-option") == 2
+    assert left_alone("convert", *PAIR, "-o", tmp_path / "out") == 3  # it exists: only an error
+
+
+def test_a_log_that_nobody_reads(tmp_path: Path) -> None:
+    """The result is still said, and the code is that of the work."""
+    running = subprocess.Popen(
+        [*COMMAND, "-vv", "convert", *PAIR, "-o", str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stderr is not None
+    running.stderr.close()
+    assert running.stdout is not None
+    with running.stdout as stream:
+        assert stream.read().startswith("net ")
+    assert running.wait() == 0
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import pkgutil
+import pty
 import runpy
 import selectors
 import socket
@@ -49,16 +50,23 @@ class Forks:
         self._process.wait(_TIMEOUT)
 
     def run(
-        self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        *,
+        terminal: bool = False,
     ) -> tuple[int, bytes, bytes]:
         """(exit code, standard output, standard error) of ``python -m caffefold ARGUMENTS``.
 
-        Or of ``python -c CODE``, if the first argument is ``-c``.
+        Or of ``python -c CODE``, if the first argument is ``-c``. On a ``terminal``, all that is
+        printed comes as standard output.
         """
         request = json.dumps([list(arguments), str(folder), dict(environment)]).encode()
-        out, err = os.pipe(), os.pipe()
+        out, err = pty.openpty() if terminal else os.pipe(), os.pipe()
+        theirs = [out[1], out[1] if terminal else err[1]]
         try:
-            socket.send_fds(self._socket, [len(request).to_bytes(_LENGTH, "big")], [out[1], err[1]])
+            socket.send_fds(self._socket, [len(request).to_bytes(_LENGTH, "big")], theirs)
             self._socket.sendall(request)
         finally:
             os.close(out[1])
@@ -79,7 +87,10 @@ def _read_all(*pipes: int) -> list[bytes]:
             if not ready:
                 raise TimeoutError("the command does not end")
             for key, _ in ready:
-                part = os.read(key.fd, 1 << 16)
+                try:
+                    part = os.read(key.fd, 1 << 16)
+                except OSError:  # a terminal that was left
+                    part = b""
                 parts[key.fd].append(part)
                 if not part:
                     selector.unregister(key.fd)

@@ -29,8 +29,7 @@ def body(found: Summary, context: int = CONTEXT) -> str:
 
 
 def _html(template: str, found: Summary, context: int) -> str:
-    """Bytes of names that are no UTF-8 come out as escapes."""
-    text = render(
+    return render(
         template,
         found=found,
         title=f"{found.a.net or found.a.path} \u2192 {found.b.net or found.b.path}",
@@ -40,7 +39,6 @@ def _html(template: str, found: Summary, context: int) -> str:
         number_columns=NUMBER_COLUMNS,
         counted=counted,
     )
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def markdown(found: Summary) -> str:

@@ -1,7 +1,7 @@
 """What became of every model: zoo.json and zoo.csv for programs, pages for people.
 
 index.html is a table of all models that sorts and filters without a server. Templates are Jinja2's,
-with autoescape; control characters in names become visible escapes.
+with autoescape.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from caffefold._version import VERSION
 from caffefold.html import environment
-from caffefold.humanize import counted, size
+from caffefold.humanize import counted, json_text, size
 from caffefold.zoo.records import Facts, Model, Orphan, Outcome, Result, Status
 from caffefold.zoo.storage import FileState
 
@@ -60,7 +60,7 @@ def as_json(result: Result) -> str:
         "orphans": [asdict(orphan) for orphan in result.plan.orphans],
         "stale": list(result.stale),
     }
-    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    return json_text(document, 1)
 
 
 def _model(model: Model, outcome: Outcome) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def templates() -> Environment:
     """The templates of this folder, compiled once for each process."""
     from jinja2 import PackageLoader
 
-    made = environment().overlay(loader=PackageLoader("caffefold.zoo.pages"), finalize=_visible)
+    made = environment().overlay(loader=PackageLoader("caffefold.zoo.pages"))
     made.filters = made.filters | {
         "counted": counted,
         "growth": _growth,
@@ -167,8 +167,7 @@ def plain_page(model: Model, outcome: Outcome) -> bytes:
 
 
 def _rendered(template: str, **values: Any) -> bytes:
-    text = templates().get_template(template).render(values)
-    return text.encode("utf-8", "backslashreplace")
+    return templates().get_template(template).render(values).encode()
 
 
 def _layers(report: ConvertReport, before: Net, after: Net) -> Iterator[tuple[Any, ...]]:
@@ -222,15 +221,3 @@ def _href(path: str) -> str:
     except UnicodeEncodeError:
         name = path.encode("utf-8", "surrogatepass")
     return "./" + quote(name)
-
-
-def _visible(value: Any) -> Any:
-    """Control characters, also those that turn the direction of text, made visible."""
-    if hasattr(value, "__html__") or str(value).isprintable():
-        return value
-    return "".join(c if c.isprintable() else f"\\x{_byte(c):02x}" for c in str(value))
-
-
-def _byte(char: str) -> int:
-    """The number of a character; of a byte that was no UTF-8, the byte."""
-    return ord(char) - 0xDC00 if 0xDC80 <= ord(char) <= 0xDCFF else ord(char)

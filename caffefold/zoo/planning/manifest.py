@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from caffefold.errors import InputError, UsageError
+from caffefold.humanize import visible
 from caffefold.options import ConvertOptions, read
 from caffefold.zoo.records import Model, Plan
 
@@ -140,20 +141,20 @@ def _typed(value: Any, kind: type[_T], where: str) -> _T:
 def to_toml(plan: Plan) -> str:
     """``plan`` as a manifest that makes the same plan again."""
     lines = [
-        f"# {len(plan.models)} models of {_comment(plan.source)}, planned by caffefold zoo.",
+        f"# {len(plan.models)} models of {visible(plan.source)}, planned by caffefold zoo.",
         f"# Edit this, save it as {NAME} in the zoo, or give it with --manifest.",
         "discover = false",
     ]
     for model in plan.models:
         lines += ["", *_entry(model)]
     for orphan in plan.orphans:
-        lines += [f"# {orphan.kind}: {_comment(orphan.path)}: {_comment(orphan.reason)}"]
+        lines += [f"# {orphan.kind}: {visible(orphan.path)}: {visible(orphan.reason)}"]
     return "\n".join(lines) + "\n"
 
 
 def _entry(model: Model) -> Iterator[str]:
     if model.problem:
-        yield f"# {_comment(model.problem)}"
+        yield f"# {visible(model.problem)}"
     yield "[[model]]"
     paths = model.prototxts
     for key, value in (
@@ -180,10 +181,5 @@ def _value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_value, value))}]"
     text = str(value).encode("utf-8", "backslashreplace").decode()
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _comment(text: str) -> str:
-    """One line without control characters, which TOML forbids in comments."""
-    plain = text.encode("utf-8", "backslashreplace").decode()
-    return "".join(char if char.isprintable() else " " for char in plain)
+    quoted = json.dumps(text, ensure_ascii=False)
+    return "".join(char if char.isprintable() else f"\\U{ord(char):08x}" for char in quoted)
