@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from caffefold.humanize import all_visible, json_text, visible
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)))
+TEXT = st.text(st.characters(codec="utf-8"))
 
 
 @pytest.mark.parametrize(
