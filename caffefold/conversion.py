@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
@@ -27,17 +27,27 @@ from caffefold.errors import (
 )
 from caffefold.formats.atomic import Staging, output_error
 from caffefold.formats.caffemodel.blob import quiet
+from caffefold.formats.caffemodel.index import LayerRecord, WeightsFile
 from caffefold.formats.caffemodel.open import open_snapshot
 from caffefold.formats.caffemodel.precision import PRECISIONS, Precision, of_layer
 from caffefold.formats.caffemodel.write import NewLayer, write_weights
 from caffefold.formats.prototxt.open import NetText, read_net, schema_of
 from caffefold.formats.schema import Schema
+from caffefold.humanize import counted, some
 from caffefold.ir import graph
-from caffefold.ir.net import Layer, Net
+from caffefold.ir.net import Net
+from caffefold.ir.record import layer_fields, net_fields
 from caffefold.ops.activation import SPLIT
-from caffefold.ops.affine import SCALE
-from caffefold.ops.table import op, op_of
-from caffefold.options import ConvertOptions, DeployOptions, Dtype, FoldOptions, PathLike, takes
+from caffefold.ops.table import op_of
+from caffefold.options import (
+    ConvertOptions,
+    DeployOptions,
+    Dtype,
+    FoldOptions,
+    PathLike,
+    SaveOptions,
+    takes,
+)
 from caffefold.passes import infra, pipeline
 from caffefold.passes.deploy.preprocessing import comment, preprocessing
 from caffefold.passes.infra import Change
@@ -51,6 +61,16 @@ if TYPE_CHECKING:  # the options as keywords, for type checkers: those of the cl
     class _OnNet(Protocol[_P, _R_co]):
         def __call__(self, net: Net, *args: _P.args, **options: _P.kwargs) -> _R_co: ...
 
+    class _OnSaved(Protocol[_P]):
+        def __call__(
+            self,
+            net: Net,
+            prefix: PathLike,
+            force: bool = ...,
+            *args: _P.args,
+            **options: _P.kwargs,
+        ) -> tuple[Path, ...]: ...
+
     class _OnFiles(Protocol[_P]):
         def __call__(
             self,
@@ -63,9 +83,10 @@ if TYPE_CHECKING:  # the options as keywords, for type checkers: those of the cl
         ) -> ConvertReport: ...
 
     def _on_net(kind: Callable[_P, Any]) -> Callable[[Callable[..., _R_co]], _OnNet[_P, _R_co]]: ...
+    def _on_saved(kind: Callable[_P, Any]) -> Callable[[Callable[..., Any]], _OnSaved[_P]]: ...
     def _on_files(kind: Callable[_P, Any]) -> Callable[[Callable[..., Any]], _OnFiles[_P]]: ...
 else:
-    _on_net = _on_files = takes
+    _on_net = _on_saved = _on_files = takes
 
 SUFFIXES = (".prototxt", ".caffemodel", ".report.json")
 
@@ -143,23 +164,22 @@ def prove(original: Net, folded: Net, *, dtype: Dtype = "fp32") -> Proof:
         ProofError: they do not compute the same; the layer is named.
         UsageError: ``dtype`` is not known.
     """
-    precision = PRECISIONS[ConvertOptions(dtype=dtype).dtype]
+    precision = PRECISIONS[SaveOptions(dtype=dtype).dtype]
     return _prove(original, folded, folded.history[len(original.history) :], precision)
 
 
-def save(
-    net: Net, prefix: PathLike, *, dtype: Dtype = "fp32", force: bool = False
-) -> tuple[Path, ...]:
+@_on_saved(SaveOptions)
+def save(net: Net, prefix: PathLike, *, force: bool = False, **given: Any) -> tuple[Path, ...]:
     """Write a net as ``PREFIX.prototxt`` and, when it has weights, ``PREFIX.caffemodel``.
 
-    The files appear complete, and both or neither.
+    The files appear complete, and both or neither. The caffemodel holds the layers of the prototxt,
+    in their order and with their parameters.
 
     Args:
         net: the net.
         prefix: where the files go.
-        dtype: what weights are stored as: ``"fp32"``, or ``"fp16"`` (``raw_data`` as NVCaffe and
-            OpenCV read it).
         force: replace existing files.
+        {options}
 
     Returns:
         The files that were written.
@@ -168,12 +188,12 @@ def save(
         ExistingOutput: a file exists, without ``force``.
         ModelError: a number is not finite, or too large for ``dtype``.
         OutputError: a file is an input, or cannot be written.
-        UsageError: ``dtype`` is not known.
+        UsageError: an option has a wrong value.
     """
-    precision = PRECISIONS[ConvertOptions(dtype=dtype).dtype]
+    options = SaveOptions(**given)
     targets = _targets(Path(prefix), _sources(net), SUFFIXES[:2], force)
     with Staging() as staging, quiet():
-        written = _stage(staging, net, targets, precision)
+        written = _stage(staging, net, targets, options)
         staging.commit()
     return written
 
@@ -214,7 +234,7 @@ def convert(
         targets = _targets(Path(output), (*sources, *_sources(net)), SUFFIXES, force)
         deploy = _to_deploy(net, options)
         folded = _fold(deploy.net, options)
-        written = _stage(staging, folded.net, targets, precision)
+        written = _stage(staging, folded.net, targets, options)
         staged = {str(target): staging.path_of(target) for target in written}
         with _load(schema, *staged.values()) as reread:
             try:
@@ -222,7 +242,7 @@ def convert(
                 proven = _prove(deploy.net, again, folded.changes, precision)
             except ProofError as error:
                 raise ProofError(f"{error}; no output was written") from None
-        report = _report(net, deploy, folded, proven, options.dtype, sources, staged)
+        report = _report(net, deploy, folded, proven, options, sources, staged)
         staging.write(targets[-1], report.to_json().encode("utf-8", "backslashreplace"))
         staging.commit()
     return report
@@ -260,7 +280,6 @@ def _to_deploy(net: Net, options: DeployOptions) -> DeployResult:
     warnings = (
         *(warning for step in steps for warning in step.warnings),
         *(f"{problem}; Caffe may refuse this net" for problem in shapes.problems),
-        *_strangers(net),
     )
     return DeployResult(deploy, steps, known, shapes, warnings)
 
@@ -316,15 +335,27 @@ def _reject_nameless(net: Net) -> None:
             raise layer.error(f"the layer has no {missing}; add one")
 
 
-def _strangers(net: Net) -> tuple[str, ...]:
-    """A warning for each layer with weights that the prototxt does not name."""
+def _strangers(net: Net) -> tuple[LayerRecord, ...]:
+    """Records that no layer of the prototxt that was read has the name of."""
     if net.weights is None:
         return ()
     return tuple(
-        f"layer '{record.name}': in the caffemodel but not in the prototxt; kept unchanged"
+        record
         for record in net.weights.layers
-        if record.blobs and record.name not in net.listed
+        if record.name not in net.listed and op_of(record.type) is not SPLIT
     )
+
+
+def _orphans(net: Net, options: SaveOptions) -> tuple[str, ...]:
+    """A warning for the weights of layers that the prototxt does not have."""
+    found = [f"'{record.name}'" for record in _strangers(net) if record.blobs]
+    if not found:
+        return ()
+    who = f"{counted(len(found), 'layer')} ({some(found)})"
+    what = f"the caffemodel has weights for {who} that the prototxt does not have; "
+    if options.keep_records:
+        return (f"{what}kept unchanged",)
+    return (Text(f"{what}dropped; ", Option("keep_records"), " keeps them"),)
 
 
 def _idle(net: Net, options: FoldOptions) -> tuple[str, ...]:
@@ -371,30 +402,36 @@ def _targets(
 
 
 def _stage(
-    staging: Staging, net: Net, targets: tuple[Path, ...], precision: Precision
+    staging: Staging, net: Net, targets: tuple[Path, ...], options: SaveOptions
 ) -> tuple[Path, ...]:
     """Stage the text and, if there are any, the weights; the targets that are used."""
     staging.write(targets[0], net.to_document().encode())
     if net.weights is None:
         return targets[:1]
-    # What becomes of each record: by name, for every layer that the prototxt that was read knows.
-    new: dict[str, NewLayer | None] = dict.fromkeys(net.listed)
-    new.update((record.name, None) for record in net.weights.layers if op_of(record.type) is SPLIT)
-    new.update((layer.name, _new_layer(layer, precision)) for layer in reversed(net.layers))
+    layers = _records(net, net.weights, PRECISIONS[options.dtype])
+    strangers = _strangers(net) if options.keep_records else ()
     with staging.open(targets[1]) as out:
-        write_weights(out, net.weights, new)
+        write_weights(
+            out, net.weights, layers, head=net_fields(net, net.weights), strangers=strangers
+        )
     return targets[:2]
 
 
-def _new_layer(layer: Layer, precision: Precision) -> NewLayer:
-    record = layer.record
-    as_scale = op(layer) is SCALE and record is not None and layer.blobs != record.blobs
-    stored = of_layer(layer.type, precision)
-    return NewLayer(layer.bottoms, layer.tops, layer.blobs, as_scale, stored)
+def _records(net: Net, weights: WeightsFile, precision: Precision) -> Iterator[NewLayer]:
+    """The layers as the caffemodel has them."""
+    shapes = infer(net)
+    for layer, bottoms in zip(net.layers, shapes.bottoms, strict=True):
+        yield NewLayer(
+            *(layer.name, layer.type, layer.bottoms, layer.tops),
+            layer_fields(layer, weights.source),
+            layer.blobs,
+            fit.modern_shapes(layer, bottoms),
+            of_layer(layer.type, precision),
+        )
 
 
 def _report(
-    net: Net, deploy: DeployResult, folded: FoldResult, proven: Proof, dtype: Dtype,
+    net: Net, deploy: DeployResult, folded: FoldResult, proven: Proof, options: SaveOptions,
     inputs: tuple[Path, ...], outputs: Mapping[str, Path],
 ) -> ConvertReport:  # fmt: skip
     """The report; ``outputs`` are the results by name, with where they lie now."""
@@ -406,12 +443,12 @@ def _report(
         layers_after=len(folded.net),
         passes=deploy.passes + folded.passes,
         proof=proven,
-        dtype=dtype,
+        dtype=options.dtype,
         preprocessing=deploy.preprocessing,
         costs=(
             totals(deploy.net, deploy.shapes),
             totals(folded.net, carried(deploy.shapes, deploy.net, folded.net)),
         ),
         weights=net.weights is not None,
-        warnings=(*net.notes, *deploy.warnings, *folded.warnings),
+        warnings=(*net.notes, *deploy.warnings, *_orphans(net, options), *folded.warnings),
     )

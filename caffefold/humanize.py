@@ -49,6 +49,12 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
+def some(names: list[str], shown: int = 5) -> str:
+    """The first few of a list, and how many more there are."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
 def size(count: int) -> str:
     """A number of bytes, in powers of 1000."""
     number, unit = float(count), "B"

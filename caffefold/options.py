@@ -171,14 +171,23 @@ class FoldOptions(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class ConvertOptions(FoldOptions, DeployOptions):
-    """All options of a conversion."""
+class SaveOptions(_Checked):
+    """How a net is written."""
 
     dtype: Dtype = _option(
         "fp32",
         "What weights are stored as, rounded once after the fold; fp16 is NVCaffe's half "
         "precision, which OpenCV reads too.",
     )
+    keep_records: bool = _option(
+        False, "Keep weights of layers that the prototxt does not have; by default they go."
+    )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ConvertOptions(SaveOptions, FoldOptions, DeployOptions):
+    """All options of a conversion."""
+
     proto: PathLike | None = _option(
         None, "A fork's caffe.proto: its fields and defaults apply (needs caffefold[proto]).",
         metavar="FILE",

@@ -11,14 +11,13 @@ from math import prod
 
 from caffefold.analysis.shapes import infer, input_shapes
 from caffefold.errors import ModelError, TextError
+from caffefold.humanize import some
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.affine import Normalization, Scale
 from caffefold.ops.base import AffineOp, LinearOp, WeightSpec
 from caffefold.ops.linear import CONVOLUTION
-from caffefold.ops.shape import show
+from caffefold.ops.shape import ShapeList, show
 from caffefold.ops.table import op
-
-_SHOWN = 5
 
 
 def check(net: Net) -> None:
@@ -86,10 +85,10 @@ def _refuse(net: Net, missing: list[Layer], wrong: list[str]) -> None:
     assert net.weights is not None
     if not missing and not wrong:
         return
-    parts = [_some(wrong)] if wrong else []
+    parts = [some(wrong)] if wrong else []
     hint = ""
     if missing:
-        names = _some([f"'{layer.name}'" for layer in missing])
+        names = some([f"'{layer.name}'" for layer in missing])
         parts.insert(0, f"no weights for {len(missing)} layers ({names})")
         known = {record.name for record in net.weights.layers}
         if all(isinstance(op(layer), (Normalization, Scale)) for layer in missing):
@@ -104,12 +103,6 @@ def _refuse(net: Net, missing: list[Layer], wrong: list[str]) -> None:
 def wants_blobs(layer: Layer) -> bool:
     """Whether a layer of this type holds learned numbers."""
     return op(layer).wants_weights(layer)
-
-
-def _some(names: list[str]) -> str:
-    """The first few of a list, and how many more there are."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
 
 
 def _differences(layer: Layer) -> Iterator[str]:
@@ -137,6 +130,26 @@ def _differences(layer: Layer) -> Iterator[str]:
         if not _fits(blob.shape, spec):
             found, wanted = show(blob.shape), show(spec.shape)
             yield f"'{layer.name}' {spec.role} is {found}, the prototxt requires {wanted}"
+
+
+def modern_shapes(layer: Layer, bottoms: ShapeList) -> tuple[tuple[int, ...] | None, ...]:
+    """The shape of each blob as Caffe holds it, which files of V1 pad to four axes; None where
+    the text does not say."""
+    try:
+        wanted = op(layer).weights(layer, bottoms) or ()
+    except TextError:  # a layer that is passed through as it is
+        wanted = ()
+    if len(wanted) != len(layer.blobs):
+        return (None,) * len(layer.blobs)
+    return tuple(_modern(blob.shape, spec) for blob, spec in zip(layer.blobs, wanted, strict=True))
+
+
+def _modern(found: tuple[int, ...], spec: WeightSpec) -> tuple[int, ...] | None:
+    padding = max(0, len(found) - len(spec.shape))
+    rest = found[padding:]
+    fits = prod(found[:padding]) == 1 and len(rest) == len(spec.shape)
+    same = fits and all(want in (None, have) for want, have in zip(spec.shape, rest, strict=True))
+    return rest if same else None
 
 
 def _fits(found: tuple[int, ...], spec: WeightSpec) -> bool:

@@ -144,7 +144,8 @@ class _Prover:
         layout = reference.linear(before, fed.base.channels)
         assert layout is not None  # else the walk had met no linear layer
         biases = [size(blob) for blob in after.blobs[1:]]
-        if after.blobs[0].shape != before.blobs[0].shape or biases not in ([], [layout.outputs]):
+        alike = _unpadded(after.blobs[0].shape) == _unpadded(before.blobs[0].shape)
+        if not alike or biases not in ([], [layout.outputs]):
             raise ProofError(f"layer '{after.name}': its blobs have different shapes")
         x, seen = _patches(before, layout, mapped=bool(fed_before.map.layers or fed.map.layers))
         with np.errstate(all="ignore"):
@@ -277,7 +278,13 @@ def _equal(old: Blob, new: Blob, dtype: str) -> bool:
     """Whether the numbers are the same, unrounded or as they are stored."""
     if old == new:  # one blob of a file, or made-up numbers, which no file holds
         return True
-    return old.shape == new.shape and all(
+    return _unpadded(old.shape) == _unpadded(new.shape) and all(
         np.array_equal(a.astype(dtype, copy=False), b) or np.array_equal(a, b)
         for a, b in zip(chunks(old), chunks(new), strict=True)
     )
+
+
+def _unpadded(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape without leading ones: files of V1 pad all shapes to four axes."""
+    first = next((i for i, dim in enumerate(shape) if dim != 1), len(shape))
+    return shape[first:]

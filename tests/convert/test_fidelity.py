@@ -189,7 +189,10 @@ def test_a_layer_of_an_unknown_type_keeps_its_blobs(workshop: Workshop) -> None:
     np.testing.assert_array_equal(result.blobs("odd")[0], blobs["odd"][0])
 
 
-def test_strangers_are_carried_along_with_a_warning(workshop: Workshop) -> None:
+@pytest.mark.parametrize("kept", [False, True])
+def test_strangers_are_dropped_or_carried_along_with_a_warning(
+    workshop: Workshop, kept: bool
+) -> None:
     pair = workshop.make()
     net = pair.net()
     stranger = net.layer.add(name="stranger", type="Convolution")
@@ -197,11 +200,13 @@ def test_strangers_are_carried_along_with_a_warning(workshop: Workshop) -> None:
     stranger.blobs.add(data=[1.0, 2.0]).shape.dim.append(2)
     net.layer.add(name="weightless", type="ReLU")
     pair.caffemodel.write_bytes(net.SerializeToString())
-    report, result = workshop.convert(pair)
-    assert [text for text in report.warnings if "'stranger'" in text]
-    assert not [text for text in report.warnings if "'weightless'" in text]
+    report, result = workshop.convert(pair, keep_records=kept)
+    (warning,) = (text for text in report.warnings if "'stranger'" in text)
+    assert ("kept unchanged" in warning) == kept
+    assert "'weightless'" not in warning
     found = {layer.name: layer for layer in result.net().layer}
-    assert found["stranger"] == stranger
+    assert found.get("stranger") == (stranger if kept else None)
+    assert ("weightless" in found) == kept
     assert "stranger" not in result.text()
 
 

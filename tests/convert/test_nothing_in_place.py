@@ -64,7 +64,7 @@ def test_a_step_that_raises(
 def test_writing_breaks_off(
     monkeypatch: pytest.MonkeyPatch, refused: Refusal, written: int
 ) -> None:
-    def write_weights(out: io.BufferedWriter, *_: object) -> None:
+    def write_weights(out: io.BufferedWriter, *_: object, **__: object) -> None:
         out.write(bytes(written))
         raise OSError(5, "Input/output error")
 
@@ -133,9 +133,9 @@ def test_what_was_written_is_read_back(
     del what
     real = JOB.write_weights
 
-    def write_weights(out: io.BufferedWriter, *arguments: object) -> None:
+    def write_weights(out: io.BufferedWriter, *arguments: object, **named: object) -> None:
         memory = io.BytesIO()
-        real(memory, *arguments)
+        real(memory, *arguments, **named)
         out.write(damage(memory.getvalue()))
 
     monkeypatch.setattr(JOB, "write_weights", write_weights)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,12 +20,13 @@ from caffefold.formats.caffemodel.wire import len_field, len_header, varint_fiel
 from tests.fuzz.seeds import TINY, Pair, pairs, tiny_weights
 
 
-def converted(prototxt: bytes, caffemodel: bytes, folder: Path) -> caffefold.ConvertReport:
+def converted(
+    prototxt: bytes, caffemodel: bytes, folder: Path, **options: Any
+) -> caffefold.ConvertReport:
     (folder / "net.prototxt").write_bytes(prototxt)
     (folder / "net.caffemodel").write_bytes(caffemodel)
-    return caffefold.convert(
-        folder / "net.prototxt", folder / "net.caffemodel", folder / "out", force=True
-    )
+    pair = folder / "net.prototxt", folder / "net.caffemodel"
+    return caffefold.convert(*pair, folder / "out", force=True, **options)
 
 
 def refused(prototxt: bytes, caffemodel: bytes, folder: Path) -> str:
@@ -130,7 +132,7 @@ def test_nested_messages_of_a_caffemodel_are_not_followed(tmp_path: Path) -> Non
     for _ in range(5_000):
         deep = len_field(7, deep)
     layer = len_field(100, len_field(1, b"other") + len_field(7, DATA + len_field(99, deep)))
-    converted(TINY, WHOLE + layer, tmp_path)
+    converted(TINY, WHOLE + layer, tmp_path, keep_records=True)
     assert layer in (tmp_path / "out.caffemodel").read_bytes()
 
 
@@ -170,7 +172,7 @@ def test_legacy_shapes_of_every_layer(pair: Pair, tmp_path: Path) -> None:
     for weights in (pair.caffemodel, old_shapes(pair.caffemodel)):
         report = converted(pair.prototxt, weights, tmp_path)
         with open_weights(tmp_path / "out.caffemodel") as file:
-            given.append([np.asarray(b).ravel() for r in file.layers for b in r.blobs])
+            given.append([np.asarray(b) for r in file.layers for b in r.blobs])
         assert not report.skips
     modern, legacy = given
     assert all(np.array_equal(a, b) for a, b in zip(modern, legacy, strict=True))

@@ -41,8 +41,7 @@ class Blob(ABC):
     def stored(self) -> StoredBlob | None:
         """The blob of a caffemodel that this one is, or was computed from number by number.
 
-        What is written of this one keeps its other fields, the shape record among them, as long as
-        the shapes are equal.
+        What is written of this one keeps its other fields.
         """
         return None
 
@@ -103,8 +102,9 @@ class StoredBlob(Blob):
     shape: tuple[int, ...]
     pieces: tuple[Piece, ...]
     extra: tuple[tuple[int, int], ...] = ()
-    """Byte ranges of all other fields, the shape among them, which pass through as they are:
-    Caffe compares a legacy 4-D shape by other rules than a modern one (blob.cpp, ShapeEquals)."""
+    """Byte ranges of all fields but numbers and shape: a fork's own, which pass through."""
+    legacy: bool = False
+    """Whether its shape is stored as num, channels, height and width."""
 
     @property
     def stored(self) -> StoredBlob | None:

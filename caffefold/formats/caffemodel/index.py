@@ -34,6 +34,7 @@ MAX_DIMS = 32  # Caffe's kMaxBlobAxes
 # The largest real nets have less than 20,000 layers, with at most five blobs of one piece each.
 MAX_LAYERS = 100_000
 MAX_PIECES = 300_000
+MAX_FIELDS = 1 << 17  # of one layer; a layer of a real file has dozens
 
 
 class Layout(NamedTuple):
@@ -45,14 +46,12 @@ class Layout(NamedTuple):
     bottom: int
     top: int
     blobs: int
-    linear: dict[int, int]
-    """Parameter messages with a ``bias_term``: message field -> number of ``bias_term`` in it."""
     train_only: frozenset[int]
     """loss_weight, param, propagate_down, include, exclude, phase and their old forms."""
 
 
-V2 = Layout(100, 1, 2, 3, 4, 7, {106: 2, 117: 2}, frozenset({5, 6, 8, 9, 10, 11}))
-V1 = Layout(2, 4, 5, 2, 3, 6, {10: 2, 17: 2}, frozenset({7, 8, 32, 33, 35, 1001, 1002}))
+V2 = Layout(100, 1, 2, 3, 4, 7, frozenset({5, 6, 8, 9, 10, 11}))
+V1 = Layout(2, 4, 5, 2, 3, 6, frozenset({7, 8, 32, 33, 35, 1001, 1002}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,10 +254,8 @@ def _blob(source: ByteSource, outer: WireField, what: str, quota: Quota) -> Stor
         number = field.number
         if 1 <= number <= 4 and field.wire_type == VARINT:
             legacy[number] = _signed(field.value)
-            _add_range(extra, field)
         elif number == 7 and field.wire_type == LEN:
             shape = _shape(source, field)
-            _add_range(extra, field)
         elif number in _DATA and field.wire_type in (LEN, _DATA_TYPE[number]):
             _take(quota, source, field)
             runs.setdefault(_DATA[number], []).append(_piece(source, field, _DATA[number], what))
@@ -290,7 +287,7 @@ def _blob(source: ByteSource, outer: WireField, what: str, quota: Quota) -> Stor
             outer.tag_start,
             f"{what}: shape {list(dims)} needs {prod(dims)} numbers, {count} stored",
         )
-    return StoredBlob(source, dims, tuple(pieces), tuple(extra))
+    return StoredBlob(source, dims, tuple(pieces), tuple(extra), bool(legacy))
 
 
 def _blob_fields(source: ByteSource, outer: WireField) -> Iterator[WireField]:

@@ -1,13 +1,13 @@
 """caffemodel <- layers: a plan of byte ranges and computed blobs, then one pass through the file.
 
-All sizes are known before the first byte is written, so nothing is buffered: untouched bytes are
-copied from the source, numbers are computed a chunk at a time and rounded once, to float32 or, as
-NVCaffe and OpenCV read it, to half precision (``raw_data``).
+All sizes are known before the first byte is written, so nothing is buffered: numbers are read or
+computed a chunk at a time and rounded once, to float32 or, as NVCaffe and OpenCV read it, to half
+precision (``raw_data``). Every blob has its shape record, which files of old Caffes lack.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, Union
 
@@ -15,12 +15,11 @@ import numpy as np
 
 from caffefold.errors import ModelError
 from caffefold.formats.caffemodel.blob import Blob, Floats, chunks, size
-from caffefold.formats.caffemodel.index import LayerRecord, WeightsFile
+from caffefold.formats.caffemodel.index import V2, LayerRecord, WeightsFile
 from caffefold.formats.caffemodel.precision import FLOAT32, Precision
 from caffefold.formats.caffemodel.wire import (
-    VARINT,
+    Part,
     Range,
-    WireField,
     len_field,
     len_header,
     message,
@@ -32,20 +31,23 @@ from caffefold.formats.caffemodel.wire import (
 
 _DATA, _SHAPE, _RAW_TYPE, _RAW_DATA = 5, 7, 10, 12
 _FLOAT16 = 2  # NVCaffe: Type { DOUBLE = 0; FLOAT = 1; FLOAT16 = 2; ... }
-_FIRST_PARAMETER = 100  # LayerParameter: messages of layer types; below are fields of every layer
-_SCALE_WITH_BIAS = len_field(142, varint_field(4, 1))  # scale_param { bias_term: true }
+
+Fields = Sequence[tuple[int, Sequence[Part]]]
+"""Fields of a message in ascending order: the number of each, and its bytes with the tag."""
 
 
 class NewLayer(NamedTuple):
-    """What becomes of one record: its wiring, its blobs, and what these are stored as.
+    """A layer as it is written: its wiring, its other fields, its blobs and how they are stored."""
 
-    ``as_scale`` makes it the record of a Scale layer with bias, whatever it was.
-    """
-
+    name: str
+    type: str
     bottoms: tuple[str, ...]
     tops: tuple[str, ...]
-    blobs: tuple[Blob, ...]
-    as_scale: bool = False
+    fields: Fields = ()
+    """All but those above and the blobs."""
+    blobs: tuple[Blob, ...] = ()
+    shapes: tuple[tuple[int, ...] | None, ...] = ()
+    """The shape of each blob as Caffe holds it; None, or none at all: unknown, as it is stored."""
     precision: Precision = FLOAT32
 
 
@@ -65,90 +67,84 @@ _Part = Union[bytes, Range, _Numbers]  # noqa: UP007 - a runtime alias on Python
 
 
 def write_weights(
-    out: BinaryIO, source: WeightsFile, layers: Mapping[str, NewLayer | None]
+    out: BinaryIO,
+    source: WeightsFile,
+    layers: Iterable[NewLayer],
+    *,
+    head: Fields = (),
+    strangers: Iterable[LayerRecord] = (),
 ) -> None:
-    """Write ``source`` with new layers to ``out``.
+    """Write a caffemodel of exactly ``layers``, in their order, to ``out``.
 
-    ``layers`` gives by name what becomes of a layer: new wiring and blobs, or None to leave it out.
-    Records of other names pass through byte for byte; of two records of one name the first counts.
+    Args:
+        out: where to.
+        source: the file that stored blobs and ranges of bytes refer to.
+        layers: the layers of the net.
+        head: the fields of the net that are no layer.
+        strangers: records of ``source`` that follow as they are, byte for byte.
 
     Raises:
         ModelError: a number that would be written is NaN or infinite, or too large for its type;
             layer and blob are named.
         OSError: writing failed.
     """
-    for part in _parts(source, layers):
+    for part in _parts(head, layers, strangers):
         if isinstance(part, _Numbers):
             out.writelines(numbers.data for numbers in _rounded(part))
         else:
             write_parts(out, source.source, [part])
 
 
-def _parts(source: WeightsFile, layers: Mapping[str, NewLayer | None]) -> Iterator[_Part]:
-    yield from (Range(start, end) for start, end in source.other)
-    seen: set[str] = set()
-    for record in source.layers:
-        if record.name in layers:
-            new = layers[record.name]
-            if new is not None and record.name not in seen:
-                yield from _record_parts(source, record, new)
-            seen.add(record.name)
-        elif record.start < record.body:  # the file has it in one piece
+def _parts(
+    head: Fields, layers: Iterable[NewLayer], strangers: Iterable[LayerRecord]
+) -> Iterator[_Part]:
+    for number, parts in head:
+        if number < V2.layer:
+            yield from parts
+    for layer in layers:
+        yield from _record_parts(layer)
+    for record in strangers:
+        if record.start < record.body:  # the file has it in one piece
             yield Range(record.start, record.end)
         else:
-            yield from _record_parts(source, record, NewLayer((), (), record.blobs))
+            named = NewLayer(record.name, record.type, (), (), blobs=record.blobs)
+            yield from _record_parts(named)
+    for number, parts in head:
+        if number > V2.layer:
+            yield from parts
 
 
-def _record_parts(source: WeightsFile, record: LayerRecord, new: NewLayer) -> list[_Part]:
-    """The whole record: fields in Caffe's order, by number, with the blobs in their place."""
-    layout = record.layout
-    parts: list[_Part] = []
-    after: list[_Part] = []
-    for field in source.source.fields(record.body, record.end):
-        replaced = field.number in (layout.bottom, layout.top, layout.blobs)
-        if replaced or field.number in layout.train_only:
-            continue
-        if new.as_scale and (field.number == layout.type or field.number >= _FIRST_PARAMETER):
-            continue
-        side = parts if field.number < layout.blobs else after
-        if field.number in layout.linear and len(new.blobs) > len(record.blobs):
-            side.append(_without_bias_term(source, field, layout.linear[field.number]))
-        else:
-            side.append(Range(field.tag_start, field.end))
-    if new.as_scale:
-        parts.append(len_field(layout.type, b"Scale"))
-        after.append(_SCALE_WITH_BIAS)
-    parts += [text_field(layout.bottom, name) for name in new.bottoms]
-    parts += [text_field(layout.top, name) for name in new.tops]
-    for index, blob in enumerate(new.blobs):
-        numbers = _Numbers(blob, f"layer '{record.name}': blob {index}", new.precision)
-        parts += message(layout.blobs, _blob_parts(numbers))
-    return message(layout.layer, parts + after)
+def _record_parts(layer: NewLayer) -> list[_Part]:
+    """The whole record, with its fields in ascending order."""
+    parts: list[_Part] = [text_field(V2.name, layer.name)]
+    parts += [text_field(V2.type, layer.type)] if layer.type else []
+    parts += [text_field(V2.bottom, name) for name in layer.bottoms]
+    parts += [text_field(V2.top, name) for name in layer.tops]
+    for number, some in layer.fields:
+        parts += some if number < V2.blobs else ()
+    shapes = layer.shapes or (None,) * len(layer.blobs)
+    for index, (blob, shape) in enumerate(zip(layer.blobs, shapes, strict=True)):
+        numbers = _Numbers(blob, f"layer '{layer.name}': blob {index}", layer.precision)
+        parts += message(V2.blobs, _blob_parts(numbers, shape))
+    for number, some in layer.fields:
+        parts += some if number > V2.blobs else ()
+    return message(V2.layer, parts)
 
 
-def _without_bias_term(source: WeightsFile, outer: WireField, bias_term: int) -> bytes:
-    """A convolution or inner product parameter without ``bias_term: false`` (true by default)."""
-    kept = b"".join(
-        source.source.read(field.tag_start, field.end)
-        for field in source.source.fields(outer.start, outer.end)
-        if not (field.number == bias_term and field.wire_type == VARINT)
-    )
-    return len_field(outer.number, kept)
-
-
-def _blob_parts(numbers: _Numbers) -> list[_Part]:
+def _blob_parts(numbers: _Numbers, shape: tuple[int, ...] | None) -> list[_Part]:
     """The fields of a blob. Numbers first, as Caffe's Blob::ToProto leaves them on the wire."""
-    stored = numbers.blob.stored
-    shape: list[_Part]
-    if stored is not None and stored.shape == numbers.blob.shape:
-        shape = [Range(start, end) for start, end in stored.extra]
-    else:
-        dims = b"".join(map(varint, numbers.blob.shape))
-        shape = [len_field(_SHAPE, len_field(1, dims))]
+    stored, own = numbers.blob.stored, numbers.blob.shape
+    dims = b"".join(map(varint, own if shape is None else shape))
+    rest: list[_Part] = [len_field(_SHAPE, len_field(1, dims))]
+    if shape is None and stored is not None and stored.legacy and stored.shape == own:
+        # Caffe compares these, if they are there, and by milder rules (blob.cpp, ShapeEquals).
+        rest += [varint_field(number, dim) for number, dim in enumerate(own, 1)]
+    if stored is not None:
+        rest += [Range(start, end) for start, end in stored.extra]
     if numbers.precision.itemsize == 4:
-        return [len_header(_DATA, len(numbers)), numbers, *shape]
+        return [len_header(_DATA, len(numbers)), numbers, *rest]
     header = varint_field(_RAW_TYPE, _FLOAT16) + len_header(_RAW_DATA, len(numbers))
-    return [*shape, header, numbers]
+    return [*rest, header, numbers]
 
 
 def _rounded(part: _Numbers) -> Iterator[Floats]:

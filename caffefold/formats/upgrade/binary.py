@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from caffefold.errors import InputError
 from caffefold.formats import schema
-from caffefold.formats.caffemodel.index import check_layers, no_layers
+from caffefold.formats.caffemodel.index import MAX_FIELDS, check_layers, no_layers
 from caffefold.formats.caffemodel.wire import (
     FIXED32,
     FIXED64,
@@ -54,7 +54,6 @@ from caffefold.formats.upgrade.text import (
 if TYPE_CHECKING:
     from google.protobuf.descriptor import FieldDescriptor
 
-_MAX_FIELDS = 1 << 17  # of one layer; a layer of a real file has dozens
 _MAX_INPUTS = 10_000
 _READ = frozenset({"name", "type", "input"})  # strings that an upgrade looks at
 _WIRES = frozenset({"bottom", "top"})  # and these, if there may be padding layers
@@ -76,7 +75,7 @@ class WeightsUpgrade:
         self.source = source
         self._log, self._input_log = _WireLog(source), _WireLog(source)
         self._v0 = self._v1 = self._v2 = self._data = self._norm = 0
-        self._left = _MAX_FIELDS
+        self._left = MAX_FIELDS
         inputs: list[Field] = []
         for field, name in self._net():
             if name == "layers":
@@ -181,7 +180,7 @@ class WeightsUpgrade:
         kinds = [field for field in inner if _name_of(field, "LayerParameter") == "type"]
         if not kinds or self.source.text(kinds[-1]) != "BatchNorm":
             return None  # of other layers, nothing is looked into
-        self._left = _MAX_FIELDS
+        self._left = MAX_FIELDS
         opened = self._opened(layer, "LayerParameter", {"param"})
         return frozen_layer(self._message(layer, "layer", opened))
 
@@ -197,7 +196,7 @@ class WeightsUpgrade:
 
     def _old_layer(self, layer: WireField) -> Field:
         """A layer of V0 or V1."""
-        self._left = _MAX_FIELDS
+        self._left = MAX_FIELDS
         _, data = self._kind_of(layer)
         opened = {"layer", data, "transform_param"} if data else {"layer"}
         return self._message(layer, "layers", self._opened(layer, "V1LayerParameter", opened))
@@ -222,7 +221,7 @@ class WeightsUpgrade:
             self._left -= 1
             if self._left < 0:
                 raise self.source.error(
-                    field.tag_start, f"more than {_MAX_FIELDS} fields; no layer has so many"
+                    field.tag_start, f"more than {MAX_FIELDS} fields; no layer has so many"
                 )
             yield Field(name, value, INLINE, offset=field.tag_start)
 

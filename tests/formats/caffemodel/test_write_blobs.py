@@ -24,7 +24,7 @@ FLOAT_MAX = float(np.finfo(np.float32).max)
 
 def rewritten(source: WeightsFile, *blobs: Blob) -> list[caffe_pb2.BlobProto]:
     out = io.BytesIO()
-    write_weights(out, source, {"conv": NewLayer((), (), blobs)})
+    write_weights(out, source, [NewLayer("conv", "", (), (), (), blobs)])
     return list(caffe_pb2.NetParameter.FromString(out.getvalue()).layer[0].blobs)
 
 
@@ -115,7 +115,7 @@ def test_differences_of_the_training_are_left_out(opened: Opened) -> None:
     assert blob == caffe_pb2.BlobProto.FromString(data)
 
 
-def test_legacy_dimensions_stay_as_they_are(opened: Opened) -> None:
+def test_legacy_dimensions_stay_beside_a_shape(opened: Opened) -> None:
     """Caffe compares a 4-D shape by other rules than a modern one (blob.cpp, ShapeEquals)."""
     legacy = legacy_shape(1, 1, 2, 3)
     with opened(
@@ -126,8 +126,19 @@ def test_legacy_dimensions_stay_as_they_are(opened: Opened) -> None:
         found = rewritten(source, stored, once, ScaledBlob(once, (1, 1, 6, 1)))
     for blob in found:
         assert (blob.num, blob.channels, blob.height, blob.width) == (1, 1, 2, 3)
-        assert not blob.HasField("shape")
+        assert list(blob.shape.dim) == [1, 1, 2, 3]
     assert list(found[2].data) == [0, 1, 2, 6, 8, 10]
+
+
+def test_the_shape_that_caffe_holds_stands_alone(opened: Opened) -> None:
+    data = len_field(5, np.arange(6, dtype="<f4").tobytes())
+    out = io.BytesIO()
+    with opened(layer_field("ip", legacy_shape(1, 1, 2, 3) + data)) as source:
+        layer = NewLayer("ip", "", (), (), (), source.layers[0].blobs, ((2, 3),))
+        write_weights(out, source, [layer])
+    (blob,) = caffe_pb2.NetParameter.FromString(out.getvalue()).layer[0].blobs
+    assert list(blob.shape.dim) == [2, 3]
+    assert not blob.HasField("num")
 
 
 def test_computed_numbers_of_a_new_blob_have_its_shape(opened: Opened) -> None:

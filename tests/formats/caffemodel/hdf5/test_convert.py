@@ -57,20 +57,22 @@ def test_the_written_caffemodel_is_whole(snapshot: Snapshot, tmp_path: Path) -> 
     prototxt = tmp_path / "net.prototxt"
     prototxt.write_text(TEXT)
     path = snapshot({**BLOBS, "stranger": [np.ones(3)]})
-    report = caffefold.convert(prototxt, path, tmp_path / "out")
-    assert [warning.split(":")[0] for warning in report.warnings] == ["layer 'stranger'"]
+    report = caffefold.convert(prototxt, path, tmp_path / "out", keep_records=True)
+    (warning,) = report.warnings
+    assert "'stranger'" in warning
     net = pb.NetParameter.FromString((tmp_path / "out.caffemodel").read_bytes())
     assert net.name == "net"
     found = [(n.name, n.type, list(n.bottom), list(n.top), len(n.blobs)) for n in net.layer]
     assert found == [
+        ("data", "Input", [], ["data"], 0),
         ("fc/1", "InnerProduct", ["data"], ["a"], 2),
         ("stranger", "", [], [], 1),
     ]
-    assert list(net.layer[0].blobs[0].shape.dim) == [2, 3]
+    assert list(net.layer[1].blobs[0].shape.dim) == [2, 3]
     factor = np.array([2.0, -1.0]) / np.sqrt(np.array([3.0, 8.0]) / 2 + 1e-5)
     want = BLOBS["fc/1"][0] * factor[:, None]
-    assert np.allclose(np.reshape(net.layer[0].blobs[0].data, (2, 3)), want, rtol=1e-6)
-    assert list(net.layer[1].blobs[0].data) == [1, 1, 1]
+    assert np.allclose(np.reshape(net.layer[1].blobs[0].data, (2, 3)), want, rtol=1e-6)
+    assert list(net.layer[2].blobs[0].data) == [1, 1, 1]
 
 
 def test_a_snapshot_of_another_net(snapshot: Snapshot, tmp_path: Path) -> None:
