@@ -25,12 +25,14 @@ from caffefold.errors import (
     Text,
     UsageError,
 )
-from caffefold.formats.atomic import Staging, output_error
+from caffefold.formats import groups
+from caffefold.formats.atomic import Staging
 from caffefold.formats.caffemodel.blob import quiet
 from caffefold.formats.caffemodel.index import LayerRecord, WeightsFile
 from caffefold.formats.caffemodel.open import open_snapshot
 from caffefold.formats.caffemodel.precision import PRECISIONS, Precision, of_layer
 from caffefold.formats.caffemodel.write import NewLayer, write_weights
+from caffefold.formats.disk import output_error
 from caffefold.formats.prototxt.open import NetText, read_net, schema_of
 from caffefold.formats.schema import Schema
 from caffefold.humanize import counted, some
@@ -389,6 +391,7 @@ def _targets(
             name = name.removesuffix(suffix)
         targets = tuple(output.with_name(name + suffix) for suffix in suffixes)
         for target in targets:
+            groups.mend(target)
             if target.is_dir():
                 raise OutputError(f"{target}: this is a directory; choose another output prefix")
             if target.exists() and any(target.samefile(source) for source in sources):

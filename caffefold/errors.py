@@ -7,6 +7,7 @@
     ├── InputError        exit 3   a file given to us is missing, broken or does not fit
     │   ├── TextError              a prototxt: path:line:column and the line itself
     │   ├── WeightsError           a caffemodel: path and byte offset
+    │   ├── TornGroup              files that a killed run replaced only in part
     │   └── ModelError             well-formed files whose content makes no valid net
     ├── OutputError       exit 3   a result cannot be written to its place
     │   └── ExistingOutput         it already exists
@@ -170,6 +171,22 @@ class WeightsError(InputError):
         super().__init__(f"{where}: {message}")
         self.path = path
         self.offset = offset
+
+
+class TornGroup(InputError):  # noqa: N818
+    """``path`` is one of ``names``, files of one folder of which a killed run replaced only some.
+
+    ``reason`` says why a run that still lives could not put them back.
+    """
+
+    def __init__(self, path: str, names: tuple[str, ...], reason: str = "") -> None:
+        why = f"cannot write: {reason}" if reason else "the run that wrote it was ended half way"
+        super().__init__(
+            f"{path}: {why}: {', '.join(names)} are partly old, partly new; 'caffefold convert' "
+            "(or whatever wrote them) to the same place puts the old ones back first"
+        )
+        self.path = path
+        self.names = names
 
 
 class ModelError(InputError):

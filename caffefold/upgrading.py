@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from caffefold.errors import ExistingOutput, InputError, OutputError
-from caffefold.formats import detect
+from caffefold.formats import detect, groups
 from caffefold.formats.atomic import Staging
 from caffefold.formats.caffemodel.wire import ByteSource, Range, write_parts
 from caffefold.formats.prototxt.parse import read_if_text
@@ -99,6 +99,7 @@ def _weights(source: Path, target: Path) -> UpgradeReport:
 def _check_target(source: Path, target: Path, force: bool) -> None:
     if not target.name or target.is_dir():
         raise OutputError(f"{target}: a directory; give the file to write")
+    groups.mend(target)
     if target.exists():
         if target.samefile(source):
             raise OutputError(f"{target}: this is the input; choose another output")

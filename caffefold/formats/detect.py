@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from caffefold.errors import InputError
+from caffefold.formats import groups
 
 _HEAD = 4096
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -73,6 +74,7 @@ def _opened(path: str | Path, role: str) -> Iterator[tuple[BinaryIO, bytes]]:
     try:
         if Path(path).is_dir():
             raise InputError(f"{path}: this is a directory; give the {role} file itself")
+        groups.check(Path(path))
         with Path(path).open("rb") as file:
             head = file.read(_HEAD)
             if not head:

@@ -46,8 +46,11 @@ class ByteSource:
 
     def __init__(self, path: str | Path) -> None:
         self.path = str(path)
-        self._fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        self.size = os.fstat(self._fd).st_size
+        try:
+            self._fd = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            self.size = os.fstat(self._fd).st_size
+        except OSError as error:
+            raise WeightsError(f"cannot read: {error.strerror}", path=self.path) from None
 
     def __enter__(self) -> ByteSource:
         return self

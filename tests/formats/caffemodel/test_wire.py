@@ -220,5 +220,5 @@ def test_closing_twice_does_nothing(sourced: Sourced) -> None:
 
 
 def test_no_handle_is_left_when_a_file_cannot_be_opened(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(WeightsError, match="cannot read: No such file"):
         ByteSource(tmp_path / "missing")
