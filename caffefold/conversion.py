@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
-from caffefold.analysis import fit
+from caffefold.analysis import fit, spelling
 from caffefold.analysis.cost import totals
 from caffefold.analysis.shapes import Shapes, carried, infer
 from caffefold.check import proof
@@ -263,7 +263,12 @@ def pair(text: NetText, caffemodel: PathLike | None) -> Net:
 def _to_deploy(net: Net, options: DeployOptions) -> DeployResult:
     _reject_nameless(net)
     with quiet():
-        view, steps = infra.run(pipeline.view_passes(options), net)
+        fill, *select = pipeline.view_passes(options)
+        filled, steps = infra.run((fill,), net)
+        view, more = infra.run(tuple(select), filled)
+        steps += more
+        allowed = {"allow_unknown": options.allow_unknown, "strict": options.strict}
+        unknown = spelling.check(filled, view, **allowed)
         if net.weights is not None:
             fit.check_related(view)
         deploy, more = infra.run(pipeline.deploy_passes(view, options), view)
@@ -280,6 +285,7 @@ def _to_deploy(net: Net, options: DeployOptions) -> DeployResult:
         shapes = _checked_shapes(deploy, options.input_shapes)
     steps += more
     warnings = (
+        *unknown,
         *(warning for step in steps for warning in step.warnings),
         *(f"{problem}; Caffe may refuse this net" for problem in shapes.problems),
     )

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from typing import Any, Literal, TypeVar
 
-from caffefold.errors import UsageError
+from caffefold.errors import Option, UsageError
 
 PathLike = str | os.PathLike[str]
 Dtype = Literal["fp32", "fp16"]
@@ -108,6 +108,15 @@ class ViewOptions(_Checked):
     stages: Sequence[str] = _option(
         (), "Stage to enable when these rules are matched.", flag="--stage"
     )
+    allow_unknown: bool = _option(
+        False, "Pass unknown fields and layer types, even those that look like a slip."
+    )
+    strict: bool = _option(False, "Refuse every unknown field, layer type and enum value.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.allow_unknown and self.strict:
+            raise UsageError(Option("strict"), " contradicts ", Option("allow_unknown"))
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

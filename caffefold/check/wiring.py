@@ -139,7 +139,7 @@ def _averages_input_alone(layer: Layer, shape: Shape) -> bool:
     takes a stride larger than the kernel, and windows that are counted upwards.
     """
     params = layer.params("pooling_param")
-    if params.enum("pool") != "AVE" or any(map(params.integer, ("pad", "pad_h", "pad_w"))):
+    if params.word("pool") != "AVE" or any(map(params.integer, ("pad", "pad_h", "pad_w"))):
         return False
     counted_down = params.enum("round_mode") == "FLOOR" or not params.flag("ceil_mode")
     if params.flag("global_pooling") or counted_down:

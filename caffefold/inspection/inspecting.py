@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from math import prod
 
-from caffefold.analysis import fit, health
+from caffefold.analysis import fit, health, spelling
 from caffefold.analysis.channels import channels_of
 from caffefold.analysis.cost import Totals, layer_costs, totals
 from caffefold.analysis.input_size import input_size
@@ -37,6 +37,8 @@ def inspect(
     phase: str = "TEST",
     level: int = 0,
     stages: Iterable[str] = (),
+    allow_unknown: bool = False,
+    strict: bool = False,
     threshold: float = health.THRESHOLD,
 ) -> Inspection:
     """What is in a net: the shape, parameters, MACs and memory of every layer, and in all.
@@ -54,6 +56,8 @@ def inspect(
         phase: what include and exclude rules are matched against, TEST or TRAIN;
         level: their level;
         stages: the stages that are on.
+        allow_unknown: pass unknown fields and layer types, even those that look like a slip.
+        strict: refuse every unknown field, layer type and enum value.
         threshold: |gamma| below which a BatchNorm channel counts as small.
 
     Returns:
@@ -81,6 +85,7 @@ def inspect(
         filled = FillPlaceholders(dict(values or {}), classes).run(given).net
         state = State(phase, level, frozenset(stages))
         viewed = SelectPhase(state).run(filled).net
+        unknown = spelling.check(filled, viewed, allow_unknown=allow_unknown, strict=strict)
         known, notes = _input_shapes(viewed, input_shapes or {})
         shapes = infer(viewed, known)
         problems = [*shapes.graph.problems, *(_misfits(viewed) or shapes.problems)]
@@ -96,7 +101,7 @@ def inspect(
             totals(viewed, shapes),
             threshold,
             health.norms(viewed, threshold),
-            (*given.notes, *notes, *(problem.as_warning() for problem in problems)),
+            (*given.notes, *notes, *unknown, *(problem.as_warning() for problem in problems)),
         )
 
 

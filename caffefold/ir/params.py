@@ -17,6 +17,8 @@ from caffefold.formats.prototxt.tree import Document, ListValue, Message, Scalar
 from caffefold.ir import placeholder
 
 if TYPE_CHECKING:
+    from google.protobuf.descriptor import EnumDescriptor
+
     from caffefold.formats.schema import FieldType, MessageType
 
 _NUMBERS = ("an integer", "a number")
@@ -65,16 +67,26 @@ class Params(NamedTuple):
         """The name of the enum field's value, whether it was written as name, string or number."""
         values = self._field(name).enum_type
         assert values is not None, name
-        result = str(values.values_by_number[int(self._field(name).default_value)].name)
         for offset, raw in self._scalars(name):
-            word = unquote(raw)
-            number = parse_int(word)
-            if number is not None and number in values.values_by_number:
-                word = values.values_by_number[number].name
-            if word not in values.values_by_name:
+            if self._named(values, raw) not in values.values_by_name:
                 raise self._error(offset, name, raw, "one of " + ", ".join(values.values_by_name))
-            result = word
+        return self.word(name)
+
+    def word(self, name: str) -> str:
+        """``enum``, but a value that the schema does not have (a fork's) as it is written."""
+        values = self._field(name).enum_type
+        assert values is not None, name
+        result = str(values.values_by_number[int(self._field(name).default_value)].name)
+        for _, raw in self._scalars(name):
+            result = self._named(values, raw)
         return result
+
+    @staticmethod
+    def _named(values: EnumDescriptor, raw: str) -> str:
+        word = unquote(raw)
+        number = parse_int(word)
+        found = None if number is None else values.values_by_number.get(number)
+        return word if found is None else str(found.name)
 
     def string(self, name: str) -> str:
         """The string field ``name``, or its default."""

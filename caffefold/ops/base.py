@@ -17,6 +17,12 @@ from caffefold.ir.net import Layer
 from caffefold.ir.params import Params, parse_float, parse_int
 from caffefold.ops.shape import Dim, Known, ShapeList
 
+TRAINING_FIELDS = frozenset(
+    {"propagate_down", "loss_param", "loss_weight", "transform_param", "blobs_lr", "weight_decay"}
+    | {"backward_type", "backward_math"}  # NVCaffe
+)
+"""Fields of any layer that only training reads."""
+
 
 class Category(Enum):
     """What a layer type is for."""

@@ -65,7 +65,7 @@ class Pooling(Op):
         """
         params = self.params(layer)
         padded = any(params.integer(name) for name in ("pad", "pad_h", "pad_w"))
-        if params.enum("pool") != "AVE" or padded or len(layer.tops) != 1:
+        if params.word("pool") != "AVE" or padded or len(layer.tops) != 1:
             return False
         if params.flag("global_pooling") or self.floor(layer):
             return True

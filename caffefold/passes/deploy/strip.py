@@ -14,15 +14,12 @@ from typing import ClassVar
 from caffefold.formats.prototxt.tree import Field, Message, drop
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.affine import BATCH_NORM
+from caffefold.ops.base import TRAINING_FIELDS
 from caffefold.ops.table import op
 from caffefold.passes.contracts import text_agrees, without_rules
 from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 
-LAYER_FIELDS = frozenset(
-    {"propagate_down", "loss_param", "loss_weight", "include", "exclude", "phase"}
-    | {"transform_param", "blobs_lr", "weight_decay"}
-    | {"backward_type", "backward_math"}  # NVCaffe
-)
+LAYER_FIELDS = TRAINING_FIELDS | {"include", "exclude", "phase"}
 _SHARING = frozenset({"name", "share_mode"})
 _SWITCHES = frozenset({"use_global_stats", "moving_average_fraction"})
 _NET_FIELDS = frozenset(
