@@ -35,7 +35,7 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _SHORTEST = 3  # letters of an abbreviation; of three, only the order may be wrong
 _LOSES = 5  # letters of which the first may be lost
 _LONG = 8  # letters among which two may be wrong
-_MOST = 1_000  # unknown names that are looked up; no net has so many
+_MOST = 200  # unknown names that are looked up; no net has so many
 _LONGEST = 64  # no name of Caffe is longer
 
 

@@ -412,4 +412,11 @@ CONVOLUTION = Convolution(
 )
 DECONVOLUTION = Deconvolution("Deconvolution", "DeconvolutionRistretto")
 INNER_PRODUCT = InnerProduct("InnerProduct", "FcRistretto")
-OPS = (CONVOLUTION, DECONVOLUTION, INNER_PRODUCT, Local("LOCAL"), Embed("Embed"), Im2col("Im2col"))
+OPS = (
+    CONVOLUTION,
+    DECONVOLUTION,
+    INNER_PRODUCT,
+    Local("LOCAL", "Local"),
+    Embed("Embed"),
+    Im2col("Im2col"),
+)
