@@ -35,7 +35,7 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _SHORTEST = 3  # letters of an abbreviation; of three, only the order may be wrong
 _LOSES = 5  # letters of which the first may be lost
 _LONG = 8  # letters among which two may be wrong
-_MOST = 200  # unknown names that are looked up; no net has so many
+_MOST = 200  # unknown names that are looked up, and warned of; no net has so many
 _LONGEST = 64  # no name of Caffe is longer
 
 
@@ -89,7 +89,10 @@ def _grouped(document: Document, found: Iterable[Finding]) -> Iterator[Text]:
     groups: dict[tuple[str, str], list[Finding]] = {}
     for each in found:
         groups.setdefault((each.what, each.near), []).append(each)
-    for group in groups.values():
+    for number, group in enumerate(groups.values()):
+        if number == _MOST:
+            yield Text(f"{document.path}: {len(groups) - _MOST} more unknown names")
+            return
         layers = {id(each.layer) for each in group[1:]} - {id(group[0].layer)}
         more = f" (and in {counted(len(layers), 'other layer')})" if layers else ""
         yield Text(*group[0].error(document).as_warning().parts, more)

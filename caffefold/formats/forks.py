@@ -100,7 +100,7 @@ FORKS = (
             "AnnotatedDataParameter": "yolo_data_type yolo_data_jitter train_diffcult "
             "single_class seg_scales",
         },
-        "SegmentationEvaluate AssistedExcitation LaneData",
+        "SegmentationEvaluate LaneData",
     ),
     Fork(
         "yjxiong/caffe 065007e8, src/caffe/proto/caffe.proto",

@@ -234,7 +234,9 @@ def test_a_forks_own_schema_makes_its_fields_known(tmp_path: Path) -> None:
 def test_thousands_of_unknown_names_take_no_time() -> None:
     """Names are looked up once each, and no more of them than any net has."""
     net = layer("\n".join(f"convolution_parx{chr(97 + i % 26)}{i}: 1" for i in range(20_000)))
-    assert len(warnings(net, allow_unknown=True)) == 20_000
+    found = warnings(net, allow_unknown=True)
+    assert len(found) < 1_000
+    assert found[-1] == f"net.prototxt: {20_001 - len(found)} more unknown names"
 
 
 SHARED = Path(os.environ.get("CAFFEFOLD_SHARED", "-"))
