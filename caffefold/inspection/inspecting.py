@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from math import prod
 
 from caffefold.analysis import fit, health, spelling
@@ -19,11 +20,12 @@ from caffefold.formats.caffemodel.index import WeightsFile
 from caffefold.formats.caffemodel.open import open_snapshot
 from caffefold.formats.prototxt.open import net_of
 from caffefold.formats.prototxt.parse import read, read_if_text
+from caffefold.formats.prototxt.tree import Field, Scalar, quote
 from caffefold.inspection.result import BlobShape, Inspection, LayerRow
 from caffefold.ir.net import Net
 from caffefold.ops.shape import Known, Shape, show
 from caffefold.options import PathLike
-from caffefold.passes.view.phase import SelectPhase, State
+from caffefold.passes.view.phase import State, lent_makers, select, state_of
 from caffefold.passes.view.placeholders import FillPlaceholders
 
 
@@ -83,10 +85,9 @@ def inspect(
         opened = pair(net_of(text), weights)
     with opened as given:
         filled = FillPlaceholders(dict(values or {}), classes).run(given).net
-        state = State(phase, level, frozenset(stages))
-        viewed = SelectPhase(state).run(filled).net
+        viewed, lent = _viewed(filled, State(phase, level, frozenset(stages)))
         unknown = spelling.check(filled, viewed, allow_unknown=allow_unknown, strict=strict)
-        known, notes = _input_shapes(viewed, input_shapes or {})
+        known, notes = _input_shapes(viewed, input_shapes or {}, lent)
         shapes = infer(viewed, known)
         problems = [*shapes.graph.problems, *(_misfits(viewed) or shapes.problems)]
         sinks = (
@@ -103,6 +104,28 @@ def inspect(
             health.norms(viewed, threshold),
             (*given.notes, *notes, *unknown, *(problem.as_warning() for problem in problems)),
         )
+
+
+def _viewed(net: Net, asked: State) -> tuple[Net, dict[str, Known]]:
+    """The net that Caffe would build, and shapes of inputs it lacks: what it reads and only data
+    layers of the other phase or stage make."""
+    state = state_of(net, asked)
+    kept = select(net, state)
+    places = sorted((*kept, *lent_makers(net, kept, state)))
+    wider = net.without(set(range(len(net.layers))).difference(places))
+    lent = [
+        i for i, layer in enumerate(wider.layers) if not layer.bottoms and places[i] not in kept
+    ]
+    if not lent:
+        return wider, {}
+    shapes = infer(wider)
+    made = [version for i in lent for version in shapes.graph.writes[i]]
+    read = [version for version in made if shapes.graph.versions[version].readers]
+    blobs = {shapes.graph.versions[version].blob: shapes.versions[version] for version in read}
+    viewed = wider.without(lent)
+    inputs = [Field("input", Scalar(quote(blob))) for blob in blobs]
+    known = {blob: shape for blob, shape in blobs.items() if shape is not None}
+    return replace(viewed, items=(*inputs, *viewed.items)), known
 
 
 def _rows(net: Net, shapes: Shapes) -> tuple[LayerRow, ...]:
@@ -125,15 +148,15 @@ def _misfits(net: Net) -> list[InputError]:
 
 
 def _input_shapes(
-    net: Net, given: Mapping[str, tuple[int, ...]]
+    net: Net, given: Mapping[str, tuple[int, ...]], lent: Mapping[str, Known]
 ) -> tuple[dict[str, Known], list[str]]:
     """Shapes of inputs that are not the net's own: those given, and what follows from the weights
     for the rest, with a note for each."""
-    known = infer(net, given)
+    shapes: dict[str, Known] = {**lent, **given}
+    known = infer(net, shapes)
     unknown = sorted(set(given) - set(known.inputs))
     if unknown:
         raise UnknownInput(unknown[0], known.inputs)
-    shapes: dict[str, Known] = dict(given)
     notes = []
     if any(layer.blobs for layer in net.layers):
         for blob in known.inputs:

@@ -12,7 +12,7 @@ import pytest
 
 import caffefold
 from caffefold.inspection.result import BlobShape
-from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_pair
+from caffefold.testing import LayerSpec, RandomLayers, input_layer, net_text, relu, write_pair
 
 N = RandomLayers(3)
 NET = [
@@ -208,3 +208,41 @@ def test_json(tmp_path: Path) -> None:
     assert found["norms"]["layers"][0]["smallest_variance"] is None
     assert found["norms"]["layers"][0]["share"] is None
     assert (found["norms"]["threshold"], found["norms"]["dead_below"]) == (1e-3, 1e-6)
+
+
+SUPER_RESOLUTION = """
+train HDF5Data -> data target { include { phase: TRAIN } }
+test ImageData -> data unused { include { phase: TEST } TRANSFORM }
+conv7 Convolution data -> conv7 { convolution_param { num_output: 1 kernel_size: 1 } }
+loss EuclideanLoss conv7 target -> loss { include { phase: TRAIN } }
+""".replace("TRANSFORM", "transform_param { crop_size: 8 force_color: true }")
+
+
+def inspected(tmp_path: Path, lines: str) -> caffefold.Inspection:
+    (tmp_path / "net.prototxt").write_text(net_text(lines), encoding="utf-8")
+    return caffefold.inspect(tmp_path / "net.prototxt")
+
+
+def test_a_loss_of_the_other_phase_is_no_part_of_the_net(tmp_path: Path) -> None:
+    found = inspected(tmp_path, SUPER_RESOLUTION)
+    assert [row.name for row in found.layers] == ["test", "conv7"]
+    assert [blob.blob for blob in found.inputs] == ["data"]
+    assert [blob.blob for blob in found.outputs] == ["unused", "conv7"]
+    assert found.warnings == ()
+
+
+def test_data_of_the_other_phase_tells_the_shape_of_an_input(tmp_path: Path) -> None:
+    """TEST has no data layer: the blob is an input, and the layer is none of the net's."""
+    train = "include { phase: TRAIN } transform_param { crop_size: 8 force_color: true }"
+    found = inspected(
+        tmp_path,
+        f"""
+        train Data -> data label {{ {train} data_param {{ batch_size: 4 }} }}
+        conv Convolution data -> conv {{ convolution_param {{ num_output: 2 kernel_size: 1 }} }}
+        loss SoftmaxWithLoss conv label -> loss {{ include {{ phase: TRAIN }} }}
+        """,
+    )
+    assert [row.name for row in found.layers] == ["conv"]
+    assert [(blob.blob, blob.shape) for blob in found.inputs] == [("data", (4, 3, 8, 8))]
+    assert [(blob.blob, blob.shape) for blob in found.outputs] == [("conv", (4, 2, 8, 8))]
+    assert found.warnings == ()

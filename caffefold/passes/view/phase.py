@@ -2,18 +2,19 @@
 
 Given   data (TRAIN), data (TEST), conv, accuracy (TEST), loss (TRAIN)
 Result  the TEST layers; plus layers the TEST view cannot do without: a data layer when TEST has
-        none for a blob that is read, a loss on what no loss of TEST reads
+        none for a blob that is read, a loss that tells what the results are
 
 Source: net.cpp, FilterNet and StateMeetsRule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from caffefold.errors import UnknownName
+from caffefold.ir import graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ir.params import Params
 from caffefold.ops.activation import SIGMOID, SOFTMAX
@@ -53,26 +54,41 @@ class SelectPhase(Pass):
         Raises:
             UsageError: a stage was asked for that no rule of the net names.
         """
-        layers = net.layers
-        named = {stage for layer in layers for stage in _stages(layer, "stage", "not_stage")}
-        for stage in sorted(self.state.stages - named):
-            reason = "no rule in this net names it; its stages are"
-            raise UnknownName("stages", stage, reason, tuple(sorted(named)))
-        own = net.params().sub("state")
-        stages = self.state.stages.union(own.message.strings("stage"))
-        state = replace(self.state, level=self.state.level or own.integer("level"), stages=stages)
         changes = []
-        if _DEPLOY in named and not stages:
-            state = replace(state, stages=frozenset({_DEPLOY}))
+        state = state_of(net, self.state)
+        if _DEPLOY in state.stages - self.state.stages:
             detail = f"the net has rules for stage '{_DEPLOY}', so it is on"
             changes.append(Change(ChangeKind.STAGE_CHOSEN, (), (), detail))
-        kept = [i for i, layer in enumerate(layers) if included(layer, state)]
-        lent = _lent(layers, kept, state, net.inputs)
-        gone = sorted(set(range(len(layers))).difference(kept, lent))
+        kept = select(net, state)
+        makers = lent_makers(net, kept, state)
+        lent = [*makers, *_lent_losses(net, [*kept, *makers], state)]
+        gone = sorted(set(range(len(net.layers))).difference(kept, lent))
         if gone:
-            names, detail = tuple(layers[i].name for i in gone), f"not part of {state.phase}"
+            names, detail = tuple(net.layers[i].name for i in gone), f"not part of {state.phase}"
             changes.append(Change(ChangeKind.OTHER_PHASE_DROPPED, names, (), detail))
         return PassResult(net.without(gone), tuple(changes))
+
+
+def state_of(net: Net, asked: State) -> State:
+    """What the rules of ``net`` are matched against: what was asked for, and what it says itself.
+
+    Raises:
+        UsageError: a stage was asked for that no rule of the net names.
+    """
+    named = {stage for layer in net.layers for stage in _stages(layer, "stage", "not_stage")}
+    for stage in sorted(asked.stages - named):
+        reason = "no rule in this net names it; its stages are"
+        raise UnknownName("stages", stage, reason, tuple(sorted(named)))
+    own = net.params().sub("state")
+    stages = asked.stages.union(own.message.strings("stage"))
+    if _DEPLOY in named and not stages:
+        stages = frozenset({_DEPLOY})
+    return replace(asked, level=asked.level or own.integer("level"), stages=stages)
+
+
+def select(net: Net, state: State) -> list[int]:
+    """Positions of the layers that Caffe would build in ``state``."""
+    return [i for i, layer in enumerate(net.layers) if included(layer, state)]
 
 
 def _stages(layer: Layer, *fields: str) -> Iterator[str]:
@@ -116,36 +132,71 @@ def _meets(rule: Params, state: State) -> bool:
     return state.stages.issuperset(stages("stage")) and state.stages.isdisjoint(stages("not_stage"))
 
 
-def _lent(
-    layers: tuple[Layer, ...], kept: list[int], state: State, inputs: tuple[str, ...]
-) -> list[int]:
-    """Layers the rules leave out that the kept ones need: makers of what is read but not made,
-    and losses on what no kept loss reads.
+def lent_makers(net: Net, kept: Sequence[int], state: State) -> list[int]:
+    """Layers the rules leave out that make what the layers ``kept`` read and none of them makes.
 
     A layer of the same phase comes first (only its stage is off), then one of the other phase.
     """
-    spare = sorted(set(range(len(layers))).difference(kept))
-    spare.sort(key=lambda i: _distance(layers[i], state))
+    layers, spare = net.layers, _spare(net, kept, state)
     lent: list[int] = []
     while True:
         view = [layers[i] for i in (*kept, *lent)]
-        made = {top for layer in view for top in layer.tops} | set(inputs)
+        made = {top for layer in view for top in layer.tops} | set(net.inputs)
         missing = {bottom for layer in view for bottom in layer.bottoms} - made
         maker = next(
             (i for i in spare if i not in lent and missing.intersection(layers[i].tops)), None
         )
         if maker is None:
-            break
+            return lent
         lent.append(maker)
-    names = {layer.name for layer in view}
-    judged = {x.bottoms[0] for x in view if x.bottoms and (op(x).is_loss(x) or op(x) in _HEADS)}
-    for i in spare:
-        layer = layers[i]
-        prediction = layer.bottoms[0] if op(layer).is_loss(layer) and layer.bottoms else ""
-        if prediction in made - judged and layer.name not in names:
+
+
+def _lent_losses(net: Net, kept: Sequence[int], state: State) -> list[int]:
+    """Losses the rules leave out that tell what the results are.
+
+    Where the layers ``kept`` judge nothing, all of them. Else those on what no other layer reads;
+    and those on what a Softmax or its like reads, if others of their kind compare with the same
+    label: some of these results may only help training.
+    """
+    layers = net.layers
+    names = {layers[i].name for i in kept}
+    judges = [i for i in kept if op(layers[i]).is_loss(layers[i]) or op(layers[i]) in _HEADS]
+    losses = [i for i in _spare(net, kept, state) if _is_loss(layers[i], names)]
+    if not losses:
+        return []
+    order = sorted((*kept, *losses))
+    place = {position: at for at, position in enumerate(order)}
+    wiring = graph.build(net.without(set(range(len(layers))).difference(order)))
+    judged = {wiring.reads[place[i]][0] for i in judges if layers[i].bottoms}
+    lent: list[int] = []
+    side: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    for i in losses:
+        prediction = wiring.reads[place[i]][0]
+        if prediction < 0:
+            continue
+        if prediction in judged:
+            side.setdefault((layers[i].type, layers[i].bottoms[1:]), []).append(i)
+            continue
+        readers = (layers[order[at]] for at in wiring.versions[prediction].readers)
+        if not judges or all(_only_trains(reader) for reader in readers):
             lent.append(i)
             judged.add(prediction)
-    return lent
+    return [*lent, *(i for alike in side.values() if len(alike) > 1 for i in alike)]
+
+
+def _is_loss(layer: Layer, taken: Collection[str]) -> bool:
+    """Whether this is a loss on something, and no twin of a layer of the names ``taken``."""
+    return bool(layer.bottoms) and op(layer).is_loss(layer) and layer.name not in taken
+
+
+def _only_trains(layer: Layer) -> bool:
+    return op(layer).is_loss(layer) or op(layer).is_measure(layer)
+
+
+def _spare(net: Net, kept: Sequence[int], state: State) -> list[int]:
+    """The layers that are not kept, the nearest to taking part first."""
+    spare = sorted(set(range(len(net.layers))).difference(kept))
+    return sorted(spare, key=lambda i: _distance(net.layers[i], state))
 
 
 def _distance(layer: Layer, state: State) -> int:

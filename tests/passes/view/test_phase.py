@@ -8,7 +8,7 @@ from caffefold.errors import TextError, UsageError
 from caffefold.formats.prototxt.parse import parse
 from caffefold.ir.net import Net
 from caffefold.passes.view.phase import SelectPhase, State, included
-from caffefold.testing import LayerSpec
+from caffefold.testing import LayerSpec, net_text
 
 
 def layers_left(text: str, state: State | None = None) -> list[str]:
@@ -112,6 +112,32 @@ def test_a_stage_of_the_same_phase_is_nearer_than_the_other_phase() -> None:
         'layer { name: "lstm" type: "LSTM" bottom: "y" top: "z" }\n'
     )
     assert layers_left(text) == ["test", "lstm"]
+
+
+def test_a_loss_on_what_other_layers_read_is_not_lent_beside_another_loss() -> None:
+    """The mid blob is no result in TEST; with no loss of TEST, it might be one."""
+    tail = f'layer {{ name: "mid" type: "EuclideanLoss" bottom: "b" bottom: "a" {TRAIN} }}\n'
+    tail += 'layer { name: "y" type: "ReLU" bottom: "b" top: "c" }\n'
+    text = layer("") + tail
+    assert layers_left(text) == ["x", "mid", "y"]
+    loss = 'layer { name: "end" type: "EuclideanLoss" bottom: "c" bottom: "a" top: "l" }\n'
+    assert layers_left(text + loss) == ["x", "y", "end"]
+
+
+def test_losses_of_one_label_are_lent_where_test_has_their_heads() -> None:
+    """One of the results may only help training; a single loss would tell nothing."""
+    one = f"""
+    x InnerProduct a -> x
+    p Softmax x -> p
+    loss SoftmaxWithLoss x label {{ {TRAIN} }}
+    """
+    assert layers_left(net_text(one)) == ["x", "p"]
+    two = f"""{one}
+    y InnerProduct x -> y
+    q Softmax y -> q
+    loss2 SoftmaxWithLoss y label {{ {TRAIN} }}
+    """
+    assert layers_left(net_text(two)) == ["x", "p", "loss", "y", "q", "loss2"]
 
 
 def test_what_is_lent_may_need_more() -> None:
