@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 from caffefold.analysis import fit, spelling
 from caffefold.analysis.cost import totals
 from caffefold.analysis.shapes import Shapes, carried, infer
-from caffefold.check import proof
+from caffefold.check import origins, proof
 from caffefold.check.proof import Proof
 from caffefold.errors import (
     ExistingOutput,
@@ -234,16 +234,16 @@ def convert(
     sources = tuple(Path(p) for p in (prototxt, caffemodel, options.proto) if p is not None)
     with _load(schema, prototxt, caffemodel) as net, Staging() as staging, quiet():
         targets = _targets(Path(output), (*sources, *_sources(net)), SUFFIXES, force)
-        deploy = _to_deploy(net, options)
-        folded = _fold(deploy.net, options)
-        written = _stage(staging, folded.net, targets, options)
-        staged = {str(target): staging.path_of(target) for target in written}
-        with _load(schema, *staged.values()) as reread:
-            try:
+        try:
+            deploy = _to_deploy(net, options)
+            folded = _fold(deploy.net, options)
+            written = _stage(staging, folded.net, targets, options)
+            staged = {str(target): staging.path_of(target) for target in written}
+            with _load(schema, *staged.values()) as reread:
                 again = _with_numbers(reread, folded.net)
                 proven = _prove(deploy.net, again, folded.changes, precision)
-            except ProofError as error:
-                raise ProofError(f"{error}; no output was written") from None
+        except ProofError as error:
+            raise error.advised("; no output was written") from None
         report = _report(net, deploy, folded, proven, options, sources, staged)
         staging.write(targets[-1], report.to_json().encode("utf-8", "backslashreplace"))
         staging.commit()
@@ -283,7 +283,8 @@ def _to_deploy(net: Net, options: DeployOptions) -> DeployResult:
         if net.weights is not None:
             fit.check(deploy)
         shapes = _checked_shapes(deploy, options.input_shapes)
-    steps += more
+        steps += more
+        origins.check(net, deploy, options, [each for step in steps for each in step.changes])
     warnings = (
         *unknown,
         *(warning for step in steps for warning in step.warnings),

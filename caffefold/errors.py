@@ -208,6 +208,11 @@ class ExistingOutput(OutputError):  # noqa: N818
 
 
 class ProofError(CaffefoldError):
-    """The proof failed: no output was written."""
+    """The proof failed: no output was written. ``layer`` is the layer, or the blob, it failed at;
+    "" where it was the net as a whole."""
 
     exit_code = 1
+
+    def __init__(self, message: str, *, layer: str = "") -> None:
+        super().__init__(message)
+        self.layer = layer

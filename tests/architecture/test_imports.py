@@ -83,10 +83,11 @@ def test_nobody_imports_through_the_top(modules: tuple[Module, ...]) -> None:
 
 
 # What the proof believes of Caffe it knows from Caffe's sources: of the package it reads formats,
-# nets, shapes, what passes say they did, and what a fork's type is called upstream.
+# nets, shapes, what was asked for, what passes say they did, and what a fork's type is called.
 PROOF_READS = (
     "errors",
     "humanize",
+    "options",
     "formats",
     "ir",
     "check",

@@ -72,7 +72,10 @@ class ConvertInputs(Pass):
         for position in data:
             layer = net.layers[position]
             layers, shown = [], []
-            for top in _read(net, wiring, position, new):
+            before = len(new)
+            tops = _read(net, wiring, position, new)
+            cut = (net.layers[i].name for i in list(new)[before:])
+            for top in tops:
                 decided = decide(net, wiring, top, self.options)
                 warnings += [decided.warning] if decided.warning else []
                 name = blob = top.blob
@@ -87,7 +90,8 @@ class ConvertInputs(Pass):
             new[position] = tuple(layers)
             detail = f"{layer.type} -> " + (f"Input {', '.join(shown)}" if shown else "nothing")
             names = tuple(item.name for item in layers)
-            changes.append(Change(ChangeKind.INPUT_CONVERTED, (layer.name,), names, detail))
+            gone = (layer.name, *cut)
+            changes.append(Change(ChangeKind.INPUT_CONVERTED, gone, names, detail))
         unread = _unread(net, wiring) if self.trained else frozenset()
         known = (set(net.inputs) - unread) | made
         for blob in sorted(set(self.options.input_shapes) - known):

@@ -21,6 +21,7 @@ from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 
 LAYER_FIELDS = TRAINING_FIELDS | {"include", "exclude", "phase"}
 _SHARING = frozenset({"name", "share_mode"})
+_FILLS_TOPS = frozenset({"data_filler"})  # DummyData's: not where training starts from
 _SWITCHES = frozenset({"use_global_stats", "moving_average_fraction"})
 _NET_FIELDS = frozenset(
     {"force_backward", "debug_info", "state"}
@@ -96,7 +97,9 @@ def _without(field: Field, switches: bool) -> Field:
             return name not in _SHARING
         if field.name == "batch_norm_param":
             return switches and name in _SWITCHES
-        return field.name.endswith("_param") and (name == "filler" or name.endswith("_filler"))
+        if name in _FILLS_TOPS or not field.name.endswith("_param"):
+            return False
+        return name == "filler" or name.endswith("_filler")
 
     before = field.body
     kept = drop(before.fields, lambda inner: goes(inner.name))
