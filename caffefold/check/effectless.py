@@ -178,5 +178,4 @@ def _raws(field: Field) -> list[str]:
 
 
 def _shown(field: Field) -> str:
-    text = " ".join(str(field.value).split())
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    return " ".join(str(field.value).split())

@@ -17,6 +17,9 @@ from caffefold.options import DeployOptions
 # goes through as their first top (py-faster-rcnn, test.prototxt; NVCaffe, detectnet).
 _SAMPLERS = ("ProposalTarget",)
 _COLLECTORS = ("Gather", "DetectNetTransformation")
+# AssistedExcitation adds what the labels say to its input, less and less while training goes on
+# (its layer's Forward_cpu); in TEST nothing.
+_ASSISTANTS = ("AssistedExcitation",)
 
 
 NEW = -2
@@ -77,19 +80,14 @@ class Sides:
         if position in self.alive or not reads:
             return -1
         top = self.given.graph.writes[position].index(version)
-        if layer.name in self._bypassed:
-            return reads[0]
         name = op(layer).name
+        if layer.name in self.options.bypass or name in _ASSISTANTS:
+            return reads[top] if top < len(reads) else -1
         python = layer.body.message("python_param")
         called = python.string("layer") if python is not None else name
         collects = name in _COLLECTORS and len(reads) == len(layer.tops)
         samples = top == 0 and any(each in called for each in _SAMPLERS)
         return reads[top] if collects or samples else -1
-
-    @property
-    def _bypassed(self) -> frozenset[str]:
-        """Layers that the user says do nothing at test time."""
-        return frozenset(getattr(self.options, "bypass", ()))
 
 
 def _matched(before: Sequence[Layer], after: Sequence[Layer]) -> list[int]:
