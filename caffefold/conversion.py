@@ -460,5 +460,6 @@ def _report(
             totals(folded.net, carried(deploy.shapes, deploy.net, folded.net)),
         ),
         weights=net.weights is not None,
-        warnings=(*net.notes, *deploy.warnings, *_orphans(net, options), *folded.warnings),
+        warnings=(*deploy.warnings, *_orphans(net, options), *folded.warnings),
+        notes=net.notes,
     )

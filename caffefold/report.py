@@ -10,7 +10,7 @@ from caffefold._version import VERSION
 from caffefold.analysis.cost import Totals
 from caffefold.analysis.shapes import Shapes
 from caffefold.check.proof import Proof
-from caffefold.humanize import counted, json_text, size, visible
+from caffefold.humanize import counted, json_text, size, some, visible
 from caffefold.ir.net import Net
 from caffefold.passes.infra import Change, ChangeKind, Skip, Step
 
@@ -72,8 +72,7 @@ class _Account:
                     about = change.modified
                 alike.setdefault((_SECTIONS[change.kind], change.detail), []).extend(about)
         for (section, detail), names in alike.items():
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            subject = f"{', '.join(names[:_SHOWN])}{more}: " if names else ""
+            subject = f"{some(names, _SHOWN)}: " if names else ""
             yield section, subject + detail
 
     def _folded(self, absorbed: int, into: int) -> Iterator[tuple[str, str]]:
@@ -146,6 +145,8 @@ class ConvertReport(_Account):
     warnings: tuple[str, ...]
     costs: tuple[Totals, Totals]
     """What the deploy net costs, before folding and after."""
+    notes: tuple[str, ...] = ()
+    """How the files were read when not as they are: found through a solver, upgraded."""
     weights: bool = True
     """Whether there were weights; without, only the structure was converted."""
 
@@ -168,7 +169,7 @@ class ConvertReport(_Account):
     def _repr_html_(self) -> str:
         from caffefold.html import render
 
-        return render("report.html", rows=list(self.rows()), warnings=self.warnings)
+        return render("report.html", rows=list(self.rows()), report=self)
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """One screen: the net, what was folded, what was left and why, the proof, the files."""
@@ -176,9 +177,8 @@ class ConvertReport(_Account):
         absorbed = sum(len(chain) for _, chain in self.folded())
         yield from self._folded(absorbed, len(self.proof.folds))
         if self.gone:
-            names = ", ".join(self.gone[:_SHOWN])
-            more = f" and {len(self.gone) - _SHOWN} more" if len(self.gone) > _SHOWN else ""
-            yield "gone", f"{counted(len(self.gone), 'blob name')}: {names}{more}"
+            names = some(list(self.gone), _SHOWN)
+            yield "gone", f"{counted(len(self.gone), 'blob name')}: {names}"
         yield "cost", self._cost()
         yield "proof", self._proof()
         for file in self.outputs:
@@ -223,6 +223,7 @@ class ConvertReport(_Account):
             "skips": [asdict(skip) for skip in self.skips],
             "proof": {**asdict(self.proof), "largest_error": self.proof.largest_error},
             "warnings": list(self.warnings),
+            "notes": list(self.notes),
         }
         return json_text(document)
 

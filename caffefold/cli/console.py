@@ -67,6 +67,13 @@ class Console:
         for label, value in rows:
             self.row(label, value)
 
+    def remarks(self, notes: Iterable[str], warnings: Iterable[str]) -> None:
+        """What is to be known, then what may be wrong, on stderr."""
+        for text in () if self.quiet else notes:
+            note(f"note: {visible(text)}")
+        for text in warnings:
+            self.warning(text)
+
     def warning(self, text: str) -> None:
         """A warning, on stderr."""
         if not self.quiet:

@@ -64,6 +64,5 @@ def convert(
     if not no_weights and caffemodel is None:
         raise click.UsageError("give the CAFFEMODEL, or --no-weights for the structure alone")
     report = run(prototxt, caffemodel, output, force=force, **given(context, ConvertOptions))
-    for warning in report.warnings:
-        console.warning(warning)
+    console.remarks(report.notes, report.warnings)
     console.summary(report, report.rows(), as_json=as_json)

@@ -69,8 +69,7 @@ def inspect(
     from caffefold.inspection.inspecting import inspect as run
 
     found = run(net, weights, threshold=threshold, **given(context, ViewOptions))
-    for warning in found.warnings[: None if as_json else _SHOWN]:
-        console.warning(warning)
+    console.remarks(found.notes, found.warnings[: None if as_json else _SHOWN])
     if len(found.warnings) > _SHOWN and not as_json:
         console.warning(f"... and {len(found.warnings) - _SHOWN} more, see --json")
     if as_json:

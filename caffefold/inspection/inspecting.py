@@ -102,7 +102,8 @@ def inspect(
             totals(viewed, shapes),
             threshold,
             health.norms(viewed, threshold),
-            (*given.notes, *notes, *unknown, *(problem.as_warning() for problem in problems)),
+            (*unknown, *(problem.as_warning() for problem in problems)),
+            (*given.notes, *notes),
         )
 
 

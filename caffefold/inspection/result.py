@@ -93,6 +93,8 @@ class Inspection:
     norms: tuple[Health, ...]
     """One for each BatchNorm or BN layer with statistics."""
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """How the files were read when not as they are, and sizes that follow from the weights."""
 
     def to_json(self) -> str:
         """The inspection as a JSON document; the same files give the same text.
@@ -116,6 +118,7 @@ class Inspection:
                 "layers": [{**asdict(norm), "share": norm.share} for norm in self.norms],
             },
             "warnings": list(self.warnings),
+            "notes": list(self.notes),
         }
         return json_text(document)
 

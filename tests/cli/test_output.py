@@ -75,6 +75,18 @@ def test_warnings_go_to_stderr(cli: Cli, pair: Pair) -> None:
     assert "warning" not in ran.out
 
 
+def test_notes_are_no_warnings(cli: Cli, pair: Pair) -> None:
+    """That the net was found through a solver is how it was read; nothing is wrong with it."""
+    (cli.folder / "solver.prototxt").write_text(f'net: "{pair.prototxt}"\n', encoding="utf-8")
+    ran = cli("convert", "solver.prototxt", pair.caffemodel, "-o", "net", "--json")
+    document = json.loads(ran.out)
+    (note,) = document["notes"]
+    assert document["warnings"] == []
+    assert ran.err == f"note: {note}\n"
+    quiet = cli("-q", "convert", "solver.prototxt", pair.caffemodel, "-o", "other")
+    assert quiet.err == ""
+
+
 def test_json_is_one_document(cli: Cli, pair: Pair) -> None:
     ran = cli("convert", pair.prototxt, pair.caffemodel, "-o", "out/net", "--json")
     document = json.loads(ran.out)

@@ -106,7 +106,7 @@ def test_sizes_that_only_the_weights_know(tmp_path: Path) -> None:
     prototxt, caffemodel = write_pair(tmp_path, [source, *NET[1:]])
     found = caffefold.inspect(prototxt, caffemodel)
     assert found.inputs == (BlobShape("data", (7, 3, 8, 8)),)
-    (note,) = found.warnings
+    (note,) = found.notes
     assert note == "input 'data' inferred as 7x3x8x8: 'fc' takes 144 inputs: only 8x8 fits"
     assert found.totals.unknown_macs == 0
     without = caffefold.inspect(prototxt)
@@ -118,8 +118,8 @@ def test_channels_without_a_size(tmp_path: Path) -> None:
     prototxt, caffemodel = write_pair(tmp_path, NET[1:5])
     found = caffefold.inspect(prototxt, caffemodel)
     assert found.inputs == (BlobShape("data", (1, 3, None, None)),)
-    assert "input 'data' inferred as 1x3x?x?: its channels are those of" in found.warnings[0]
-    assert "bottom 'data' is not made by any earlier layer" in found.warnings[1]
+    assert "input 'data' inferred as 1x3x?x?: its channels are those of" in found.notes[0]
+    assert "bottom 'data' is not made by any earlier layer" in found.warnings[0]
 
 
 def test_input_shapes(tmp_path: Path) -> None:
@@ -160,7 +160,9 @@ def test_a_solver_and_old_layers(tmp_path: Path) -> None:
     (tmp_path / "solver.prototxt").write_text('net: "old.prototxt"\nbase_lr: 0.1\n')
     found = caffefold.inspect(tmp_path / "solver.prototxt")
     assert found.outputs == (BlobShape("c", (1, 2, 7, 7)),)
-    assert "a solver; its net is" in found.warnings[0]
+    assert "a solver; its net is" in found.notes[0]
+    assert "upgraded" in found.notes[1]
+    assert found.warnings == ()
 
 
 def test_weights_of_another_net_are_one_warning(tmp_path: Path) -> None:
@@ -191,7 +193,7 @@ def test_json(tmp_path: Path) -> None:
     assert found["schema"] == 1
     assert set(found) == {
         *("schema", "caffefold", "net", "prototxt", "caffemodel", "inputs", "outputs"),
-        *("layers", "totals", "norms", "warnings"),
+        *("layers", "totals", "norms", "warnings", "notes"),
     }
     assert found["layers"][1] == {
         "name": "conv",
