@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,12 +63,3 @@ class Affine:
             return False
         one, two = self.over(self.channels), other.over(self.channels)
         return np.array_equal(one.scale, two.scale) and np.array_equal(one.shift, two.shift)
-
-
-def join(maps: Iterable[tuple[Affine, int]]) -> Affine:
-    """The map of concatenated channels, from the maps of the parts and their channel counts."""
-    parts = [affine.over(channels) for affine, channels in maps]
-    return Affine(
-        np.concatenate([part.scale for part in parts]),
-        np.concatenate([part.shift for part in parts]),
-    )

@@ -163,6 +163,13 @@ def net_concat_down() -> Layers:
     return [relu("r", "data", "r"), power, *other, join, N.conv("f", "cat", 6, 3)]
 
 
+def net_slices_swapped() -> Layers:
+    """A map behind two halves that changed places goes into what makes them."""
+    join = LayerSpec("cat", "Concat", "b a", "cat")
+    chain = [N.conv("f", "data", 4, 4), slice_of("f"), join, N.batch_norm("bn", "cat", 4)]
+    return [*chain, relu("r", "bn")]
+
+
 def net_two_norms() -> Layers:
     """Two folds into one layer each."""
     first = [N.conv("f", "data", 4, 4), N.batch_norm("bn", "f", 4), relu("r", "bn")]
@@ -425,8 +432,20 @@ CHANNEL_FLOW = [
         "passes.fold.propagate:Propagation._up_branches", reversed_reads, net_concat,
     ),
     Mutant(
-        "maps of branches exchanged", "passes.fold.propagate:join",
-        lambda original: lambda maps: original([*maps][::-1]), net_concat_down,
+        "the map of a branch goes to another one", "passes.fold.propagate:_joined",
+        lambda original: lambda parts, affine: original(
+            [(start + 2, stop + 2, pieces) for start, stop, pieces in parts], affine
+        ),
+        net_concat_down,
+    ),
+    Mutant(
+        "pieces of a map exchanged", "passes.fold.propagate:_joined",
+        wrap(
+            lambda r, *_: tuple(
+                p._replace(start=q.start, stop=q.stop) for p, q in zip(r, r[::-1], strict=True)
+            )
+        ),
+        net_slices_swapped,
     ),
     Mutant(
         "a ReLU is taken for an identity", "ops.base:Op.commutes",

@@ -27,7 +27,7 @@ from caffefold.ops.base import AffineOp, Refusal, SkipCode
 from caffefold.ops.table import op
 from caffefold.passes.contracts import blobs_fit, text_agrees, wired
 from caffefold.passes.fold.absorb import absorb_input, absorb_output
-from caffefold.passes.fold.propagate import Absorption, Plan, Propagation
+from caffefold.passes.fold.propagate import Absorption, Piece, Plan, Propagation
 from caffefold.passes.infra import (
     Absorbed,
     Change,
@@ -203,7 +203,8 @@ class _Folder:
             with np.errstate(over="ignore"):
                 editor.layers[item.position] = absorb(layer, item.layout, item.affine)
             if upward:
-                claims.append(_claim(self.references[item.position], folded, item))
+                to = self.references[item.position]
+                claims += [_claim(to, folded, item, piece) for piece in item.pieces]
         removed = tuple(editor.layers[position].name for position in going)
         for position in going:
             self.refused.pop(position, None)
@@ -223,11 +224,12 @@ class _Folder:
         ]
 
 
-def _claim(layer: LayerRef, chain: tuple[LayerRef, ...], item: Absorption) -> Absorbed:
+def _claim(
+    layer: LayerRef, chain: tuple[LayerRef, ...], item: Absorption, piece: Piece
+) -> Absorbed:
     """Which channels of the chain's map ``layer`` took, and at which of its outputs."""
-    delta, start, stop = item.range
-    start, stop = max(start, delta), min(stop, delta + item.layout.outputs)
-    return Absorbed(layer, chain, start, stop, start - delta)
+    stop = min(piece.stop, piece.start + item.layout.outputs - piece.at)
+    return Absorbed(layer, chain, piece.start, stop, piece.at)
 
 
 def _reason(above: Plan | Refusal, below: Plan | Refusal) -> Refusal:

@@ -7,44 +7,68 @@ Down  through Slice, Concat (the other branches get the identity), average pooli
 
 Both only plan: the answer is who absorbs what, or the reason why nobody may. Which channels go
 where is each layer type's own answer (``Op.channels``, ``Op.commutes``).
+
+On the way a map is not written out: a blob remembers which of its channels meet which of the map's,
+as runs (``Piece``). Each layer is passed once, whatever joins and parts there are; numbers are made
+for the linear layers, whose weights are at least as many.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
+from itertools import islice
 from typing import NamedTuple
 
+import numpy as np
+
 from caffefold.analysis.shapes import Shapes
-from caffefold.ir.affine import Affine, join
+from caffefold.ir.affine import Affine
 from caffefold.ir.edit import Editor
 from caffefold.ir.net import Layer
-from caffefold.ops.base import Joined, LinearLayout, LinearOp, Refusal, SkipCode, Split
+from caffefold.ops.base import (
+    ChannelFlow,
+    Joined,
+    LinearLayout,
+    LinearOp,
+    Refusal,
+    SkipCode,
+    Split,
+)
 from caffefold.ops.shape import Shape
 from caffefold.ops.table import op
 from caffefold.passes.fold.absorb import refuse_input
 
-
-class Range(NamedTuple):
-    """Which channels of the map that was asked for meet the channels of a version.
-
-    Channel c of the version is channel ``c + delta`` of the map, if that is in ``start:stop``.
-    """
-
-    delta: int = 0
-    start: int = 0
-    stop: int = 1 << 62
+_MOST_PIECES = 1 << 18  # of all blobs on one way; ordinary nets have a few for each Concat
 
 
-WHOLE = Range()
+class Piece(NamedTuple):
+    """The channels of a blob from ``at`` on meet the channels ``start:stop`` of a map."""
+
+    at: int
+    start: int
+    stop: int
+
+    @property
+    def end(self) -> int:
+        """Where it ends in the blob."""
+        return self.at + self.stop - self.start
+
+
+Pieces = tuple[Piece, ...]
+"""In order and apart from each other; channels in between meet the identity."""
+WHOLE: Pieces = (Piece(0, 0, 1 << 62),)
+"""All channels, however many there are."""
 
 
 class Absorption(NamedTuple):
-    """One linear layer absorbs ``affine``, of which ``range`` is what it was asked for."""
+    """One linear layer absorbs ``affine``: these ``pieces`` of the map that was asked for."""
 
     position: int
     layout: LinearLayout
     affine: Affine
-    range: Range
+    pieces: Pieces
 
 
 class Plan(NamedTuple):
@@ -57,7 +81,32 @@ class Plan(NamedTuple):
 
 Answer = Plan | Refusal
 Guard = Callable[[Layer], Refusal | None]
-_IDENTITY = Affine.identity()
+
+
+class _Way:
+    """What one map meets: planned so far, and where to go on."""
+
+    def __init__(self, affine: Affine) -> None:
+        self.affine = affine
+        self.plan = Plan([], [])
+        self.queue: list[int] = []
+        """Positions of the layers to pass next, as a heap; negative on the way up."""
+        self.met: dict[int, list[int]] = {}
+        """By position of these layers, the versions that are to be mapped."""
+        self.pieces: dict[int, Pieces] = {}
+        """By version."""
+        self.branch_of: dict[int, str] = {}
+        """By version, the name of the last Concat that was passed."""
+        self.left = _MOST_PIECES
+
+    def go_to(self, position: int, key: int, version: int, pieces: Pieces) -> Refusal | None:
+        """Pass the layer at ``position`` when ``key`` is the least; refused when it is too much."""
+        if position not in self.met:
+            heappush(self.queue, key)
+        self.met.setdefault(position, []).append(version)
+        self.pieces[version] = pieces
+        self.left -= len(pieces)
+        return None if self.left >= 0 else _blocked("it would go apart into too many pieces")
 
 
 class Propagation:
@@ -71,13 +120,39 @@ class Propagation:
         self.editor = editor
         self.shapes = shapes
         self.guard = guard
+        self._flows: dict[int, ChannelFlow] = {}
+        self._tops: dict[int, dict[int, int]] = {}
 
-    def up(self, version: int, affine: Affine, asking: set[int], asked: Range = WHOLE) -> Answer:
+    def up(self, version: int, affine: Affine, asking: set[int]) -> Answer:
         """Who absorbs ``affine`` on its output so that ``version`` comes out mapped.
 
         ``asking`` are the layers that the map stands for; nobody else may read the version.
         """
+        way = _Way(affine)
+        refusal = self._ask(way, version, WHOLE, asking)
+        way.plan.mapped.clear()  # the first one stays what the layers that go made of it
+        while refusal is None and way.queue:
+            position = -heappop(way.queue)
+            refusal = self._up_through(position, way)
+            if refusal is not None:
+                refusal = _in_branch(way.branch_of.get(way.met[position][0]), refusal)
+        return refusal or way.plan
+
+    def down(self, version: int, affine: Affine) -> Answer:
+        """Who absorbs ``affine`` on its input so that ``version`` need not be mapped."""
+        way = _Way(affine)
+        refusal = self._tell(way, version, WHOLE)
+        way.plan.mapped.clear()
+        while refusal is None and way.queue:
+            refusal = self._down_through(heappop(way.queue), way)
+        return refusal or way.plan
+
+    # ------------------------------------------------------------------------------------ up
+
+    def _ask(self, way: _Way, version: int, pieces: Pieces, asking: set[int]) -> Refusal | None:
+        """Have ``version`` mapped, by the linear layer that makes it or by what that reads."""
         editor = self.editor
+        way.plan.mapped.append(version)
         if editor.is_input(version):
             return _blocked("its input is an input of the net")
         position = editor.producer[version]
@@ -90,113 +165,120 @@ class Propagation:
         if editor.is_output(version):
             return Refusal(SkipCode.NET_OUTPUT, f"{what} a net output")
         own = op(source)
-        if isinstance(own, LinearOp):
-            layout = self._layout(position, own)
-            if isinstance(layout, Refusal):
-                return layout
-            if affine.channels not in (1, layout.outputs):
-                raise source.error(
-                    f"it has {layout.outputs} outputs, but the affine layer after it "
-                    f"{affine.channels} channels; the caffemodel belongs to another net"
-                )
-            return Plan([Absorption(position, layout, affine, asked)], [])
+        if not isinstance(own, LinearOp):
+            return way.go_to(position, -position, version, pieces)
+        layout = self._layout(position, own)
+        if isinstance(layout, Refusal):
+            return layout
+        found = _written(way.affine, pieces, layout.outputs)
+        if found is None:
+            raise source.error(
+                f"it has {layout.outputs} outputs, but the affine layer after it "
+                f"{way.affine.channels} channels; the caffemodel belongs to another net"
+            )
+        way.plan.absorptions.append(Absorption(position, layout, found, pieces))
+        return None
+
+    def _up_through(self, position: int, way: _Way) -> Refusal | None:
+        source, versions = self.editor.layers[position], way.met[position]
         bottoms = self._bottoms(position)
-        if own.commutes(source, bottoms):
-            before = editor.reads[position][0]
-            return _by_way_of(before, self.up(before, affine, {position}, asked))
-        match own.channels(source, bottoms):
+        if op(source).commutes(source, bottoms):
+            return self._ask_further(position, way, versions[0], way.pieces[versions[0]])
+        match self._flow(position, bottoms):
             case Joined():
-                return self._up_branches(position, affine, asked)
+                return self._up_branches(position, way.pieces[versions[0]], way)
             case Split() as split:
-                return self._up_slice(position, version, split, affine, asked)
+                if split.ranges is None:
+                    return self._unknown_slice(position)
+                parts = ((*split.ranges[self._top(position, v)], way.pieces[v]) for v in versions)
+                return self._ask_further(position, way, versions[0], _joined(parts, way.affine))
         return _blocked(f"its input comes from '{source.name}' ({source.type})")
 
-    def down(self, version: int, affine: Affine) -> Answer:
-        """Who absorbs ``affine`` on its input so that ``version`` need not be mapped."""
-        editor = self.editor
-        if editor.is_output(version):
-            return Refusal(SkipCode.NET_OUTPUT, f"'{editor.name[version]}' is an output of the net")
-        readers = dict.fromkeys(editor.readers[version])
-        return _together(self._down_reader(position, version, affine) for position in readers)
+    def _ask_further(
+        self, position: int, way: _Way, version: int, pieces: Pieces
+    ) -> Refusal | None:
+        """Behind a layer with one bottom: that is mapped instead of ``version``."""
+        before, branch = self.editor.reads[position][0], way.branch_of.get(version)
+        if branch is not None:
+            way.branch_of[before] = branch
+        return self._ask(way, before, pieces, {position})
 
-    # ------------------------------------------------------------------------------------ up
-
-    def _up_branches(self, position: int, affine: Affine, asked: Range) -> Answer:
+    def _up_branches(self, position: int, pieces: Pieces, way: _Way) -> Refusal | None:
         """Each branch of a Concat takes its slice; all or none."""
         layer, inputs = self.editor.layers[position], self.editor.reads[position]
         if len(set(inputs)) != len(inputs):
             return _blocked(f"'{layer.name}' does not join different blobs along channels")
-        plan = Plan([], [])
         at = 0
         for version in inputs:
             count = self.shapes.channels(version)
             if count is None:
                 return _blocked(f"a branch of '{layer.name}' has no known channel count")
-            shifted = asked._replace(delta=asked.delta + at)
-            part = self.up(version, affine.part(at, at + count), {position}, shifted)
-            if isinstance(part, Refusal):
-                return Refusal(part.code, f"a branch of '{layer.name}': {part.message}")
-            _extend(plan, _by_way_of(version, part))
+            way.branch_of[version] = layer.name
+            refusal = self._ask(way, version, _part(pieces, at, at + count), {position})
+            if refusal is not None:
+                return _in_branch(layer.name, refusal)
             at += count
-        return plan
-
-    def _up_slice(
-        self, position: int, version: int, split: Split, affine: Affine, asked: Range
-    ) -> Answer:
-        """Behind a Slice: its input takes the map in this range, the identity elsewhere."""
-        if split.ranges is None:
-            return self._unknown_slice(position)
-        tops = self.editor.writes[position]
-        whole = join(
-            (affine if made == version else _IDENTITY, stop - start)
-            for made, (start, stop) in zip(tops, split.ranges, strict=True)
-        )
-        start, stop = split.ranges[tops.index(version)]
-        delta = asked.delta
-        moved = Range(delta - start, max(asked.start, delta), min(asked.stop, delta + stop - start))
-        before = self.editor.reads[position][0]
-        return _by_way_of(before, self.up(before, whole, {position}, moved))
+        return None
 
     # ---------------------------------------------------------------------------------- down
 
-    def _down_reader(self, position: int, version: int, affine: Affine) -> Answer:
-        layer = self.editor.layers[position]
-        own = op(layer)
+    def _tell(self, way: _Way, version: int, pieces: Pieces) -> Refusal | None:
+        """All that read ``version`` are to expect it unmapped."""
+        editor = self.editor
+        way.plan.mapped.append(version)
+        if editor.is_output(version):
+            return Refusal(SkipCode.NET_OUTPUT, f"'{editor.name[version]}' is an output of the net")
+        for reader in dict.fromkeys(editor.readers[version]):
+            refusal = way.go_to(reader, reader, version, pieces)
+            if refusal is not None:
+                return refusal
+        return None
+
+    def _down_through(self, position: int, way: _Way) -> Refusal | None:
+        layer, version = self.editor.layers[position], way.met[position][0]
+        own, pieces = op(layer), way.pieces[version]
         if isinstance(own, LinearOp):
             layout = self._layout(position, own)
             if isinstance(layout, Refusal):
                 return layout
-            refusal = refuse_input(layer, layout, affine)
-            return refusal or Plan([Absorption(position, layout, affine, WHOLE)], [])
-        bottoms = self._bottoms(position)
+            affine: Affine | None = way.affine
+            if pieces != WHOLE:
+                affine = _written(way.affine, pieces, self.shapes.channels(version))
+            if affine is None:
+                return _blocked(f"'{layer.name}' does not read known channels")
+            way.plan.absorptions.append(Absorption(position, layout, affine, pieces))
+            return refuse_input(layer, layout, affine)
+        bottoms, tops = self._bottoms(position), self.editor.writes[position]
         if own.commutes(layer, bottoms):
-            made = self.editor.writes[position][0]
-            return _by_way_of(made, self.down(made, affine))
-        match own.channels(layer, bottoms):
+            return self._tell(way, tops[0], pieces)
+        match self._flow(position, bottoms):
             case Joined():
-                return self._down_concat(position, version, affine)
+                return self._down_concat(position, way)
             case Split() as split:
-                return self._down_slice(position, split, affine)
+                if split.ranges is None:
+                    return self._unknown_slice(position)
+                for made, channels in zip(tops, split.ranges, strict=True):
+                    part = _part(pieces, *channels)
+                    refusal = self._tell(way, made, part) if part else None
+                    if refusal is not None:
+                        return refusal
+                return None
         return _blocked(f"its result is read by '{layer.name}' ({layer.type})")
 
-    def _down_concat(self, position: int, version: int, affine: Affine) -> Answer:
+    def _down_concat(self, position: int, way: _Way) -> Refusal | None:
         """In front of a Concat: the joined channels take the map here, the identity elsewhere."""
-        parts = []
+        parts: list[tuple[int, int, Pieces]] = []
+        at = 0
+        mapped = set(way.met[position])
         for read in self.editor.reads[position]:
             count = self.shapes.channels(read)
             if count is None:
                 name = self.editor.layers[position].name
                 return _blocked(f"'{name}' does not join known channels")
-            parts.append((affine if read == version else _IDENTITY, count))
-        made = self.editor.writes[position][0]
-        return _by_way_of(made, self.down(made, join(parts)))
-
-    def _down_slice(self, position: int, split: Split, affine: Affine) -> Answer:
-        if split.ranges is None:
-            return self._unknown_slice(position)
-        tops = zip(self.editor.writes[position], split.ranges, strict=True)
-        parts = ((made, self.down(made, affine.part(*channels))) for made, channels in tops)
-        return _together(_by_way_of(made, part) for made, part in parts)
+            if read in mapped:
+                parts.append((at, at + count, way.pieces[read]))
+            at += count
+        return self._tell(way, self.editor.writes[position][0], _joined(parts, way.affine))
 
     # -------------------------------------------------------------------------------- helpers
 
@@ -208,6 +290,19 @@ class Propagation:
     def _bottoms(self, position: int) -> list[Shape]:
         return [self.shapes.versions[version] for version in self.editor.reads[position]]
 
+    def _flow(self, position: int, bottoms: list[Shape]) -> ChannelFlow:
+        """Where a layer's channels come from; shapes stay the same, so it is asked once."""
+        if position not in self._flows:
+            layer = self.editor.layers[position]
+            self._flows[position] = op(layer).channels(layer, bottoms)
+        return self._flows[position]
+
+    def _top(self, position: int, version: int) -> int:
+        """Which of the layer's tops a version is."""
+        if position not in self._tops:
+            self._tops[position] = {v: i for i, v in enumerate(self.editor.writes[position])}
+        return self._tops[position][version]
+
     def _unknown_slice(self, position: int) -> Refusal:
         return _blocked(f"'{self.editor.layers[position].name}' does not slice known channels")
 
@@ -216,25 +311,64 @@ def _blocked(message: str) -> Refusal:
     return Refusal(SkipCode.NOT_LINEAR, message)
 
 
-def _by_way_of(version: int, answer: Answer) -> Answer:
-    """The plan, in which ``version`` changes its value as well."""
-    if not isinstance(answer, Refusal):
-        answer.mapped.append(version)
-    return answer
+def _in_branch(name: str | None, refusal: Refusal) -> Refusal:
+    """The refusal of one branch of the Concat of this name."""
+    return (
+        refusal
+        if name is None
+        else refusal._replace(message=f"a branch of '{name}': {refusal.message}")
+    )
 
 
-def _together(parts: Iterable[Answer]) -> Answer:
-    """All plans as one; the first refusal, if any."""
-    plan = Plan([], [])
-    for part in parts:
-        if isinstance(part, Refusal):
-            return part
-        _extend(plan, part)
-    return plan
+# ------------------------------------------------------------------------------------- pieces
 
 
-def _extend(plan: Plan, part: Answer) -> None:
-    """Add a plan to another."""
-    assert not isinstance(part, Refusal)
-    plan.absorptions.extend(part.absorptions)
-    plan.mapped.extend(part.mapped)
+def _part(pieces: Pieces, start: int, stop: int) -> Pieces:
+    """What the channels ``start:stop`` meet, counted from ``start``."""
+    first = max(bisect_right(pieces, start, key=lambda piece: piece.at) - 1, 0)
+    found = []
+    for piece in islice(pieces, first, None):
+        if piece.at >= stop:
+            break
+        low, high = max(piece.at, start), min(piece.end, stop)
+        if low < high:
+            moved = piece.start - piece.at
+            found.append(Piece(low - start, low + moved, high + moved))
+    return tuple(found)
+
+
+def _joined(parts: Iterable[tuple[int, int, Pieces]], affine: Affine) -> Pieces:
+    """What channels meet of which the ranges ``start:stop`` meet these pieces.
+
+    Neighbours that meet neighbours become one piece; where all channels are mapped alike, all do.
+    """
+    found: list[Piece] = []
+    for start, stop, pieces in sorted(parts):
+        for piece in _part(pieces, 0, stop - start):
+            at, last = piece.at + start, found[-1] if found else WHOLE[0]
+            if last.end == at and (affine.channels == 1 or last.stop == piece.start):
+                found[-1] = last._replace(stop=last.stop + piece.stop - piece.start)
+            else:
+                found.append(piece._replace(at=at))
+    return tuple(found)
+
+
+def _written(affine: Affine, pieces: Pieces, channels: int | None) -> Affine | None:
+    """These pieces of a map as a map of so many channels; None when that cannot be.
+
+    A map of one number for all channels stays that, where no channel is left out.
+    """
+    if pieces == WHOLE:
+        return affine if channels is None or affine.channels in (1, channels) else None
+    if channels is None:
+        return None
+    pieces = _part(pieces, 0, channels)
+    if affine.channels == 1 and len(pieces) == 1 and pieces[0].end == pieces[0].at + channels:
+        return affine
+    scale, shift = np.ones(channels), np.zeros(channels)
+    for piece in pieces:
+        part = affine.part(piece.start, piece.stop)
+        if part.channels not in (1, piece.stop - piece.start):
+            return None
+        scale[piece.at : piece.end], shift[piece.at : piece.end] = part.scale, part.shift
+    return Affine(scale, shift)
