@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     from caffefold.inspection.inspecting import inspect
     from caffefold.inspection.result import Inspection
     from caffefold.ir.net import Layer, Net
-    from caffefold.options import ConvertOptions, DetectionOptions
+    from caffefold.onnx_export.exporting import export
+    from caffefold.onnx_export.report import ExportReport
+    from caffefold.options import ConvertOptions, DetectionOptions, ExportOptions
     from caffefold.report import ConvertReport, DeployResult, FoldResult
 
 __version__ = _version.VERSION
@@ -55,6 +57,8 @@ __all__ = [
     "DeployResult",
     "DetectionOptions",
     "ExistingOutput",
+    "ExportOptions",
+    "ExportReport",
     "FoldResult",
     "InputError",
     "Inspection",
@@ -74,6 +78,7 @@ __all__ = [
     "__version__",
     "convert",
     "diff",
+    "export",
     "fold",
     "inspect",
     "load",
@@ -89,7 +94,9 @@ _HOMES = {
     "inspection.inspecting": ("inspect",),
     "inspection.result": ("Inspection",),
     "ir.net": ("Layer", "Net"),
-    "options": ("ConvertOptions", "DetectionOptions"),
+    "onnx_export.exporting": ("export",),
+    "onnx_export.report": ("ExportReport",),
+    "options": ("ConvertOptions", "DetectionOptions", "ExportOptions"),
     "report": ("ConvertReport", "DeployResult", "FoldResult"),
 }
 

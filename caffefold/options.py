@@ -203,6 +203,55 @@ class ConvertOptions(SaveOptions, FoldOptions, DeployOptions):
     )  # fmt: skip
 
 
+@dataclass(frozen=True, kw_only=True, repr=False)
+class ExportOptions(FoldOptions, DeployOptions):
+    """All options of an export to ONNX; the net is made and folded as in a conversion."""
+
+    batch: int | Literal["dynamic"] | None = _option(  # type: ignore[assignment]
+        None, "Batch size, the first axis of the inputs, or dynamic: any number of items; "
+        "by default that of the net.",
+        metavar="N|dynamic", least=1,
+    )  # fmt: skip
+    opset: int = _option(13, "Version of ONNX's operators.", metavar="N", least=13, most=22)
+    weights_in: Literal["", "onnx", "data", "caffemodel"] = _option(
+        "",
+        "Where weights go: into the model (onnx; the default up to 2 GB), into FILE.data beside it "
+        "(data), or nowhere: the model refers to the CAFFEMODEL, which must lie beside it.",
+    )
+    nms: Literal["inside", "outside"] = _option(
+        "inside",
+        "Detections come out of the model (inside), or boxes and scores, for runtimes that merge "
+        "boxes themselves (outside).",
+    )
+    target: Literal["ort", "opencv5", "openvino", "tensorrt"] = _option(
+        "ort", "Refuse what this runtime is known not to run; ort is onnxruntime."
+    )
+    raw_input: bool = _option(
+        False,
+        "Take images as they are: uint8 RGB of N,H,W,C. Channel order, mean and scale that the "
+        "training net states become part of the model.",
+    )
+    labels: PathLike | None = _option(
+        None, "Names of the classes, kept in the model's metadata: a labelmap, or a line each.",
+        metavar="FILE",
+    )  # fmt: skip
+    dtype: Dtype = _option(
+        "fp32", "What weights are stored as; runtimes compute in float32 in any case."
+    )
+    allow_custom: bool = _option(
+        False, "Keep layers that ONNX has nothing for as custom nodes of the domain 'caffe'."
+    )
+    check: bool | None = _option(
+        None,
+        "Run the model and compare every blob with an independent evaluation of the net; by "
+        "default where onnx and onnxruntime are installed.",
+    )
+    proto: PathLike | None = _option(
+        None, "A fork's caffe.proto: its fields and defaults apply (needs caffefold[proto]).",
+        metavar="FILE",
+    )  # fmt: skip
+
+
 # ------------------------------------------------------------------------- tables of options
 
 
@@ -263,7 +312,7 @@ def _kind(hint: Any, bounds: tuple[float | None, float | None]) -> tuple[str, Ca
     origin, inner = typing.get_origin(hint) or hint, typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         kinds = [_kind(each, bounds) for each in inner if each is not type(None)]
-        return " or ".join(what for what, _ in kinds), kinds[-1][1]  # fspath reads strings, too
+        return " or ".join(what for what, _ in kinds), lambda value: _any(kinds, value)
     if origin is os.PathLike:
         return "a path", os.fspath
     if origin is Literal:
@@ -289,6 +338,16 @@ def _kind(hint: Any, bounds: tuple[float | None, float | None]) -> tuple[str, Ca
             what += f" of at least {least}"
         return what, lambda value: _number(origin, value, least, most)
     return "a string" if origin is str else "true or false", lambda value: _instance(origin, value)
+
+
+def _any(kinds: Sequence[tuple[str, Callable[[Any], Any]]], value: Any) -> Any:
+    """What the first that can makes of a value."""
+    for _, read in kinds[:-1]:
+        try:
+            return read(value)
+        except (TypeError, ValueError):
+            continue
+    return kinds[-1][1](value)
 
 
 def _instance(kind: type, value: Any) -> Any:

@@ -18,6 +18,7 @@ from caffefold.errors import OutputError, Text
 from caffefold.humanize import visible
 
 if TYPE_CHECKING:
+    from caffefold.onnx_export.report import ExportReport
     from caffefold.report import ConvertReport
     from caffefold.upgrading import UpgradeReport
 
@@ -55,7 +56,7 @@ class Console:
 
     def summary(
         self,
-        report: ConvertReport | UpgradeReport,
+        report: ConvertReport | ExportReport | UpgradeReport,
         rows: Iterable[tuple[str, str]],
         *,
         as_json: bool,

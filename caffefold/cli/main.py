@@ -30,6 +30,7 @@ _LINE = 160  # characters of a source line that are shown
 COMMANDS = {
     "convert": "Training net + snapshot -> folded deploy pair, proven equal.",
     "diff": "What changed between two nets: layers, folds, weights.",
+    "export": "Net -> ONNX model, checked in onnxruntime.",
     "inspect": "What is in a net: shapes, parameters, MACs, statistics.",
     "upgrade": "Old prototxt, solver or caffemodel -> today's format.",
     "zoo": "Convert a whole model zoo: parallel, resumable, with a report.",

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from caffefold.errors import Option
-from caffefold.options import ConvertOptions
+from caffefold.options import ConvertOptions, ExportOptions
 
 Callback = Callable[[click.Context, click.Parameter, tuple[str, ...]], dict[str, Any]]
 _DEFAULTS = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
@@ -44,7 +44,8 @@ def given(context: click.Context, kind: type) -> dict[str, Any]:
 
 def spelled(option: Option) -> str:
     """An option of a message as the command line has it: ``--input-shape data=1,3,H,W``."""
-    flags = {each.name: _flag(each) for each in _flat(ConvertOptions)}
+    known = (*_flat(ConvertOptions), *_flat(ExportOptions))
+    flags = {each.name: _flag(each) for each in known}
     return f"{flags.get(option.name, '--' + option.name)} {option.value}".rstrip()
 
 
@@ -72,6 +73,8 @@ def _click_option(each: Field[Any]) -> Callable[[Any], Any]:
     if each.type is bool:
         names = f"{flag}/--no-{flag[2:]}" if each.default else flag
         return click.option(names, each.name, is_flag=True, default=each.default, help=how["help"])
+    if bool in inner:
+        return click.option(f"{flag}/--no-{flag[2:]}", each.name, default=None, help=how["help"])
     if origin in (Sequence, Mapping):
         how |= {"multiple": True, "help": f"{about['help']} Repeatable."}
         if origin is Mapping:
@@ -81,12 +84,40 @@ def _click_option(each: Field[Any]) -> Callable[[Any], Any]:
         how["type"] = click.Choice([value for value in inner if value], case_sensitive=False)
     elif float in (each.type, *inner):
         how["type"] = click.FloatRange(about["least"], about["most"])
+    elif words := _words(inner):
+        how["type"] = _NumberOrWord(words, about["least"])
     elif int in (each.type, *inner):
         bounded = about["least"] is not None or about["most"] is not None
         how["type"] = click.IntRange(about["least"], about["most"]) if bounded else int
     if each.default not in (None, ""):
         how |= {"default": each.default, "show_default": True}
     return click.option(flag, each.name, **how)
+
+
+def _words(kinds: Sequence[Any]) -> list[str]:
+    """The words that a type allows beside numbers."""
+    return [word for kind in kinds for word in typing.get_args(kind) if isinstance(word, str)]
+
+
+class _NumberOrWord(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A number of at least ``least``, or one of a few words."""
+
+    name = "number or word"
+
+    def __init__(self, words: Sequence[str], least: int) -> None:
+        self.words = words
+        self.least = least
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        """The number or the word that ``value`` is."""
+        if value in self.words:
+            return str(value)
+        if str(value).isdecimal() and int(value) >= self.least:
+            return int(value)
+        known = " or ".join(self.words)
+        return self.fail(f"'{value}' is not a number of at least {self.least}, nor {known}", param)
 
 
 def _assignments(key: str, kind: Any) -> Callback:

@@ -26,6 +26,7 @@ HOUSE = (
     {"check"},
     {"report"},
     {"conversion", "upgrading"},
+    {"onnx_export"},
     {"inspection", "compare"},
     {"zoo"},
     {"cli"},
@@ -38,12 +39,24 @@ OUTSIDE = {
     "rich": {"cli"},
     "h5py": {"formats"},
     "jinja2": {"html", "compare", "inspection", "zoo"},
-    "numpy": {"formats", "testing", "ir", "ops", "analysis", "passes", "check", "compare"},
+    "numpy": {
+        "formats",
+        "testing",
+        "ir",
+        "ops",
+        "analysis",
+        "passes",
+        "check",
+        "onnx_export",
+        "compare",
+    },
     "google": {"formats", "testing", "ir", "ops", "compare"},
     "fsspec": {"zoo"},
     "distributed": {"zoo"},
     "tomli": {"zoo"},
     "tomllib": {"zoo"},
+    "onnx": {"onnx_export"},
+    "onnxruntime": {"onnx_export"},
 }
 
 

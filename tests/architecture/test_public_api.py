@@ -38,6 +38,10 @@ PUBLIC = {
     "DeployResult",
     "FoldResult",
     "Proof",
+    # for runtimes other than Caffe
+    "export",
+    "ExportOptions",
+    "ExportReport",
     # what is in a net
     "inspect",
     "Inspection",

@@ -52,7 +52,7 @@ class NewLayer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Numbers:
+class Numbers:
     """The payload of a blob; ``what`` names it in errors."""
 
     blob: Blob
@@ -63,7 +63,7 @@ class _Numbers:
         return size(self.blob) * self.precision.itemsize
 
 
-_Part = Union[bytes, Range, _Numbers]  # noqa: UP007 - a runtime alias on Python 3.10
+_Part = Union[bytes, Range, Numbers]  # noqa: UP007 - a runtime alias on Python 3.10
 
 
 def write_weights(
@@ -89,8 +89,8 @@ def write_weights(
         OSError: writing failed.
     """
     for part in _parts(head, layers, strangers):
-        if isinstance(part, _Numbers):
-            out.writelines(numbers.data for numbers in _rounded(part))
+        if isinstance(part, Numbers):
+            out.writelines(numbers.data for numbers in rounded(part))
         else:
             write_parts(out, source.source, [part])
 
@@ -124,14 +124,14 @@ def _record_parts(layer: NewLayer) -> list[_Part]:
         parts += some if number < V2.blobs else ()
     shapes = layer.shapes or (None,) * len(layer.blobs)
     for index, (blob, shape) in enumerate(zip(layer.blobs, shapes, strict=True)):
-        numbers = _Numbers(blob, f"layer '{layer.name}': blob {index}", layer.precision)
+        numbers = Numbers(blob, f"layer '{layer.name}': blob {index}", layer.precision)
         parts += message(V2.blobs, _blob_parts(numbers, shape))
     for number, some in layer.fields:
         parts += some if number > V2.blobs else ()
     return message(V2.layer, parts)
 
 
-def _blob_parts(numbers: _Numbers, shape: tuple[int, ...] | None) -> list[_Part]:
+def _blob_parts(numbers: Numbers, shape: tuple[int, ...] | None) -> list[_Part]:
     """The fields of a blob. Numbers first, as Caffe's Blob::ToProto leaves them on the wire."""
     stored, own = numbers.blob.stored, numbers.blob.shape
     dims = b"".join(map(varint, own if shape is None else shape))
@@ -147,7 +147,7 @@ def _blob_parts(numbers: _Numbers, shape: tuple[int, ...] | None) -> list[_Part]
     return [*rest, header, numbers]
 
 
-def _rounded(part: _Numbers) -> Iterator[Floats]:
+def rounded(part: Numbers) -> Iterator[Floats]:
     """The blob's numbers in their type, each rounded once; refuses what is not finite."""
     name, largest = part.precision.name, part.precision.largest
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):

@@ -1,0 +1,42 @@
+"""How well a model that was made of a net agrees with it, blob by blob."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class BlobAgreement(NamedTuple):
+    """One blob. ``error`` is the largest difference, relative to the largest magnitude."""
+
+    blob: str
+    layer: str
+    """The layer that makes it."""
+    error: float
+    largest: float
+    """The largest magnitude of what was expected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What a run found."""
+
+    runtime: str
+    seed: int
+    outputs: tuple[BlobAgreement, ...]
+    blobs: int
+    """How many blobs were compared."""
+    worst: BlobAgreement
+    """The blob that is farthest off."""
+    grows: str
+    """The first layer whose result is much farther off than what it reads; "" for none."""
+    skipped: tuple[str, ...] = ()
+    """Blobs that could not be compared, and why."""
+
+    def __str__(self) -> str:
+        error = max((each.error for each in self.outputs), default=0.0)
+        where = f"; largest {self.worst.error:.1e} at '{self.worst.blob}'" if self.blobs else ""
+        return (
+            f"{self.runtime}: outputs within {error:.1e} of an independent evaluation, "
+            f"{self.blobs} blobs compared{where}"
+        )

@@ -1,0 +1,250 @@
+"""``export``: a net in memory, folded and proven, as an ONNX model that computes the same.
+
+All or nothing: files are staged, the staged model is checked, and only then put in place.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
+
+from caffefold._version import VERSION
+from caffefold.analysis.shapes import infer
+from caffefold.check.agreement import Agreement
+from caffefold.conversion import fold, prove, to_deploy
+from caffefold.errors import ExistingOutput, OutputError, Text, UsageError
+from caffefold.formats import onnx
+from caffefold.formats.atomic import Staging, output_error
+from caffefold.ir.net import Net
+from caffefold.onnx_export import images, targets, weights
+from caffefold.onnx_export.build import Built, build
+from caffefold.onnx_export.labels import read_labels
+from caffefold.onnx_export.report import ExportReport, Port
+from caffefold.onnx_export.site import Settings
+from caffefold.options import DeployOptions, ExportOptions, FoldOptions, PathLike, takes
+from caffefold.report import DeployResult, FileSize
+
+if TYPE_CHECKING:  # the options as keywords, for type checkers
+    _P = ParamSpec("_P")
+    _R_co = TypeVar("_R_co", covariant=True)
+
+    class _Exports(Protocol[_P]):
+        def __call__(
+            self,
+            net: Net,
+            path: PathLike,
+            force: bool = ...,
+            *args: _P.args,
+            **options: _P.kwargs,
+        ) -> ExportReport: ...
+
+    def _takes(kind: Callable[_P, Any]) -> Callable[[Callable[..., Any]], _Exports[_P]]: ...
+else:
+    _takes = takes
+
+SUFFIX, DATA = ".onnx", ".data"
+_HASHED = 32 << 20  # bytes; a larger file is told by a checksum, which costs a tenth
+_BLOCK = 1 << 20
+
+
+@_takes(ExportOptions)
+def export(net: Net, path: PathLike, *, force: bool = False, **given: Any) -> ExportReport:
+    """Write a net as an ONNX model.
+
+    Args:
+        net: a deploy net, or a training net, which is made one and folded as by ``convert``.
+        path: the model, ``.onnx``.
+        force: replace existing files.
+        {options}
+
+    Returns:
+        What was written, and how well it agrees with the net.
+
+    Raises:
+        InputError: the net is broken, or has layers that ONNX has nothing for.
+        OutputError: a file exists (without ``force``), is an input, or cannot be written.
+        ProofError: the fold or the model does not compute the same; nothing was written.
+        UsageError: an option has a wrong value, or contradicts the net.
+    """
+    options = ExportOptions(**given)
+    target = _target(Path(path), net, force=force)
+    with Staging() as staging:
+        report = stage(staging, target, net, options)
+        staging.commit()
+    return report
+
+
+def stage(staging: Staging, target: Path, net: Net, options: ExportOptions) -> ExportReport:
+    """Stage the model of ``net``, and check what was staged."""
+    names = {} if options.labels is None else read_labels(options.labels)
+    deploy = to_deploy(net, **_of(options, DeployOptions, dynamic=options.batch == "dynamic"))
+    made = deploy.net
+    if made.weights is not None and options.fold != "none":
+        result = fold(made, **_of(options, FoldOptions))
+        if result.changes:
+            prove(made, result.net)
+        made = result.net
+    settings = Settings(options.opset, options.nms, options.target, options.allow_custom)
+    built = _built(made, settings, deploy, options, names)
+    model, warnings = _placed(built.model, target, made, options)
+    with staging.open(target) as out:
+        onnx.write(out, model)
+    data = target.with_name(target.name + DATA)
+    staged = [target]
+    if any(t.stored is not None and t.stored.location == data.name for t in model.tensors):
+        with staging.open(data) as out:
+            onnx.write_data(out, model.tensors, data.name)
+        staged.append(data)
+    agreement = None
+    if options.check is not False:
+        agreement, more = _checked(staging, model, staged, deploy, built, options)
+        warnings += more
+    return ExportReport(
+        net=net.name,
+        inputs=tuple(FileSize(str(p), p.stat().st_size) for p in sources(net)),
+        outputs=tuple(FileSize(str(p), staging.path_of(p).stat().st_size) for p in staged),
+        opset=options.opset,
+        target=options.target,
+        takes=tuple(map(_port, model.inputs)),
+        gives=tuple(map(_port, model.outputs)),
+        layers=len(made),
+        folded=len(deploy.net) - len(made),
+        nodes=len(model.nodes),
+        types=dict(sorted(built.lowered.items())),
+        custom=built.custom,
+        weights=_sizes(model, target.name),
+        preprocessing=deploy.preprocessing,
+        warnings=(*net.notes, *deploy.warnings, *warnings),
+        agreement=agreement,
+    )
+
+
+def _of(options: ExportOptions, kind: type, *, dynamic: bool = False) -> dict[str, Any]:
+    """The options of ``kind`` among all; a dynamic batch is no batch of the deploy net."""
+    found = {each.name: getattr(options, each.name) for each in fields(kind)}
+    return {**found, "batch": None} if dynamic else found
+
+
+def _built(
+    net: Net,
+    settings: Settings,
+    deploy: DeployResult,
+    options: ExportOptions,
+    names: Mapping[int, str],
+) -> Built:
+    targets.check(net, infer(net).bottoms, settings)
+    built = build(
+        net,
+        settings,
+        dynamic=options.batch == "dynamic",
+        metadata=_metadata(net, deploy, names),
+    )
+    model = built.model
+    if options.raw_input:
+        model = images.with_raw_inputs(model, deploy.preprocessing)
+        inner = {blob: value for blob, value in built.blobs.items() if blob not in net.inputs}
+        built = built._replace(blobs=inner)
+    if options.dtype == "fp16":
+        model = weights.halved(model)
+    return built._replace(model=model)
+
+
+def _placed(
+    model: onnx.Model, target: Path, net: Net, options: ExportOptions
+) -> tuple[onnx.Model, tuple[str, ...]]:
+    """The model with its weights where they go; and what to say of that."""
+    data = target.name + DATA
+    if options.weights_in == "caffemodel":
+        stored = None if net.weights is None else Path(net.weights.path)
+        beside = weights.check_beside(stored, target)
+        model = model._replace(tensors=tuple(weights.in_caffemodel(model.tensors, beside)))
+    elif options.weights_in == "data":
+        model = model._replace(tensors=tuple(onnx.placed(model.tensors, data)))
+    if options.weights_in != "data" and onnx.size(model) > onnx.LARGEST:
+        model = model._replace(tensors=tuple(onnx.placed(model.tensors, data)))
+        return model, (f"weights are in {data}: a model of more than 2 GB cannot hold them",)
+    return model, ()
+
+
+def _checked(
+    staging: Staging,
+    model: onnx.Model,
+    staged: list[Path],
+    deploy: DeployResult,
+    built: Built,
+    options: ExportOptions,
+) -> tuple[Agreement | None, tuple[str | Text, ...]]:
+    """What the check of the staged files found, and warnings about what it could not do."""
+    return None, ()
+
+
+def _target(path: Path, net: Net, *, force: bool) -> Path:
+    """Where the model goes.
+
+    Raises:
+        OutputError: it is no file, exists, or is an input.
+        UsageError: its name does not end as a model's.
+    """
+    if path.suffix != SUFFIX:
+        raise UsageError(f"{path}: a model is called .onnx; give a name such as {path}{SUFFIX}")
+    try:
+        for each in (path, path.with_name(path.name + DATA)):
+            if each.is_dir():
+                raise OutputError(f"{each}: this is a directory; choose another name")
+            if each.exists() and any(each.samefile(source) for source in sources(net)):
+                raise OutputError(f"{each}: this is an input; choose another name")
+        if path.exists() and not force:
+            raise ExistingOutput(str(path))
+    except OSError as error:
+        raise output_error(path, error) from None
+    return path
+
+
+def sources(net: Net) -> tuple[Path, ...]:
+    """The files that a net was read from."""
+    paths = [net.document.path] + ([net.weights.path] if net.weights is not None else [])
+    return tuple(Path(path) for path in paths if Path(path).exists())
+
+
+def _metadata(net: Net, deploy: DeployResult, names: Mapping[int, str]) -> dict[str, str]:
+    """What a model says of itself: nothing that depends on when or where it was made."""
+    found = {"caffefold": VERSION}
+    for path in sources(net):
+        kind = "prototxt" if str(path) == net.document.path else "caffemodel"
+        found[f"source_{kind}"] = f"{path.name} {digest(path)}"
+    if deploy.preprocessing:
+        found["preprocessing"] = json.dumps(deploy.preprocessing, sort_keys=True)
+    if names:
+        found["labels"] = json.dumps(names, ensure_ascii=False)
+    return found
+
+
+def digest(path: Path) -> str:
+    """``sha256:...`` of a file; of one beyond 32 MB ``crc32:...``, with its size."""
+    large = path.stat().st_size > _HASHED
+    crc, sha = 0, hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            if large:
+                crc = zlib.crc32(block, crc)
+            else:
+                sha.update(block)
+    return f"crc32:{crc:08x} bytes:{path.stat().st_size}" if large else f"sha256:{sha.hexdigest()}"
+
+
+def _port(value: onnx.Value) -> Port:
+    return Port(value.name, value.shape, "uint8" if value.kind == onnx.UINT8 else "float32")
+
+
+def _sizes(model: onnx.Model, own: str) -> dict[str, int]:
+    """Bytes of tensors by the file that holds them."""
+    found: dict[str, int] = {}
+    for tensor in model.tensors:
+        place = own if tensor.stored is None else tensor.stored.location
+        found[place] = found.get(place, 0) + len(tensor.data)
+    return found
