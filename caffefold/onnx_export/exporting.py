@@ -19,7 +19,8 @@ from caffefold.check.agreement import Agreement
 from caffefold.conversion import fold, prove, to_deploy
 from caffefold.errors import ExistingOutput, OutputError, Text, UsageError
 from caffefold.formats import onnx
-from caffefold.formats.atomic import Staging, output_error
+from caffefold.formats.atomic import Staging
+from caffefold.formats.disk import output_error
 from caffefold.ir.net import Net
 from caffefold.onnx_export import images, targets, weights
 from caffefold.onnx_export.build import Built, build
