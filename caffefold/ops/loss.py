@@ -23,6 +23,10 @@ _SAMPLER = re.compile(r".*ProposalTarget(Layer)?.*")
 # A phase in the parameters of a Python layer, which its author's code reads: a Python dict, JSON or
 # YAML. Quotes may be escaped, as they stand inside a string of the prototxt.
 _PHASE = re.compile(r"""(\bphase(?:\\?['"])?\s*[:=]\s*(?:\\?['"])?)(train)\b""", re.IGNORECASE)
+# Losses of detectors: each is about objects of other sizes, however alike they are otherwise.
+_DETECTS = re.compile(
+    r"MultiBox|Yolo|YOLO|Region|Detect|Grid|Box|IO[Uu]|Anchor|RPN|Center[Nn]et|CenterObject"
+)
 # Losses without a head, whose bottom is a result as it stands.
 _PLAIN = re.compile(
     r"Euclidean.*|L1Loss|L2Loss|SmoothL1.*|HuberLoss|HingeLoss|MultinomialLogisticLoss"
@@ -60,6 +64,8 @@ class Loss(Judged):
         super().__init__(*types, param=param)
         self.predictions = predictions
         """How many bottoms, from the first on, are predictions rather than answers."""
+        self.detects = detector is not None or _DETECTS.search(self.name) is not None
+        """Whether it trains a detector."""
         self.detector = detector
         """The layer that detects with what this loss is trained on; made on request."""
         self.shapes_feature = "CenterLoss" in self.name

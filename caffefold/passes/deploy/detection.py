@@ -25,6 +25,14 @@ from caffefold.ops.table import op, op_of
 from caffefold.options import DetectionOptions
 from caffefold.passes.deploy.newlayer import Parameters, free_name, new_layer
 
+TAKEN_OVER = {
+    YOLO_OUTPUT.name: ("num_class", "coords", "biases"),
+    YOLO_V3_OUTPUT.name: ("num_class", "biases", "mask", "anchors_scale"),
+}
+"""By detection layer of YOLO, which parameters of its losses it has, too."""
+_OF_EACH = frozenset({"mask", "anchors_scale"})  # one after another; the others are alike
+_RENAMED = {"num_class": "num_classes"}
+
 
 def multibox(
     net: Net, loss: Layer, options: DetectionOptions, going: Collection[int]
@@ -84,20 +92,17 @@ def yolo(
     """The detection layer for ``losses``, each of which ``detects_yolo`` accepts."""
     messages = [_yolo_params(loss) for loss in losses]
 
-    def copied(name: str, messages: Sequence[Message] = messages[:1]) -> list[str]:
+    def copied(name: str, messages: Sequence[Message]) -> list[str]:
         return [str(value) for message in messages for value in message.all(name)]
 
     known: dict[str, int | str | list[str]] = {
         "confidence_threshold": f"{options.confidence_threshold:g}",
         "nms_threshold": f"{options.nms_threshold:g}",
-        "num_classes": copied("num_class"),
     }
-    if kind == YOLO_OUTPUT.name:
-        known["coords"] = copied("coords")
-    known["biases"] = copied("biases")
+    for field in TAKEN_OVER[kind]:
+        each = messages if field in _OF_EACH else messages[:1]
+        known[_RENAMED.get(field, field)] = copied(field, each)
     if kind == YOLO_V3_OUTPUT.name:
-        known["mask"] = copied("mask", messages)
-        known["anchors_scale"] = copied("anchors_scale", messages)
         known["mask_group_num"] = len(losses)
     reads = [loss.bottoms[0] for loss in losses]
     params = {op_of(kind).param: known}

@@ -23,12 +23,12 @@ from caffefold.ir.net import Layer, Net
 from caffefold.ops.affine import Normalization, Scale
 from caffefold.ops.base import Category, Op
 from caffefold.ops.detection import DETECTION_OUTPUT
-from caffefold.ops.loss import INFOGAIN_LOSS, MULTIBOX_LOSS, SILENCE
+from caffefold.ops.loss import INFOGAIN_LOSS, MULTIBOX_LOSS, SILENCE, Loss
 from caffefold.ops.table import op
 from caffefold.ops.wiring import SLICE
 from caffefold.options import ALL, DeployOptions, DetectionOptions
 from caffefold.passes.contracts import text_agrees, without_losses
-from caffefold.passes.deploy.detection import detects_yolo, multibox, yolo
+from caffefold.passes.deploy.detection import TAKEN_OVER, detects_yolo, multibox, yolo
 from caffefold.passes.deploy.newlayer import Parameters, free_name, new_layer
 from caffefold.passes.deploy.training import TrainingAnalysis, auxiliary
 from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
@@ -76,8 +76,10 @@ class ConvertHeads(Pass):
             unwanted = training.scores_of(position)
             head = Head()
             if position in helpers:
-                unwanted += training.predictions(position)
-                became = f"nothing ({helpers[position]})"
+                unwanted += tuple(training.behind(training.predictions(position)))
+                became = f"nothing ({helpers[position].reason})"
+                if helpers[position].likely:
+                    notes.append(_likely(layer, helpers[position].reason))
             elif training.judges(position):
                 head = maker.head(position)
                 became = _shown(head)
@@ -248,7 +250,7 @@ class HeadMaker:
         if not kind or kind == NONE:
             outputs = self._blobs(training.without_twins(versions))
             dropped = tuple(blob for blob in blobs if blob not in outputs)
-            notes = () if kind else _notes(layer, outputs, reads_it)
+            notes = () if kind else self._notes(position, outputs, reads_it)
             return Head((), outputs, dropped, notes)
         existing = self._existing(first, kind) or self.made.get((first, kind), ())
         if existing:
@@ -302,6 +304,30 @@ class HeadMaker:
         self.used.add("detection")
         name = self._free_name("detection_out")
         return self._add(yolo(self.net.document, kind, name, [x for _, x in same], self.detection))
+
+    def _notes(self, position: int, outputs: tuple[str, ...], reads_it: bool) -> tuple[str, ...]:
+        """A warning where the outputs are not what the loss computes first; for a detector's losses
+        of one kind one, at the last."""
+        own = op(self.net.layers[position])
+        if not isinstance(own, Loss) or own.detector is None:
+            return _notes(self.net.layers[position], outputs, reads_it)
+        kind = own.detector.name
+        same = [i for i in self.losses if detects_yolo(kind, self.net.layers[i])]
+        same = [i for i in same if not self._asked(self.net.layers[i])]
+        if position != same[-1]:
+            return ()
+        losses = [self.net.layers[i] for i in same]
+        names = ", ".join(f"'{loss.name}'" for loss in losses)
+        shown = ", ".join(f"'{blob}'" for blob in dict.fromkeys(x.bottoms[0] for x in losses))
+        fields = TAKEN_OVER[kind]
+        taken = f"{', '.join(fields[:-1])} and {fields[-1]}"
+        if len(losses) == 1:
+            what = f"layer {names}: its prediction is the output: {shown} ("
+            made = f" makes a detection layer of it, with its {taken})"
+        else:
+            what = f"layers {names}: their predictions are the outputs: {shown} ("
+            made = f" makes one detection layer of them, with their {taken})"
+        return (Text(what, Option("heads", kind), made),)
 
     def _dense(self, layer: Layer, kind: str, version: int) -> bool:
         """Whether this is the loss of a map of classes that was enlarged for it.
@@ -361,6 +387,11 @@ def _notes(layer: Layer, outputs: tuple[str, ...], reads_it: bool) -> tuple[str,
         adds = Option("heads", f"{layer.name}=TYPE")
         return (Text(f"layer '{layer.name}': {why}: {shown} (", adds, " adds one)"),)
     return ()
+
+
+def _likely(layer: Layer, reason: str) -> str:
+    keeps = Option("heads", f"{layer.name}={op(layer).probability}")
+    return Text(f"layer '{layer.name}': {reason}; its branch is dropped (", keeps, " keeps it)")
 
 
 def _dense_note(layer: Layer, blob: str) -> str:

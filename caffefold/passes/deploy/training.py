@@ -10,7 +10,8 @@ compares with (or is called so). A layer that reads a label needs an answer nobo
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from caffefold.ir.graph import OUTSIDE, Graph
 from caffefold.ir.net import Layer, Net
@@ -92,6 +93,28 @@ class TrainingAnalysis:
     def scores_of(self, position: int) -> tuple[int, ...]:
         """What a margin layer reads that is no result: scores of the training classes."""
         return tuple(v for v in self._direct(position) if self._feature(position, v) != v)
+
+    def depth(self, versions: Iterable[int], without: Collection[int] = ()) -> int:
+        """How many learned layers stand one behind another up to ``versions``, not counting those
+        at the positions ``without``."""
+        positions = sorted(self.wiring.ancestors(versions).difference(without))
+        depths: dict[int, int] = {}
+        for position in positions:
+            makers = map(self.wiring.maker, self.wiring.reads[position])
+            before = max((depths.get(maker, 0) for maker in makers), default=0)
+            depths[position] = before + _learns(self.net.layers[position])
+        return max(depths.values(), default=0)
+
+    def behind(self, versions: Iterable[int]) -> set[int]:
+        """``versions``, and all that are made of them."""
+        queue = list(versions)
+        found = set(queue)
+        while queue:
+            for reader in self.wiring.versions[queue.pop()].readers:
+                made = found.symmetric_difference(found.union(self.wiring.writes[reader]))
+                queue += made
+                found |= made
+        return found
 
     def filtered(self, position: int) -> bool:
         """Whether a loss compares two tops of one layer: pairs of prediction and label that a
@@ -258,40 +281,82 @@ def _learns(layer: Layer) -> bool:
 # ------------------------------------------------------------------------------ auxiliary losses
 
 
-def auxiliary(training: TrainingAnalysis, state: State) -> Mapping[int, str]:
+class Helper(NamedTuple):
+    """Why a loss leaves no output, and whether that is no more than likely."""
+
+    reason: str
+    likely: bool = False
+
+
+def auxiliary(training: TrainingAnalysis, state: State) -> Mapping[int, Helper]:
     """Positions of losses that only help training along and leave no output, with the reason.
 
     Given   loss1 (weight 0.3), loss2 (weight 0.3), loss3 (weight 1), all against the same label
     Result  loss1 and loss2 are auxiliary: GoogLeNet's side classifiers
 
-    Taken for safe signals are: a loss of the same kind against the same labels that weighs more;
-    one that TEST (``state``) has as well while this one is for TRAIN only; a loss that shapes a
-    feature (CenterLoss), behind which a classifier of the training classes is no result; a detector
-    that refines the boxes.
+    Of losses of one kind against one label, the one that weighs most is the main one; of equal ones
+    the one that TEST (``state``) has, then the deepest. Another one is auxiliary where it is for
+    TRAIN only and the main one is not, or where its branch leaves the trunk before the main one's
+    and it weighs less; or as much, if both classify. A detector's losses are never: they are about
+    objects of different sizes.
+
+    Auxiliary are, too: a loss that shapes a feature (CenterLoss), behind which a classifier of the
+    training classes is no result; a detector that refines the boxes.
     """
     layers = training.net.layers
-    groups: dict[tuple[str, frozenset[int]], list[int]] = {}
+    groups: dict[tuple[str, frozenset[int | str]], list[int]] = {}
     for position, layer in enumerate(layers):
-        if op(layer).is_loss(layer) and op(layer) is not MULTIBOX_LOSS:
-            reads = training.labels.intersection(training.wiring.reads[position])
-            targets = frozenset(_origin(training, version) for version in reads)
-            if targets:  # else it compares with nothing the data set says
-                kind = op(layer).probability or op(layer).name
-                groups.setdefault((kind, targets), []).append(position)
-    found: dict[int, str] = {}
+        own = op(layer)
+        if not own.is_loss(layer) or (isinstance(own, Loss) and own.detects):
+            continue
+        targets = frozenset(_targets(training, position))
+        if targets and (own.probability or own.plain):  # else it compares with nothing we know
+            groups.setdefault((own.probability or own.name, targets), []).append(position)
+    found: dict[int, Helper] = {}
     for members in groups.values():
         in_both = [p for p in members if included(layers[p], state)]
-        heaviest = max(members, key=lambda p: (loss_weight(layers[p]), p in in_both))
-        main, most = layers[heaviest], loss_weight(layers[heaviest])
+        depths = {p: training.depth(training.predictions(p)) for p in members}
+        main = max(members, key=lambda p: (loss_weight(layers[p]), p in in_both, depths[p]))
         for position in members:
-            if set(training.predictions(position)) == set(training.predictions(heaviest)):
-                continue
-            weight = loss_weight(layers[position])
-            if weight < most:
-                found[position] = f"auxiliary: weighs {weight:g}, '{main.name}' {most:g}"
-            elif in_both and position not in in_both:
-                found[position] = f"auxiliary: in TRAIN only, '{layers[in_both[0]].name}' is not"
+            if position != main:
+                reason = _reason(training, position, main, in_both)
+                if reason is not None:
+                    found[position] = reason
     return {**found, **_behind_features(training), **_refined(training)}
+
+
+def _reason(
+    training: TrainingAnalysis, position: int, main: int, in_both: Sequence[int]
+) -> Helper | None:
+    """Why the loss at ``position`` is auxiliary to the one at ``main``; None when it is not."""
+    layer, other = training.net.layers[position], training.net.layers[main]
+    mine, others = training.predictions(position), training.predictions(main)
+    if set(mine) == set(others):
+        return None
+    if in_both and position not in in_both:
+        first = training.net.layers[in_both[0]]
+        return Helper(f"auxiliary: in TRAIN only, '{first.name}' is not")
+    weight, most = loss_weight(layer), loss_weight(other)
+    wiring = training.wiring
+    behind, trunk = wiring.ancestors(mine), wiring.ancestors(others)
+    own, rest = (training.depth(a, b) for a, b in ((mine, trunk), (others, behind)))
+    if own >= rest:
+        return None
+    if weight < most:
+        return Helper(f"auxiliary: weighs {weight:g}, '{other.name}' {most:g}")
+    if own and op(layer).probability == "Softmax":
+        return Helper(f"auxiliary: branches off before '{other.name}', same label", likely=True)
+    return None
+
+
+def _targets(training: TrainingAnalysis, position: int) -> Iterator[int | str]:
+    """What a loss compares with: the labels it reads, by name where nothing here makes them."""
+    pairs = zip(training.wiring.reads[position], training.net.layers[position].bottoms, strict=True)
+    for version, name in pairs:
+        if version in training.labels:
+            yield _origin(training, version)
+        elif version < 0:
+            yield name
 
 
 def _origin(training: TrainingAnalysis, version: int) -> int:
@@ -306,7 +371,7 @@ def _origin(training: TrainingAnalysis, version: int) -> int:
         version = wiring.reads[producer][0]
 
 
-def _behind_features(training: TrainingAnalysis) -> Mapping[int, str]:
+def _behind_features(training: TrainingAnalysis) -> Mapping[int, Helper]:
     """Classification losses behind the feature of a CenterLoss."""
     layers, wiring = training.net.layers, training.wiring
     centers = [
@@ -320,16 +385,17 @@ def _behind_features(training: TrainingAnalysis) -> Mapping[int, str]:
                 continue
             if features & wiring.ancestors(training.predictions(position)):
                 name = layers[center].name
-                found[position] = f"classes of the training set, after the feature of '{name}'"
+                reason = f"classes of the training set, after the feature of '{name}'"
+                found[position] = Helper(reason)
     return found
 
 
-def _refined(training: TrainingAnalysis) -> Mapping[int, str]:
+def _refined(training: TrainingAnalysis) -> Mapping[int, Helper]:
     """Detection losses whose boxes another one refines (RefineDet: they stand behind its label)."""
     layers, reads = training.net.layers, training.wiring.reads
     detectors = [i for i, layer in enumerate(layers) if op(layer) is MULTIBOX_LOSS]
     return {
-        position: f"auxiliary: '{layers[other].name}' refines its boxes"
+        position: Helper(f"auxiliary: '{layers[other].name}' refines its boxes")
         for position in detectors
         for other in detectors
         if reads[position][0] in reads[other][4:]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from caffefold.options import DeployOptions
 from tests.support.deploy import deploy, net, outline, outputs, passes
 
 GOOGLENET = """
@@ -42,8 +45,124 @@ def test_another_form_of_the_same_label() -> None:
     assert outputs(deploy(text)) == ["prob"]
 
 
-def test_equal_weights_are_two_outputs() -> None:
-    assert outputs(deploy(GOOGLENET.replace("0.3", "1"))) == ["prob", "prob2"]
+# ------------------------------------------------------------------- GoogLeNet's forks
+
+FORK = """
+data Data -> data label { transform_param { crop_size: 8 force_color: true } }
+conv Convolution data -> conv
+side1 Convolution conv -> side1
+fc1 InnerProduct side1 -> fc1
+loss1 SoftmaxWithLoss fc1 label -> loss1 SIDE
+mid1 Convolution conv -> mid1
+mid2 Convolution mid1 -> mid2
+side2 Convolution mid2 -> side2
+fc2 InnerProduct side2 -> fc2
+loss2 SoftmaxWithLoss fc2 label -> loss2 SIDE
+end1 Convolution mid2 -> end1
+end2 Convolution end1 -> end2
+fc3 InnerProduct end2 -> fc3
+loss3 SoftmaxWithLoss fc3 label -> loss3 MAIN
+"""
+TRUNK = [
+    "> data",
+    "conv Convolution data -> conv",
+    "mid1 Convolution conv -> mid1",
+    "mid2 Convolution mid1 -> mid2",
+    "end1 Convolution mid2 -> end1",
+    "end2 Convolution end1 -> end2",
+    "fc3 InnerProduct end2 -> fc3",
+]
+HEADS = """
+p1 Softmax fc1 -> p1 PHASE
+p2 Softmax fc2 -> p2 PHASE
+p3 Softmax fc3 -> p3 PHASE
+"""
+
+
+def fork(side: str = "", main: str = "", more: str = "") -> str:
+    return FORK.replace("SIDE", side).replace("MAIN", main) + more
+
+
+def test_side_losses_of_equal_weight() -> None:
+    assert outline(deploy(fork())) == [*TRUNK, "prob Softmax fc3 -> prob"]
+
+
+def test_that_they_are_auxiliary_is_told_with_a_way_out() -> None:
+    _, steps = passes(net(fork()))
+    (first, _) = next(step.warnings for step in steps if step.name == "heads")
+    assert first == (
+        "layer 'loss1': auxiliary: branches off before 'loss3', same label; its branch is dropped "
+        "(heads loss1=Softmax keeps it)"
+    )
+    kept = deploy(fork(), options=DeployOptions(heads={"loss1": "Softmax"}))
+    assert outputs(kept) == ["prob", "prob2"]
+
+
+@pytest.mark.parametrize("phase", ["", "{ include { phase: TEST } }"])
+@pytest.mark.parametrize("side", ["", "{ loss_weight: 0.3 }"])
+def test_side_branches_that_end_in_a_softmax_too(phase: str, side: str) -> None:
+    text = fork(side, "", HEADS.replace("PHASE", phase))
+    assert outline(deploy(text)) == [*TRUNK, "p3 Softmax fc3 -> p3"]
+
+
+@pytest.mark.parametrize("weight", ["", "loss_weight: 0.3"])
+def test_all_losses_are_for_train_and_the_softmaxes_for_test(weight: str) -> None:
+    train = "include { phase: TRAIN }"
+    text = fork(
+        f"{{ {train} {weight} }}",
+        f"{{ {train} }}",
+        HEADS.replace("PHASE", "{ include { phase: TEST } }"),
+    )
+    assert outline(deploy(text)) == [*TRUNK, "p3 Softmax fc3 -> p3"]
+
+
+def test_what_is_measured_behind_a_side_softmax_goes_too() -> None:
+    more = HEADS.replace("PHASE", "") + "best ArgMax p1 -> best\ntop Accuracy p2 label -> top"
+    assert outline(deploy(fork(more=more))) == [*TRUNK, "p3 Softmax fc3 -> p3"]
+
+
+# ------------------------------------------------------------------------- what is none
+
+
+def test_branches_of_equal_depth_are_two_outputs() -> None:
+    """Neither leaves the trunk before the other one."""
+    for weight in ("1", "0.3"):
+        text = GOOGLENET.replace("0.3", weight).replace("fc2 InnerProduct conv2", "fc2 Pool conv2")
+        assert outputs(deploy(text)) == ["prob", "prob2"]
+
+
+def test_the_deeper_branch_is_not_auxiliary() -> None:
+    text = GOOGLENET.replace("0.3", "2")
+    assert outputs(deploy(text)) == ["prob", "prob2"]
+
+
+def test_results_on_the_trunk_of_equal_weight() -> None:
+    """A later result is made of them; lighter ones are auxiliary."""
+    text = """
+    data Data -> data label { transform_param { crop_size: 8 force_color: true } }
+    a Convolution data -> a
+    one SoftmaxWithLoss a label -> one WEIGHT
+    b Convolution a -> b
+    two SoftmaxWithLoss b label -> two
+    """
+    assert outputs(deploy(text.replace("WEIGHT", ""))) == ["prob", "prob2"]
+    assert outputs(deploy(text.replace("WEIGHT", "{ loss_weight: 0.5 }"))) == ["prob"]
+
+
+@pytest.mark.parametrize("kind", ["Yolov3", "RegionLoss", "CenterGridLoss", "Yolov4", "BoxIOULoss"])
+@pytest.mark.parametrize("rule", ["", "include { phase: TRAIN }"])
+def test_scales_of_a_detector(kind: str, rule: str) -> None:
+    """The weights balance the scales; each finds objects of other sizes."""
+    text = f"""
+    data AnnotatedData -> data label {{ transform_param {{ crop_size: 8 force_color: true }} }}
+    c1 Convolution data -> c1
+    c2 Convolution c1 -> c2
+    h1 Convolution c1 -> h1
+    h2 Convolution c2 -> h2
+    one {kind} h1 label -> one {{ loss_weight: 0.5 {rule} }}
+    two {kind} h2 label -> two {{ loss_weight: 1 {rule} }}
+    """
+    assert outputs(deploy(text)) == ["h1", "h2"]
 
 
 def test_another_kind_of_loss_is_another_task() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from caffefold.errors import UsageError
 from caffefold.formats.prototxt.tree import Message
+from caffefold.ops.base import own_message
 from caffefold.options import DeployOptions, DetectionOptions
 from tests.support.deploy import deploy, net, outline, outputs, passes
 
@@ -97,6 +98,51 @@ def test_a_loss_nobody_knows_is_reported() -> None:
     )
     assert warning.endswith("is the output: 'conv' (heads seg=TYPE adds one)")
     assert warned(TWO, DeployOptions(heads={"seg": "none"})) == []
+
+
+SCALES = """
+data AnnotatedData -> data label { transform_param { crop_size: 8 force_color: true } }
+c1 Convolution data -> c1
+c2 Convolution c1 -> c2
+one Yolov3 c1 label -> one { loss_weight: 0.5 yolov3_param { num_class: 2 biases: 1 mask: 0 } }
+two Yolov3 c2 label -> two { yolov3_param { num_class: 2 biases: 1 mask: 1 } }
+"""
+
+
+def test_what_would_detect_is_told_once_for_all_losses() -> None:
+    assert warned(SCALES, DeployOptions()) == [
+        (
+            "layers 'one', 'two': their predictions are the outputs: 'c1', 'c2' "
+            "(heads Yolov3DetectionOutput makes one detection layer of them, "
+            "with their num_class, biases, mask and anchors_scale)"
+        )
+    ]
+    single = SCALES.replace("one Yolov3", "one RegionLoss").replace(
+        "two Yolov3", "two EuclideanLoss"
+    )
+    assert warned(single, DeployOptions()) == [
+        (
+            "layer 'one': its prediction is the output: 'c1' "
+            "(heads YoloDetectionOutput makes a detection layer of it, "
+            "with its num_class, coords and biases)"
+        )
+    ]
+
+
+def test_what_is_told_is_what_is_made() -> None:
+    options = DeployOptions(heads={"*": "Yolov3DetectionOutput"})
+    assert warned(SCALES, options) == []
+    found = deploy(SCALES, options=options)
+    (head,) = (x for x in found.layers if x.type == "Yolov3DetectionOutput")
+    params = own_message(head, "yolov3_detection_output_param")
+    assert [str(params.last(name)) for name in ("num_classes", "biases")] == ["2", "1"]
+    assert [str(value) for value in params.all("mask")] == ["0", "1"]
+    assert outputs(found) == ["detection_out"]
+
+
+def test_of_losses_that_get_heads_nothing_is_told() -> None:
+    (warning,) = warned(SCALES, DeployOptions(heads={"two": "none"}))
+    assert warning.startswith("layer 'one': its prediction is the output: 'c1' (")
 
 
 def test_chosen_outputs() -> None:
@@ -199,9 +245,10 @@ def test_a_python_loss() -> None:
 
 
 def test_an_auxiliary_loss_that_is_asked_for() -> None:
-    text = (
-        ONE + "aux InnerProduct data -> aux\nl SoftmaxWithLoss aux label -> l { loss_weight: 0.3 }"
+    text = ONE.replace(
+        "fc InnerProduct data", "conv Convolution data -> conv\nfc InnerProduct conv"
     )
+    text += "aux InnerProduct data -> aux\nl SoftmaxWithLoss aux label -> l { loss_weight: 0.3 }"
     assert outputs(deploy(text)) == ["prob"]
     assert outputs(deploy(text, options=DeployOptions(heads={"l": "none"}))) == ["prob", "aux"]
 
