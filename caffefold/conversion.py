@@ -25,7 +25,7 @@ from caffefold.errors import (
     Text,
     UsageError,
 )
-from caffefold.formats import groups
+from caffefold.formats import detect, groups
 from caffefold.formats.atomic import Staging
 from caffefold.formats.caffemodel.blob import quiet
 from caffefold.formats.caffemodel.index import LayerRecord, WeightsFile
@@ -212,7 +212,8 @@ def convert(
     """Turn a training net and its snapshot into a folded deploy pair, proven equal.
 
     Args:
-        prototxt: the train, train_val or deploy prototxt; templates are fine.
+        prototxt: the train, train_val or deploy prototxt; templates are fine. ``"-"``: standard
+            input.
         caffemodel: the snapshot, binary or HDF5; it must belong to the prototxt. None: only the
             structure is converted and folded, and no caffemodel is written.
         output: prefix of the results: ``PREFIX.prototxt``, ``.caffemodel``, ``.report.json``.
@@ -233,7 +234,8 @@ def convert(
     schema = schema_of(options.proto)
     sources = tuple(Path(p) for p in (prototxt, caffemodel, options.proto) if p is not None)
     with _load(schema, prototxt, caffemodel) as net, Staging() as staging, quiet():
-        targets = _targets(Path(output), (*sources, *_sources(net)), SUFFIXES, force)
+        files = tuple(path for path in sources if not detect.is_stream(path))
+        targets = _targets(Path(output), (*files, *_sources(net)), SUFFIXES, force)
         try:
             deploy = _to_deploy(net, options)
             folded = _fold(deploy.net, options)
@@ -440,6 +442,13 @@ def _records(net: Net, weights: WeightsFile, precision: Precision) -> Iterator[N
         )
 
 
+def _size(path: Path, net: Net) -> int:
+    """The size of an input; of one that cannot be read again, of the text that came from it."""
+    if detect.is_stream(path):
+        return len(net.document.source.encode("utf-8", "surrogateescape"))
+    return path.stat().st_size
+
+
 def _report(
     net: Net, deploy: DeployResult, folded: FoldResult, proven: Proof, options: SaveOptions,
     inputs: tuple[Path, ...], outputs: Mapping[str, Path],
@@ -447,7 +456,7 @@ def _report(
     """The report; ``outputs`` are the results by name, with where they lie now."""
     return ConvertReport(
         net=net.name,
-        inputs=tuple(FileSize(str(path), path.stat().st_size) for path in inputs),
+        inputs=tuple(FileSize(detect.shown(path), _size(path, net)) for path in inputs),
         outputs=tuple(FileSize(name, path.stat().st_size) for name, path in outputs.items()),
         layers_before=len(net),
         layers_after=len(folded.net),

@@ -78,7 +78,7 @@ def _text(document: Document, source: Path, target: Path) -> UpgradeReport:
         staging.write(target, data)
         staging.commit()
     kind = "solver" if solver else "prototxt"
-    return UpgradeReport(str(source), str(target), kind, len(data), changes)
+    return UpgradeReport(document.path, str(target), kind, len(data), changes)
 
 
 def _weights(source: Path, target: Path) -> UpgradeReport:
@@ -101,7 +101,7 @@ def _check_target(source: Path, target: Path, force: bool) -> None:
         raise OutputError(f"{target}: a directory; give the file to write")
     groups.mend(target)
     if target.exists():
-        if target.samefile(source):
+        if not detect.is_stream(source) and target.samefile(source):
             raise OutputError(f"{target}: this is the input; choose another output")
         if not force:
             raise ExistingOutput(str(target))

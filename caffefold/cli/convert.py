@@ -44,7 +44,8 @@ def convert(
 ) -> None:
     """Turn a training net and its snapshot into a deploy net, BatchNorm and Scale folded in.
 
-    PROTOTXT may be a train, train_val or deploy net, a template with placeholders, or a solver.
+    PROTOTXT may be a train, train_val or deploy net, a template with placeholders, or a solver;
+    '-' reads it from standard input.
     What is written is read back and checked against the original arithmetic before it is put in
     place. With --no-weights only the structure is converted and folded.
 

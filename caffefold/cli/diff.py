@@ -91,7 +91,8 @@ def diff(
     """Compare two nets: layers removed, added, moved or changed, and whether weights agree.
 
     A and B may each be a prototxt of any age (template, train, deploy), a solver, a caffemodel, or
-    a folder that holds a pair. Spelling, defaults, order of fields and layout do not count.
+    a folder that holds a pair; '-' is a prototxt on standard input. Spelling, defaults, order of
+    fields and layout do not count.
     Exit code: 0 same, 1 different, 2 usage error, 3 bad input.
 
     \b

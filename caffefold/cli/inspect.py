@@ -47,7 +47,8 @@ def inspect(
 ) -> None:
     """Show the contents of NET, layer by layer, with totals.
 
-    NET is a train, train_val or deploy prototxt, a template, a solver, or a caffemodel alone;
+    NET is a train, train_val or deploy prototxt ('-': standard input), a template, a solver, or a
+    caffemodel alone;
     WEIGHTS is the caffemodel of a prototxt. MACs are multiply-accumulates of one forward pass for
     the batch shown; memory is that of the output blobs as float32. Unknown values are '?'.
 

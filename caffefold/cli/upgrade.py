@@ -25,6 +25,8 @@ _SHOWN = 20
 def upgrade(console: Console, /, source: str, target: str, force: bool, as_json: bool) -> None:
     """Write IN, a prototxt, a solver or a caffemodel, in Caffe's current format to OUT.
 
+    '-' as IN is a prototxt or a solver on standard input.
+
     Layers of V0 and V1, transformations in data parameters, 'input' fields, BatchNorm layers with
     three 'param', and 'solver_type': all as Caffe's own upgrade tools do it. Comments and
     unknown fields are kept; blobs and files that are already up to date are copied byte for byte.

@@ -128,7 +128,7 @@ def find(given: NetLike, weights: PathLike | None = None) -> Given:
         return _folder(name, model)
     document = read_if_text(name)
     if document is not None:
-        return Given(name, "prototxt", document, model)
+        return Given(document.path, "prototxt", document, model)
     if model is not None:
         raise InputError(f"{name}: this is a caffemodel itself; weights go with a prototxt")
     return Given(name, "caffemodel", None, name)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +13,8 @@ from typing import BinaryIO
 from caffefold.errors import InputError
 from caffefold.formats import groups
 
+STDIN = "-"
+"""In place of a path: the text on standard input."""
 _HEAD = 4096
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
@@ -34,12 +39,30 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
 _CONTROL = bytes(set(range(32)) - {9, 10, 11, 12, 13, 27})
 
 
+def shown(path: str | Path) -> str:
+    """What messages call a path."""
+    return "<stdin>" if os.fspath(path) == STDIN else str(path)
+
+
+def is_stream(path: str | Path) -> bool:
+    """Whether a path stands for what can only be read once: standard input, or a pipe."""
+    try:
+        return os.fspath(path) == STDIN or stat.S_ISFIFO(Path(path).stat().st_mode)
+    except OSError:
+        return False
+
+
 def head_of(path: str | Path, role: str) -> bytes:
     """The first bytes of an existing, readable, non-empty file.
 
     Raises:
-        InputError: one line that says what is wrong with the path.
+        InputError: one line that says what is wrong with the path; a stream has no head to read,
+            since the rest could not be read at will.
     """
+    if is_stream(path):
+        raise InputError(
+            f"{shown(path)}: a {role} cannot be read from a pipe; save it and give the file"
+        )
     with _opened(path, role) as (_, head):
         return head
 
@@ -72,18 +95,25 @@ def read_text(path: str | Path, role: str) -> bytes | None:
 def _opened(path: str | Path, role: str) -> Iterator[tuple[BinaryIO, bytes]]:
     """The file behind its head, and the head."""
     try:
+        if os.fspath(path) == STDIN:
+            yield sys.stdin.buffer, _head(sys.stdin.buffer, path, role)
+            return
         if Path(path).is_dir():
             raise InputError(f"{path}: this is a directory; give the {role} file itself")
         groups.check(Path(path))
         with Path(path).open("rb") as file:
-            head = file.read(_HEAD)
-            if not head:
-                raise InputError(f"{path}: this {role} is empty; was the download or copy cut off?")
-            yield file, head
+            yield file, _head(file, path, role)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the path of the {role}") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot read this {role}: {error.strerror}") from None
+        raise InputError(f"{shown(path)}: cannot read this {role}: {error.strerror}") from None
+
+
+def _head(file: BinaryIO, path: str | Path, role: str) -> bytes:
+    head = file.read(_HEAD)
+    if not head:
+        raise InputError(f"{shown(path)}: this {role} is empty; was the download or copy cut off?")
+    return head
 
 
 def is_hdf5(path: str | Path) -> bool:
@@ -125,12 +155,14 @@ def _expect_prototxt(path: str | Path, head: bytes) -> None:
     for signature, what, advice in _SIGNATURES:
         if head.startswith(signature):
             advised = advice if "caffemodel" not in advice else "give the .prototxt"
-            raise InputError(f"{path}: this is {what}, not a prototxt; {advised}")
+            raise InputError(f"{shown(path)}: this is {what}, not a prototxt; {advised}")
     if _is_html(head):
-        raise InputError(f"{path}: this is an HTML page, not a prototxt; download the file itself")
+        raise InputError(
+            f"{shown(path)}: this is an HTML page, not a prototxt; download the file itself"
+        )
     if b"\0" in head or not is_text(head):
         raise InputError(
-            f"{path}: this is a binary file (a caffemodel?), not a prototxt; "
+            f"{shown(path)}: this is a binary file (a caffemodel?), not a prototxt; "
             "the order is PROTOTXT CAFFEMODEL"
         )
 

@@ -83,6 +83,7 @@ def inspect(
             with open_snapshot(files[0]) as file:
                 return _weights_alone(file, threshold)
         opened = pair(net_of(text), weights)
+        files = (text.path, files[1])
     with opened as given:
         filled = FillPlaceholders(dict(values or {}), classes).run(given).net
         viewed, lent = _viewed(filled, State(phase, level, frozenset(stages)))

@@ -58,11 +58,13 @@ _CONFLICT = re.compile(r"^(<{7}|={7}|>{7}|\|{7})(?: |\r?$)", re.MULTILINE)
 def read(path: str | Path) -> Document:
     """Read and parse a prototxt file as it stands; ``open.read_net`` reads the net it stands for.
 
+    The path ``-`` is standard input.
+
     Raises:
         TextError: the text is not a prototxt; line, column and the line itself are given.
         InputError: the file cannot be read, or is something else, which is named.
     """
-    return parse(detect.read_prototxt(path), str(path))
+    return parse(detect.read_prototxt(path), detect.shown(path))
 
 
 def read_if_text(path: str | Path, role: str = "file") -> Document | None:
@@ -72,7 +74,7 @@ def read_if_text(path: str | Path, role: str = "file") -> Document | None:
         TextError, InputError: as ``read``; ``role`` is what the file is called in errors.
     """
     data = detect.read_text(path, role)
-    return None if data is None else parse(data, str(path))
+    return None if data is None else parse(data, detect.shown(path))
 
 
 def parse(data: bytes | str, path: str = "<text>") -> Document:
