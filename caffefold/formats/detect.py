@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,7 +95,8 @@ def _opened(path: str | Path, role: str) -> Iterator[tuple[BinaryIO, bytes]]:
     """The file behind its head, and the head."""
     try:
         if os.fspath(path) == STDIN:
-            yield sys.stdin.buffer, _head(sys.stdin.buffer, path, role)
+            with open(0, "rb", closefd=False) as file:  # noqa: PTH123 - a descriptor has no path
+                yield file, _head(file, path, role)
             return
         if Path(path).is_dir():
             raise InputError(f"{path}: this is a directory; give the {role} file itself")
