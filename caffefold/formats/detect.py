@@ -95,7 +95,7 @@ def _opened(path: str | Path, role: str) -> Iterator[tuple[BinaryIO, bytes]]:
     """The file behind its head, and the head."""
     try:
         if os.fspath(path) == STDIN:
-            with open(0, "rb", closefd=False) as file:  # noqa: PTH123 - a descriptor has no path
+            with open(0, "rb", closefd=False) as file:
                 yield file, _head(file, path, role)
             return
         if Path(path).is_dir():
