@@ -123,6 +123,11 @@ def diff(
     if not (rtol >= 0 and atol >= 0):
         raise UsageError("rtol and atol must not be negative")
     given = [load.find(net, file) for net, file in zip((a, b), weights, strict=True)]
+    if given[0].path == given[1].path:  # two states of one net: its file cannot tell them apart
+        given = [
+            one._replace(path=f"{one.path} ({side}, in memory)") if one.net is not None else one
+            for side, one in zip("AB", given, strict=True)
+        ]
     snapshots = [one.is_snapshot for one in given]
     scope = Scope(
         phase,
@@ -158,6 +163,11 @@ class _Comparer:
         self.a, self.b, self.scope, self.only, self.tolerance = a, b, scope, only, tolerance
         self.pairs = match(a.infos, b.infos, a.wiring, b.wiring)
         self.reasons = explain.explain(a, b, self.pairs.ab, self.pairs.ba)
+        self.replaced = {
+            pair
+            for r in self.reasons.replacements
+            for pair in itertools.product(r.removed, r.added)
+        }
         self.folds = (*self.find_folds(inverse=False), *self.find_folds(inverse=True))
         exact = [fold for fold in self.folds if not fold.problem]
         self.inside_a = {name for fold in exact if fold.inverse for name in fold.into}
@@ -271,8 +281,9 @@ class _Comparer:
         for u, v in itertools.zip_longest(wired_a.reads[i], wired_b.reads[j], fillvalue=-1):
             if self.alike(u, v, past=False):
                 continue
-            if not self.alike(u, v, past=True):
-                sources.append((self.a.maker_name(u), self.b.maker_name(v)))
+            names = (self.a.maker_name(u), self.b.maker_name(v))
+            if not self.alike(u, v, past=True) and names not in self.replaced:
+                sources.append(names)
             kind = "rewired" if sources else "around"
         return Wiring(kind, tuple(sources))
 

@@ -9,6 +9,7 @@ What the phase leaves out is not lost: those layers come behind the others, with
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,11 +27,12 @@ from caffefold.formats.caffemodel.open import open_current
 from caffefold.formats.prototxt.open import net_of
 from caffefold.formats.prototxt.parse import read, read_if_text
 from caffefold.formats.prototxt.tree import Document, Field, Message
+from caffefold.humanize import counted
 from caffefold.ir import graph
 from caffefold.ir.graph import Graph
 from caffefold.ir.net import Layer, Net
-from caffefold.ops.base import Category
-from caffefold.ops.table import op
+from caffefold.ops.base import AffineOp, Category
+from caffefold.ops.table import op, op_of
 from caffefold.options import PathLike
 from caffefold.passes.deploy.newlayer import Parameters, new_layer
 from caffefold.passes.view.phase import SelectPhase, State, included
@@ -38,6 +40,7 @@ from caffefold.passes.view.placeholders import FillPlaceholders
 
 NetLike = Net | PathLike | tuple[PathLike, PathLike | None]
 """A net in memory, a path, or a prototxt with its caffemodel."""
+_NAMED = 3  # records without a layer that are named
 _LEGACY = frozenset({"input", "input_dim", "input_shape"})
 _UPGRADED_NAME = "input"  # what upgrade_net_proto_text calls the layer it makes of `input:` fields
 
@@ -215,6 +218,8 @@ def _normalised(net: Net, given: Given, scope: Scope) -> ComparedNet:
     ]
     wiring = graph.build(selected)
     notes += [str(problem) for problem in wiring.problems if not snapshot]
+    if not snapshot:
+        notes += _left_over(net, given)
     inside = len(selected.layers)
     layers = (*selected.layers, *others)
     infos = tuple(
@@ -229,6 +234,26 @@ def _normalised(net: Net, given: Given, scope: Scope) -> ComparedNet:
     files = (given.caffemodel or "", tuple(notes))
     info = NetInfo(given.path, given.kind, net.name, inside, *ends, *files)
     return ComparedNet(info, selected, wiring, layers, infos, own)
+
+
+def _left_over(net: Net, given: Given) -> Iterator[str]:
+    """What to say of records in the caffemodel that the prototxt has no layers for."""
+    records = net.weights.layers if net.weights is not None else ()
+    left = [record for record in records if record.blobs and record.name not in net.listed]
+    merged = [record for record in left if isinstance(op_of(record.type), AffineOp)]
+    for group, why in (
+        (merged, "left behind by a merge that did not take them out; "),
+        ([record for record in left if record not in merged], ""),
+    ):
+        if group:
+            counts = Counter(record.type for record in group)
+            kinds = ", ".join(f"{number} {kind}" for kind, number in counts.items())
+            names = ", ".join(record.name for record in group[:_NAMED])
+            more = ", ..." if len(group) > _NAMED else ""
+            yield (
+                f"{given.caffemodel}: {counted(len(group), 'layer')} of the caffemodel ({kinds}: "
+                f"{names}{more}) are not in {given.path}: {why}no layer uses their numbers"
+            )
 
 
 def _only_trains(layer: Layer) -> bool:

@@ -23,6 +23,8 @@ from caffefold.compare.entries import Dims, LayerInfo
 from caffefold.compare.groups import grouped
 from caffefold.compare.settings import is_training
 from caffefold.ir.graph import Graph
+from caffefold.ops.base import Category
+from caffefold.ops.table import op_of
 
 _ALIKE = 0.5
 """Share of settings that must agree for two layers without a name in common."""
@@ -107,7 +109,11 @@ class _Net(NamedTuple):
         return list(found)
 
     def fed(self, at: int, *, past: bool) -> _Key | None:
-        """A layer's type and the paired layers (with their top) that feed it; None if unknown."""
+        """A layer's type and the paired layers (with their top) that feed it; None if unknown.
+
+        What a loss or a measure judges is what is in front of it, not what that is made of.
+        """
+        past = past and not _judges(self.infos[at])
         sources = [source_of(self.wired, v, self.partner, past=past) for v in self.wired.reads[at]]
         known = tuple(source for source in sources if source is not None)
         return (self.infos[at].type, known) if len(known) == len(sources) else None
@@ -238,7 +244,11 @@ class _Pairs:
             last_i, last_j = i, j
 
     def _gap(self, left: list[int], right: list[int]) -> None:
-        """Pair equal layers of one gap in order, each with the next that is equal."""
+        """Pair equal layers of one gap in order, each with the next that is equal.
+
+        A loss or a measure is known by what it judges: another one in its place is another one.
+        """
+        left = [i for i in left if not _judges(self.a.infos[i])]
         places = grouped((_token(self.b.infos[j], True), at) for at, j in enumerate(right))
         # The longest common order: for every layer its possible partners, latest first.
         chain = [
@@ -284,6 +294,11 @@ def _squeezed(shape: Dims) -> Dims:
 def _token(info: LayerInfo, strict: bool) -> Hashable:
     shapes = tuple(_squeezed(shape) for shape in info.shapes)
     return (info.type, shapes, info.settings) if strict else (info.type, shapes)
+
+
+def _judges(info: LayerInfo) -> bool:
+    """Whether a layer that reads something is a loss or a measure."""
+    return bool(info.bottoms) and op_of(info.type).category in (Category.LOSS, Category.MEASURE)
 
 
 def _alike(one: LayerInfo, two: LayerInfo) -> bool:

@@ -90,9 +90,9 @@ def training_kind(path: str) -> str:
 
 
 def shown(value: SettingValue | None) -> str:
-    """A value for people: ``3``, ``true``, ``1x3``, ``[1, 2]``, ``-`` for none."""
+    """A value for people: ``3``, ``true``, ``1x3``, ``[1, 2]``, ``unset`` for none."""
     if value is None:
-        return "-"
+        return "unset"
     if isinstance(value, tuple):
         return "[" + ", ".join(shown(item) for item in value) + "]"
     if isinstance(value, bool):

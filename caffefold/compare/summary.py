@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -35,6 +35,7 @@ from caffefold.ops.table import op_of
 
 NUMBER_COLUMNS = ("layer", "blob", "shape", "max abs", "max rel", "cosine")
 _STANDS_IN = ("input", "head")  # reasons of rows that the section "replaced" explains
+_MANY = 4  # like layers from which on they are one item
 _FEW = 6  # settings that are still listed one by one when a layer's type changed
 _WHY = {
     "nothing": "does nothing at test time",
@@ -123,16 +124,16 @@ class Summary:
         diff, changed = self._diff, self._changed
         sections = {
             "net": _net(diff),
-            "replaced": _replaced(diff),
+            "replaced": _alike(_replaced(diff)),
             "folded": _folded(diff, inverse=False),
             "unfolded": _folded(diff, inverse=True),
-            "removed": _one_sided(diff, diff.removed),
-            "added": _one_sided(diff, diff.added),
+            "removed": _alike(_one_sided(diff, diff.removed)),
+            "added": _alike(_one_sided(diff, diff.added)),
             "template": _template(changed),
-            "changed": itertools.chain(_retyped(changed), _settings(changed, diff.folds)),
+            "changed": _alike(itertools.chain(_retyped(changed), _settings(changed, diff.folds))),
             "renamed": _renamed(changed),
             "moved": _moved(diff),
-            "rewired": _rewired(changed),
+            "rewired": _alike(_rewired(changed)),
             "training": _training(changed),
         }
         found = (Section(title, tuple(items)) for title, items in sections.items())
@@ -244,14 +245,42 @@ def _replaced(diff: Aligned) -> Iterator[Item]:
         new = [after[name] for name in item.added if name in after]
         if not old or not new:
             continue
-        text = f"{', '.join(map(_type, old))} -> {', '.join(map(_type, new))}"
+        text = f"{_counts(map(_type, old))} -> {_counts(map(_type, new))}"
         gone = {top for layer in old for top in layer.tops} - {t for x in new for t in x.tops}
         if item.kind == "input":
             lost = ", ".join(f"'{top}'" for top in sorted(gone))
             text += f"; {lost} dropped" if gone else ""
         names = tuple(layer.name for layer in new)
         more = () if names == tuple(x.name for x in old) else (", ".join(names),)
+        if item.kind == "input" and len(new) > 1:
+            more = (*more, f"{_set(old, 'transform_param.')} -> {_set(new[1:], '')}")
         yield Item("~", ", ".join(x.name for x in old), text, (), more)
+
+
+def _set(layers: Iterable[LayerInfo], under: str) -> str:
+    """What is set in layers, below ``under``: ``scale: 0.0125``."""
+    given = (item for layer in layers for item in layer.settings if item[0].startswith(under))
+    return ", ".join(f"{_label(path)} {shown(value)}" for path, value in given)
+
+
+def _counts(kinds: Iterable[str]) -> str:
+    """``2 Yolov3, Input``: kinds in order, each with how many there are of it."""
+    return ", ".join(f"{n} {kind}" if n > 1 else kind for kind, n in Counter(kinds).items())
+
+
+def _alike(items: Iterable[Item]) -> Iterator[Item]:
+    """Items that say the same of many single layers, as one that lists them."""
+    items = tuple(items)
+    groups = grouped(
+        ((item.symbol, item.text, item.more, item.alarm), item) for item in items if not item.names
+    )
+    for item in items:
+        group = groups.get((item.symbol, item.text, item.more, item.alarm), [])
+        if item.names or not item.text or len(group) < _MANY:
+            yield item
+        elif item is group[0]:
+            names = tuple(each.subject for each in group)
+            yield item._replace(subject=counted(len(names), "layer"), names=names)
 
 
 def _type(layer: LayerInfo) -> str:
@@ -337,8 +366,7 @@ def _one_sided(diff: Aligned, rows: Sequence[OneSided]) -> Iterator[Item]:
         phase = layers[0].phase
         reasons = {row.reason for row in group}
         subject, names = several([layer.name for layer in layers])
-        counts = Counter(layer.type for layer in layers)
-        text = ", ".join(f"{n} {kind}" if n > 1 else kind for kind, n in counts.items())
+        text = _counts(layer.type for layer in layers)
         if phase:
             text += f" ({_rule(phase)} only)"
         elif reasons == {"nothing"}:
@@ -502,7 +530,7 @@ def _rewired(changed: Sequence[Pair]) -> Iterator[Item]:
             yield Item("~", row.name, f"reads {sources or ', '.join(row.after.bottoms)}")
         if len(row.before.tops) != len(row.after.tops):
             before, after = ", ".join(row.before.tops), ", ".join(row.after.tops)
-            yield Item("~", row.name, f"top: {before or '-'} -> {after or '-'}")
+            yield Item("~", row.name, f"top: {before or 'none'} -> {after or 'none'}")
     for kind, text in (
         ("around", "bypass removed or added layers, otherwise unchanged"),
         ("renamed", "read the same values under other blob names"),
@@ -586,8 +614,8 @@ def _shape_fact(blob: BlobDiff) -> Fact:
 
 
 def _dims(dims: Dims | None) -> str:
-    """``64x3x3x3``; ``-`` when there is no such blob, ``scalar`` for no dimensions."""
-    return "-" if dims is None else show(dims)
+    """``64x3x3x3``; ``none`` when there is no such blob, ``scalar`` for no dimensions."""
+    return "none" if dims is None else show(dims)
 
 
 def _field_facts(row: Pair) -> Iterator[Fact]:
@@ -596,8 +624,8 @@ def _field_facts(row: Pair) -> Iterator[Fact]:
     came = [change for change in row.fields if row.retyped and change.before is None]
     yield from (_field_fact(change) for change in row.fields if change not in (*lost, *came))
     for changes, before, after in (
-        (lost, f"{len(lost)} of {row.before.type}", "-"),
-        (came, "-", f"{len(came)} of {row.after.type}"),
+        (lost, f"{len(lost)} of {row.before.type}", "none"),
+        (came, "none", f"{len(came)} of {row.after.type}"),
     ):
         if len(changes) > _FEW:
             yield _fact("settings:", before, after)

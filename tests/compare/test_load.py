@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import caffefold
-from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_pair
+from caffefold.testing import LayerSpec, RandomLayers, input_layer, net_text, relu, write_pair
 from tests.compare.conftest import DATA, conv, layer
 
 NET = 'name: "net"\n' + DATA + conv("conv1", "data")
@@ -190,6 +190,95 @@ def test_data_layers_and_losses_have_successors(tmp_path: Path) -> None:
     ]
     assert {row.layer.name: row.reason for row in found.removed} == {"loss": "loss", "acc": "loss"}
     assert not caffefold.diff(one, two, ignore_training=True)
+
+
+def test_a_layer_does_what_the_data_layer_did(tmp_path: Path) -> None:
+    """Caffe's own LeNet example: the scale of the data layer is a Power in front of conv1."""
+    train = (
+        layer("d", "Data", "", "scaled label", "transform_param { scale: 0.0125 }")
+        + conv("conv1", "scaled")
+        + layer("loss", "SoftmaxWithLoss", "conv1 label", "loss")
+    )
+    deploy = (
+        DATA
+        + layer("scale", "Power", "data", "scaled", "power_param { scale: 0.0125 }")
+        + conv("conv1", "scaled")
+        + layer("softmax", "Softmax", "conv1", "softmax")
+    )
+    one = _file(tmp_path / "train.prototxt", train)
+    two = _file(tmp_path / "deploy.prototxt", deploy)
+    found = caffefold.diff(one, two)
+    assert [(r.kind, r.removed, r.added) for r in found.replacements] == [
+        ("input", ("d",), ("data", "scale")),
+        ("head", ("loss",), ("softmax",)),
+    ]
+    assert found.folds == ()
+    assert [row.name for row in found.same] == ["conv1"]
+    assert "Data -> Input 1x3x8x8, Power; 'label' dropped" in str(found)
+    assert "scale: 0.0125 -> scale: 0.0125" in str(found)
+    assert found.mirrored().replacements[0].added == ("d",)
+    plain = _file(
+        tmp_path / "plain.prototxt", train.replace("transform_param { scale: 0.0125 }", "")
+    )
+    (fold,) = caffefold.diff(plain, two).folds
+    assert (fold.layers, fold.inverse) == (("scale",), True)
+
+
+@pytest.mark.parametrize(
+    ("loss", "head", "scales"),
+    [
+        ("RegionLoss", "YoloDetectionOutput", 1),
+        ("Yolov3", "Yolov3DetectionOutput", 2),
+        ("MultiBoxLoss", "DetectionOutput", 1),
+    ],
+)
+def test_a_detector_stands_for_its_losses(
+    tmp_path: Path, loss: str, head: str, scales: int
+) -> None:
+    body = DATA + "".join(conv(f"conv{n}", "data") for n in range(scales))
+    label = layer("label", "Input", "", "label")
+    losses = [layer(f"loss{n}", loss, f"conv{n} label", f"loss{n}") for n in range(scales)]
+    reads = " ".join(f"conv{n}" for n in range(scales))
+    one = _file(tmp_path / "train.prototxt", body + label + "".join(losses))
+    two = _file(tmp_path / "deploy.prototxt", body + layer("detection_out", head, reads, "out"))
+    found = caffefold.diff(one, two)
+    names = tuple(f"loss{n}" for n in range(scales))
+    assert [(r.kind, r.removed, r.added) for r in found.replacements] == [
+        ("head", names, ("detection_out",))
+    ]
+    kinds = f"{scales} {loss}" if scales > 1 else loss
+    (replaced,) = (s for s in found.summary.sections if s.title == "replaced")
+    assert [item.text for item in replaced.items] == [f"{kinds} -> {head}"]
+
+
+def test_records_that_a_merge_left_behind(tmp_path: Path) -> None:
+    """The prototxt has no BatchNorm any more, the caffemodel still has."""
+    make = RandomLayers()
+    layers = [input_layer(1, 3, 8, 8), make.conv("conv1", "data", 3, 4)]
+    norms = [make.batch_norm("bn1", "conv1", 4), make.scale("scale1", "conv1", 4)]
+    prototxt, caffemodel = write_pair(tmp_path, [*layers, *norms])
+    merged = _file(tmp_path / "merged.prototxt", net_text(layers))
+    found = caffefold.diff(prototxt, merged, weights=(caffemodel, caffemodel))
+    (note,) = found.notes
+    assert note == (
+        f"{caffemodel}: 2 layers of the caffemodel (1 BatchNorm, 1 Scale: bn1, scale1) are not in "
+        f"{merged}: left behind by a merge that did not take them out; no layer uses their numbers"
+    )
+    assert caffefold.diff(prototxt, prototxt, weights=(caffemodel, caffemodel)).notes == ()
+
+
+def test_two_states_of_one_net_are_told_apart(tmp_path: Path) -> None:
+    make = RandomLayers()
+    layers = [make.conv("conv", "data", 3, 4), make.batch_norm("bn", "conv", 4)]
+    prototxt, caffemodel = write_pair(tmp_path, [input_layer(1, 3, 8, 8), *layers])
+    with caffefold.load(prototxt, caffemodel) as net:
+        found = caffefold.diff(net, caffefold.fold(net).net)
+        assert (found.a.path, found.b.path) == (
+            f"{prototxt} (A, in memory)",
+            f"{prototxt} (B, in memory)",
+        )
+        against = caffefold.diff((prototxt, caffemodel), net)
+        assert (against.a.path, against.b.path) == (str(prototxt), f"{prototxt} (B, in memory)")
 
 
 def test_an_input_of_another_name_stands_for_the_data_layer(tmp_path: Path) -> None:

@@ -72,6 +72,27 @@ def test_other_layers_are_no_rename(compare: Compare) -> None:
     assert [row.layer.name for row in found.added] == ["c"]
 
 
+def test_a_loss_is_known_by_what_it_judges(compare: Compare) -> None:
+    """Two branches of one trunk; each net has one of them, and a loss of one type on it."""
+
+    def net(branch: str, outputs: int, loss: str) -> str:
+        body = f"inner_product_param {{ num_output: {outputs} }}"
+        return (
+            layer("data", "Data", "", "data label")
+            + conv("conv1", "data")
+            + layer(branch, "InnerProduct", "conv1", branch, body)
+            + layer(loss, "EuclideanLoss", f"{branch} label", loss)
+        )
+
+    one, two = net("conv6_gender", 2, "gender_loss"), net("conv6_angle", 3, "faceangleloss")
+    found = compare(one, two)
+    assert [row.layer.name for row in found.removed] == ["conv6_gender", "gender_loss"]
+    assert [row.layer.name for row in found.added] == ["conv6_angle", "faceangleloss"]
+    assert found.changed == ()
+    renamed = compare(one, one.replace('name: "gender_loss"', 'name: "loss"'))
+    assert [row.name for row in renamed.changed] == ["gender_loss -> loss"]
+
+
 def test_every_name_is_another(compare: Compare) -> None:
     """A whole net under a prefix, inception-like branches with equal siblings included."""
 

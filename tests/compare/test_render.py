@@ -96,6 +96,30 @@ def test_a_settings_change_in_many_layers_is_one_item(compare: Compare) -> None:
     ]
 
 
+def test_many_like_layers_are_one_item(compare: Compare) -> None:
+    """27 single layers that went, came or have another type, each with its name below."""
+    numbers = range(27)
+    bodies = [conv(f"c{n}", "data") for n in numbers]
+    acts = [layer(f"a{n}", "ReLU", f"c{n}", f"c{n}") for n in numbers]
+    others = [layer(f"a{n}", "PReLU", f"c{n}", f"c{n}") for n in numbers]
+    ends = [layer(f"e{n}", "Softmax", f"c{n}", f"e{n}") for n in numbers]
+    found = compare(DATA + "".join(bodies + acts + ends), DATA + "".join(bodies + others))
+    sections = {section.title: section.items for section in found.summary.sections}
+    assert [(i.subject, i.text, len(i.names)) for i in sections["removed"]] == [
+        ("27 layers", "Softmax", 27)
+    ]
+    assert [(i.subject, i.text, len(i.names)) for i in sections["changed"]] == [
+        ("27 layers", "type: ReLU -> PReLU", 27)
+    ]
+
+
+def test_what_is_not_set_is_said_so(compare: Compare) -> None:
+    one = DATA + layer("l", "Odd", "data", "l", "odd_param { size: 1 }")
+    two = DATA + layer("l", "Odd", "data", "l", "odd_param { size: 1 times: 2 }")
+    assert "times: unset -> 2" in str(compare(one, two))
+    assert "times: 2 -> unset" in str(compare(two, one))
+
+
 def test_a_prefix_on_every_name_is_one_item(compare: Compare) -> None:
     one = DATA + conv("a", "data") + conv("b", "a")
     two = DATA + conv("net/a", "data") + conv("net/b", "net/a")
