@@ -20,7 +20,7 @@ from caffefold.compare.load import ComparedNet
 from caffefold.compare.match import source_of
 from caffefold.errors import TextError
 from caffefold.ir.net import Layer
-from caffefold.ops.base import Category
+from caffefold.ops.base import Category, Op
 from caffefold.ops.detection import Detections
 from caffefold.ops.table import op, op_of
 
@@ -87,7 +87,7 @@ def _replaced(
 ) -> list[Replacement]:
     """Data layers and losses of ``old``, and what stands for them in ``new``."""
     found: list[Replacement] = []
-    kinds: dict[int, str] = {}  # of the losses, by place in ``found``
+    kinds: dict[int, Op] = {}  # of the losses, by place in ``found``
     loose = [j for j in range(new.in_phase) if j not in back]
     for i in range(old.in_phase):
         layer = old.layers[i]
@@ -123,7 +123,7 @@ def _replaced(
             if not shared or data_only:
                 continue
             known = serves.get(part[0])
-            if known is not None and kinds[known] == layer.type:  # one detector for all scales
+            if known is not None and kinds[known] is op(layer):  # one detector for all scales
                 removed = (*found[known].removed, layer.name)
                 found[known] = replace(found[known], removed=removed)
             elif not new_codes.keys() & set(part):
@@ -131,7 +131,7 @@ def _replaced(
                 names += tuple(new.layers[j].name for j in part)
                 serves[part[0]] = len(found)
         if names:
-            kinds[len(found)] = layer.type
+            kinds[len(found)] = op(layer)
             found.append(Replacement("head", (layer.name,), names))
     return found
 
