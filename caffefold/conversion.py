@@ -263,7 +263,7 @@ def pair(text: NetText, caffemodel: PathLike | None) -> Net:
 
 
 def _to_deploy(net: Net, options: DeployOptions) -> DeployResult:
-    _reject_nameless(net)
+    _reject_typeless(net)
     with quiet():
         fill, *select = pipeline.view_passes(options)
         filled, steps = infra.run((fill,), net)
@@ -339,11 +339,10 @@ def _with_numbers(net: Net, like: Net | None = None) -> Net:
     return with_stand_ins(net) if like is None else with_blobs_of(net, like)
 
 
-def _reject_nameless(net: Net) -> None:
+def _reject_typeless(net: Net) -> None:
     for layer in net:
-        if not layer.name or not layer.type:
-            missing = "name" if not layer.name else "type"
-            raise layer.error(f"the layer has no {missing}; add one")
+        if not layer.type:
+            raise layer.error("the layer has no type; add one")
 
 
 def _strangers(net: Net) -> tuple[LayerRecord, ...]:

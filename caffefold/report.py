@@ -27,7 +27,11 @@ _SECTIONS = {
     ChangeKind.INPUT_CONVERTED: "inputs",
     ChangeKind.SEQUENCE_FITTED: "inputs",
     ChangeKind.PHASE_SET: "phase",
+    ChangeKind.LAYER_NAMED: "named",
 }
+_ABOUT_MODIFIED = frozenset(
+    {ChangeKind.SEQUENCE_FITTED, ChangeKind.PHASE_SET, ChangeKind.LAYER_NAMED}
+)
 
 
 class FileSize(NamedTuple):
@@ -68,7 +72,7 @@ class _Account:
         for change in self.changes:
             if change.kind in _SECTIONS:
                 about = change.removed
-                if change.kind in (ChangeKind.SEQUENCE_FITTED, ChangeKind.PHASE_SET):
+                if change.kind in _ABOUT_MODIFIED:
                     about = change.modified
                 alike.setdefault((_SECTIONS[change.kind], change.detail), []).extend(about)
         for (section, detail), names in alike.items():

@@ -7,6 +7,7 @@ gathers: all inputs that meet in one output pixel, so no picture is needed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from math import prod
 from typing import NamedTuple
@@ -231,6 +232,16 @@ _LINEAR: dict[str, tuple[str, Callable[[Params, tuple[int, ...], int | None], Li
 }
 WEIGHTED = _LINEAR.keys() | _AFFINE.keys()
 """The types that are followed here down to their numbers."""
+
+_LEARNED = re.compile(r"Conv|InnerProduct|LSTM|RNN|Embed|^PReLU$|^Local$|^Normalize$|^Parameter$")
+
+
+def learns(layer: Layer) -> bool:
+    """Whether a layer of this type computes with numbers that training found."""
+    name = op(layer).name
+    if name in ("Scale", "Bias"):
+        return len(layer.bottoms) == 1
+    return name in ("BatchNorm", "BN") or _LEARNED.search(name) is not None
 
 
 def patches(seed: int, channels: int, taps: int, count: int) -> Doubles:

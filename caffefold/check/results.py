@@ -20,7 +20,6 @@ from caffefold.ir.net import Layer
 from caffefold.ir.params import parse_float
 from caffefold.ops.table import op
 
-_LEARNED = re.compile(r"Conv|InnerProduct|LSTM|RNN|Embed|^PReLU$|^Local$")
 # They make the score of the right class worse; the scores are those of the training classes.
 _MARGIN = re.compile(r"Margin|LabelSpecific|Arc|Cosin|Angular")
 
@@ -207,12 +206,7 @@ def _learns(layer: Layer) -> bool:
     """Whether a layer computes with numbers that training found."""
     if not layer.bottoms:
         return False
-    name = op(layer).name
-    if layer.blobs or any(layer.body.all("param")):
-        return True
-    if name in ("Scale", "Bias"):
-        return len(layer.bottoms) == 1
-    return name in ("BatchNorm", "BN") or _LEARNED.search(name) is not None
+    return bool(layer.blobs or any(layer.body.all("param")) or reference.learns(layer))
 
 
 def _cuts_batch(layer: Layer) -> bool:

@@ -56,6 +56,8 @@ class ChangeKind(str, Enum):
     PLACEHOLDER_FILLED = "PLACEHOLDER_FILLED"
     STAGE_CHOSEN = "STAGE_CHOSEN"
     """The net is for several stages; the one for deployment was chosen."""
+    LAYER_NAMED = "LAYER_NAMED"
+    """Layers without a name, or with that of another, got one of their own."""
     OTHER_PHASE_DROPPED = "OTHER_PHASE_DROPPED"
     LABELS_DROPPED = "LABELS_DROPPED"
     """Layers that separate labels from images, or pair images, were dropped."""

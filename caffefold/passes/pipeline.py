@@ -17,6 +17,7 @@ from caffefold.passes.fold.collapse import Collapse
 from caffefold.passes.fold.fold import Fold
 from caffefold.passes.fold.tidy import Tidy
 from caffefold.passes.infra import Pass
+from caffefold.passes.view.names import NameLayers, SeparateNames
 from caffefold.passes.view.phase import SelectPhase, State
 from caffefold.passes.view.placeholders import FillPlaceholders
 
@@ -28,6 +29,8 @@ def view_passes(options: ViewOptions) -> tuple[Pass, ...]:
         FillPlaceholders(options.values, options.classes),
         # One phase before any wiring: TRAIN/TEST twins write the same blobs.
         SelectPhase(State.of(options)),
+        # From here on, layers are spoken of by their names.
+        NameLayers(),
     )
 
 
@@ -45,8 +48,10 @@ def deploy_passes(net: Net, options: DeployOptions) -> tuple[Pass, ...]:
         # Only now is it known how many images come in.
         FitSequences(),
         PythonPhase(),
-        # Last, because the passes before read include rules, transform_param and loss_param.
+        # Late, because the passes before read include rules, transform_param and loss_param.
         Strip(trained),
+        # Of what is left: layers that went had their names without doing harm.
+        SeparateNames(),
     )
 
 

@@ -122,22 +122,12 @@ def test_a_layer_that_only_has_the_name_of_a_folded_one(tmp_path: Path) -> None:
     assert list(report.folded()) == [("x", ("b",))]
 
 
-def test_two_layers_that_share_a_record_cannot_both_be_folded(tmp_path: Path) -> None:
-    """A caffemodel has room for one of them."""
-    first = [N.conv("x", "data", 4, 4, top="p"), N.batch_norm("b", "p", 4, top="q")]
-    second = [N.conv("x", "data", 4, 4, top="r"), N.batch_norm("c", "r", 4, top="s")]
-    pair = write_pair(tmp_path, [DATA, *first, *second])
-    with pytest.raises(ProofError, match="layer 'x'"):
-        caffefold.convert(*pair, tmp_path / "out", unshare=True)
-
-
 def test_norms_that_share_a_record(tmp_path: Path) -> None:
     """One record, two layers: each is folded with its own eps."""
     first = [N.conv("f", "data", 4, 4), N.batch_norm("b", "f", 4, top="q", eps=1e-3)]
     second = [N.conv("g", "data", 4, 4), N.batch_norm("b", "g", 4, top="s", eps=0.5)]
-    pair = write_pair(tmp_path, [DATA, *first, *second])
-    report = caffefold.convert(*pair, tmp_path / "out")
-    assert list(report.folded()) == [("f", ("b",)), ("g", ("b",))]
+    proof = proven(load(tmp_path, [DATA, *first, *second]))
+    assert [(fold.layer, fold.folded) for fold in proof.folds] == [("f", ("b",)), ("g", ("b",))]
 
 
 def test_a_fold_into_a_layer_that_shares_its_name(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_conflict_inside_a_layer(pair: Pair, refused: Refused) -> None:
         ("num_output: 2", "num_output: -1.5", "num_output is -1.5"),
         ("bias_term: true", "bias_term: perhaps", "bias_term is perhaps"),
         ('bottom: "data"', 'bottom: "dada"', "bottom 'dada' is not made by any"),
-        ('name: "conv1"', "", "no name"),
+        ('name: "conv1"', "", "no name, by which"),
         ('type: "ReLU"', "", "no type"),
     ],
 )
