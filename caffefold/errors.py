@@ -126,14 +126,20 @@ class UnknownInput(UnknownName):
 class MissingShape(UsageError):  # noqa: N818
     """Neither the net nor the options give the shape of the input ``blob``.
 
-    ``layer`` makes it in the training net; ``known`` are the sizes that are known, None the others.
+    ``layer`` makes it in the training net; ``known`` are the sizes that are known, None the others,
+    and ``axes`` a letter for each.
     """
 
     def __init__(
-        self, message: str, *, blob: str, layer: str, known: tuple[int | None, ...]
+        self,
+        message: str,
+        *,
+        blob: str,
+        layer: str,
+        known: tuple[int | None, ...],
+        axes: str = "NCHW",
     ) -> None:
-        letters = "NCHW"
-        shown = ",".join(letters[i] if dim is None else str(dim) for i, dim in enumerate(known))
+        shown = ",".join(axes[i] if dim is None else str(dim) for i, dim in enumerate(known))
         super().__init__(f"{message}; give ", Option("input_shapes", f"{blob}={shown}"))
         self.blob = blob
         self.layer = layer

@@ -204,6 +204,11 @@ class Op:
         """
         return None
 
+    def axes(self, layer: Layer, place: int) -> str:
+        """The axes that the bottom at ``place`` must have, a letter each: N items, C channels, T
+        time, and D, H, W; "" where it may have any."""
+        return ""
+
     def output_channels(self, layer: Layer) -> Dim:
         """``num_output`` as the stored weights have it; None where they do not say."""
         return None

@@ -52,6 +52,8 @@ from caffefold.ops.shape import (
 # Depthwise types of forks, which may leave ``group`` out: each input channel has its own filters.
 _DEPTHWISE = frozenset({"DepthwiseConvolution", "ConvolutionDepthwise", "DepthwiseConv"})
 
+_SPATIAL = "DHW"  # what the spatial axes are called, the last ones where there are fewer
+
 
 class Convolution(LinearOp):
     """Convolution and its depthwise forms, any number of spatial axes (base_conv_layer.cpp)."""
@@ -155,6 +157,12 @@ class Convolution(LinearOp):
         if not layer.blobs or len(layer.blobs[0].shape) < 2:
             return None
         return layer.blobs[0].shape[1] * self.groups(layer, channels)
+
+    def axes(self, layer: Layer, place: int) -> str:
+        spatial = self._named_axes(layer)
+        if self.params(layer).integer("axis") != 1 or (spatial or 0) > len(_SPATIAL):
+            return ""
+        return "NC" + _SPATIAL[len(_SPATIAL) - (2 if spatial is None else spatial) :]
 
     def empty_field(self, layer: Layer) -> str:
         params = self.params(layer)
@@ -276,6 +284,9 @@ class InnerProduct(LinearOp):
         inputs = total(shape, axis)
         both = (inputs, outputs) if params.flag("transpose") else (outputs, inputs)
         return (WeightSpec("weights", both), *bias_spec(params, outputs))
+
+    def axes(self, layer: Layer, place: int) -> str:
+        return "NC" if self.params(layer).integer("axis") == 1 else ""
 
     def empty_field(self, layer: Layer) -> str:
         return "" if self.params(layer).integer("num_output") else "num_output"

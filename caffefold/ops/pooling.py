@@ -45,6 +45,9 @@ class Pooling(Op):
 
         return [(*shape[:2], *swept(layer, shape[2:], windows, pooled))] * len(layer.tops)
 
+    def axes(self, layer: Layer, place: int) -> str:
+        return "NCHW"
+
     def windows(self, layer: Layer, axes: int) -> tuple[Window, ...]:
         """Along each axis; none where one covers each map."""
         params = self.params(layer)

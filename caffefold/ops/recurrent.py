@@ -36,6 +36,9 @@ class RNN(Recurrent):
             streams = agreed(layer, streams, marks[1], "streams of its inputs")
         return [(time, streams, outputs), *[(1, streams, outputs)] * (len(layer.tops) - 1)]
 
+    def axes(self, layer: Layer, place: int) -> str:
+        return ("TNC", "TN")[place] if place < 2 else ""
+
     def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:
         """W_xh, b_h, (W_xh_static,) W_hh, W_ho, b_o (rnn_layer.cpp)."""
         outputs = self.params(layer).integer("num_output")

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple
 
+from caffefold.analysis.axes import wanted_axes
 from caffefold.analysis.shapes import input_shapes, legacy_shapes
 from caffefold.errors import MissingShape, Option, Text, UnknownInput
 from caffefold.formats.prototxt.tree import Field, quote, scalar, set_strings
@@ -40,6 +41,7 @@ _LEGACY = frozenset({"input", "input_dim", "input_shape"})
 # Blobs whose shape is the same in every net of the family (py-faster-rcnn, proposal_layer.py).
 _KNOWN = {"im_info": (1, 3), "rois": (1, 5)}
 _COLOUR = 3
+_IMAGE = "NCHW"
 Dims = tuple[int, ...]
 
 
@@ -262,11 +264,15 @@ def decide(net: Net, wiring: Graph, source: DataTop, options: DeployOptions) -> 
         if isinstance(solved, Decided):
             return solved
         why = f" ({solved})" if solved else ""
+    axes = wanted_axes(net, wiring, source.version)
+    if not axes or source.is_image:
+        axes = axes if len(axes) > len(_IMAGE) else _IMAGE
     missing = [n for n, v in (("channels", channels), ("height and width", height)) if not v]
-    what = " and ".join(missing) if channels or height else "shape"
+    what = " and ".join(missing) if axes == _IMAGE and (channels or height) else "shape"
     where = layer.error(f"its text does not give the {what} of '{source.blob}'{why}")
-    open_ends = (batch, channels or None, height or None, width or None)
-    raise MissingShape(str(where), blob=source.blob, layer=layer.name, known=open_ends)
+    sizes = {"N": batch, "C": channels or None, "H": height or None, "W": width or None}
+    open_ends = tuple(sizes.get(axis) for axis in axes)
+    raise MissingShape(str(where), blob=source.blob, layer=layer.name, known=open_ends, axes=axes)
 
 
 def _solved(
@@ -279,7 +285,10 @@ def _solved(
     from caffefold.analysis.input_size import input_size  # seldom needed
 
     channels = channels or _weight_channels(net, source)
-    blob = source.layer.tops[source.top]
+    maker = wiring.maker(source.version)
+    if maker != graph.OUTSIDE and net.layers[maker] is not source.layer:
+        net = net.without([maker])  # the Slice it is cut by: the part is an input of its own
+    blob = wiring.versions[source.version].blob
     found = input_size(net, blob, channels or None, dict(options.input_shapes))
     channels = channels or found.channels or 0
     if found.size is None or not channels:
