@@ -284,6 +284,8 @@ def _to_deploy(net: Net, options: DeployOptions) -> DeployResult:
         graph.validate(deploy)
         if net.weights is not None:
             fit.check(deploy)
+        else:
+            fit.check_inputs(deploy)
         shapes = _checked_shapes(deploy, options.input_shapes)
         steps += more
         origins.check(net, deploy, options, [each for step in steps for each in step.changes])
@@ -320,7 +322,11 @@ def _checked_shapes(net: Net, given: Mapping[str, tuple[int, ...]]) -> Shapes:
 def _fold(net: Net, options: FoldOptions) -> FoldResult:
     with quiet():
         folded, steps = infra.run(pipeline.fold_passes(options), _with_numbers(net))
-    warnings = (*(w for step in steps for w in step.warnings), *_idle(net, options))
+    warnings = (
+        *(w for step in steps for w in step.warnings),
+        *_idle(net, options),
+        *_without_numbers(net),
+    )
     return FoldResult(folded, steps, warnings)
 
 
@@ -337,6 +343,18 @@ def _with_numbers(net: Net, like: Net | None = None) -> Net:
     from caffefold.analysis.stand_in import with_blobs_of, with_stand_ins  # seldom needed
 
     return with_stand_ins(net) if like is None else with_blobs_of(net, like)
+
+
+def _without_numbers(net: Net) -> tuple[str, ...]:
+    """A warning for each layer that is too large for numbers to be made up for it."""
+    if net.weights is not None:
+        return ()
+    from caffefold.analysis.stand_in import too_large
+
+    return tuple(
+        f"layer '{layer.name}': too large to make up weights for; it is left as it is"
+        for layer in too_large(net)
+    )
 
 
 def _reject_typeless(net: Net) -> None:

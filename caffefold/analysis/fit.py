@@ -16,7 +16,7 @@ from caffefold.ir.net import Layer, Net
 from caffefold.ops.affine import Normalization, Scale
 from caffefold.ops.base import AffineOp, LinearOp, WeightSpec
 from caffefold.ops.linear import CONVOLUTION
-from caffefold.ops.shape import ShapeList, show
+from caffefold.ops.shape import LARGEST, ShapeList, show, too_large
 from caffefold.ops.table import op
 
 
@@ -26,16 +26,25 @@ def check(net: Net) -> None:
     Raises:
         ModelError: layers without weights, or shapes that differ; the first few are named.
     """
-    for name, shape in input_shapes(net).items():
-        if any(dim < 0 for dim in shape) or prod(shape) >= 1 << 31:  # Blob::Reshape (blob.cpp)
-            shown = ", ".join(map(str, shape))
-            raise ModelError(
-                f"{net.document.path}: input '{name}' has the shape {shown}; sizes must be "
-                "0 or more, with at most 2147483647 elements"
-            )
+    check_inputs(net)
     missing = [layer for layer in net.layers if wants_blobs(layer) and not layer.blobs]
     _refuse(net, missing, [text for layer in net.layers for text in _differences(layer)])
     _check_channels(net)
+
+
+def check_inputs(net: Net) -> None:
+    """Refuse inputs of sizes that no blob has.
+
+    Raises:
+        ModelError: naming the input and its shape.
+    """
+    for name, shape in input_shapes(net).items():
+        if any(dim < 0 for dim in shape) or too_large(shape):
+            shown = ", ".join(map(str, shape))
+            raise ModelError(
+                f"{net.document.path}: input '{name}' has the shape {shown}; sizes must be "
+                f"0 or more, with at most {LARGEST} elements"
+            )
 
 
 def _check_channels(net: Net) -> None:

@@ -13,7 +13,17 @@ from caffefold.errors import TextError
 from caffefold.ir import graph
 from caffefold.ir.graph import OUTSIDE, Graph
 from caffefold.ir.net import Layer, Net
-from caffefold.ops.shape import Dim, Known, Shape, ShapeList, axis_of, rank_of, show
+from caffefold.ops.shape import (
+    LARGEST,
+    Dim,
+    Known,
+    Shape,
+    ShapeList,
+    axis_of,
+    rank_of,
+    show,
+    too_large,
+)
 from caffefold.ops.source import INPUT, dims
 from caffefold.ops.table import op
 
@@ -123,7 +133,12 @@ def _infer(net: Net, inputs: Mapping[str, Sequence[int | None]]) -> Shapes:
         problems.append((problem, -1))
     for i, version in enumerate(wiring.versions):
         if version.producer == OUTSIDE:
-            found[i] = given.get(version.blob, legacy.get(version.blob))
+            shape = given.get(version.blob, legacy.get(version.blob))
+            if shape is not None and too_large(shape):
+                large = f"input '{version.blob}' would have more than {LARGEST} elements"
+                problems.append((net.document.error(0, f"{large}: {show(shape)}"), -1))
+                shape = None
+            found[i] = shape
     loose: dict[str, Shape] = {}
     for position, layer in enumerate(net.layers):
         pairs = list(zip(wiring.reads[position], layer.bottoms, strict=True))
@@ -132,7 +147,7 @@ def _infer(net: Net, inputs: Mapping[str, Sequence[int | None]]) -> Shapes:
         reads.append(bottoms)
         try:
             tops: ShapeList = op(layer).shapes(layer, bottoms) if layer.tops else ()
-            _refuse_empty(layer, tops)
+            _refuse_impossible(layer, tops)
         except TextError as problem:
             problems.append((problem, position))
             tops = ()
@@ -144,10 +159,14 @@ def _infer(net: Net, inputs: Mapping[str, Sequence[int | None]]) -> Shapes:
     return Shapes(wiring, tuple(found), tuple(reads), loose, errors, failing)
 
 
-def _refuse_empty(layer: Layer, tops: ShapeList) -> None:
+def _refuse_impossible(layer: Layer, tops: ShapeList) -> None:
     for top in tops:
-        if top is not None and any(dim is not None and dim < 1 for dim in top):
+        if top is None:
+            continue
+        if any(dim is not None and dim < 1 for dim in top):
             raise layer.error(f"its output would be empty: {show(top)}")
+        if too_large(top):
+            raise layer.error(f"its output would have more than {LARGEST} elements: {show(top)}")
 
 
 def check(net: Net, inputs: Mapping[str, Sequence[int | None]] | None = None) -> Shapes:

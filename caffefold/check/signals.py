@@ -101,8 +101,8 @@ class Signal(NamedTuple):
             return False
         if not self.map.layers and not found.map.layers:
             return True
-        scale, shift, magnitude, _ = self.numbers
-        other_scale, other_shift, _, slack = found.numbers
+        scale, shift, magnitude, _ = self.map.numbers
+        other_scale, other_shift, _, slack = found.map.numbers
         allowed, tiny = found.map.rounding(precision), precision.tiny * (1 + slack)
         return bool(
             (np.abs(scale - other_scale) <= np.abs(scale) * allowed + tiny).all()

@@ -26,6 +26,10 @@ Pairs = tuple[tuple[str, str], ...]
 _IGNORED = frozenset({"name", "bottom", "top", "param"})
 
 
+# Channels of a Concat through which a map is followed: no small text may ask for much memory.
+_WIDEST = 1 << 20
+
+
 class Handed(NamedTuple):
     """What a top holds: a base by what it is made of, its channels where known, and a map of it."""
 
@@ -103,15 +107,19 @@ def _concat(layer: Layer, inputs: Signals) -> Tops:
     if axis != 1 or len(channels) < len(inputs):
         return None
     joined, layers = IDENTITY, max(signal.map.layers for signal in inputs)
-    if layers:
-        numbers = np.concatenate([signal.numbers for signal in inputs], axis=1)
-        joined = Composition(numbers, layers)
+    maps = [signal.map.numbers for signal in inputs]
+    if layers and all(np.array_equal(numbers, maps[0][:, :1]) for numbers in maps):
+        joined = Composition(maps[0], layers)  # one number stands for all channels
+    elif layers:
+        if sum(channels) > _WIDEST:
+            return None
+        joined = Composition(np.concatenate([s.numbers for s in inputs], axis=1), layers)
     return (Handed(("concat", bases), sum(channels), joined),)
 
 
 def _slice(layer: Layer, signal: Signal) -> Tops:
     """Along the channels, at ``slice_point`` or into equal parts."""
-    base, layers, count = signal.base, signal.map.layers, len(layer.tops)
+    base, count = signal.base, len(layer.tops)
     axis = axis_of(layer, "slice_param", base.rank, old="slice_dim")
     if axis != 1 or base.channels is None:
         return None
@@ -125,10 +133,18 @@ def _slice(layer: Layer, signal: Signal) -> Tops:
         Handed(
             ("slice", start, stop, base),
             stop - start,
-            Composition(signal.numbers[:, start:stop], layers) if layers else IDENTITY,
+            _part(signal.map, start, stop),
         )
         for start, stop in pairwise(edges)
     )
+
+
+def _part(whole: Composition, start: int, stop: int) -> Composition:
+    """The map of the channels ``start:stop``; one number for all stands for those too."""
+    if not whole.layers:
+        return IDENTITY
+    columns = slice(start, stop) if whole.numbers.shape[1] > 1 else slice(None)
+    return Composition(whole.numbers[:, columns], whole.layers)
 
 
 def _averages_input_alone(layer: Layer, shape: Shape) -> bool:

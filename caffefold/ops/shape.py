@@ -20,6 +20,9 @@ Shape: TypeAlias = Known | None
 ShapeList: TypeAlias = Sequence[Shape]
 """The shapes of a layer's bottoms, or of its tops."""
 
+LARGEST = 2**31 - 1
+"""Elements of a blob, at most: INT_MAX."""
+
 
 def product(dims: Iterable[Dim]) -> Dim:
     """The number of elements; None when one extent is unknown."""
@@ -34,6 +37,17 @@ def product(dims: Iterable[Dim]) -> Dim:
 def total(shape: Shape, start: int = 0) -> Dim:
     """The number of elements of a blob, along the axes from ``start`` on; None when unknown."""
     return None if shape is None else product(shape[start:])
+
+
+def too_large(shape: Known) -> bool:
+    """Whether a blob cannot have this shape: it counts its elements in an int (blob.cpp, Reshape:
+    CHECK_LE(shape[i], INT_MAX / count_))."""
+    count = 1
+    for dim in shape:
+        count *= 1 if dim is None else dim
+        if count > LARGEST:
+            return True
+    return False
 
 
 def first(shapes: ShapeList) -> Shape:

@@ -25,6 +25,7 @@ from caffefold.passes.contracts import blobs_fit, text_agrees, wired
 from caffefold.passes.fold.fold import Chain, affine_maps, chains, unshared
 from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult, Predicate, nothing
 
+_WIDEST = 1 << 20  # channels that one number for all is written out for
 _PARAMETERS = frozenset({"batch_norm_param", "bn_param", "scale_param"})
 
 
@@ -60,7 +61,7 @@ def _collapse(editor: Editor, shapes: Shapes, chain: Chain) -> Change | None:
     known = shapes.channels(editor.reads[positions[0]][0])
     channels = affine.channels if affine.channels > 1 else known
     home = _home(layers)
-    if channels is None or home is None:
+    if channels is None or home is None or channels > max(affine.channels, _WIDEST):
         return None
     stays = layers[home]
     going = [position for position in positions if position != positions[home]]

@@ -40,7 +40,9 @@ from caffefold.ops.shape import Shape
 from caffefold.ops.table import op
 from caffefold.passes.fold.absorb import refuse_input
 
-_MOST_PIECES = 1 << 18  # of all blobs on one way; ordinary nets have a few for each Concat
+# No small text may ask for much time or memory; ordinary nets have a few pieces for each Concat.
+_MOST_PIECES = 1 << 18  # of all blobs on one way
+_WIDEST = 1 << 20  # channels of a Concat that are not mapped alike
 
 
 class Piece(NamedTuple):
@@ -218,7 +220,7 @@ class Propagation:
             if refusal is not None:
                 return _in_branch(layer.name, refusal)
             at += count
-        return None
+        return self._too_wide(position, at)
 
     # ---------------------------------------------------------------------------------- down
 
@@ -278,7 +280,10 @@ class Propagation:
             if read in mapped:
                 parts.append((at, at + count, way.pieces[read]))
             at += count
-        return self._tell(way, self.editor.writes[position][0], _joined(parts, way.affine))
+        joined = _joined(parts, way.affine)
+        alike = way.affine.channels == 1 and joined == (Piece(0, joined[0].start, at),)
+        refusal = None if alike else self._too_wide(position, at)
+        return refusal or self._tell(way, self.editor.writes[position][0], joined)
 
     # -------------------------------------------------------------------------------- helpers
 
@@ -302,6 +307,10 @@ class Propagation:
         if position not in self._tops:
             self._tops[position] = {v: i for i, v in enumerate(self.editor.writes[position])}
         return self._tops[position][version]
+
+    def _too_wide(self, position: int, channels: int) -> Refusal | None:
+        name = self.editor.layers[position].name
+        return _blocked(f"'{name}' has {channels} channels") if channels > _WIDEST else None
 
     def _unknown_slice(self, position: int) -> Refusal:
         return _blocked(f"'{self.editor.layers[position].name}' does not slice known channels")
