@@ -63,6 +63,8 @@ class Given(NamedTuple):
     graph: Graph
     lent: frozenset[int]
     """Positions in ``net`` of layers of another phase, or another stage."""
+    others: frozenset[tuple[str, str]]
+    """Name and type of each layer that takes no part."""
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -85,11 +87,12 @@ def given(net: Net, options: ViewOptions) -> Given:
     state = _state(net, options)
     kept = [i for i, layer in enumerate(layers) if takes_part(layer, state)]
     if len(kept) == len(layers):
-        return Given(net, graph.build(net), frozenset())
+        return Given(net, graph.build(net), frozenset(), frozenset())
     lent = _lent(net, kept, state)
-    view = net.without(set(range(len(layers))).difference(kept, lent))
+    gone = set(range(len(layers))).difference(kept, lent)
+    view, others = net.without(gone), frozenset((layers[i].name, layers[i].type) for i in gone)
     order = {position: new for new, position in enumerate(sorted({*kept, *lent}))}
-    return Given(view, graph.build(view), frozenset(order[position] for position in lent))
+    return Given(view, graph.build(view), frozenset(order[i] for i in lent), others)
 
 
 def takes_part(layer: Layer, state: State) -> bool:

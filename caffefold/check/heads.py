@@ -44,7 +44,16 @@ class Heads:
         ]
 
     def add(self, position: int) -> None:
-        """Take note of a layer that the given net does not have."""
+        """Take note of a layer that the given net does not have.
+
+        Raises:
+            ProofError: it has, in another phase.
+        """
+        layer = self.walk.deploy.layers[position]
+        if (layer.name, layer.type) in self.walk.given.others:
+            raise ProofError(
+                f"layer '{layer.name}': is no part of the net in this phase", layer=layer.name
+            )
         self.new[position] = False
 
     def check(self) -> None:
@@ -62,14 +71,16 @@ class Heads:
                 self.new[position] = self._yolo(position, layer, kind)
             elif kind in ("Softmax", "Sigmoid", "ArgMax"):
                 self.new[position] |= self._stands_for_loss(position, layer, kind)
-        for position, accounted in self.new.items():
+        for position, accounted in reversed(self.new.items()):
             if not accounted:
                 layer = self.walk.deploy.layers[position]
                 raise ProofError(
-                    f"layer '{layer.name}': is not in the given net, and no head of a loss on "
-                    f"what it reads",
+                    f"layer '{layer.name}': is not in the given net, and not what a loss of it "
+                    f"computes",
                     layer=layer.name,
                 )
+        for place in self.losses:
+            self._present(place)
 
     # ---------------------------------------------------------------------- probabilities
 
@@ -86,6 +97,22 @@ class Heads:
             if fits and value in self._predicted(place):
                 return True
         return False
+
+    def _present(self, place: int) -> None:
+        """Check that scores of classes, as products have them, got the probability their loss
+        computes; maps of scores may stay as they are."""
+        walk, loss = self.walk, self.walk.given.layers[place]
+        asked = walk.options.heads.get(loss.name) or walk.options.heads.get(ALL, "")
+        kind, value = _probability(loss), walk.value(walk.given.graph.reads[place][0])
+        maker = walk.given.graph.maker(value)
+        product = maker >= 0 and op(walk.given.layers[maker]).name == "InnerProduct"
+        if not (kind and product) or asked or walk.options.outputs:
+            return
+        if any(walk.origin(version) == value for version in walk.graph.sinks):
+            blob = walk.given.graph.versions[value].blob
+            raise ProofError(
+                f"layer '{loss.name}': its {kind} over '{blob}' is lost", layer=loss.name
+            )
 
     def _predicted(self, loss: int) -> Iterator[int]:
         """What a loss compares: its first bottom; behind layers that only training has, what

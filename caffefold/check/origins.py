@@ -145,11 +145,10 @@ class _Walk:
         if len(fed) != len(wanted):
             return f"layer '{after.name}': reads {len(fed)} blobs, was given {len(wanted)}"
         at = next(i for i, (a, b) in enumerate(zip(fed, wanted, strict=True)) if a != b)
-        before = sides.given.layers[match].bottoms[at]
-        return (
-            f"layer '{after.name}': reads another '{after.bottoms[at]}' than the "
-            f"'{before}' it was given"
-        )
+        old, new = sides.given.layers[match].bottoms[at], after.bottoms[at]
+        if old == new:
+            return f"layer '{after.name}': reads another value of '{old}' than it was given"
+        return f"layer '{after.name}': reads '{new}' in place of '{old}'"
 
     def _refitted(self, position: int, differs: Difference) -> bool:
         """Whether a Reshape cuts the batch into time steps and streams as recurrent nets want it:

@@ -250,6 +250,8 @@ def decide(net: Net, wiring: Graph, source: DataTop, options: DeployOptions) -> 
     if source.is_image:
         height, width = image.image_size(layer)
         channels = _weight_channels(net, source) or image.declared_channels(layer)
+        if not channels and height and width:
+            channels = _flat(net, wiring, source.version) // (height * width)
         if not channels and height and net.weights is None:
             channels = max(_COLOUR, _cut_channels(net, wiring, source.version))
             guess = f"the channels of '{source.blob}' are not known; assuming {channels}"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+import caffefold
 from caffefold.analysis.shapes import input_shapes
 from caffefold.errors import UsageError
+from caffefold.ir.net import Net
 from caffefold.options import DeployOptions
 from tests.support.deploy import net, passes
 
@@ -122,6 +125,16 @@ def test_a_cut_needs_as_many_channels() -> None:
     loss EuclideanLoss fc label -> loss
     """
     assert input_shapes(passes(net(text))[0]) == {"data": (1, 4, 5, 6)}
+
+
+def test_channels_of_what_a_product_reads() -> None:
+    """The text gives height and width, the weights how many numbers there are in all."""
+    text = net(
+        "d Data -> data label { transform_param { crop_size: 6 } }\nip InnerProduct data -> ip"
+    )
+    with_weights = Net.from_text(text, {"ip": [np.zeros((5, 4 * 36))]})
+    deploy = caffefold.to_deploy(with_weights).net
+    assert input_shapes(deploy) == {"data": (1, 4, 6, 6)}
 
 
 def test_three_channels_are_a_guess_that_is_reported() -> None:
