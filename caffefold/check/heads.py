@@ -92,7 +92,7 @@ class Heads:
         for place in self.losses:
             loss = self.walk.given.layers[place]
             asked = options.get(loss.name) or options.get(ALL, "")
-            kinds = (asked, _probability(loss))
+            kinds = (asked, probability(loss))
             fits = kind in kinds and _values(layer) == _probability_values(loss, kind)
             if fits and value in self._predicted(place):
                 return True
@@ -103,7 +103,7 @@ class Heads:
         computes; maps of scores may stay as they are."""
         walk, loss = self.walk, self.walk.given.layers[place]
         asked = walk.options.heads.get(loss.name) or walk.options.heads.get(ALL, "")
-        kind, value = _probability(loss), walk.value(walk.given.graph.reads[place][0])
+        kind, value = probability(loss), walk.value(walk.given.graph.reads[place][0])
         maker = walk.given.graph.maker(value)
         product = maker >= 0 and op(walk.given.layers[maker]).name == "InnerProduct"
         if not (kind and product) or asked or walk.options.outputs:
@@ -222,7 +222,8 @@ class Heads:
         )
 
 
-def _probability(loss: Layer) -> str:
+def probability(loss: Layer) -> str:
+    """The layer that computes what a loss computes first; "" where there is none."""
     name = op(loss).name
     if _SOFTMAX.search(name):
         return "Softmax"

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from caffefold.check import reference
 from caffefold.check.given import is_loss, is_measure, is_silent
+from caffefold.check.heads import probability
 from caffefold.check.sides import Sides
 from caffefold.errors import ProofError
 from caffefold.formats.prototxt.tree import Scalar
@@ -21,6 +22,7 @@ from caffefold.ir.params import parse_float
 from caffefold.ops.table import op
 
 # They make the score of the right class worse; the scores are those of the training classes.
+_DETECTS = re.compile(r"Yolo|Region|Grid|MultiBox|Detect")
 _MARGIN = re.compile(r"Margin|LabelSpecific|Arc|Cosin|Angular")
 
 
@@ -153,19 +155,35 @@ class _Results:
         return False
 
     def _outweighs(self, other: int, position: int, cut: set[int]) -> bool:
-        """Whether a loss against the same answers makes this one auxiliary."""
+        """Whether a loss against the same answers makes this one auxiliary: one of its kind that
+        TEST has as well while this one is for TRAIN alone, or one further down the trunk that
+        weighs more, or of two classifiers as much. Detectors have a loss for each size."""
         layer, main = self.layers[position], self.layers[other]
         if is_measure(layer) and not is_loss(layer):
             return True
-        mine, most = _weight(layer), _weight(main)
-        lent = self.walk.given.lent
-        if mine < most or (position in lent and other not in lent):
-            return True
-        before = self.graph.ancestors(self.graph.reads[other])
-        own = self.graph.ancestors(cut)
         if "Center" in op(main).name:  # the feature is the result, not the training classes
-            return before & own != set()
-        return mine == most and len(own & before) < len(before) and bool(own - before)
+            made = self.graph.ancestors(self.graph.reads[other][:1])
+            return bool(made & self.graph.ancestors(cut))
+        kinds = [probability(each) or op(each).name for each in (layer, main)]
+        if kinds[0] != kinds[1] or _DETECTS.search(kinds[0]):
+            return False
+        lent = self.walk.given.lent
+        if position in lent and other not in lent:
+            return True
+        mine, most = _weight(layer), _weight(main)
+        behind, trunk = self.graph.ancestors(cut), self.graph.ancestors(self.graph.reads[other])
+        if self._depth(behind - trunk) >= self._depth(trunk - behind):
+            return False
+        return mine < most or (mine == most and kinds[0] == "Softmax")
+
+    def _depth(self, positions: set[int]) -> int:
+        """How many learned layers stand one behind another among some."""
+        depths: dict[int, int] = {}
+        for position in sorted(positions):
+            makers = (self.graph.maker(version) for version in self.graph.reads[position])
+            before = max((depths.get(maker, 0) for maker in makers), default=0)
+            depths[position] = before + _learns(self.layers[position])
+        return max(depths.values(), default=0)
 
     def _origins(self, position: int) -> set[int]:
         """The answers that a layer compares with, as they come from outside."""

@@ -21,6 +21,7 @@ from caffefold.check import origins
 from caffefold.errors import ProofError
 from caffefold.formats.prototxt.tree import quote, set_scalar
 from caffefold.ir.net import Layer, Net
+from caffefold.passes.deploy.training import Helper
 from caffefold.passes.infra import PassResult
 from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_pair
 
@@ -499,7 +500,7 @@ HEAD = [
     Mutant(
         "the main loss taken for an auxiliary one", "deploy.heads:auxiliary",
         lambda original: lambda training, state: {
-            i: "auxiliary" for i, x in enumerate(training.net.layers) if x.name == "loss"
+            i: Helper("auxiliary") for i, x in enumerate(training.net.layers) if x.name == "loss"
         },
         net_auxiliary, "'loss': 'fc', which it judges, is lost",
     ),

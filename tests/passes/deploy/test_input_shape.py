@@ -129,9 +129,11 @@ def test_a_cut_needs_as_many_channels() -> None:
 
 def test_channels_of_what_a_product_reads() -> None:
     """The text gives height and width, the weights how many numbers there are in all."""
-    text = net(
-        "d Data -> data label { transform_param { crop_size: 6 } }\nip InnerProduct data -> ip"
+    data = "d Data -> data label { transform_param { crop_size: 6 } }"
+    product = (
+        "ip InnerProduct data -> ip { inner_product_param { num_output: 5 bias_term: false } }"
     )
+    text = net(f"{data}\n{product}")
     with_weights = Net.from_text(text, {"ip": [np.zeros((5, 4 * 36))]})
     deploy = caffefold.to_deploy(with_weights).net
     assert input_shapes(deploy) == {"data": (1, 4, 6, 6)}
