@@ -29,7 +29,7 @@ def deploy(net: Net) -> None:
         try:
             caffefold.to_deploy(net, **options)
         except MissingShape as error:
-            sizes = zip(error.known, (1, 3, 224, 224), strict=True)
+            sizes = zip(error.known, (1, 3, 224, 224), strict=False)
             dims = tuple(known or size for known, size in sizes)
             options.setdefault("input_shapes", {})[error.blob] = dims
         except ProofError:
