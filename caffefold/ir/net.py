@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -256,14 +256,26 @@ class Net:
 
         Comments separated from a removed layer by a blank line are kept, before what follows.
         """
-        items: list[Field | Layer] = []
         positions = itertools.count()
+        return self._with(
+            tuple(new.get(next(positions), (item,))) if isinstance(item, Layer) else (item,)
+            for item in self.items
+        )
+
+    def without_fields(self, names: Container[str]) -> Net:
+        """A net without its own fields of these names; comments are kept as by ``substitute``."""
+        return self._with(
+            (item,) if isinstance(item, Layer) or item.name not in names else ()
+            for item in self.items
+        )
+
+    def _with(self, groups: Iterable[tuple[Field | Layer, ...]]) -> Net:
+        """The net with a group in place of each of its items."""
+        items: list[Field | Layer] = []
         gap = Gap()
-        for item in self.items:
-            group: tuple[Field | Layer, ...] = (item,)
-            if isinstance(item, Layer):
-                group = tuple(new.get(next(positions), (item,)))
-                gap = gap if group else gap.widened(item.field.lead)
+        for item, group in zip(self.items, groups, strict=True):
+            if not group:
+                gap = gap.widened((item.field if isinstance(item, Layer) else item).lead)
             for member in group:
                 items.append(_behind(gap, member) if gap else member)
                 gap = Gap()

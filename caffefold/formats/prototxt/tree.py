@@ -190,20 +190,25 @@ def _field_pieces(field: Field) -> Iterator[str]:
 
 def _pieces(message: Message) -> Iterator[str]:
     yield message.open
-    before = message.open
+    before, bare = message.open, False
     for field in message.fields:
-        yield _ended(before, field.lead)
+        yield _between(before, field.lead, bare=bare)
         yield from _field_pieces(field)
-        before = field.trail
-    yield _ended(before, message.close)
-    yield message.close
+        before, value = field.trail, field.value
+        bare = not before and isinstance(value, Scalar) and value.raw[-1:] not in ('"', "'")
+    if message.close:
+        yield _between(before, message.close)
+        yield message.close
 
 
-def _ended(before: str, after: str) -> str:
-    """The line break that an edit may have taken from after a comment; nearly always ``""``."""
-    if "#" not in before or after.lstrip(" \t").startswith(("\n", "\r\n")):
-        return ""
-    return "\n" if after else ""
+def _between(before: str, after: str, *, bare: bool = False) -> str:
+    """What an edit may have taken from between two fields; ``""`` wherever there was no edit.
+
+    A comment needs its line break, and a ``bare`` word something between it and the next name.
+    """
+    if "#" in before and not after.lstrip(" \t").startswith(("\n", "\r\n")):
+        return "\n"
+    return " " if bare and not after else ""
 
 
 # ---------------------------------------------------------------------------------- strings

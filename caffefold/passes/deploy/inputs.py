@@ -391,6 +391,8 @@ def _with_legacy(net: Net, shapes: Mapping[str, Dims]) -> Net:
 def _without_legacy(net: Net, new: Sequence[Field | Layer], at: int | None = None) -> Net:
     """The net with ``new`` at ``at``, else before its layers, in place of its ``input:`` fields."""
     items = [i for i in net.items if isinstance(i, Layer) or i.name not in _LEGACY]
+    if not new:
+        return net.without_fields(_LEGACY)
     if at is None:
         at = next((i for i, item in enumerate(items) if isinstance(item, Layer)), len(items))
     return replace(net, items=(*items[:at], *new, *items[at:]))

@@ -65,10 +65,8 @@ class Strip(Pass):
 
 def _without_net_fields(net: Net) -> Net:
     """The net without its net-level training and debugging switches."""
-    items = tuple(
-        item for item in net.items if isinstance(item, Layer) or item.name not in _NET_FIELDS
-    )
-    return net if len(items) == len(net.items) else replace(net, items=items)
+    kept = net.without_fields(_NET_FIELDS)
+    return net if len(kept.items) == len(net.items) else kept
 
 
 def _stripped(body: Message, normalizes: bool) -> Message:
