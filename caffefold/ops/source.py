@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from caffefold.humanize import counted
 from caffefold.ir.net import Layer
 from caffefold.ops import image
 from caffefold.ops.base import Category, Op, WeightSpec, integer_in, own_message
@@ -55,10 +56,22 @@ class DummyData(Given):
         wide = [values * count if len(values) == 1 else values for values in lists]
         return _for_tops(layer, list(zip(*wide, strict=True)))
 
-    def constant(self, layer: Layer) -> bool:
-        """Whether every top is filled with one number."""
+    def constants(self, layer: Layer) -> tuple[float | None, ...]:
+        """The number that each top is filled with; None for random ones.
+
+        Raises:
+            TextError: there are fillers for another number of tops.
+        """
         fillers = self.params(layer).messages("data_filler")
-        return {filler.string("type") for filler in fillers} <= {"constant"}
+        if len(fillers) > 1 and len(fillers) != len(layer.tops):
+            raise layer.error(
+                f"{len(fillers)} fillers for {counted(len(layer.tops), 'top')}; give one, or one "
+                "for each"
+            )
+        found = [x.number("value") if x.string("type") == "constant" else None for x in fillers]
+        if len(found) < 2:
+            found = (found or [0.0]) * len(layer.tops)
+        return tuple(found)
 
 
 class Parameter(Given):

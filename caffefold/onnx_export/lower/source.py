@@ -12,12 +12,9 @@ def dummy_data(site: Site) -> None:
     """Constants; a random filler has no numbers to export."""
     own, layer = site.op, site.layer
     assert isinstance(own, DummyData)
-    if not own.constant(layer):
-        raise site.error("its filler is random; use an Input layer, or a constant")
-    fillers = site.params.messages("data_filler")
-    for top, shape in enumerate(own.dims(layer)):
-        filler = fillers[top if len(fillers) > 1 else 0] if fillers else None
-        number = filler.number("value") if filler is not None else 0.0
+    for top, (shape, number) in enumerate(zip(own.dims(layer), own.constants(layer), strict=True)):
+        if number is None:
+            raise site.error("its filler is random; use an Input layer, or a constant")
         site.add("Identity", site.const(np.full(shape, number), "value"), top=top)
 
 

@@ -63,6 +63,8 @@ class ConvertHeads(Pass):
             if net.layers[position].name not in self.options.heads  # asked for, so wanted
         }
         maker = HeadMaker(training, self.options, helpers)
+        if _only_hushes(net, training) and not self.options.outputs:
+            return PassResult(net, (), (), maker.unused())
         new: dict[int, tuple[Layer, ...]] = {}
         changes: list[Change] = []
         notes: list[str] = []
@@ -132,6 +134,13 @@ class ConvertHeads(Pass):
             *(bypass, " if it passes its input on at test time, or "),
             *(outputs, " for a part of the net that does not need it"),
         )
+
+
+def _only_hushes(net: Net, training: TrainingAnalysis) -> bool:
+    """Whether all that is to go are Silence layers of a net that reads no data set: without them,
+    what they read would be outputs."""
+    hushes = [op(net.layers[position]) is SILENCE for position in training.going]
+    return any(hushes) and all(hushes) and not any(op(x).is_data(x) for x in net.layers)
 
 
 def _results(made: Net, training: TrainingAnalysis, silent: Collection[str]) -> list[str]:

@@ -99,24 +99,35 @@ class ConvertInputs(Pass):
         for blob in sorted(set(self.options.input_shapes) - known):
             raise UnknownInput(blob, tuple(sorted(known)))
         result, done = self._fitted(net.substitute(new), unread, made)
+        done += _staying(result)
         changes += [Change(ChangeKind.INPUT_CONVERTED, (), (), detail) for detail in done]
         result = restyle(result, self.options.input_style)
         return PassResult(result, tuple(changes), (), tuple(warnings))
 
     def _stands_in(self, net: Net, wiring: Graph, position: int) -> bool:
         """Whether a DummyData stands for data: it is the only thing the net reads, or it gives
-        random numbers to a training net. Beside other inputs it is a part of the net, and stays.
+        random numbers to a training net. Beside other inputs it is a part of the net, and stays;
+        so does a constant that is not 0.
+
+        Raises:
+            TextError: it makes both.
         """
         layer = net.layers[position]
         if op(layer) is not DUMMY_DATA:
             return False
         if not wiring.is_read(position):
             return self.trained
-        read = [x for i, x in enumerate(net.layers) if not x.bottoms and wiring.is_read(i)]
-        given = bool(net.legacy_inputs) or any(op(x).is_data(x) or x.is_input for x in read)
-        if not DUMMY_DATA.constant(layer):
-            return self.trained or not given
-        return not given and all(DUMMY_DATA.constant(x) for x in read if op(x) is DUMMY_DATA)
+        read = [i for i, x in enumerate(net.layers) if not x.bottoms and wiring.is_read(i)]
+        alone = not (net.legacy_inputs or any(_is_given(net.layers[i]) for i in read))
+        dummies = [i for i in read if op(net.layers[i]) is DUMMY_DATA]
+        random = {i for i in dummies if None in _constants(net, wiring, i).values()}
+        data = (self.trained or alone) if position in random else (alone and not random)
+        constants = _constants(net, wiring, position)
+        found = {blob: data and not value for blob, value in constants.items()}
+        if len(set(found.values())) > 1:
+            stands = ", ".join(f"'{blob}'" for blob, each in found.items() if each)
+            raise layer.error(f"{stands} of it: data; the rest: constants; write two layers")
+        return all(found.values())
 
     def _fitted(self, net: Net, unread: frozenset[str], made: set[str]) -> tuple[Net, list[str]]:
         """The inputs the net already had, reshaped as asked, without those nobody reads; and what
@@ -146,6 +157,29 @@ class ConvertInputs(Pass):
         batch = self.options.batch
         reshaped = (batch, *old[1:]) if batch and old else old
         return self.options.input_shapes.get(blob, reshaped)
+
+
+def _is_given(layer: Layer) -> bool:
+    """Whether what the layer makes comes from outside."""
+    return layer.is_input or op(layer).is_data(layer)
+
+
+def _constants(net: Net, wiring: Graph, position: int) -> dict[str, float | None]:
+    """Of a DummyData, the number that each blob which is read is filled with; None: random."""
+    values = zip(wiring.writes[position], DUMMY_DATA.constants(net.layers[position]), strict=True)
+    blobs = wiring.versions
+    return {blobs[made].blob: value for made, value in values if blobs[made].readers}
+
+
+def _staying(net: Net) -> list[str]:
+    """What to say of constants, other than 0, that are a part of the net."""
+    found = []
+    for position, layer in enumerate(net.layers):
+        if op(layer) is DUMMY_DATA:
+            values = _constants(net, graph.build(net), position)
+            shown = ", ".join(f"{blob} is {value:g}" for blob, value in values.items() if value)
+            found += [f"DummyData '{layer.name}' stays: {shown}"] if shown else []
+    return found
 
 
 def _read(
