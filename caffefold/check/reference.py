@@ -245,20 +245,25 @@ def learns(layer: Layer) -> bool:
 
 
 def patches(seed: int, channels: int, taps: int, count: int) -> Doubles:
-    """(channels, taps, count) numbers with 0.5 <= |x| < 1.5: none vanishes, no two are alike.
+    """(channels, taps, count) numbers with 0.5 <= |x| < 1.5: none vanishes, no two are alike."""
+    numbers = uniform(seed, channels * taps * count)
+    result: Doubles = (numbers + np.copysign(0.5, numbers)).reshape(channels, taps, count)
+    return result
+
+
+def uniform(seed: int, count: int) -> Doubles:
+    """``count`` numbers with -1 <= x < 1.
 
     SplitMix64 (Steele et al. 2014) of a counter: the same numbers on every numpy, whose own
     generators promise no stable stream; and importing those costs more than a small proof.
     """
-    total = channels * taps * count
-    z = np.arange(1, total + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    z = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     z += np.uint64(seed)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z ^= z >> np.uint64(31)
-    numbers = (z >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1.0
-    result: Doubles = (numbers + np.copysign(0.5, numbers)).reshape(channels, taps, count)
-    return result
+    numbers: Doubles = (z >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1.0
+    return numbers
 
 
 def response(layer: Layer, layout: Linear, x: Doubles, sizes: Doubles | None = None) -> Response:

@@ -126,6 +126,23 @@ def write(out: BinaryIO, model: Model) -> None:
         _write(out, part)
 
 
+def within(model: Model, location: str) -> Model:
+    """The model with its weights as references to ``location``, which holds what ``write`` wrote
+    of it."""
+    at, places = 0, {}
+    for part in _model(model):
+        if isinstance(part, Numbers):
+            places[id(part)] = at
+        at += len(part)
+    tensors = tuple(
+        tensor._replace(stored=Stored(location, places[id(tensor.data)], len(tensor.data)))
+        if tensor.stored is None and id(tensor.data) in places
+        else tensor
+        for tensor in model.tensors
+    )
+    return model._replace(tensors=tensors)
+
+
 def placed(tensors: Iterable[Tensor], location: str) -> list[Tensor]:
     """The tensors, with what is not small stored in the file ``location``, one after another."""
     at, found = 0, []

@@ -17,11 +17,12 @@ from caffefold._version import VERSION
 from caffefold.analysis.shapes import infer
 from caffefold.check.agreement import Agreement
 from caffefold.conversion import fold, prove, to_deploy
-from caffefold.errors import ExistingOutput, OutputError, Text, UsageError
+from caffefold.errors import ExistingOutput, Option, OutputError, Text, UsageError
 from caffefold.formats import onnx
 from caffefold.formats.atomic import Staging
 from caffefold.formats.disk import output_error
 from caffefold.ir.net import Net
+from caffefold.onnx_export import check as proving
 from caffefold.onnx_export import images, targets, weights
 from caffefold.onnx_export.build import Built, build
 from caffefold.onnx_export.labels import read_labels
@@ -181,7 +182,31 @@ def _checked(
     options: ExportOptions,
 ) -> tuple[Agreement | None, tuple[str | Text, ...]]:
     """What the check of the staged files found, and warnings about what it could not do."""
-    return None, ()
+    if proving.missing() or built.custom:
+        if options.check is None:
+            return None, ()
+        raise (
+            proving.required()
+            if proving.missing()
+            else UsageError(
+                Option("check"),
+                f": no runtime knows the custom nodes of {', '.join(built.custom[:4])}",
+            )
+        )
+    data = None
+    if len(staged) > 1:
+        data = staged[1].name, staging.path_of(staged[1]).name
+    case = proving.Case(
+        staging.path_of(staged[0]),
+        model,
+        data,
+        deploy.net,
+        built.blobs,
+        deploy.preprocessing,
+        options.raw_input,
+        options.dtype,
+    )
+    return proving.check(case)
 
 
 def _target(path: Path, net: Net, *, force: bool) -> Path:

@@ -1,0 +1,273 @@
+"""The proof of an export: the model runs in onnxruntime, and every blob is as it should be.
+
+What it should be comes from ``check/forward``, which knows neither the fold nor the lowerings: the
+deploy net before folding, in float64. Two questions are asked:
+
+1. from end to end: how far is each blob off, having gone through everything before it;
+2. only where that is more than float32 allows: each layer by itself, fed with what the model
+   computed. A net may be ill-conditioned; a layer that is off by itself is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from caffefold.check import feeds
+from caffefold.check.agreement import Agreement, BlobAgreement
+from caffefold.check.forward.evaluate import Made, evaluate
+from caffefold.errors import Option, ProofError, Text, UsageError
+from caffefold.formats import onnx
+from caffefold.ir import graph
+from caffefold.ir.net import Net
+
+SEED = 20_261_121
+LIMITS = {"fp32": 1e-4, "fp16": 2e-2}
+"""What a blob may be off by, relative to its largest number; real models show 1e-6 to 3e-5."""
+DYNAMIC = 2
+"""How many items a dynamic batch is checked with."""
+_GROWS, _NOISE = 10, 1e-6
+_INLINE = 64 << 20  # bytes; a larger model is checked through a file that refers to it
+_LISTED = 4
+Array = NDArray[Any]
+
+
+class Case(NamedTuple):
+    """What is checked, and how."""
+
+    staged: Path
+    """The model as it will be put in place."""
+    model: onnx.Model
+    data: tuple[str, str] | None
+    """The file of weights: what the model calls it, and what it is called now."""
+    net: Net
+    """The deploy net before folding."""
+    blobs: Mapping[str, str]
+    """The values of the model that are blobs of the net."""
+    preprocessing: Sequence[Mapping[str, Any]]
+    raw: bool
+    dtype: str
+
+
+def missing() -> str:
+    """The package that a check needs and that is not installed; "" for none."""
+    from importlib.util import find_spec
+
+    return next((name for name in ("onnx", "onnxruntime") if find_spec(name) is None), "")
+
+
+def required() -> UsageError:
+    """The error for a check that was asked for and cannot be done."""
+    return UsageError(
+        Option("check"), f": {missing()} is not installed; pip install 'caffefold[onnx]'"
+    )
+
+
+def check(case: Case) -> tuple[Agreement, tuple[str | Text, ...]]:
+    """Run the staged model and compare; what was found, and what to warn of.
+
+    Raises:
+        ProofError: the model is not valid, does not run, or does not compute what the net does.
+    """
+    limit = LIMITS[case.dtype]
+    fed, given = _feeds(case)
+    observed = _observed(case, fed)
+    found, skipped = _compare(case, given, observed)
+    agreement = _agreement(case, found, skipped)
+    bad = [each for each in found.values() if not each.error <= limit]
+    if not bad:
+        return agreement, ()
+    local, _ = _compare(case, given, observed, locally=True)
+    wrong = [each for each in local.values() if not each.error <= limit]
+    if wrong:
+        raise ProofError(_verdict(wrong, agreement))
+    worst = agreement.worst
+    noisy = f"'{worst.blob}' is {worst.error:.1e} off in float32, though no layer is by itself"
+    return agreement, (f"the net is ill-conditioned: {noisy}",)
+
+
+def _verdict(wrong: Sequence[BlobAgreement], agreement: Agreement) -> str:
+    first = wrong[0]
+    more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+    return (
+        f"the model does not compute what the net does: layer '{first.layer}' makes '{first.blob}' "
+        f"{first.error:.1e} off in {agreement.runtime}{more}; no output was written"
+    )
+
+
+def _agreement(
+    case: Case, found: Mapping[str, BlobAgreement], skipped: tuple[str, ...]
+) -> Agreement:
+    import onnxruntime
+
+    outputs = {value.name for value in case.model.outputs}
+    names = {blob for blob, value in case.blobs.items() if value in outputs}
+    none = BlobAgreement("", "", 0.0, 0.0)
+    return Agreement(
+        runtime=f"onnxruntime {onnxruntime.__version__}",
+        seed=SEED,
+        outputs=tuple(each for blob, each in found.items() if blob in names),
+        blobs=len(found),
+        worst=max(found.values(), key=_rank, default=none),
+        grows=_grows(case, found),
+        skipped=skipped,
+    )
+
+
+def _rank(found: BlobAgreement) -> float:
+    return float("inf") if np.isnan(found.error) else found.error
+
+
+def _grows(case: Case, found: Mapping[str, BlobAgreement]) -> str:
+    """The first layer that makes the error much larger than it finds it."""
+    for layer in case.net.layers:
+        before = max((found[b].error for b in layer.bottoms if b in found), default=0.0)
+        tops = (found[top].error for top in layer.tops if top in found)
+        if max(tops, default=0.0) > _GROWS * max(before, _NOISE):
+            return layer.name
+    return ""
+
+
+# ---------------------------------------------------------------------------------- the model
+
+
+def _feeds(case: Case) -> tuple[dict[str, Array], dict[str, Array]]:
+    """What the model is fed with, and what that is to the net."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    raw: dict[str, Array] = {}
+    stated = {each["blob"]: each for each in case.preprocessing}
+    given: dict[str, Array] = {}
+    for i, value in enumerate(case.model.inputs):
+        extents = tuple(d if isinstance(d, int) else DYNAMIC for d in value.shape or ())
+        if value.kind == onnx.UINT8:
+            items, height, width, channels = extents
+            shape = items, channels, height, width
+            raw[value.name] = feeds.images(shape, SEED + i)
+            given[value.name] = feeds.preprocessed(raw[value.name], stated[value.name])
+        else:
+            shapes[value.name] = extents
+    made = feeds.numbers(case.net, shapes, case.preprocessing, SEED)
+    return {**made, **raw}, {**made, **given}
+
+
+def _observed(case: Case, fed: Mapping[str, Array]) -> dict[str, Array]:
+    """What the model computes for each blob.
+
+    Raises:
+        ProofError: it is not valid, or does not run.
+    """
+    import onnx as package  # 0.2 s
+
+    small = onnx.size(case.model) <= _INLINE and case.data is None
+    probe = case.staged.with_name(f".{case.staged.name}.{os.getpid()}.check")
+    try:
+        with probe.open("wb") as out:
+            onnx.write(out, _probe(case, inline=small))
+        try:
+            package.checker.check_model(str(case.staged if small else probe), full_check=True)
+        except Exception as error:
+            raise ProofError(f"onnx.checker refuses the model: {_first_line(error)}") from None
+        whole = _run(probe, fed)
+        if case.data is None:
+            for name, values in _run(case.staged, fed).items():
+                if not np.allclose(values, whole[name], rtol=1e-3, atol=1e-3, equal_nan=True):
+                    raise ProofError(f"onnxruntime optimises '{name}' into something else")
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+    return {blob: whole[value] for blob, value in case.blobs.items() if value in whole}
+
+
+def _probe(case: Case, *, inline: bool) -> onnx.Model:
+    """The model with every blob as an output; a large one refers to the staged file."""
+    model = case.model if inline else onnx.within(case.model, case.staged.name)
+    if case.data is not None:
+        old, new = case.data
+        tensors = tuple(
+            t._replace(stored=t.stored._replace(location=new))
+            if t.stored is not None and t.stored.location == old
+            else t
+            for t in model.tensors
+        )
+        model = model._replace(tensors=tensors)
+    wanted = set(case.blobs.values())
+    more = tuple(value for value in model.values if value.name in wanted)
+    return model._replace(
+        outputs=(*model.outputs, *more),
+        values=tuple(value for value in model.values if value.name not in wanted),
+    )
+
+
+def _run(path: Path, fed: Mapping[str, Array]) -> dict[str, Array]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+        names = [each.name for each in session.get_outputs()]
+        inputs = {each.name: fed[each.name] for each in session.get_inputs()}
+        return dict(zip(names, session.run(names, inputs), strict=True))
+    except Exception as error:  # of several kinds, which onnxruntime does not document
+        raise ProofError(f"onnxruntime does not run the model: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+
+
+# ---------------------------------------------------------------------------------- comparing
+
+
+def _compare(
+    case: Case,
+    given: Mapping[str, Array],
+    observed: Mapping[str, Array],
+    *,
+    locally: bool = False,
+) -> tuple[dict[str, BlobAgreement], tuple[str, ...]]:
+    """How far each blob is off, and which could not be compared."""
+    versions = graph.build(case.net).versions
+    last = {version.blob: i for i, version in enumerate(versions)}
+    seen = {last[blob]: values for blob, values in observed.items() if blob in last}
+    found: dict[str, BlobAgreement] = {}
+    skipped: list[str] = []
+    for made in evaluate(case.net, given, seen, locally=locally):
+        blob = versions[made.version].blob
+        if made.version not in seen or made.layer is None or made.layer.is_input:
+            continue
+        if made.values is None:
+            skipped.append(f"{blob}: {made.why}")
+            continue
+        found[blob] = _apart(blob, made, seen[made.version])
+    return found, tuple(skipped[:_LISTED])
+
+
+def _apart(blob: str, made: Made, found: Array) -> BlobAgreement:
+    assert made.layer is not None
+    assert made.values is not None
+    wanted = made.values
+    name = made.layer.name
+    if found.shape != wanted.shape:
+        return BlobAgreement(blob, name, float("inf"), 0.0)
+    finite = np.isfinite(wanted)
+    largest = float(np.abs(wanted[finite]).max(initial=0.0))
+    same = np.isnan(found) == np.isnan(wanted)
+    edge = np.finfo(np.float32).max
+    clipped = np.clip(wanted, -edge, edge)
+    with np.errstate(all="ignore"):
+        apart = np.abs(found.astype(np.float64) - wanted)[finite]
+        beyond = np.clip(found, -edge, edge)[~finite] == clipped[~finite]
+    beyond |= np.isnan(wanted[~finite])
+    if not same.all() or not beyond.all():
+        return BlobAgreement(blob, name, float("inf"), largest)
+    error = float(apart.max(initial=0.0))
+    return BlobAgreement(blob, name, error / largest if largest else error, largest)

@@ -1,0 +1,53 @@
+"""The float64 reference against real Caffe: one tiny net per layer type and parameter."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import caffefold
+from caffefold.check.forward.evaluate import FUNCTIONS, evaluate
+from caffefold.ir import graph
+from caffefold.ops.table import TABLE
+
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = Path(os.environ.get("CAFFEFOLD_SHARED") or ROOT.parent / "shared")
+FOLDERS = sorted(path.parent for path in SHARED.glob("layers/*/golden.npz"))
+LIMIT = 8 * 2.0**-24
+"""Of the largest value: Caffe rounds to float32 a few dozen times on the way."""
+NOT_COVERED = {
+    "accuracy", "detection_evaluate", "loss_contrastive__loss_multinomial",
+    "loss_euclidean__loss_hinge_l2", "loss_smooth_l1", "loss_softmax__loss_softmax_ignore",
+    "loss_softmax_none__loss_sigmoid",
+}  # fmt: skip
+"""What only trains or reports."""
+
+
+@pytest.mark.skipif(not FOLDERS, reason="CAFFEFOLD_SHARED is not there")
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_as_in_caffe(folder: Path) -> None:
+    weights = folder / "weights.caffemodel"
+    net = caffefold.load(folder / "net.prototxt", weights if weights.exists() else None)
+    with np.load(folder / "golden.npz") as golden:
+        given = {name: golden[name] for name in golden}
+    inputs = {name[6:]: each for name, each in given.items() if name.startswith("input:")}
+    versions = graph.build(net).versions
+    made = {versions[each.version].blob: each for each in evaluate(net, inputs)}
+    for name, wanted in given.items():
+        if not name.startswith("output:"):
+            continue
+        found = made[name[7:]]
+        if folder.name in NOT_COVERED:
+            assert "does not know" in found.why
+            continue
+        assert found.values is not None, found.why
+        assert found.values.shape == wanted.shape
+        largest = np.abs(wanted[np.isfinite(wanted)]).max(initial=0.0)
+        np.testing.assert_allclose(found.values, wanted, rtol=1e-7, atol=LIMIT * largest)
+
+
+def test_functions_are_of_known_types() -> None:
+    assert set(FUNCTIONS) <= {op.name for op in TABLE.values()}

@@ -1,0 +1,106 @@
+"""The check of an export: what it passes, and that faults do not get past it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+import caffefold
+from caffefold.ir.net import Net
+from caffefold.onnx_export import check
+from caffefold.onnx_export.lower import table
+from caffefold.onnx_export.site import Site
+from caffefold.testing import RandomLayers, input_layer, relu, write_pair
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+MAKE = RandomLayers(seed=3)
+LAYERS = [
+    input_layer(1, 3, 9, 9),
+    MAKE.conv("conv", "data", 3, 4),
+    MAKE.batch_norm("bn", "conv", 4, top="conv"),
+    relu("relu", "conv"),
+    MAKE.conv("up", "conv", 4, 6, kind="Deconvolution", group=2, params="stride: 2 pad: 1"),
+    MAKE.conv("down", "up", 6, 6, params="stride: 2"),
+]
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> Net:
+    return caffefold.load(*write_pair(tmp_path, LAYERS))
+
+
+def test_every_blob_is_compared(net: Net, tmp_path: Path) -> None:
+    report = caffefold.export(net, tmp_path / "net.onnx")
+    found = report.agreement
+    assert found is not None
+    assert [each.blob for each in found.outputs] == ["down"]
+    assert found.blobs == 3
+    assert found.worst.error < 1e-6
+    assert found.grows == ""
+    assert "check     onnxruntime" in str(report)
+
+
+def _wrong(change: Callable[[Site], None]) -> MappingProxyType[str, Callable[[Site], None]]:
+    return MappingProxyType({**table.LOWERINGS, "Deconvolution": change})
+
+
+def _shifted(site: Site) -> None:
+    value = site.add("Slice", site.x, *(site.ints([n]) for n in (1, 2, 1)))
+    other = site.add("Slice", site.x, *(site.ints([n]) for n in (0, 1, 1)))
+    rest = site.add("Slice", site.x, *(site.ints([n]) for n in (2, 4, 1)))
+    site.bottoms = (site.add("Concat", value, other, rest, axis=1),)
+    table.linear.convolution(site)
+
+
+def _scaled(site: Site) -> None:
+    site.bottoms = (site.scaled(site.x, 1.001),)
+    table.linear.convolution(site)
+
+
+@pytest.mark.parametrize("fault", [_shifted, _scaled])
+def test_a_wrong_lowering_is_found(
+    fault: Callable[[Site], None], net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two channels exchanged, and one layer 0.1 % off: the layer is named, nothing is written."""
+    monkeypatch.setattr(table, "LOWERINGS", _wrong(fault))
+    with pytest.raises(caffefold.ProofError, match=r"layer 'up' makes 'up' .* no output was"):
+        caffefold.export(net, tmp_path / "net.onnx")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.caffemodel", "net.prototxt"]
+
+
+def test_a_wrong_fold_is_found(net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers of another net: the reference evaluates the net before folding."""
+    from caffefold.onnx_export import exporting
+
+    other = [MAKE.conv("conv", "data", 3, 4) if x.name == "conv" else x for x in LAYERS]
+    (tmp_path / "other").mkdir()
+    wrong = caffefold.load(*write_pair(tmp_path / "other", other))
+    monkeypatch.setattr(exporting, "fold", lambda *_, **__: caffefold.fold(wrong))
+    monkeypatch.setattr(exporting, "prove", lambda *_: None)
+    with pytest.raises(caffefold.ProofError, match="layer 'relu' makes 'conv'"):
+        caffefold.export(net, tmp_path / "net.onnx")
+    assert not (tmp_path / "net.onnx").exists()
+
+
+def test_what_the_runtime_refuses(
+    net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def empty(site: Site) -> None:
+        site.add("Upend", site.x, top=0)
+
+    monkeypatch.setattr(table, "LOWERINGS", _wrong(empty))
+    with pytest.raises(caffefold.ProofError, match="onnx.checker refuses the model: No Op"):
+        caffefold.export(net, tmp_path / "net.onnx")
+
+
+def test_without_a_check(net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert caffefold.export(net, tmp_path / "a.onnx", check=False).agreement is None
+    monkeypatch.setattr(check, "missing", lambda: "onnxruntime")
+    assert caffefold.export(net, tmp_path / "b.onnx").agreement is None
+    with pytest.raises(caffefold.UsageError, match=r"check: onnxruntime is not installed; pip"):
+        caffefold.export(net, tmp_path / "c.onnx", check=True)
