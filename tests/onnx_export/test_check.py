@@ -94,7 +94,7 @@ def test_what_the_runtime_refuses(
         site.add("Upend", site.x, top=0)
 
     monkeypatch.setattr(table, "LOWERINGS", _wrong(empty))
-    with pytest.raises(caffefold.ProofError, match="onnx.checker refuses the model: No Op"):
+    with pytest.raises(caffefold.ProofError, match=r"onnx\.checker refuses the model: No Op"):
         caffefold.export(net, tmp_path / "net.onnx")
 
 
