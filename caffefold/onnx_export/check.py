@@ -175,13 +175,24 @@ def _observed(case: Case, fed: Mapping[str, Array]) -> dict[str, Array]:
             raise ProofError(f"onnx.checker refuses the model: {_first_line(error)}") from None
         whole = _run(probe, fed)
         if case.data is None:
-            for name, values in _run(case.staged, fed).items():
-                if not np.allclose(values, whole[name], rtol=1e-3, atol=1e-3, equal_nan=True):
-                    raise ProofError(f"onnxruntime optimises '{name}' into something else")
+            _check_optimised(case.model, _run(case.staged, fed), whole)
     finally:
         with suppress(OSError):
             probe.unlink(missing_ok=True)
     return {blob: whole[value] for blob, value in case.blobs.items() if value in whole}
+
+
+def _check_optimised(
+    model: onnx.Model, found: Mapping[str, Array], whole: Mapping[str, Array]
+) -> None:
+    """Hold the outputs of the model itself against those of the one that shows every blob, which a
+    runtime may optimise less. How many boxes are found depends on the last bit."""
+    for value in model.outputs:
+        name = value.name
+        if value.shape is None or None in value.shape:
+            continue
+        if not np.allclose(found[name], whole[name], rtol=1e-3, atol=1e-3, equal_nan=True):
+            raise ProofError(f"onnxruntime optimises '{name}' into something else")
 
 
 def _probe(case: Case, *, inline: bool) -> onnx.Model:

@@ -11,7 +11,7 @@ import pytest
 import caffefold
 from caffefold.ir.net import Net
 from caffefold.onnx_export import check
-from caffefold.onnx_export.lower import table
+from caffefold.onnx_export.lower import linear, table
 from caffefold.onnx_export.site import Site
 from caffefold.testing import RandomLayers, input_layer, relu, write_pair
 
@@ -54,12 +54,12 @@ def _shifted(site: Site) -> None:
     other = site.add("Slice", site.x, *(site.ints([n]) for n in (0, 1, 1)))
     rest = site.add("Slice", site.x, *(site.ints([n]) for n in (2, 4, 1)))
     site.bottoms = (site.add("Concat", value, other, rest, axis=1),)
-    table.linear.convolution(site)
+    linear.convolution(site)
 
 
 def _scaled(site: Site) -> None:
     site.bottoms = (site.scaled(site.x, 1.001),)
-    table.linear.convolution(site)
+    linear.convolution(site)
 
 
 @pytest.mark.parametrize("fault", [_shifted, _scaled])
