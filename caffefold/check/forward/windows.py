@@ -14,7 +14,6 @@ from caffefold.ir.net import Layer
 from caffefold.ir.params import Params
 
 _LOWEST = float(np.finfo(np.float32).min)
-_DEPTHWISE = frozenset({"DepthwiseConvolution", "ConvolutionDepthwise", "DepthwiseConv"})
 
 
 class _Geometry(NamedTuple):
@@ -70,11 +69,10 @@ def _framed(x: Array, before: Sequence[int], after: Sequence[int], value: float 
 
 
 def _groups(layer: Layer, channels: int) -> int:
-    """``group``; depthwise types of forks may leave it out."""
+    """``group``; depthwise types of forks may leave it out: a filter has one channel then."""
     found = layer.params("convolution_param").integer("group")
     shape = layer.blobs[0].shape if layer.blobs else ()
-    depthwise = _DEPTHWISE & {layer.type}
-    return channels if depthwise and found == 1 and shape[1:2] == (1,) else found
+    return channels if found == 1 and shape[1:2] == (1,) else found
 
 
 def convolution(layer: Layer, inputs: Arrays) -> Arrays:
