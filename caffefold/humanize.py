@@ -68,8 +68,8 @@ def size(count: int) -> str:
 def json_text(document: Any, indent: int | None = 2) -> str:
     """``document`` as indented JSON with a line break at its end.
 
-    Null stands for numbers that JSON does not have; bytes of names that are no UTF-8 come out as
-    escapes. What ``visible`` would escape, JSON does: the text a reader gets is exact.
+    Null stands for numbers that JSON does not have. What ``visible`` would escape, JSON does: the
+    text that a reader gets is exact, bytes of names that are no UTF-8 as Python has them.
     """
     import json  # not at the top: they cost start-up time
     import re
@@ -77,15 +77,13 @@ def json_text(document: Any, indent: int | None = 2) -> str:
     def escaped(found: re.Match[str]) -> str:
         return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
 
-    text = json.dumps(_printable(document), indent=indent, ensure_ascii=False)
+    text = json.dumps(_finite(document), indent=indent, ensure_ascii=False)
     return re.sub("[\x7f-\U0010ffff]", escaped, text) + "\n"
 
 
-def _printable(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {_printable(key): _printable(item) for key, item in value.items()}
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_printable(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -57,6 +57,12 @@ def test_all_text_of_a_value() -> None:
     assert all_visible(odd) == _Whole((_Named("a", 1), _Named(r"\n", 2)), "x")
 
 
+def test_json_keeps_bytes_that_are_no_utf_8() -> None:
+    said = json_text(["scal\udce9\udce9"])
+    assert said.isascii()
+    assert json.loads(said) == ["scal\udce9\udce9"]
+
+
 @given(TEXT)
 def test_json_is_exact_and_visible(text: str) -> None:
     said = json_text({text: [text]})

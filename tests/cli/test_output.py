@@ -42,7 +42,10 @@ def test_summary_of_the_main_job(cli: Cli) -> None:
     for line in (
         "net       MobileNet-SSD: 187 layers -> 120\n",
         "template  cls6x = 24\n",
-        "heads     mbox_loss: MultiBoxLoss -> Reshape, Softmax, Flatten, DetectionOutput\n",
+        (
+            "heads     mbox_loss: MultiBoxLoss -> Reshape, Softmax, Flatten, DetectionOutput with "
+            "confidence_threshold 0.25, keep_top_k 100, nms_threshold 0.45, top_k 100\n"
+        ),
         "inputs    data: AnnotatedData -> Input data 1x3x160x160\n",
         "folded    70 layers into 35\n",
         "left      nothing\n",
@@ -70,7 +73,7 @@ def test_warnings_go_to_stderr(cli: Cli, pair: Pair) -> None:
     extra.blobs[0].shape.dim.append(1)
     pair.write(net)
     ran = cli("convert", pair.prototxt, pair.caffemodel, "-o", "net")
-    assert ran.err.startswith("warning: layer 'stranger': in the caffemodel but not in the ")
+    assert ran.err.startswith("warning: the caffemodel has weights for 1 layer ('stranger') that ")
     assert len(ran.err.splitlines()) == 1
     assert "warning" not in ran.out
 
@@ -184,7 +187,7 @@ import caffefold
 from caffefold.cli.main import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs inherit it ignored
 job = sys.modules[caffefold.load.__module__]
-job.{where} = lambda *_: os.kill(os.getpid(), signal.{name})
+job.{where} = lambda *_, **__: os.kill(os.getpid(), signal.{name})
 main(sys.argv[1:])
 """
 

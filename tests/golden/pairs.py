@@ -20,6 +20,7 @@ from caffefold._proto import caffe_pb2
 from caffefold.analysis.shapes import input_shapes
 from caffefold.formats.prototxt.tree import Field, ListValue, Message, Scalar, unquote
 from caffefold.ir.net import Layer, Net
+from caffefold.options import Directions
 from caffefold.passes.view.phase import SelectPhase
 from caffefold.passes.view.placeholders import FillPlaceholders
 
@@ -157,20 +158,32 @@ def _apart(one: str, two: str) -> str:
 def differences(folder: Path, *, prototxt: str = "train.prototxt") -> tuple[list[str], Net]:
     """What differs for one pair, and the net that was made. Input shapes that the training net does
     not tell are taken from the author; a batch size is no difference."""
-    author = caffefold.load(folder / "deploy.prototxt")
+    author = deploy_net(folder / "deploy.prototxt")
+    made = converted(folder / prototxt, author, "none")
+    return compare(made, author), made
+
+
+def deploy_net(path: Path) -> Net:
+    """What an author runs; a template for as many classes as our own conversion is told."""
+    author = caffefold.load(path)
+    classes = CLASSES if "cls1x" in author.document.source else None
+    return SelectPhase().run(FillPlaceholders(classes=classes).run(author).net).net
+
+
+def converted(train: Path, author: Net, fold: Directions) -> Net:
+    """The deploy net made of a training net's text; input shapes that the text does not tell are
+    the author's."""
     template = "cls1x" in author.document.source
-    author = FillPlaceholders(classes=CLASSES if template else None).run(author).net
-    author = SelectPhase().run(author).net
     given: dict[str, tuple[int, ...]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         prefix = Path(scratch) / "out"
         while True:
             try:
                 caffefold.convert(
-                    folder / prototxt,
+                    train,
                     None,
                     prefix,
-                    fold="none",
+                    fold=fold,
                     input_shapes=given,
                     classes=CLASSES if template else None,
                 )
@@ -180,8 +193,7 @@ def differences(folder: Path, *, prototxt: str = "train.prototxt") -> tuple[list
                 if blob in given or blob not in input_shapes(author):
                     raise
                 given[blob] = input_shapes(author)[blob]
-        made = caffefold.load(f"{prefix}.prototxt")
-    return compare(made, author), made
+        return caffefold.load(f"{prefix}.prototxt")
 
 
 def main(folders: list[str]) -> None:

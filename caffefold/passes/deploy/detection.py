@@ -15,11 +15,12 @@ Source: the fork that has both (eric612/MobileNet-YOLO).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from caffefold.formats.prototxt.tree import Document, Message
 from caffefold.ir.net import Layer, Net
-from caffefold.ops.detection import YOLO_OUTPUT, YOLO_V3_OUTPUT
+from caffefold.ops.base import own_message
+from caffefold.ops.detection import YOLO_OUTPUT, YOLO_V3_OUTPUT, Detections
 from caffefold.ops.loss import MULTIBOX_LOSS, Loss
 from caffefold.ops.table import op, op_of
 from caffefold.options import DetectionOptions
@@ -32,6 +33,8 @@ TAKEN_OVER = {
 """By detection layer of YOLO, which parameters of its losses it has, too."""
 _OF_EACH = frozenset({"mask", "anchors_scale"})  # one after another; the others are alike
 _RENAMED = {"num_class": "num_classes"}
+
+_THRESHOLDS = ("confidence_threshold", "nms_threshold", "top_k", "keep_top_k")
 
 
 def multibox(
@@ -78,6 +81,20 @@ def multibox(
     detects: Parameters = {"detection_output_param": known}
     made.append(new_layer(net.document, "DetectionOutput", name, reads, name, detects))
     return tuple(made)
+
+
+def thresholds(layers: Iterable[Layer]) -> str:
+    """What was chosen for a detector among ``layers``: no training net has these numbers."""
+    chosen = [
+        f"{name} {message.string(name)}"
+        for layer in layers
+        if isinstance(op(layer), Detections)
+        for params in [own_message(layer, op(layer).param)]
+        for message in (params, params.message("nms_param") or params)
+        for name in _THRESHOLDS
+        if message.last(name) is not None
+    ]
+    return f" with {', '.join(dict.fromkeys(chosen))}" if chosen else ""
 
 
 def detects_yolo(kind: str, layer: Layer) -> bool:

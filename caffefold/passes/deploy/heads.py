@@ -28,7 +28,7 @@ from caffefold.ops.table import op
 from caffefold.ops.wiring import SLICE
 from caffefold.options import ALL, DeployOptions, DetectionOptions
 from caffefold.passes.contracts import text_agrees, without_losses
-from caffefold.passes.deploy.detection import TAKEN_OVER, detects_yolo, multibox, yolo
+from caffefold.passes.deploy.detection import TAKEN_OVER, detects_yolo, multibox, thresholds, yolo
 from caffefold.passes.deploy.newlayer import Parameters, free_name, new_layer
 from caffefold.passes.deploy.training import TrainingAnalysis, auxiliary
 from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
@@ -191,7 +191,7 @@ def _existing(outputs: tuple[str, ...]) -> Head:
 def _shown(head: Head) -> str:
     kinds = ", ".join(layer.type for layer in head.layers)
     if kinds or head.stand_in:
-        return kinds or head.stand_in
+        return (kinds or head.stand_in) + thresholds(head.layers)
     kind = "output " if len(head.outputs) < 2 else "outputs "
     return kind + ", ".join(head.outputs) if head.outputs else "nothing, it predicts nothing"
 
