@@ -492,12 +492,25 @@ def _renamed(changed: Sequence[Pair]) -> Iterator[Item]:
 
 
 def _patterns(pairs: list[tuple[str, str]], what: str) -> Iterator[Item]:
-    """Old and new names, those of one pattern together."""
-    for pattern, group in grouped((rename_pattern(*pair), pair) for pair in pairs).items():
+    """Old and new names, those of one pattern together, and those that share one name."""
+    befores, afters = (
+        Counter(names) for names in (zip(*pairs, strict=True) if pairs else ((), ()))
+    )
+
+    def pattern_of(before: str, after: str) -> str:
+        if afters[after] >= _MANY:
+            return f"{counted(afters[after], what)} -> {after}"
+        if befores[before] >= _MANY:
+            return f"{before} -> {counted(befores[before], what)}"
+        return rename_pattern(before, after)
+
+    for pattern, group in grouped((pattern_of(*pair), pair) for pair in pairs).items():
         if len(group) == 1:
             yield Item("~", f"{what} {group[0][0]} -> {group[0][1]}")
         else:
-            yield Item("~", pattern, counted(len(group), what), tuple(old for old, _ in group))
+            names = tuple(new if befores[old] >= _MANY else old for old, new in group)
+            many = counted(len(group), what)
+            yield Item("~", pattern, "" if many in pattern else many, names)
 
 
 def _moved(diff: Aligned) -> Iterator[Item]:

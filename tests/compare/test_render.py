@@ -113,6 +113,16 @@ def test_many_like_layers_are_one_item(compare: Compare) -> None:
     ]
 
 
+def test_twins_that_got_names_of_their_own_are_one_item(compare: Compare) -> None:
+    names = [f"cut{n}" for n in range(5)]
+    one = "".join(layer("cut", "ReLU", "data", name) for name in names)
+    two = "".join(layer(name, "ReLU", "data", name) for name in names)
+    for a, b, said in ((one, two, "cut -> 5 layers"), (two, one, "5 layers -> cut")):
+        found = compare(DATA + a, DATA + b)
+        (section,) = found.summary.sections
+        assert [(i.subject, i.names) for i in section.items] == [(said, tuple(names))]
+
+
 def test_what_is_not_set_is_said_so(compare: Compare) -> None:
     one = DATA + layer("l", "Odd", "data", "l", "odd_param { size: 1 }")
     two = DATA + layer("l", "Odd", "data", "l", "odd_param { size: 1 times: 2 }")
