@@ -302,7 +302,8 @@ def _checked_shapes(net: Net, given: Mapping[str, tuple[int, ...]]) -> Shapes:
 
     Raises:
         UsageError: the net cannot take these shapes.
-        TextError: a layer's weights do not take what it is fed with.
+        TextError: Caffe would stop: a layer's weights do not take what it is fed with, or a layer
+            that every Caffe has does not.
     """
     shapes = infer(net)
     if shapes.problems and given:
@@ -316,7 +317,23 @@ def _checked_shapes(net: Net, given: Mapping[str, tuple[int, ...]]) -> Shapes:
         # Where weights contradict shapes, that is certain; layers of forks may differ from ours.
         if position >= 0 and net.weights is not None and net.layers[position].blobs:
             raise problem
+        if _certain(net, shapes, position):
+            raise problem
     return shapes
+
+
+def _certain(net: Net, shapes: Shapes, position: int) -> bool:
+    """Whether Caffe itself stops at a layer: no fork has a say in it or in what it is fed with."""
+    seen = {position}
+    waiting = [position] if position >= 0 else []
+    while waiting:
+        at = waiting.pop()
+        if not spelling.is_upstream(net.layers[at]):
+            return False
+        makers = {shapes.graph.versions[v].producer for v in shapes.graph.reads[at] if v >= 0}
+        waiting += [maker for maker in makers - seen if maker >= 0]
+        seen |= makers
+    return True
 
 
 def _fold(net: Net, options: FoldOptions) -> FoldResult:

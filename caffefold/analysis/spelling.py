@@ -109,6 +109,14 @@ def findings(net: Net) -> Iterator[Finding]:
             yield from walk.field(item, walk.kind("NetParameter"), None, "", item.offset)
 
 
+def is_upstream(layer: Layer) -> bool:
+    """Whether a layer says nothing that upstream Caffe or SSD would not understand."""
+    if layer.type not in forks.UPSTREAM_TYPES:
+        return False
+    walk = _Walk(layer.document.schema, forks_too=False)
+    return next(walk.message(layer.body, "LayerParameter", layer, layer.field.offset), None) is None
+
+
 # ------------------------------------------------------------------------------------- types
 
 
@@ -147,10 +155,14 @@ class _Declared(NamedTuple):
 
 
 class _Walk:
-    """One way through the messages of a net; what the schema says is asked once."""
+    """One way through the messages of a net; what the schema says is asked once.
 
-    def __init__(self, schema: Schema) -> None:
+    Names of forks are known, unless ``forks_too`` is false.
+    """
+
+    def __init__(self, schema: Schema, *, forks_too: bool = True) -> None:
         self.schema = schema
+        self.forks_too = forks_too
         self._tables: dict[str, dict[str, _Declared]] = {}
         self._judged: dict[tuple[str, str, str], tuple[str, bool]] = {}
 
@@ -186,7 +198,8 @@ class _Walk:
         name, known = kind
         declared = known.get(field.name)
         if declared is None:
-            if field.name not in forks.fields_of(name) and not field.name.startswith("["):
+            of_fork = self.forks_too and field.name in forks.fields_of(name)
+            if not of_fork and not field.name.startswith("["):
                 what = f"unknown field '{field.name}'" + (f" in {place}" if place else "")
                 near, decides = self.meant(field.name, name, place, layer)
                 yield Finding(offset, layer, what, near, decides)

@@ -130,3 +130,55 @@ def test_what_is_removed_takes_nothing_along(text: str, tmp_path: Path) -> None:
 def test_a_net_that_only_looks_like_one_is_refused() -> None:
     with pytest.raises(InputError, match="unknown field 'layr'; did you mean 'layer'"):
         converted(FORK + 'layr { name: "x" type: "ReLU" bottom: "c" top: "x" }')
+
+
+SMALL = DATA.replace("data", "small").replace("dim: 8", "dim: 6")
+UNEQUAL = 'layer { name: "joined" type: "Concat" bottom: "%s" bottom: "small" top: "joined" }\n'
+
+
+def one(kind: str, text: str = "") -> str:
+    """A layer that reads the data."""
+    return f'layer {{ name: "x" type: "{kind}" bottom: "data" top: "x" {text} }}\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            one("Permute", "permute_param { order: 4 }"),
+            "layer 'x': order is 4, its input has 4 axes",
+        ),
+        (SMALL + UNEQUAL % "data", "layer 'joined': its inputs differ: 1x3x8x8 and 1x3x6x6"),
+        (
+            one("Reshape", "reshape_param { shape { dim: 0 dim: 5 } }"),
+            "layer 'x': 1x3x8x8 has 192 elements, 1x5 has 5",
+        ),
+        (one("Slice", 'top: "y"'), "layer 'x': 3 cannot be cut into 2 equal parts"),
+        (one("Pooling"), "layer 'x': kernel_size is missing"),
+    ],
+)
+def test_what_caffe_surely_refuses_is_refused(text: str, message: str) -> None:
+    with pytest.raises(TextError) as caught:
+        converted(DATA + text)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        one("Upsample"),
+        one("ReLU", "forks_own: 1"),
+        one("Pooling", "pooling_param { pool: AVE_EXC_PAD kernel_size: 2 }"),
+    ],
+)
+def test_where_a_fork_has_a_say_it_is_a_warning(before: str) -> None:
+    """What made the input may work otherwise there."""
+    _, warnings = converted(DATA + before + SMALL + UNEQUAL % "x")
+    assert "layer 'joined': its inputs differ" in warnings[-1]
+    assert warnings[-1].endswith("; Caffe may refuse this net")
+
+
+def test_a_layer_of_forks_gets_a_warning() -> None:
+    axpy = 'layer { name: "x" type: "Axpy" bottom: "data" bottom: "data" bottom: "small" top: "x" }'
+    _, warnings = converted(DATA + SMALL + axpy)
+    assert warnings[0].endswith("; Caffe may refuse this net")
