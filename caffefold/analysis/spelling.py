@@ -25,7 +25,7 @@ from caffefold.ir import placeholder
 from caffefold.ir.net import Layer, Net
 from caffefold.ir.params import parse_int
 from caffefold.ops.base import TRAINING_FIELDS, Category
-from caffefold.ops.table import TABLE, op
+from caffefold.ops.table import TABLE, in_caffe, op
 
 # How numbers are computed and not which, and what only matters to training.
 _ASIDE_FIELDS = frozenset({"engine", "force_nd_im2col", "force_backward", "debug_info"})
@@ -111,7 +111,7 @@ def findings(net: Net) -> Iterator[Finding]:
 
 def is_upstream(layer: Layer) -> bool:
     """Whether a layer says nothing that upstream Caffe or SSD would not understand."""
-    if layer.type not in forks.UPSTREAM_TYPES:
+    if not in_caffe(layer):
         return False
     walk = _Walk(layer.document.schema, forks_too=False)
     return next(walk.message(layer.body, "LayerParameter", layer, layer.field.offset), None) is None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 
+from caffefold.formats.forks import UPSTREAM_TYPES
 from caffefold.ir.net import Layer
 from caffefold.ops import (
     activation,
@@ -42,6 +43,11 @@ def op(layer: Layer) -> Op:
 def op_of(kind: str) -> Op:
     """The definition of a layer type; of one that no table lists, by how it is named."""
     return TABLE.get(kind) or _unlisted(kind)
+
+
+def in_caffe(layer: Layer) -> bool:
+    """Whether BVLC's Caffe or SSD has the layer's type, so that it does the same everywhere."""
+    return layer.type in UPSTREAM_TYPES
 
 
 _unlisted = lru_cache(maxsize=256)(loss.by_name)
