@@ -42,20 +42,26 @@ def check_shapes(
         found[blob] = version = sources[blob]
         maker = before.graph.maker(version)
         asked = options.input_shapes.get(blob)
+        wanted: tuple[str | None, ...]
         if asked is not None:
-            wanted: tuple[str | None, ...] = tuple(map(str, asked))
+            wanted = tuple(map(str, asked))
         elif blob in declared:
-            first = (str(options.batch),) if options.batch and declared[blob] else ()
-            wanted = (*first, *declared[blob][len(first) :])
+            wanted = declared[blob]
         else:
             wanted = _of_data(before.layers[maker], len(dims))
-            if options.batch and wanted:
-                wanted = (str(options.batch), *wanted[1:])
-        if len(dims) != len(wanted) or not all(
-            new == old or old is None or filled.fits(blob, "shape", old, new)
-            for old, new in zip(wanted, dims, strict=True)
+        allowed = [wanted]
+        if options.batch and wanted and asked is None:
+            # First axes that are no batch stay, with a warning: recurrent layers have time there.
+            allowed.insert(0, (str(options.batch), *wanted[1:]))
+        if not any(
+            len(dims) == len(each)
+            and all(
+                new == old or old is None or filled.fits(blob, "shape", old, new)
+                for old, new in zip(each, dims, strict=True)
+            )
+            for each in allowed
         ):
-            shown = "x".join("?" if dim is None else dim for dim in wanted)
+            shown = "x".join("?" if dim is None else dim for dim in allowed[0])
             raise ProofError(
                 f"input '{blob}': is {'x'.join(dims)}, was given as {shown}", layer=blob
             )

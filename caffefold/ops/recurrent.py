@@ -33,11 +33,24 @@ class RNN(Recurrent):
         if marks is not None:
             if len(marks) != 2:
                 raise layer.error(f"its sequence markers {show(marks)} must have 2 axes")
+            time = agreed(layer, time, marks[0], "time steps of its inputs")
             streams = agreed(layer, streams, marks[1], "streams of its inputs")
+        self._check_states(layer, bottoms[2:], streams)
         return [(time, streams, outputs), *[(1, streams, outputs)] * (len(layer.tops) - 1)]
 
     def axes(self, layer: Layer, place: int) -> str:
         return ("TNC", "TN")[place] if place < 2 else ""
+
+    def _check_states(self, layer: Layer, bottoms: ShapeList, streams: Dim) -> None:
+        """Refuse a static input, or states, of another number of streams."""
+        states = self.states if self.params(layer).flag("expose_hidden") else 0
+        static = len(bottoms) - states
+        for place, shape in enumerate(bottoms):
+            if shape and place < static:
+                agreed(layer, streams, shape[0], "streams of its inputs")
+            elif shape and len(shape) > 1:
+                agreed(layer, 1, shape[0], "time steps of a state")
+                agreed(layer, streams, shape[1], "streams of its inputs")
 
     def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:
         """W_xh, b_h, (W_xh_static,) W_hh, W_ho, b_o (rnn_layer.cpp)."""
@@ -83,7 +96,15 @@ class LSTMUnit(Recurrent):
     known = True
 
     def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        streams: Dim = None
+        for shape in bottoms:
+            if shape is not None and len(shape) > 1:
+                agreed(layer, 1, shape[0], "its inputs are one time step")
+                streams = agreed(layer, streams, shape[1], "streams of its inputs")
         return [first(bottoms)] * len(layer.tops)
+
+    def axes(self, layer: Layer, place: int) -> str:
+        return "1N" if place == 2 else "1NC"
 
 
 OPS = (

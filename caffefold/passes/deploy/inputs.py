@@ -34,6 +34,7 @@ from caffefold.ops.source import DUMMY_DATA, INPUT
 from caffefold.ops.table import op
 from caffefold.ops.wiring import SLICE
 from caffefold.options import DeployOptions
+from caffefold.passes.deploy.batch import batched
 from caffefold.passes.deploy.newlayer import message, new_layer
 from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 
@@ -98,8 +99,12 @@ class ConvertInputs(Pass):
         known = (set(net.inputs) - unread) | made
         for blob in sorted(set(self.options.input_shapes) - known):
             raise UnknownInput(blob, tuple(sorted(known)))
-        result, done = self._fitted(net.substitute(new), unread, made)
+        result, done, left = self._fitted(net.substitute(new), unread, made)
         done += _staying(result)
+        if left:
+            why = "the first axis is no batch, or the net fixes it"
+            text = f": {', '.join(left)} left as {'they are' if left[1:] else 'it is'}: {why}"
+            warnings.append(Text(Option("batch", str(self.options.batch)), text))
         changes += [Change(ChangeKind.INPUT_CONVERTED, (), (), detail) for detail in done]
         result = restyle(result, self.options.input_style)
         return PassResult(result, tuple(changes), (), tuple(warnings))
@@ -129,34 +134,49 @@ class ConvertInputs(Pass):
             raise layer.error(f"{stands} of it: data; the rest: constants; write two layers")
         return all(found.values())
 
-    def _fitted(self, net: Net, unread: frozenset[str], made: set[str]) -> tuple[Net, list[str]]:
-        """The inputs the net already had, reshaped as asked, without those nobody reads; and what
-        was done. The inputs ``made`` have their shapes from the same options already."""
+    def _fitted(
+        self, net: Net, unread: frozenset[str], made: set[str]
+    ) -> tuple[Net, list[str], list[str]]:
+        """The inputs the net already had, reshaped as asked, without those nobody reads; what was
+        done, and the inputs that cannot have the batch asked for. The inputs ``made`` have their
+        shapes from the same options already."""
         done = []
         new: dict[int, tuple[Layer, ...]] = {}
-        for position, layer in enumerate(net.layers):
-            if not layer.is_input or made.issuperset(layer.tops):
-                continue
-            old = _tops(layer)
-            dims = {top: self._dims(top, shape) for top, shape in old.items() if top not in unread}
-            if dims != old:
-                new[position] = (_with_tops(layer, dims),) if dims else ()
-                what = "reshaped" if dims else "no longer read"
+        layers = {
+            position: _tops(layer)
+            for position, layer in enumerate(net.layers)
+            if layer.is_input and not made.issuperset(layer.tops)
+        }
+        shapes = legacy_shapes(net)
+        legacy = {name: shapes.get(name, ()) for name in net.legacy_inputs}
+        dims: dict[str, Dims] = {}
+        for old in (*layers.values(), legacy):
+            dims.update((blob, shape) for blob, shape in old.items() if blob not in unread)
+        left = []
+        batch = self.options.batch
+        if batch:
+            asked = {x: old for x, old in dims.items() if x not in self.options.input_shapes}
+            fitting = batched(net, asked, batch)
+            for blob, shape in asked.items():
+                if blob in fitting:
+                    dims[blob] = (batch, *shape[1:])
+                elif shape and shape[0] != batch:
+                    left.append(f"'{blob}' ({'x'.join(map(str, shape))})")
+        dims |= {x: own for x, own in self.options.input_shapes.items() if x in dims}
+        for position, old in layers.items():
+            wanted = {top: dims[top] for top in old if top in dims}
+            if wanted != old:
+                layer = net.layers[position]
+                new[position] = (_with_tops(layer, wanted),) if wanted else ()
+                what = "reshaped" if wanted else "no longer read"
                 done.append(f"Input '{layer.name}' {what}")
         result = net.substitute(new)
-        shapes = legacy_shapes(net)
-        old = {name: shapes.get(name, ()) for name in net.legacy_inputs}
-        kept = {name: self._dims(name, old[name]) for name in old if name not in unread}
-        if kept != old:
+        kept = {name: dims[name] for name in legacy if name in dims}
+        if kept != legacy:
             result = _with_legacy(result, kept)
-            done.append("net inputs reshaped" if len(kept) == len(old) else "unread inputs dropped")
-        return result, done
-
-    def _dims(self, blob: str, old: Dims) -> Dims:
-        """The shape of an input that had the shape ``old``."""
-        batch = self.options.batch
-        reshaped = (batch, *old[1:]) if batch and old else old
-        return self.options.input_shapes.get(blob, reshaped)
+            whole = len(kept) == len(legacy)
+            done.append("net inputs reshaped" if whole else "unread inputs dropped")
+        return result, done, left
 
 
 def _is_given(layer: Layer) -> bool:
@@ -273,7 +293,8 @@ def decide(net: Net, wiring: Graph, source: DataTop, options: DeployOptions) -> 
     batch = options.batch or 1
     if op(layer) is DUMMY_DATA:
         dims = DUMMY_DATA.dims(layer)[source.top]
-        keeps = options.batch is None and any(op(x).recurrent for x in net.layers)
+        timed = wanted_axes(net, wiring, source.version).startswith("T")
+        keeps = timed or (options.batch is None and any(op(x).recurrent for x in net.layers))
         if dims:  # in sequences the first axis is time, not images
             return Decided(dims if keeps else (batch, *dims[1:]))
     if source.blob in _KNOWN:
