@@ -147,7 +147,9 @@ class _Prover:
         alike = _unpadded(after.blobs[0].shape) == _unpadded(before.blobs[0].shape)
         if not alike or biases not in ([], [layout.outputs]):
             raise ProofError(f"layer '{after.name}': its blobs have different shapes")
-        x, seen = _patches(before, layout, mapped=bool(fed_before.map.layers or fed.map.layers))
+        x, seen = _patches(
+            before, layout, mapped=bool(fed_before.map.roundings or fed.map.roundings)
+        )
         with np.errstate(all="ignore"):
             claimed = self._claimed(claims, layout.outputs)
             scale, shift = claimed.scale[:, None], claimed.shift[:, None]
@@ -173,7 +175,9 @@ class _Prover:
                     raise ProofError(f"layer '{layer.name}': is not an affine map, but was folded")
                 length = max(own.channels, claim.stop)
                 at = slice(claim.at, claim.at + claim.stop - claim.start)
-                times, plus = (np.broadcast_to(v, length)[claim.start : claim.stop] for v in own)
+                times, plus = (
+                    np.broadcast_to(v, length)[claim.start : claim.stop] for v in own[:2]
+                )
                 scale[at] = scale[at] * times
                 shift[at] = shift[at] * times + plus
         return AffineMap(scale, shift)
@@ -262,7 +266,7 @@ def _respond(
     """What a layer makes of ``fed`` when its base is ``x`` of (channels, taps, patches); and the
     largest number it is fed with. ``seen`` is as in ``_patches``."""
     count = x.shape[2]
-    if not fed.map.layers:
+    if not fed.map.roundings:
         sizes = None if seen.size == 1 else np.abs(x * seen).reshape(-1, count)
         result = reference.response(layer, layout, (x * seen).reshape(-1, count), sizes)
         return result, reference.PATCH_LARGEST

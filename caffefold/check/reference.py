@@ -42,6 +42,10 @@ class AffineMap(NamedTuple):
 
     scale: Doubles
     shift: Doubles
+    roundings: int = 1
+    """How many stored numbers, each of which may have been rounded, are in one of these."""
+    sizes: Doubles | None = None
+    """The sizes of what the shift was added up from, where it was."""
 
     @property
     def channels(self) -> int:
@@ -97,33 +101,39 @@ def _batch_norm(params: Params, numbers: list[Doubles]) -> AffineMap | None:
     eps = params.number("eps")
     if len(numbers) == 5 and numbers[4].size < numbers[0].size:  # NVCaffe 0.15
         gamma, beta, mean, variance = numbers[:4]
-        return _fused(mean, variance, max(eps, 1e-5), gamma, beta)
+        return _fused(mean, variance, max(eps, 1e-5), gamma, beta, 4)
     mean, variance, factor = numbers[:3]
     nvidia = any(params.has(name) for name in ("scale_bias", "scale_filler", "bias_filler"))
     if nvidia and len(numbers) == 5:
-        return _fused(mean, variance, max(eps, 1e-5), numbers[3], numbers[4])
+        return _fused(mean, variance, max(eps, 1e-5), numbers[3], numbers[4], 4)
     if factor[0] == 0:
         mean, variance = np.zeros_like(mean), np.zeros_like(variance)
     else:
         mean, variance = mean / factor[0], variance / factor[0]
     unused = params.has("use_weight_bias") and not params.flag("use_weight_bias")
     if len(numbers) == 3 or unused:
-        return _fused(mean, variance, eps, np.ones(1), np.zeros(1))
-    return _fused(mean, variance, eps, numbers[3], numbers[4])
+        return _fused(mean, variance, eps, np.ones(1), np.zeros(1), 3)
+    return _fused(mean, variance, eps, numbers[3], numbers[4], 5)
 
 
 def _fused(
-    mean: Doubles, variance: Doubles, eps: float, gamma: Doubles, beta: Doubles
+    mean: Doubles,
+    variance: Doubles,
+    eps: float,
+    gamma: Doubles,
+    beta: Doubles,
+    roundings: int,
 ) -> AffineMap:
     """``gamma * (x - mean) / sqrt(variance + eps) + beta``."""
     deviation = np.sqrt(variance + eps)
-    return AffineMap(gamma / deviation, beta - gamma * mean / deviation)
+    moved = gamma * mean / deviation
+    return AffineMap(gamma / deviation, beta - moved, roundings, np.abs(beta) + np.abs(moved))
 
 
 def _bn(params: Params, numbers: list[Doubles]) -> AffineMap | None:
     if len(numbers) == 4:
         slope, bias, mean, variance = numbers
-        return _fused(mean, variance, params.number("eps"), slope, bias)
+        return _fused(mean, variance, params.number("eps"), slope, bias, 4)
     inference = params.message.string("bn_mode") in ("INFERENCE", "1")
     return AffineMap(numbers[0], numbers[1]) if inference and len(numbers) == 2 else None
 

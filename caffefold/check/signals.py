@@ -43,28 +43,30 @@ class Composition(NamedTuple):
     """(4, channels): scale and shift of the map; the sum of the sizes of all that was added up to
     the shift; and what storing next to nothing as zero may have moved scale and shift by, in the
     smallest numbers there are. One column stands for all channels."""
-    layers: int
-    """How many affine layers these are; 0: the identity, in one column."""
+    roundings: int
+    """How many stored numbers are in it, each of which may have been rounded; 0: the identity, in
+    one column."""
 
     def then(self, after: AffineMap) -> Composition:
         """One more affine layer."""
         scale, shift, magnitude, slack = self.numbers
         factor = np.abs(after.scale)
+        sizes = np.abs(after.shift) if after.sizes is None else after.sizes
         rows = (
             scale * after.scale,
             shift * after.scale + after.shift,
-            magnitude * factor + np.abs(after.shift),
+            magnitude * factor + sizes,
             slack * factor + np.abs(scale) + magnitude + 1,
         )
-        return Composition(np.stack(np.broadcast_arrays(*rows)), self.layers + 1)
+        return Composition(np.stack(np.broadcast_arrays(*rows)), self.roundings + after.roundings)
 
     def over(self, channels: int | None) -> Doubles:
         """The numbers with a column for each channel, where it is known how many these are."""
         return np.broadcast_to(self.numbers, (4, channels or self.numbers.shape[1]))
 
     def rounding(self, precision: Precision) -> float:
-        """How far, relatively, rounding may have moved the map: each layer's numbers are stored."""
-        return self.layers * precision.unit * 1.1 + NOISE
+        """How far, relatively, rounding may have moved the map."""
+        return self.roundings * precision.unit * 1.1 + NOISE
 
 
 IDENTITY = Composition(np.array([[1.0], [0.0], [0.0], [0.0]]), 0)
@@ -99,7 +101,7 @@ class Signal(NamedTuple):
         have replaced others, and its numbers are stored in ``precision``."""
         if self.base is not found.base:
             return False
-        if not self.map.layers and not found.map.layers:
+        if not self.map.roundings and not found.map.roundings:
             return True
         scale, shift, magnitude, _ = self.map.numbers
         other_scale, other_shift, _, slack = found.map.numbers

@@ -106,14 +106,14 @@ def _concat(layer: Layer, inputs: Signals) -> Tops:
     axis = axis_of(layer, "concat_param", rank, old="concat_dim")
     if axis != 1 or len(channels) < len(inputs):
         return None
-    joined, layers = IDENTITY, max(signal.map.layers for signal in inputs)
+    joined, roundings = IDENTITY, max(signal.map.roundings for signal in inputs)
     maps = [signal.map.numbers for signal in inputs]
-    if layers and all(np.array_equal(numbers, maps[0][:, :1]) for numbers in maps):
-        joined = Composition(maps[0], layers)  # one number stands for all channels
-    elif layers:
+    if roundings and all(np.array_equal(numbers, maps[0][:, :1]) for numbers in maps):
+        joined = Composition(maps[0], roundings)  # one number stands for all channels
+    elif roundings:
         if sum(channels) > _WIDEST:
             return None
-        joined = Composition(np.concatenate([s.numbers for s in inputs], axis=1), layers)
+        joined = Composition(np.concatenate([s.numbers for s in inputs], axis=1), roundings)
     return (Handed(("concat", bases), sum(channels), joined),)
 
 
@@ -141,10 +141,10 @@ def _slice(layer: Layer, signal: Signal) -> Tops:
 
 def _part(whole: Composition, start: int, stop: int) -> Composition:
     """The map of the channels ``start:stop``; one number for all stands for those too."""
-    if not whole.layers:
+    if not whole.roundings:
         return IDENTITY
     columns = slice(start, stop) if whole.numbers.shape[1] > 1 else slice(None)
-    return Composition(whole.numbers[:, columns], whole.layers)
+    return Composition(whole.numbers[:, columns], whole.roundings)
 
 
 def _averages_input_alone(layer: Layer, shape: Shape) -> bool:
