@@ -22,9 +22,14 @@ def visible(text: str, keep: str = "") -> str:
     """
     if text.isprintable():
         return str(text)
-    return "".join(
-        c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text
-    )
+    return "".join(c if c.isprintable() or c in keep else _escape(c) for c in text)
+
+
+def _escape(char: str) -> str:
+    """``\\x1b``, ``\\u202e``; of a byte that was no UTF-8, the byte."""
+    if 0xDC80 <= ord(char) <= 0xDCFF:
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode()
 
 
 def all_visible(value: _T) -> _T:

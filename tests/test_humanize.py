@@ -24,7 +24,7 @@ TEXT = st.text(st.characters(codec="utf-8"))
         ("\x9b31m\x7f", r"\x9b31m\x7f"),
         ("\u202egnp.\u2066\u200b", r"\u202egnp.\u2066\u200b"),
         ("a\u2028b", r"a\u2028b"),
-        ("\udcff", r"\udcff"),
+        ("n\udce9t", r"n\xe9t"),
     ],
 )
 def test_what_is_not_visible_is_escaped(text: str, shown: str) -> None:

@@ -252,8 +252,9 @@ def _replaced(diff: Aligned) -> Iterator[Item]:
             text += f"; {lost} dropped" if gone else ""
         names = tuple(layer.name for layer in new)
         more = () if names == tuple(x.name for x in old) else (", ".join(names),)
-        if item.kind == "input" and len(new) > 1:
-            more = (*more, f"{_set(old, 'transform_param.')} -> {_set(new[1:], '')}")
+        made = [layer for layer in new if op_of(layer.type) is not INPUT]
+        if made and item.kind == "input":  # they do what the data layer's transformation did
+            more = (*more, f"{_set(old, 'transform_param.')} -> {_set(made, '')}")
         yield Item("~", ", ".join(x.name for x in old), text, (), more)
 
 
@@ -286,8 +287,8 @@ def _alike(items: Iterable[Item]) -> Iterator[Item]:
 def _type(layer: LayerInfo) -> str:
     """The type; of an Input layer with its shape."""
     dims = dict(layer.settings).get("input_param.shape[0].dim")
-    if op_of(layer.type) is INPUT and isinstance(dims, tuple):
-        return f"Input {'x'.join(map(str, dims))}"
+    if op_of(layer.type) is INPUT and dims is not None:
+        return f"Input {'x'.join(map(str, dims if isinstance(dims, tuple) else (dims,)))}"
     return layer.type
 
 

@@ -224,6 +224,16 @@ def test_a_layer_does_what_the_data_layer_did(tmp_path: Path) -> None:
     assert (fold.layers, fold.inverse) == (("scale",), True)
 
 
+def test_two_inputs_stand_for_one_data_layer(tmp_path: Path) -> None:
+    body = conv("conv1", "data") + layer("sum", "Eltwise", "conv1 more", "sum")
+    one = _file(tmp_path / "a.prototxt", layer("d", "Python", "", "data more") + body)
+    more = layer("more", "Input", "", "more", "input_param { shape { dim: 1 } }")
+    two = _file(tmp_path / "b.prototxt", DATA + more + body)
+    (section,) = caffefold.diff(one, two).summary.sections
+    (item,) = section.items
+    assert (item.text, item.more) == ("Python -> Input 1x3x8x8, Input 1", ("data, more",))
+
+
 @pytest.mark.parametrize(
     ("loss", "head", "scales"),
     [
