@@ -230,26 +230,44 @@ def convert(
         UsageError: an option has a wrong value, or contradicts the files.
     """
     options = ConvertOptions(**given)
-    precision = PRECISIONS[options.dtype]
-    schema = schema_of(options.proto)
     sources = tuple(Path(p) for p in (prototxt, caffemodel, options.proto) if p is not None)
-    with _load(schema, prototxt, caffemodel) as net, Staging() as staging, quiet():
+    with _load(schema_of(options.proto), prototxt, caffemodel) as net, Staging() as staging:
         files = tuple(path for path in sources if not detect.is_stream(path))
         targets = _targets(Path(output), (*files, *_sources(net)), SUFFIXES, force)
+        report, _ = convert_into(staging, net, targets, options, sources)
+        staging.write(targets[-1], report.to_json().encode("utf-8", "backslashreplace"))
+        staging.commit()
+    return report
+
+
+def convert_into(
+    staging: Staging,
+    net: Net,
+    targets: tuple[Path, ...],
+    options: ConvertOptions,
+    sources: tuple[Path, ...],
+) -> tuple[ConvertReport, Net]:
+    """Convert ``net``, stage the pair as the first ``targets``, and prove what is staged.
+
+    Returns:
+        The report, which nobody has written yet, and the net as it is staged.
+
+    Raises:
+        CaffefoldError: as ``convert``.
+    """
+    with quiet():
         try:
             deploy = _to_deploy(net, options)
             folded = _fold(deploy.net, options)
             written = _stage(staging, folded.net, targets, options)
             staged = {str(target): staging.path_of(target) for target in written}
-            with _load(schema, *staged.values()) as reread:
+            with _load(net.document.schema, *staged.values()) as reread:
                 again = _with_numbers(reread, folded.net)
-                proven = _prove(deploy.net, again, folded.changes, precision)
+                proven = _prove(deploy.net, again, folded.changes, PRECISIONS[options.dtype])
         except ProofError as error:
             raise error.advised("; no output was written") from None
         report = _report(net, deploy, folded, proven, options, sources, staged)
-        staging.write(targets[-1], report.to_json().encode("utf-8", "backslashreplace"))
-        staging.commit()
-    return report
+    return report, folded.net
 
 
 def _load(schema: Schema, prototxt: PathLike, caffemodel: PathLike | None = None) -> Net:

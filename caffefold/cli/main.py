@@ -17,12 +17,14 @@ import click
 
 from caffefold._version import VERSION
 from caffefold.cli import console
-from caffefold.errors import CaffefoldError, OutputError, TextError
+from caffefold.errors import CaffefoldError, InputError, OutputError, TextError
 from caffefold.humanize import visible
+from caffefold.search_path import leave_out_working_directory
 
 BUG = 4
 TERMINATED = 143
 _OBJECTS = 200_000  # new ones between two looks for garbage
+_SHORT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)  # the system has no more of it
 _LINE = 160  # characters of a source line that are shown
 
 
@@ -84,6 +86,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     0 fine; 1 a negative answer; 2 usage; 3 bad input or output; 4 a bug of ours; 130 Ctrl-C.
     """
+    leave_out_working_directory()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # unwinds, so nothing is left
     # Read by numpy when it is imported: our products are small, threads cost more than they give.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -133,8 +136,14 @@ def run(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         console.error("interrupted; no output was written")
         return console.INTERRUPTED
+    except MemoryError:
+        console.error("not enough memory for this; nothing more was written")
+        return InputError.exit_code
     except OSError as error:
-        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
+        if error.filename is not None or error.errno in _SHORT:
+            console.error(f"{error.filename or 'this system'}: {error.strerror}")
+            return InputError.exit_code
+        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF):
             return _bug(error, arguments)
         console.discard(sys.stdout)  # of --help
         console.error(f"standard output: {error.strerror}")

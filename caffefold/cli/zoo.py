@@ -135,7 +135,7 @@ def zoo(
       caffefold zoo models/ --plan > models/zoo.toml
     """
     from caffefold import zoo as api
-    from caffefold.errors import UsageError
+    from caffefold.errors import InputError, UsageError
     from caffefold.zoo.pages import site
 
     console: Console = context.obj
@@ -153,7 +153,7 @@ def zoo(
         _print_plan(console, plan, as_json)
         return
     if not plan.models:
-        console.warning(f"no models in {plan.source}; --plan lists the files that were seen")
+        raise InputError(f"{plan.source}: no models in this zoo; --plan lists the files it has")
     live = sys.stderr.isatty() and not console.quiet
     total = len(plan.models)
     watcher = _Bar(total) if live else _Watcher(total, quiet=console.quiet)

@@ -4,14 +4,14 @@ Of several files, all appear or none (``groups``).
 """
 
 # As in ``disk``: the functions of ``os``, which tests make fail one by one.
-# ruff: noqa: PTH106, PTH108
+# ruff: noqa: PTH105, PTH106, PTH108
 
 from __future__ import annotations
 
 import io
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -25,10 +25,12 @@ class Staging:
     """A group of output files in one folder. ``commit`` puts all of them in place; leaving without
     it, none.
 
-    Each file is first written as ``.NAME.PID.part`` beside its place, or where ``made`` says.
+    Each file is first written as ``.NAME.PID.part`` beside its place, or where ``made`` says, which
+    is on the same file system.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, made: Mapping[Path, Path] | None = None) -> None:
+        self._made = made or {}
         self._staged: list[StagedFile] = []
 
     def __enter__(self) -> Staging:
@@ -40,19 +42,15 @@ class Staging:
         for staged in reversed(self._staged):
             staged.remove_folders()
 
-    def write(self, target: Path, data: bytes, made: Path | None = None) -> Path:
+    def write(self, target: Path, data: bytes) -> Path:
         """Stage ``data`` as ``target``; the temporary path."""
-        staged = self.open(target, made)
+        staged = self.open(target)
         with staged as out:
             out.write(data)
         return staged.temporary
 
-    def open(self, target: Path, made: Path | None = None) -> StagedFile:
+    def open(self, target: Path) -> StagedFile:
         """A new staged file to write ``target`` through; a torn group there is mended first.
-
-        Args:
-            target: its place, in the folder of the other files.
-            made: where to write it meanwhile, on the same file system; beside ``target`` if None.
 
         Raises:
             OutputError: the directory does not take new files.
@@ -60,13 +58,22 @@ class Staging:
         folders = {staged.target.parent for staged in self._staged}
         if folders - {target.parent}:
             raise ValueError(f"{target}: the files of a group lie in one folder")
-        staged = StagedFile(target, made)
+        staged = StagedFile(target, self._made.get(target))
         self._staged.append(staged)
         return staged
 
     def path_of(self, target: Path) -> Path:
         """Where ``target`` is staged."""
         return next(staged.temporary for staged in self._staged if staged.target == target)
+
+    def finish(self) -> None:
+        """Wait until every staged file is on the disk.
+
+        Raises:
+            OutputError: the disk is full or failed.
+        """
+        for staged in self._staged:
+            staged.finish()
 
     def commit(self) -> None:
         """Wait until every staged file is on the disk, then rename each to its target, in order.
@@ -77,8 +84,7 @@ class Staging:
             OutputError: the disk is full or failed, or a target cannot be replaced.
             TornGroup: a target cannot be replaced, nor those before it put back.
         """
-        for staged in self._staged:
-            staged.finish()
+        self.finish()
         if self._staged:
             try:
                 groups.replace_all([(staged.temporary, staged.target) for staged in self._staged])
@@ -88,6 +94,26 @@ class Staging:
         for staged in self._staged:
             staged.close()
         self._staged.clear()
+
+
+def write_file(target: Path, data: bytes) -> None:
+    """Write one small file, complete or not at all; the system brings it to the disk when it likes.
+
+    Raises:
+        OSError: it cannot be written; what stood there stays.
+    """
+    disk.make_folders(target.parent)
+    part = disk.beside(target, "part")  # one name: what is left of a run, the next one replaces
+    handle = disk.create(part)
+    try:
+        disk.write_all(handle, data)
+        os.replace(part, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(part)
+        raise
+    finally:
+        os.close(handle)
 
 
 class StagedFile:

@@ -24,7 +24,8 @@ from caffefold.errors import OutputError
 
 PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 """Flags of every ``os.open``: no link is followed, and no child process inherits the file."""
-_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+NONBLOCK = getattr(os, "O_NONBLOCK", 0)
+"""Opening a pipe does not wait for who writes to it."""
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | PLAIN
 # No such file, a file where a folder should be, a link, a device nobody serves, a name too long.
 _NOTHING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.ENAMETOOLONG)
@@ -74,7 +75,7 @@ def open_plain(path: Path, flags: int = os.O_RDONLY) -> int | None:
         OSError: it cannot be opened.
     """
     try:
-        handle = os.open(path, flags | PLAIN | _NONBLOCK)
+        handle = os.open(path, flags | PLAIN | NONBLOCK)
     except OSError as error:
         if error.errno in _NOTHING:
             return None

@@ -88,6 +88,24 @@ def replace_all(files: Sequence[tuple[Path, Path]]) -> None:
         disk.sync_folder(folder)
 
 
+def finish(files: Sequence[tuple[Path, Path]]) -> None:
+    """Rename what a killed ``replace_all`` of the same files has not renamed: those still made.
+
+    Raises:
+        OSError: a file cannot be replaced; the group stays torn.
+        OutputError: another process is writing to one of the targets.
+    """
+    left = [(made, target) for made, target in files if os.path.lexists(made)]
+    if len(left) < len(files):
+        for made, target in left:
+            os.replace(made, target)
+        disk.sync_folder(files[0][1].parent)
+    for _, target in files:
+        mend(target)
+    if len(left) == len(files):
+        replace_all(files)
+
+
 def _member(made: Path, target: Path) -> Member:
     if target.is_dir() and not target.is_symlink():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
@@ -189,7 +207,7 @@ def _forget(folder: Path, group: Group, journals: Iterable[Path]) -> None:
     Only of a group that is whole, so that it does not matter where this ends.
     """
     asides = (folder / member.aside for member in group if member.old is not None)
-    for path in (*journals, *asides):
+    for path in 2 * (*journals, *asides):  # a disk that failed once may do it now
         with suppress(OSError):
             os.unlink(path)
 

@@ -12,9 +12,14 @@ from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from caffefold.errors import Option, UsageError
+from caffefold.search_path import ROOT
+
+if sys.platform != "win32":
+    from multiprocessing.context import ForkServerContext, ForkServerProcess
 
 Mapper = Callable[..., Iterator[Any]]
 """``map`` over several processes, results in order."""
@@ -26,27 +31,56 @@ def context() -> BaseContext:
     """How processes start: from a fork server that has everything loaded, where there is one."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
-    made = multiprocessing.get_context("forkserver")
+    made = _Context()
     made.set_forkserver_preload(["caffefold.zoo.preload"])
     _start_server()
     return made
 
 
-def _start_server() -> None:
-    """Start the fork server unless it runs; it must not import from the working directory.
+if sys.platform != "win32":
 
-    It is a ``python -c``, which does so unless this variable is set (Python 3.10 ignores it).
+    class _Process(ForkServerProcess):
+        """A worker. It imports what it needs and never the caller's script, which for that needs no
+        ``if __name__ == "__main__":``."""
+
+        def start(self) -> None:
+            """Start it as if the caller had no script."""
+            main = sys.modules["__main__"]
+            sys.modules["__main__"] = ModuleType("__main__")
+            try:
+                super().start()
+            finally:
+                sys.modules["__main__"] = main
+
+    class _Context(ForkServerContext):
+        Process = _Process
+
+
+def _start_server() -> None:
+    """Start the fork server unless it runs. It imports from where this process does.
+
+    It is a ``python -c``, which puts the working directory first unless a variable says no. Python
+    3.10 does not know that one: there, the server works where this package was loaded from.
     """
     from multiprocessing import forkserver
 
-    before = os.environ.get("PYTHONSAFEPATH")
-    os.environ["PYTHONSAFEPATH"] = "1"
+    path = os.pathsep.join(filter(None, sys.path))
+    before = {name: os.environ.get(name) for name in ("PYTHONSAFEPATH", "PYTHONPATH")}
+    here = None if sys.version_info >= (3, 11) else os.open(".", os.O_RDONLY)
+    os.environ.update(PYTHONSAFEPATH="1", PYTHONPATH=path)
     try:
+        if here is not None:
+            os.chdir(ROOT)
         forkserver.ensure_running()
     finally:
-        del os.environ["PYTHONSAFEPATH"]
-        if before is not None:
-            os.environ["PYTHONSAFEPATH"] = before
+        if here is not None:
+            os.fchdir(here)
+            os.close(here)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def cores() -> int:

@@ -8,10 +8,12 @@ little would be shared, and an optional package (100 ms to import) would become 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import posixpath
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -19,11 +21,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from caffefold.errors import CaffefoldError, InputError, Option, OutputError, UsageError
+from caffefold.formats import disk
+from caffefold.formats.atomic import write_file
 
 STATE = ".caffefold-zoo"
 TEMPORARY = "caffefold-zoo-"  # what names of temporary folders begin with
 _CHUNK = 1 << 20
-UNREADABLE = -1  # size of a folder that cannot be read; its stamp is then the reason
+UNREADABLE = -1  # size of what cannot be read; its stamp is then the reason
+_SYSTEM = ("/proc/", "/sys/", "/dev/")  # reading there may wait forever, or never end
 # Object stores: an object appears whole when its upload is complete.
 _WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "r2", "memory"})
 _STAMPS = ("ETag", "etag", "md5Hash", "crc32c", "mtime", "LastModified", "last_modified", "created")
@@ -55,8 +60,12 @@ def failing(kind: type[CaffefoldError], place: object, what: str) -> Iterator[No
 def opened(path: Path, flags: int = 0) -> int:
     """A handle for reading and writing a file of this machine, which is made if need be."""
     with failing(OutputError, path, "write"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
+        disk.make_folders(path.parent)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | disk.PLAIN | disk.NONBLOCK | flags, 0o666)
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise OSError(errno.EINVAL, "not a plain file")
+        return handle
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +109,13 @@ class LocalStorage:
         for entry in found:
             name = prefix + entry.name
             with suppress(OSError):  # gone meanwhile, or a link to nowhere
+                if entry.is_symlink() and os.path.realpath(entry.path).startswith(_SYSTEM):
+                    yield Entry(name, UNREADABLE, "a link to a file of the system")
+                    continue
                 if entry.is_file():
                     yield _local_entry(name, entry.stat())
                     continue
-                inner = entry.is_dir() and entry.name not in (".git", "__pycache__")
+                inner = entry.is_dir() and entry.name not in (".git", "__pycache__", STATE)
                 if not inner or (skip and os.path.realpath(entry.path) == skip):
                     continue
                 yield from self._below(name + "/", skip, seen)
@@ -119,45 +131,59 @@ class LocalStorage:
         """The path for people; joined as strings, for it happens thousands of times."""
         return os.path.join(self.root, path)  # noqa: PTH118
 
+    def place(self, path: str) -> Path:
+        """Where a file of ours goes.
+
+        Raises:
+            OutputError: a folder on the way to it is a link, or a file.
+        """
+        at = self.root
+        for part in path.split("/")[:-1]:
+            at = f"{at}/{part}"
+            try:
+                mode = os.lstat(at).st_mode
+            except OSError:
+                break  # not there yet, or it cannot be: whoever writes will say so
+            if not stat.S_ISDIR(mode):
+                what = "a symbolic link" if stat.S_ISLNK(mode) else "a file"
+                raise OutputError(f"{at}: {what}, where a folder of results belongs; remove it")
+        return Path(self.shown(path))
+
     def store(self, source: Path, path: str) -> None:
         """Put a file of the same file system in place, complete or not at all: it is renamed."""
-        target = Path(self.shown(path))
+        target = self.place(path)
         with failing(OutputError, target, "write"):
-            target.parent.mkdir(parents=True, exist_ok=True)
+            disk.make_folders(target.parent)
             source.replace(target)
 
     def read(self, path: str) -> bytes | None:
-        """The content; None when there is no such file."""
+        """The content; None when there is no such file, or a pipe or a device in its place."""
         missing = suppress(FileNotFoundError, NotADirectoryError)
         with failing(OutputError, self.shown(path), "read"), missing:
-            return Path(self.shown(path)).read_bytes()
+            handle = os.open(self.shown(path), os.O_RDONLY | disk.NONBLOCK)
+            with os.fdopen(handle, "rb") as file:
+                return file.read() if stat.S_ISREG(os.fstat(handle).st_mode) else None
         return None
 
     def write(self, path: str, data: bytes) -> None:
         """Replace the content, complete or not at all, through a temporary file."""
-        target = Path(self.shown(path))
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        target = self.place(path)
         with failing(OutputError, target, "write"):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                part.write_bytes(data)
-                part.replace(target)
-            finally:
-                part.unlink(missing_ok=True)
+            write_file(target, data)
 
     def remove(self, path: str) -> None:
-        """Remove a file; it need not be there."""
-        with suppress(FileNotFoundError, NotADirectoryError):
+        """Remove a file; it need not be there. What cannot be removed now, the next run clears."""
+        with suppress(OSError):
             Path(self.shown(path)).unlink()
 
     def names(self, folder: str) -> list[str]:
         """Paths of the files below a folder, sorted; none when it is not there."""
-        found = Path(self.root, folder).rglob("*")
+        found = self.place(f"{folder}/").rglob("*")
         return sorted(path.relative_to(self.root).as_posix() for path in found if path.is_file())
 
     def clear(self, folder: str) -> None:
         """Remove a folder with all that is in it."""
-        shutil.rmtree(self.shown(folder), ignore_errors=True)
+        shutil.rmtree(self.place(f"{folder}/"), ignore_errors=True)
 
 
 def _local_entry(path: str, status: os.stat_result) -> Entry:

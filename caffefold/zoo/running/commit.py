@@ -1,7 +1,7 @@
 """Commit the results of one model together: pair, page and report, whatever happens meanwhile.
 
 All of them are made in one folder inside the target, named by the task's token. Once complete, a
-record of the commit is written there, then each file is renamed to its place, the report last. A
+record of the commit is written there, then they are put in place as a group (``formats.groups``). A
 run that is killed in between leaves the record: the next run finishes what has a record, and throws
 away what has none. Behind a URL files are uploaded instead, and the record shows the next run whose
 they are and whether they are complete.
@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from caffefold.errors import CaffefoldError
+from caffefold.formats import groups
 from caffefold.zoo.records import Outcome
 from caffefold.zoo.storage import (
     STATE,
@@ -29,6 +31,7 @@ from caffefold.zoo.storage import (
 WORK = f"{STATE}/work"
 # Appended to the model's name, in the order in which the files are put in place.
 SUFFIXES = (".prototxt", ".caffemodel", ".html", ".report.json")
+_ENDED = "the run was ended while its results were put in place"
 
 
 def scratch(token: str) -> Path:
@@ -36,17 +39,21 @@ def scratch(token: str) -> Path:
     return Path(tempfile.gettempdir(), f"{TEMPORARY}{token}")
 
 
-def commit(folder: Path, target: Storage, outcome: Outcome, token: str) -> Outcome:
-    """Put the files of ``folder`` in place; ``outcome`` with their stamps.
+def record(target: Storage, outcome: Outcome, token: str) -> None:
+    """Note that the results of a task are complete, and what they are.
 
     Args:
-        folder: where they were made; on the file system of a local target.
         target: the zoo's target.
         outcome: what became of the model; its ``outputs`` have no stamps yet.
-        token: the name of the files, before the suffix, and of the record.
+        token: the name of the files that were made, before the suffix.
     """
     target.write(_record(token), json.dumps(outcome.to_json()).encode())
-    return _finish(folder, token, target, outcome)
+
+
+def upload(folder: Path, target: RemoteStorage, outcome: Outcome, token: str) -> None:
+    """Put the files of ``folder`` in place behind a URL, the report last."""
+    for suffix in SUFFIXES:
+        target.store(folder / f"{token}{suffix}", outcome.name + suffix)
 
 
 def is_recorded(target: Storage, token: str) -> bool:
@@ -57,8 +64,8 @@ def is_recorded(target: Storage, token: str) -> bool:
 def recover(target: Storage) -> list[Outcome]:
     """Finish what a killed run had recorded; outcomes that are not journalled yet.
 
-    What was uploaded only in part cannot be finished: that is a failure, to be tried again. The
-    records stay until ``clear``: only then is all of it in the journal.
+    What cannot be finished is a failure of that model, to be tried again. The records stay until
+    ``clear``: only then is all of it in the journal.
     """
     records = [path for path in target.names(WORK) if path.endswith(".json")]
     tokens = [PurePosixPath(path).stem for path in records if not path.endswith(".report.json")]
@@ -68,18 +75,19 @@ def recover(target: Storage) -> list[Outcome]:
 
 def recovered(target: Storage, token: str) -> Outcome | None:
     """The outcome of a task whose worker died after it wrote the record; None without one."""
-    with suppress(ValueError, KeyError, TypeError):
+    with suppress(ValueError, KeyError, TypeError, CaffefoldError, OSError):
         outcome = Outcome.of_json(json.loads(target.read(_record(token)) or b""))
-        if isinstance(target, LocalStorage):
-            outcome = _finish(Path(target.root, WORK), token, target, outcome)
-            whole = all(file.stamp for file in outcome.outputs)
-        else:
-            whole = _is_uploaded(target, outcome)
-            outcome = replace(outcome, outputs=stamped(target, outcome.outputs))
+        try:
+            if isinstance(target, LocalStorage):
+                whole = _is_finished(target, outcome, token)
+            else:
+                whole = _is_uploaded(target, outcome)
+        except (CaffefoldError, OSError) as error:
+            why = f"{_ENDED}; they cannot be: {error}"
+            return replace(outcome, status="failed", code="Crashed", reason=why, facts=None)
         if whole:
-            return outcome
-        reason = "the run was ended while its results were put in place"
-        return replace(outcome, status="failed", code="Crashed", reason=reason, facts=None)
+            return replace(outcome, outputs=stamped(target, outcome.outputs))
+        return replace(outcome, status="failed", code="Crashed", reason=_ENDED, facts=None)
     return None
 
 
@@ -95,13 +103,20 @@ def _record(token: str) -> str:
     return f"{WORK}/{token}.json"
 
 
-def _finish(folder: Path, token: str, target: Storage, outcome: Outcome) -> Outcome:
-    """Put in place what is not there yet; the outcome with the stamps of the files."""
-    for suffix in SUFFIXES:
-        made = folder / f"{token}{suffix}"
-        if made.exists():
-            target.store(made, outcome.name + suffix)
-    return replace(outcome, outputs=stamped(target, outcome.outputs))
+def _is_finished(target: LocalStorage, outcome: Outcome, token: str) -> bool:
+    """Put in place what is not there yet; whether all of it is there then."""
+    folder = Path(target.root, WORK)
+    files = [
+        (folder / f"{token}{suffix}", Path(target.place(outcome.name + suffix)))
+        for suffix in SUFFIXES
+    ]
+    known = {Path(target.root, file.path): file.sha256 for file in outcome.outputs}
+    for made, place in files:
+        # What is not in the folder any more was put in place; unless somebody wrote there since.
+        if not made.exists() and (not place.is_file() or digest(place) != known.get(place)):
+            return False
+    groups.finish(files)
+    return True
 
 
 def _is_uploaded(target: RemoteStorage, outcome: Outcome) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from caffefold.errors import OutputError
 from caffefold.zoo.records import Outcome
-from caffefold.zoo.storage import STATE, Storage, failing, opened
+from caffefold.zoo.storage import STATE, RemoteStorage, Storage, failing, opened
 
 JOURNAL = f"{STATE}/journal.jsonl"
 _PARTS = f"{STATE}/journal"
@@ -92,4 +92,6 @@ class _Parts(Journal):
 
 def open_journal(storage: Storage, known: Iterable[Outcome]) -> Journal:
     """The journal to append to; ``known`` is what it holds."""
-    return Journal(Path(storage.shown(JOURNAL))) if storage.local else _Parts(storage, known)
+    if isinstance(storage, RemoteStorage):
+        return _Parts(storage, known)
+    return Journal(storage.place(JOURNAL))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from caffefold.errors import OutputError
-from caffefold.zoo.storage import STATE, Storage, opened
+from caffefold.zoo.storage import STATE, RemoteStorage, Storage, failing, opened
 
 LOCK = f"{STATE}/lock"
 GUARD = f"{STATE}/workers.lock"
@@ -41,20 +41,21 @@ def held(storage: Storage) -> Iterator[None]:
     Raises:
         OutputError: another run holds it, which is named.
     """
-    if not storage.local:
+    if isinstance(storage, RemoteStorage):
         with _held_remotely(storage):
             yield
         return
-    path = Path(storage.root, LOCK)
-    handle = opened(path)
+    handle = opened(storage.place(LOCK))
     try:
         if not _try(handle, shared=False):
             raise _refusal(storage)
-        _await_workers(Path(storage.root, GUARD))
-        os.ftruncate(handle, 0)
-        os.write(handle, json.dumps(holder()).encode())
+        _await_workers(storage.place(GUARD))
+        with failing(OutputError, storage.shown(LOCK), "write"):
+            os.ftruncate(handle, 0)
+            os.write(handle, json.dumps(holder()).encode())
         yield
-        os.ftruncate(handle, 0)
+        with suppress(OSError):
+            os.ftruncate(handle, 0)
     finally:
         os.close(handle)
 

@@ -45,7 +45,8 @@ def run(
 ) -> Result:
     """Convert what is new, changed or failed since the last run.
 
-    Worker processes start fresh: a script that calls this needs ``if __name__ == "__main__":``.
+    Worker processes never run the calling script: it needs no ``if __name__ == "__main__":``
+    (except on Windows).
 
     Args:
         plan: from ``plan``, with a target.

@@ -12,13 +12,26 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from caffefold.conversion import convert, load
+from caffefold.conversion import convert_into, pair
 from caffefold.errors import CaffefoldError, InputError, UsageError
+from caffefold.formats import disk
+from caffefold.formats.atomic import Staging
+from caffefold.formats.prototxt.open import read_net, schema_of
+from caffefold.options import ConvertOptions
 from caffefold.report import ConvertReport
 from caffefold.zoo.pages import site
 from caffefold.zoo.records import Facts, Model, Outcome, Status
 from caffefold.zoo.running import commit
-from caffefold.zoo.storage import Copies, FileState, Storage, digest, failing, open_storage
+from caffefold.zoo.storage import (
+    Copies,
+    FileState,
+    RemoteStorage,
+    Storage,
+    digest,
+    failing,
+    open_storage,
+    stamped,
+)
 
 _CHANGED = "the file changed while it was read; run again"
 
@@ -49,7 +62,8 @@ def attempt(work: Work, task: Task) -> Outcome:
     try:
         outcome = _checked(work, task)
     except CaffefoldError as error:
-        status: Status = "refused" if isinstance(error, (InputError, UsageError)) else "failed"
+        refused = isinstance(error, (InputError, UsageError)) and not _is_of_the_system(error)
+        status: Status = "refused" if refused else "failed"
         outcome = _ended(task, status, type(error).__name__, str(error))
     except MemoryError:
         reason = "out of memory; raise the memory limit, or use fewer jobs"
@@ -66,6 +80,11 @@ def attempt(work: Work, task: Task) -> Outcome:
             "with 'caffefold -vv convert' and report what it prints",
         )
     return replace(outcome, seconds=round(time.perf_counter() - start, 3))
+
+
+def _is_of_the_system(error: CaffefoldError) -> bool:
+    """Whether the system could not read a file: next time it may, though the file is the same."""
+    return isinstance(error.__context__, OSError)
 
 
 def _checked(work: Work, task: Task) -> Outcome:
@@ -104,37 +123,117 @@ def work(task: Task) -> Outcome:
     with _folder(task, target) as folder:
         copies = Copies(source, folder)
         weights = copies.of(model.caffemodel)
-        given = _state(source, model.caffemodel, weights, model.sha1)
-        inputs = [given]
+        inputs = [_state(source, model.caffemodel, weights, model.sha1)]
         notes: list[str] = []
         refusal: CaffefoldError | None = None
         for path in model.prototxts:
             prototxt = copies.of(path)
             inputs.append(_state(source, path, prototxt))
+            given = _Given(path, prototxt, weights, tuple(inputs), tuple(notes))
             try:
-                report = convert(prototxt, weights, folder / task.token, **model.options)
+                return _converted(task, folder, given)
             except (InputError, UsageError) as error:
+                if _is_of_the_system(error):
+                    raise
                 reason = copies.named(str(error))
                 notes.append(f"{path} was refused: {reason}")
                 # Errors with a place would add it to their text again.
                 kind = UsageError if isinstance(error, UsageError) else InputError
                 refusal = refusal or kind(reason)
-                continue
-            now = source.stat(model.caffemodel)
-            if now is None or (now.size, now.stamp) != (given.bytes, given.stamp):
-                # The weights are the largest file: whoever overwrites a zoo overwrites them.
-                raise OSError(errno.EAGAIN, _CHANGED, source.shown(model.caffemodel))
-            outcome = Outcome(
-                model.name,
-                "converted",
-                prototxt=path,
-                facts=_facts(report),
-                notes=tuple(notes),
-                inputs=tuple(inputs),
-                fingerprint=model.fingerprint(),
-            )
-            return _commit(task, folder, outcome, report, prototxt)
         raise refusal or InputError(f"{model.caffemodel}: no prototxt to convert it with")
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A pair to convert: where it lies, and what is known of it."""
+
+    path: str
+    prototxt: Path
+    caffemodel: Path
+    inputs: tuple[FileState, ...]
+    notes: tuple[str, ...]
+
+
+def _converted(task: Task, folder: Path, given: _Given) -> Outcome:
+    """Convert a pair and put the results in place.
+
+    Raises:
+        CaffefoldError, OSError: it cannot be converted, or cannot be put in place.
+    """
+    model = task.model
+    target = open_storage(task.target)
+    made = {suffix: folder / f"{task.token}{suffix}" for suffix in commit.SUFFIXES}
+    if isinstance(target, RemoteStorage):
+        place = folder / "results" / task.token
+    else:
+        place = target.place(model.name)
+    targets = {suffix: place.with_name(place.name + suffix) for suffix in commit.SUFFIXES}
+    options = ConvertOptions(**model.options)
+    sources = (given.prototxt, given.caffemodel)
+    with (
+        pair(read_net(given.prototxt, schema_of(options.proto)), given.caffemodel) as net,
+        Staging({targets[suffix]: made[suffix] for suffix in commit.SUFFIXES}) as staging,
+    ):
+        pairs = targets[".prototxt"], targets[".caffemodel"]
+        report, after = convert_into(staging, net, pairs, options, sources)
+        _check_unchanged(task, given.inputs[0])
+        outcome = Outcome(
+            model.name,
+            "converted",
+            prototxt=given.path,
+            facts=_facts(report),
+            notes=given.notes,
+            inputs=given.inputs,
+            fingerprint=model.fingerprint(),
+        )
+        report = _named(task, outcome, report)
+        page = site.model_page(model, outcome, report, net, after)
+        staging.write(targets[".html"], page)
+        text = report.to_json().encode("utf-8", "backslashreplace")
+        staging.write(targets[".report.json"], text)
+        written = tuple(
+            FileState(model.name + suffix, path.stat().st_size, "", digest(path))
+            for suffix, path in made.items()
+        )
+        outcome = replace(outcome, outputs=written)
+        if task.deadline and time.time() > task.deadline:
+            return _ended(task, "failed", "TimedOut", "took longer than the timeout allows")
+        staging.finish()  # what has a record is on the disk
+        commit.record(target, outcome, task.token)
+        try:
+            if isinstance(target, RemoteStorage):
+                commit.upload(folder, target, outcome, task.token)
+            else:
+                staging.commit()
+        except Exception:
+            commit.clear(target, task.token)  # what is not in place will not be
+            raise
+    return replace(outcome, outputs=stamped(target, outcome.outputs))
+
+
+def _check_unchanged(task: Task, given: FileState) -> None:
+    """The weights are the largest file: whoever overwrites a zoo overwrites them."""
+    source = open_storage(task.source)
+    now = source.stat(given.path)
+    if now is None or (now.size, now.stamp) != (given.bytes, given.stamp):
+        raise OSError(errno.EAGAIN, _CHANGED, source.shown(given.path))
+
+
+def _named(task: Task, outcome: Outcome, report: ConvertReport) -> ConvertReport:
+    """The report with the files called what they are in the zoo."""
+    model = task.model
+    source, target = open_storage(task.source), open_storage(task.target)
+    paths = outcome.prototxt, model.caffemodel
+    inputs = [f._replace(path=source.shown(p)) for f, p in zip(report.inputs, paths, strict=False)]
+    outputs = [
+        file._replace(path=target.shown(model.name + suffix))
+        for file, suffix in zip(report.outputs, commit.SUFFIXES[:2], strict=False)
+    ]
+    return replace(
+        report,
+        inputs=(*inputs, *report.inputs[2:]),
+        outputs=(*outputs, *report.outputs[2:]),
+    )
 
 
 def _state(source: Storage, path: str, place: Path | None, sha1: str = "") -> FileState:
@@ -155,37 +254,6 @@ def _state(source: Storage, path: str, place: Path | None, sha1: str = "") -> Fi
             "the version described"
         )
     return FileState(path, entry.size, entry.stamp, known)
-
-
-def _commit(
-    task: Task, folder: Path, outcome: Outcome, report: ConvertReport, prototxt: Path
-) -> Outcome:
-    """Write report and page beside the converted pair, and put all of them in place."""
-    model = task.model
-    source, target = open_storage(task.source), open_storage(task.target)
-    given = outcome.prototxt, model.caffemodel
-    inputs = [f._replace(path=source.shown(p)) for f, p in zip(report.inputs, given, strict=False)]
-    outputs = [
-        file._replace(path=target.shown(model.name + suffix))
-        for file, suffix in zip(report.outputs, commit.SUFFIXES[:2], strict=False)
-    ]
-    report = replace(
-        report,
-        inputs=(*inputs, *report.inputs[2:]),
-        outputs=(*outputs, *report.outputs[2:]),
-    )
-    made = {suffix: folder / f"{task.token}{suffix}" for suffix in commit.SUFFIXES}
-    made[".report.json"].write_bytes(report.to_json().encode("utf-8", "backslashreplace"))
-    with load(prototxt) as before, load(made[".prototxt"]) as after:
-        made[".html"].write_bytes(site.model_page(model, outcome, report, before, after))
-    written = [
-        FileState(model.name + suffix, path.stat().st_size, "", digest(path))
-        for suffix, path in made.items()
-    ]
-    if task.deadline and time.time() > task.deadline:
-        return _ended(task, "failed", "TimedOut", "took longer than the timeout allows")
-    outcome = replace(outcome, outputs=tuple(written))
-    return commit.commit(folder, target, outcome, task.token)
 
 
 def _facts(report: ConvertReport) -> Facts:
@@ -209,7 +277,7 @@ def _facts(report: ConvertReport) -> Facts:
 @contextmanager
 def _folder(task: Task, target: Storage) -> Iterator[Path]:
     """Where the results are made; what will not be committed is gone afterwards."""
-    if not target.local:
+    if isinstance(target, RemoteStorage):
         folder = commit.scratch(task.token)
         folder.mkdir(mode=0o700)
         try:
@@ -217,8 +285,8 @@ def _folder(task: Task, target: Storage) -> Iterator[Path]:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return
-    folder = Path(target.shown(commit.WORK))
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = target.place(f"{commit.WORK}/")
+    disk.make_folders(folder)
     try:
         yield folder
     finally:
