@@ -40,6 +40,7 @@ def trap(tmp_path: Path) -> tuple[Path, Path]:
 COMMANDS = {
     "convert": ("convert", "zoo/m000/net.prototxt", "zoo/m000/net.caffemodel", "-o", "x/net"),
     "diff": ("diff", "zoo/m000", "zoo/m001", "--format", "html"),
+    "export": ("export", "zoo/m000/net.prototxt", "zoo/m000/net.caffemodel", "-o", "x.onnx"),
     "inspect": ("inspect", "zoo/m000/net.prototxt", "zoo/m000/net.caffemodel"),
     "upgrade": ("upgrade", "zoo/m000/net.caffemodel", "x.caffemodel"),
     "zoo": ("zoo", "zoo", "out", "--jobs", "2"),
