@@ -89,10 +89,22 @@ def test_json_is_zoo_json(cli: Cli) -> None:
 
 
 def test_an_empty_zoo(cli: Cli) -> None:
+    """A mistyped folder does not pass for a zoo that is up to date."""
     (cli.folder / "zoo").mkdir()
-    ran = cli("zoo", "zoo", "out")
-    assert "no models in" in ran.err
-    assert json.loads((cli.folder / "out/zoo.json").read_text())["models"] == []
+    ran = cli("zoo", "zoo", "out", expect=3)
+    assert "zoo: no models in this zoo; --plan lists the files it has" in ran.err
+    assert not (cli.folder / "out").exists()
+    assert cli("zoo", "zoo", "--plan").out.startswith("# 0 models of ")
+
+
+def test_quiet_still_says_what_failed(cli: Cli) -> None:
+    model(cli.folder / "zoo/good", seed=1)
+    put(cli.folder / "zoo/bad.caffemodel", b"PK\x03\x04rest")
+    for _ in range(2):  # also when nothing was tried again
+        ran = cli("-q", "zoo", "zoo", "out", "--jobs", "1", expect=1)
+        assert ran.out == ""
+        assert ran.err.startswith("refused bad: ")
+        assert ran.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(("arguments", "code", "said"), [
