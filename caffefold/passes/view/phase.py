@@ -160,33 +160,42 @@ def _lent_losses(net: Net, kept: Sequence[int], state: State) -> list[int]:
     """
     layers = net.layers
     names = {layers[i].name for i in kept}
-    judges = [i for i in kept if op(layers[i]).is_loss(layers[i]) or op(layers[i]) in _HEADS]
+    judges = [i for i in kept if layers[i].bottoms and _judges(layers[i])]
     losses = [i for i in _spare(net, kept, state) if _is_loss(layers[i], names)]
     if not losses:
         return []
     order = sorted((*kept, *losses))
     place = {position: at for at, position in enumerate(order)}
     wiring = graph.build(net.without(set(range(len(layers))).difference(order)))
-    judged = {wiring.reads[place[i]][0] for i in judges if layers[i].bottoms}
+    predictions = {i: wiring.reads[place[i]][0] for i in (*judges, *losses)}
+    heads = {predictions[i] for i in judges if not op(layers[i]).is_loss(layers[i])}
+    judged = {predictions[i] for i in judges if op(layers[i]).is_loss(layers[i])} | {-1}
+    alike: dict[tuple[str, tuple[str, ...]], set[int]] = {}
+    for i, prediction in predictions.items():
+        alike.setdefault((layers[i].type, layers[i].bottoms[1:]), set()).add(prediction)
     lent: list[int] = []
-    side: dict[tuple[str, tuple[str, ...]], list[int]] = {}
     for i in losses:
-        prediction = wiring.reads[place[i]][0]
-        if prediction < 0:
-            continue
+        prediction = predictions[i]
         if prediction in judged:
-            side.setdefault((layers[i].type, layers[i].bottoms[1:]), []).append(i)
             continue
-        readers = (layers[order[at]] for at in wiring.versions[prediction].readers)
-        if not judges or all(_only_trains(reader) for reader in readers):
+        if prediction in heads:
+            useful = len(alike[layers[i].type, layers[i].bottoms[1:]]) > 1
+        else:
+            readers = (layers[order[at]] for at in wiring.versions[prediction].readers)
+            useful = not judges or all(map(_only_trains, readers))
+        if useful:
             lent.append(i)
             judged.add(prediction)
-    return [*lent, *(i for alike in side.values() if len(alike) > 1 for i in alike)]
+    return lent
 
 
 def _is_loss(layer: Layer, taken: Collection[str]) -> bool:
     """Whether this is a loss on something, and no twin of a layer of the names ``taken``."""
     return bool(layer.bottoms) and op(layer).is_loss(layer) and layer.name not in taken
+
+
+def _judges(layer: Layer) -> bool:
+    return op(layer).is_loss(layer) or op(layer) in _HEADS
 
 
 def _only_trains(layer: Layer) -> bool:

@@ -116,6 +116,18 @@ def test_all_losses_are_for_train_and_the_softmaxes_for_test(weight: str) -> Non
     assert outline(deploy(text)) == [*TRUNK, "p3 Softmax fc3 -> p3"]
 
 
+@pytest.mark.parametrize("main", ["", "include { phase: TRAIN }"])
+def test_one_side_branch_alone(main: str) -> None:
+    """Inception v3 has one; its main loss may be in both phases, and have no Softmax."""
+    train = "{ include { phase: TRAIN } }"
+    heads = HEADS.replace("PHASE", "{ include { phase: TEST } }").splitlines()[1]
+    text = fork(train, f"{{ {main} }}", heads)
+    text = "\n".join(
+        line for line in text.splitlines() if not line.startswith(("loss2", "side2", "fc2"))
+    )
+    assert outline(deploy(text)) == [*TRUNK, "prob Softmax fc3 -> prob"]
+
+
 def test_what_is_measured_behind_a_side_softmax_goes_too() -> None:
     more = HEADS.replace("PHASE", "") + "best ArgMax p1 -> best\ntop Accuracy p2 label -> top"
     assert outline(deploy(fork(more=more))) == [*TRUNK, "p3 Softmax fc3 -> p3"]
