@@ -100,6 +100,10 @@ class ROIPooling(Op):
     param = "roi_pooling_param"
     flow = Same()
 
+    def aligns(self, layer: Layer) -> bool:
+        """Whether it interpolates (ROIAlign) instead of taking maxima."""
+        return layer.type == "ROIAlign"
+
     def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
         own, params = layer.body.message("roi_align_param"), self.params(layer)
         params = params if own is None else params._replace(message=own)

@@ -12,6 +12,7 @@ import caffefold
 from caffefold.check.forward.evaluate import FUNCTIONS, evaluate
 from caffefold.ir import graph
 from caffefold.ops.table import TABLE
+from caffefold.testing import RandomLayers, input_layer, write_pair
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("CAFFEFOLD_SHARED") or ROOT.parent / "shared")
@@ -51,3 +52,19 @@ def test_as_in_caffe(folder: Path) -> None:
 
 def test_functions_are_of_known_types() -> None:
     assert set(FUNCTIONS) <= {op.name for op in TABLE.values()}
+
+
+def test_a_deconvolution_to_one_channel_has_one_group(tmp_path: Path) -> None:
+    """Its filters have one channel, as depthwise ones do."""
+    make = RandomLayers(seed=1)
+    layers = [
+        input_layer(1, 3, 2, 2, name="x"),
+        make.conv("y", "x", 3, 1, kernel=2, kind="Deconvolution", params="stride: 2"),
+    ]
+    net = caffefold.load(*write_pair(tmp_path, layers))
+    x = make.normal(1, 3, 2, 2)
+    *_, made = evaluate(net, {"x": x})
+    weights, bias = (np.asarray(blob) for blob in net["y"].blobs)
+    assert made.values is not None
+    wanted = np.einsum("nchw,cij->nhiwj", x, weights[:, 0]).reshape(1, 1, 4, 4) + bias
+    np.testing.assert_allclose(made.values, wanted, rtol=1e-6)

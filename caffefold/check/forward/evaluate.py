@@ -11,6 +11,7 @@ from caffefold.check.forward.boxes import BOXES
 from caffefold.check.forward.layers import Array, Function, NotEvaluated
 from caffefold.check.forward.learned import LEARNED
 from caffefold.check.forward.plain import PLAIN
+from caffefold.check.forward.regions import REGIONS
 from caffefold.check.forward.windows import WINDOWS
 from caffefold.formats.caffemodel.blob import quiet
 from caffefold.ir import graph
@@ -18,8 +19,8 @@ from caffefold.ir.graph import OUTSIDE
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.table import op
 
-FUNCTIONS: Mapping[str, Function] = {**PLAIN, **WINDOWS, **LEARNED, **BOXES}
-DECIDING = frozenset({"ArgMax", "DetectionOutput", "Filter", "Threshold"})
+FUNCTIONS: Mapping[str, Function] = {**PLAIN, **WINDOWS, **LEARNED, **BOXES, **REGIONS}
+DECIDING = frozenset({"ArgMax", "DetectionOutput", "Filter", "Threshold", *REGIONS})
 """Types whose result jumps with the last bit of what they read."""
 
 
@@ -79,7 +80,7 @@ def evaluate(
         if missing:
             found: list[Array] | str = f"'{missing[0]}' is not known"
         else:
-            deciding = op(layer).name in DECIDING
+            deciding = _name(layer) in DECIDING
             observing = seen if deciding or locally else {}
             found = _made(layer, [observing.get(i, there[i]) for i in reads])
         for k, i in enumerate(writes):
@@ -95,9 +96,17 @@ def evaluate(
                 there.pop(i, None)
 
 
+def _name(layer: Layer) -> str:
+    """The canonical type; of a Python layer that is one of the known types, that."""
+    python = layer.body.message("python_param")
+    if python is not None and python.string("layer") == "ProposalLayer":
+        return "Proposal"
+    return op(layer).name
+
+
 def _made(layer: Layer, inputs: list[Array]) -> list[Array] | str:
     """The tops, or why they are not known."""
-    function = FUNCTIONS.get(op(layer).name)
+    function = FUNCTIONS.get(_name(layer))
     if function is None:
         return f"the reference does not know {layer.type}"
     try:

@@ -129,8 +129,8 @@ def deconvolution(layer: Layer, inputs: Arrays) -> Arrays:
     for x in inputs:
         axis = front(params.integer("axis"), x.ndim)
         lead, channels, space = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
-        g, count, groups = _geometry(params, len(space)), params.integer("num_output"), 1
-        groups = _groups(layer, channels)
+        g, count = _geometry(params, len(space)), params.integer("num_output")
+        groups = _groups(layer, channels) if count == channels else _groups(layer, 1)
         weights = stored(layer, 0, (groups, channels // groups, count // groups, *g.kernel))
         parts = x.reshape(-1, groups, channels // groups, prod(space))
         whole = tuple(

@@ -17,8 +17,10 @@ from caffefold.onnx_export.lower import (
     linear,
     pooling,
     recurrent,
+    regions,
     source,
     wiring,
+    yolo,
 )
 from caffefold.onnx_export.site import Site
 from caffefold.ops.table import op
@@ -92,7 +94,12 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "RNN": recurrent.rnn,
         # detection
         "DetectionOutput": detection.detection_output,
+        "PSROIPooling": regions.psroi_pooling,
         "PriorBox": detection.prior_box,
+        "Proposal": regions.proposal,
+        "ROIPooling": regions.roi_pooling,
+        "YoloDetectionOutput": yolo.yolo_detection_output,
+        "Yolov3DetectionOutput": yolo.yolov3_detection_output,
         # source
         "DummyData": source.dummy_data,
         "Parameter": source.parameter,
@@ -101,5 +108,10 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
 
 
 def lowering(layer: Layer) -> Lowering | None:
-    """How ``layer`` is lowered; None for a type that has no lowering."""
+    """How ``layer`` is lowered; None for a type that has no lowering.
+
+    Of Python layers, py-faster-rcnn's ProposalLayer has one.
+    """
+    if regions.is_proposal(layer):
+        return regions.proposal
     return LOWERINGS.get(op(layer).name)
