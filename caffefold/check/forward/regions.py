@@ -29,7 +29,7 @@ def roi_pooling(layer: Layer, inputs: Arrays) -> Arrays:
     maps, rois = inputs
     p = layer.params("roi_pooling_param")
     if layer.body.message("roi_align_param") is not None:
-        raise NotEvaluated("ROIAlign")
+        raise NotEvaluated("interpolated regions")
     rows, columns = p.integer("pooled_h"), p.integer("pooled_w")
     scale = np.float32(p.number("spatial_scale"))
     height, width = maps.shape[2:]
