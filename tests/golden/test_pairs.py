@@ -30,7 +30,8 @@ TASTE = {
     # The author's net has BatchNorm and Scale merged, which takes weights.
     "mobilenet-ssd-voc-merged": [r"extra [\w/]+/(bn|scale) ", r"\S+: has .*bias_term"],
     "mobilenet-v1-shicai": [],
-    "mobilenetv2-ssdlite-voc": [],
+    # Ten of its layers are called slice; ours have a name each.
+    "mobilenetv2-ssdlite-voc": [r"missing slice#\d ", r"extra slice_slice\d? "],
     "resnet50-cvgj": [],
     "resnet50-kaiming": [],
     # YoloSeg's output needs a Sigmoid, which only its author knows (--head Sigmoid).
