@@ -13,6 +13,7 @@ from caffefold.errors import TextError
 from caffefold.ir import graph
 from caffefold.ir.graph import OUTSIDE, Graph
 from caffefold.ir.net import Layer, Net
+from caffefold.ops.counts import check_counts
 from caffefold.ops.shape import (
     LARGEST,
     Dim,
@@ -146,6 +147,7 @@ def _infer(net: Net, inputs: Mapping[str, Sequence[int | None]]) -> Shapes:
         bottoms = tuple(found[v] if v >= 0 else given.get(name) for v, name in pairs)
         reads.append(bottoms)
         try:
+            check_counts(layer)
             tops: ShapeList = op(layer).shapes(layer, bottoms) if layer.tops else ()
             _refuse_impossible(layer, tops)
         except TextError as problem:

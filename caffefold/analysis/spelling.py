@@ -19,7 +19,7 @@ from typing import NamedTuple
 from caffefold.errors import Option, Text, TextError
 from caffefold.formats import forks
 from caffefold.formats.prototxt.tree import Document, Field, ListValue, Message, Scalar, unquote
-from caffefold.formats.schema import FieldType, MessageType, Schema
+from caffefold.formats.schema import OURS, FieldType, MessageType, Schema
 from caffefold.humanize import counted
 from caffefold.ir import placeholder
 from caffefold.ir.net import Layer, Net
@@ -152,6 +152,8 @@ class _Declared(NamedTuple):
     names: frozenset[str]
     """The values of an enum."""
     numbers: frozenset[int]
+    once: bool
+    """Whether Caffe refuses it a second time in one message."""
 
 
 class _Walk:
@@ -181,9 +183,27 @@ class _Walk:
 
     def message(self, body: Message, name: str, layer: Layer, offset: int) -> Iterator[Finding]:
         """What is found in a layer."""
-        kind = self.kind(name)
-        for field in body.fields:
-            yield from self.field(field, kind, layer, "", offset)
+        yield from self.fields(body.fields, self.kind(name), layer, "", offset)
+
+    def fields(
+        self,
+        fields: tuple[Field, ...],
+        kind: tuple[str, Mapping[str, _Declared]],
+        layer: Layer | None,
+        place: str,
+        offset: int,
+    ) -> Iterator[Finding]:
+        """What is found in the fields of one message."""
+        seen = set()
+        for field in fields:
+            declared = kind[1].get(field.name)
+            if declared is not None and declared.once and self.schema is OURS:
+                if field.name in seen:
+                    again = f"'{field.name}' again" + (f" in {place}" if place else "")
+                    at = field.offset if field.offset >= 0 else offset
+                    yield Finding(at, layer, f"{again}, where Caffe takes one; the last counts")
+                seen.add(field.name)
+            yield from self.field(field, kind, layer, place, offset)
 
     def field(
         self,
@@ -211,8 +231,7 @@ class _Walk:
         for value in values:
             if isinstance(value, Message) and declared.message is not None:
                 inner = self._table(declared.message)
-                for each in value.fields:
-                    yield from self.field(each, inner, layer, path, offset)
+                yield from self.fields(value.fields, inner, layer, path, offset)
             elif isinstance(value, Scalar) and declared.message is not None:
                 what = f"{path} is {value.raw}, where Caffe has a message {{ }}"
                 yield Finding(offset, layer, what)
@@ -261,10 +280,11 @@ class _Walk:
 
 def _declared(field: FieldType, name: str) -> _Declared:
     values = field.enum_type
+    once = not isinstance(field.default_value, list) and name not in forks.REPEATED
     if values is None:
-        return _Declared(field.message_type, frozenset(), frozenset())
+        return _Declared(field.message_type, frozenset(), frozenset(), once)
     names, numbers = values.values_by_name, values.values_by_number
-    return _Declared(None, forks.values_of(name) | frozenset(names), frozenset(numbers))
+    return _Declared(None, forks.values_of(name) | frozenset(names), frozenset(numbers), once)
 
 
 def _has(declared: _Declared, word: str) -> bool:

@@ -236,6 +236,11 @@ FORKS = (
 )
 
 
+REPEATED = frozenset({"TransformationParameter.resize_param", "DataParameter.source"})
+"""Fields that Caffe takes once and a fork several times: eric612/MobileNet-YOLO 02c455d6, and
+examples/parallel of a branch of BVLC/caffe (published prototxts)."""
+
+
 @cache
 def fields_of(message: str) -> frozenset[str]:
     """The fields that forks added to a message."""

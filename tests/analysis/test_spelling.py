@@ -182,9 +182,18 @@ def test_a_plain_value_in_place_of_a_message() -> None:
     ]
 
 
+def test_a_second_value_where_caffe_takes_one() -> None:
+    (warning,) = warnings(layer("convolution_param { num_output: 8 num_output: 9 pad: 1 pad: 1 }"))
+    assert warning == (
+        "net.prototxt:4:35: layer 'x': 'num_output' again in convolution_param, "
+        "where Caffe takes one; the last counts"
+    )
+    assert warnings(layer("transform_param { resize_param { } resize_param { } }")) == []
+
+
 def test_lists_of_messages_are_looked_into() -> None:
-    net = layer("convolution_param { num_output: 8 weight_filler: [{ std: 1 }, { srd: 1 }] }")
-    assert "unknown field 'srd'" in warnings(net)[0]
+    net = layer("param: [{ lr_mult: 1 }, { lr_mutl: 1 }]")
+    assert "unknown field 'lr_mutl'" in warnings(net)[0]
 
 
 @pytest.mark.parametrize("fork", forks.FORKS, ids=lambda fork: fork.source.split(",")[0])

@@ -155,6 +155,14 @@ def one(kind: str, text: str = "") -> str:
         ),
         (one("Slice", 'top: "y"'), "layer 'x': 3 cannot be cut into 2 equal parts"),
         (one("Pooling"), "layer 'x': kernel_size is missing"),
+        (one("Eltwise"), "layer 'x': Eltwise takes at least 2 bottoms, it has 1"),
+        (SMALL + one("ReLU", 'bottom: "small"'), "ReLU takes 1 bottom, it has 2"),
+        (one("Softmax", 'top: "y"'), "Softmax takes 1 top, it has 2"),
+        (
+            one("Convolution", 'top: "y" convolution_param { num_output: 1 kernel_size: 1 }'),
+            "Convolution takes as many tops as bottoms, it has 1 bottom and 2 tops",
+        ),
+        (one("DetectionOutput"), "DetectionOutput takes 3 or 4 bottoms, it has 1"),
     ],
 )
 def test_what_caffe_surely_refuses_is_refused(text: str, message: str) -> None:
