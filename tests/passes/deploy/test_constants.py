@@ -14,7 +14,7 @@ RANDOM = 'data_filler { type: "gaussian" }'
 
 def dummy(name: str, tops: str, *fillers: str) -> str:
     made = "".join(f' top: "{top}"' for top in tops.split())
-    params = " ".join(fillers) + " shape { dim: 2 dim: 3 }"
+    params = " ".join(fillers) + " shape { dim: 1 dim: 3 }"
     return f'layer {{ name: "{name}" type: "DummyData"{made} dummy_data_param {{ {params} }} }}\n'
 
 
@@ -31,7 +31,7 @@ def deploy(text: str) -> DeployResult:
     return to_deploy(Net.from_text(text))
 
 
-INPUT = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }\n'
+INPUT = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 } } }\n'
 CASES = {
     "random": (dummy("d", "a", RANDOM) + joined("a"), ("a",), []),
     "nothing said is 0": (dummy("d", "a") + joined("a"), ("a",), []),

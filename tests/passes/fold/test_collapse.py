@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import caffefold
+from caffefold.errors import TextError
 from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_pair
 
 N = RandomLayers(23)
@@ -86,7 +87,9 @@ def test_a_scale_that_shared_its_numbers_has_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["Scale", "BatchNorm"])
-def test_a_layer_without_an_input_stays(kind: str, tmp_path: Path) -> None:
+def test_a_layer_without_an_input_is_refused(kind: str, tmp_path: Path) -> None:
+    """As Caffe does (CheckBlobCounts)."""
     blobs = {"Scale": [N.normal(4)], "BatchNorm": N.statistics(4)}[kind]
     layers = [LayerSpec("odd", kind, "", "odd", blobs=blobs), N.scale("sc", "r", 4)]
-    assert ("odd", kind) in kinds(after(tmp_path, layers))
+    with pytest.raises(TextError, match=f"layer 'odd': {kind} takes .* it has 0"):
+        after(tmp_path, layers)
