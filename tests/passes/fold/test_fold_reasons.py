@@ -71,7 +71,7 @@ CASES: list[tuple[SkipCode, list[LayerSpec], str, dict[str, object]]] = [
     (SkipCode.SHARED_WEIGHTS, shared_convs(), "shared as param 'w'", {}),
     (
         SkipCode.TWO_BOTTOMS,
-        [conv(), LayerSpec("bn", "Scale", "conv data")],
+        [conv(), LayerSpec("bn", "Scale", "conv conv", params="scale_param { axis: 0 }")],
         "it has 2 inputs, so its factor is not stored",
         {},
     ),
