@@ -97,6 +97,7 @@ def prove(
     prover = _Prover(original, written, changes, precision)
     outputs, gone = prover.walk.compare(written)
     unchanged = sum(prover.unchanged(at, layer) for at, layer in enumerate(written.layers))
+    prover.sharing(written)
     return Proof(SEED, tuple(prover.folds), unchanged, outputs, gone)
 
 
@@ -226,6 +227,26 @@ class _Prover:
         if None not in reasons and not self._borrows(after):
             raise ProofError(f"layer '{after.name}': {reasons[0]}")
         return len(after.blobs)
+
+    def sharing(self, written: Net) -> None:
+        """Check that blobs which a changed layer shares by name are the same in all its layers:
+        Caffe has one for them, and the last one it loads is what counts (net.cpp, AppendParam)."""
+        first: dict[str, tuple[Layer, int]] = {}
+        for layer in written.layers:
+            params = (field.body for field in layer.body.fields if field.name == "param")
+            for index, name in enumerate(body.string("name") for body in params):
+                owner, place = first.setdefault(name, (layer, index))
+                changed = bool({owner.name, layer.name} & self.removed.keys())
+                if not name or owner is layer or not changed:
+                    continue
+                blobs = [*owner.blobs[place : place + 1], *layer.blobs[index : index + 1]]
+                dtype = of_layer(layer.type, self.precision).dtype
+                if len(blobs) == 2 and not _equal(blobs[0], blobs[1], dtype):
+                    raise ProofError(
+                        f"layer '{layer.name}': shares '{name}' with layer '{owner.name}', "
+                        "which has other numbers",
+                        layer=layer.name,
+                    )
 
     def _borrows(self, layer: Layer) -> bool:
         """Whether the layer's blobs are those of another layer of its name, which was folded, and

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -194,6 +195,39 @@ def net_alias() -> Layers:
     )
 
 
+def normed(params: str, *blobs: Any, kind: str = "BatchNorm") -> Callable[[], Layers]:
+    """A convolution and a normalization with these numbers, of whatever dialect."""
+    norm = LayerSpec("bn", kind, "f", params=params, blobs=blobs)
+    return lambda: [N.conv("f", "data", 4, 4), norm, relu("end", "bn")]
+
+
+def behind_conv(line: str, *blobs: Any, outputs: int = 4) -> Callable[[], Layers]:
+    """A convolution and the layer of one line, which reads it; then a normalization."""
+    (layer,) = layers_from(line, {line.split()[0]: list(blobs)} if blobs else None)
+    conv, last = N.conv("f", "data", 4, outputs, kernel=1), layer.top_names[-1]
+    return lambda: [conv, layer, N.batch_norm("bn", last, outputs), relu("end", "bn")]
+
+
+def net_deconv_input(params: str = "", kernel: int = 3) -> Callable[[], Layers]:
+    """A map with a shift in front of a deconvolution."""
+    deconv = N.conv("f", "bn", 4, 4, kernel=kernel, params=params, kind="Deconvolution")
+    return lambda: [relu("r", "data", "r"), N.batch_norm("bn", "r", 4), deconv]
+
+
+def net_shared() -> Layers:
+    """Two layers with one weight, of which one is normalized."""
+    first, second = N.conv("f", "data", 4, 4), N.conv("g", "data", 4, 4)
+    shared = 'param { name: "w" } param { name: "b" }'
+    both = [x._replace(params=f"{x.params} {shared}", blobs=first.blobs) for x in (first, second)]
+    return [*both, N.batch_norm("bn", "f", 4), relu("r", "bn", "r"), relu("s", "g", "s")]
+
+
+def net_slice_point() -> Layers:
+    """A Slice into unequal parts in front of what absorbs them."""
+    chain = [relu("r", "data", "r"), N.batch_norm("bn", "r", 4), slice_of("bn", "slice_point: 1")]
+    return [*chain, N.conv("f", "a", 1, 3), N.conv("g", "b", 3, 3)]
+
+
 def slice_of(blob: str, params: str = "") -> LayerSpec:
     """A Slice into two equal parts, a and b."""
     return LayerSpec("sl", "Slice", blob, "a b", f"slice_param {{ {params} }}")
@@ -307,6 +341,12 @@ def reads_first(original: Any) -> Any:
 
 def _unit_factor(layer: Any) -> Any:
     return layer.with_blobs((*layer.blobs[:2], ArrayBlob(np.ones(1))))
+
+
+def _default(layer: Any) -> Any:
+    """A layer without its parameters."""
+    kept = (f for f in layer.body.fields if not f.name.endswith("_param"))
+    return layer.edited(replace(layer.body, fields=tuple(kept)))
 
 
 def _bias_not_scaled(original: Any, layer: Any, layout: Any, affine: Affine) -> Any:
@@ -509,7 +549,114 @@ STRUCTURE = [
         wrap(lambda r, *_: type(r)(r.chain[0], r.chain, r.start, r.stop, r.at)), net_conv,
     ),
 ]  # fmt: skip
-MUTANTS = [*FORMULAS, *LAYOUTS, *CHANNEL_FLOW, *STRUCTURE]
+FIVE = (N.normal(4), N.positive(4), [3.0], N.normal(4), N.normal(4))
+SMALL = (N.normal(4), N.positive(4) * 1e-6, [1.0], N.normal(4), N.normal(4))
+ROLES = "ops.affine:BatchNorm.blob_roles"
+# Facts of Caffe that fold and proof both state: wrong in the fold, the proof has to know better.
+BELIEFS = [
+    Mutant(
+        "a factor of 0 is taken for 1", "ops.affine:BatchNorm.affine",
+        lambda original: lambda self, layer, rank: original(self, _unit_factor(layer), rank),
+        lambda: [N.conv("f", "data", 4, 4), N.batch_norm("bn", "f", 4, factor=0)],
+    ),
+    Mutant(
+        "batch statistics are taken for stored ones", "ops.affine:BatchNorm.affine",
+        lambda original: lambda self, layer, rank: original(self, _default(layer), rank),
+        normed("batch_norm_param { use_global_stats: false }", *N.statistics(4)),
+    ),
+    Mutant(
+        "Intel's gamma and beta exchanged", ROLES,
+        wrap(lambda r, *_: r._replace(gamma=r.beta, beta=r.gamma)), normed("", *FIVE),
+    ),
+    Mutant(
+        "Intel's gamma and beta are always used", ROLES,
+        wrap(lambda r, *_: r._replace(gamma=3, beta=4)),
+        normed("batch_norm_param { use_weight_bias: false }", *FIVE),
+    ),
+    Mutant(
+        "NVCaffe's third blob is taken for a factor", ROLES,
+        wrap(lambda r, *_: r._replace(factor=2)),
+        normed("batch_norm_param { scale_bias: true }", *FIVE),
+    ),
+    Mutant(
+        "NVCaffe's smallest eps is forgotten", ROLES,
+        wrap(lambda r, *_: r._replace(smallest_eps=0.0)),
+        normed("batch_norm_param { scale_bias: true eps: 1e-9 }", *SMALL),
+    ),
+    Mutant(
+        "blobs of NVCaffe 0.15 in the order of later ones", ROLES,
+        wrap(lambda r, *_: r._replace(mean=0, variance=1, gamma=2, beta=3)),
+        normed("", N.positive(4), N.positive(4), N.positive(4), N.positive(4), [0.0]),
+    ),
+    Mutant(
+        "PSPNet's slope and bias exchanged", "ops.affine:ForkBN.blob_roles",
+        wrap(lambda r, *_: r._replace(gamma=1, beta=0)),
+        normed("", N.normal(4), N.normal(4), N.normal(4), N.positive(4), kind="BN"),
+    ),
+    Mutant(
+        "SegNet's BN is folded in LEARN mode", "ops.affine:ForkBN.affine",
+        lambda original: lambda self, layer, rank: Affine(
+            *(np.asarray(blob, np.float64).ravel() for blob in layer.blobs)
+        ),
+        normed("", N.normal(4), N.normal(4), kind="BN"),
+    ),
+    Mutant(
+        "a Scale along rows is taken for one along channels", "ops.affine:Scale._axis_refusal",
+        lambda original: lambda *args: None,
+        behind_conv("sc Scale f -> sc { scale_param { axis: 2 } }", N.normal(6), outputs=6),
+    ),
+    Mutant(
+        "a Bias is subtracted", "ops.affine:Bias.affine",
+        wrap(lambda r, *_: Affine(r.scale, -r.shift)), behind_conv("b Bias f -> b", N.normal(4)),
+    ),
+    Mutant(
+        "the shift of a Power is forgotten", "ops.affine:Power.affine",
+        wrap(lambda r, *_: Affine(r.scale, np.zeros(1))),
+        behind_conv("p Power f -> p { power_param { scale: 2 shift: 3 } }"),
+    ),
+    Mutant(
+        "a square is taken for a map", "ops.affine:Power.affine",
+        lambda original: lambda *args: Affine(np.array([2.0]), np.array([3.0])),
+        behind_conv("p Power f -> p { power_param { power: 2 scale: 2 shift: 3 } }"),
+    ),
+    Mutant(
+        "a Dropout that scales in TEST is taken for an identity",
+        "ops.activation:Dropout.is_identity", lambda original: lambda *args: True,
+        behind_conv("d Dropout f -> d { dropout_param { scale_train: false } }"),
+    ),
+    Mutant(
+        "a Dropout that samples in TEST is taken for an identity",
+        "ops.activation:Dropout.is_identity", lambda original: lambda *args: True,
+        behind_conv("d Dropout f -> d { dropout_param { sample_weights_test: true } }"),
+    ),
+    Mutant(
+        "padding does not count in averages", "ops.pooling:Pooling.commutes",
+        lambda original: lambda *args: True,
+        behind_conv("p Pooling f -> p { pooling_param { pool: AVE kernel_size: 3 pad: 1 } }"),
+    ),
+    Mutant(
+        "the border of a deconvolution is forgotten", "ops.linear:Deconvolution.border",
+        lambda original: lambda *args: "", net_deconv_input(),
+    ),
+    Mutant(
+        "the gaps of a deconvolution are forgotten", "ops.linear:Deconvolution.border",
+        lambda original: lambda *args: "", net_deconv_input("stride: 2", kernel=1),
+    ),
+    Mutant(
+        "padding of one side is forgotten", "ops.linear:Convolution.border",
+        lambda original: lambda *args: "",
+        lambda: [net_padded()[0], N.conv("f", "bn", 4, 4, params="pad_h: 1 pad_w: 0")],
+    ),
+    Mutant(
+        "slice points are off by one", "ops.wiring:Slice.ranges",
+        wrap(lambda r, *_: ((0, 2), (2, 4)) if r else r), net_slice_point,
+    ),
+    Mutant(
+        "weights that another layer shares are folded into", "passes.fold.fold:shared_weights",
+        lambda original: lambda layers: {}, net_shared,
+    ),
+]  # fmt: skip
+MUTANTS = [*FORMULAS, *LAYOUTS, *CHANNEL_FLOW, *STRUCTURE, *BELIEFS]
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.fault for mutant in MUTANTS])
@@ -530,4 +677,4 @@ def test_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mutant: Mutant)
 
 
 def test_there_are_enough() -> None:
-    assert len(MUTANTS) >= 40
+    assert len(MUTANTS) >= 60
