@@ -56,7 +56,7 @@ def net_plain() -> Layers:
         N.batch_norm("bn", "c1", 4, eps=1e-3),
         relu("r1", "bn", "r1"),
         N.conv("c2", "r1", 4, 4, kernel=1),
-        LayerSpec("sum", "Eltwise", "c2 r1", params="eltwise_param { operation: SUM }"),
+        LayerSpec("sum", "Eltwise", "c2 r1", params="eltwise_param { operation: MAX }"),
         LayerSpec("drop", "Dropout", "sum", params="dropout_param { dropout_ratio: 0.4 }"),
         N.inner_product("fc", "drop", 144, 5),
         LOSS,
@@ -576,15 +576,15 @@ INPUT = [
         wrap(lambda r, *_: r[::-1]), net_wide, "input 'data': is 1x4x9x4, was given as",
     ),
     Mutant(
-        "the shape that was asked for is forgotten", "deploy.inputs:ConvertInputs._dims",
-        lambda original: lambda self, blob, old: old, net_given,
+        "the shape that was asked for is forgotten", INPUTS,
+        edited("data", lambda layer: layer.edited(resized(layer, "1 4 6 6"))), net_given,
         "input 'data': is 1x4x6x6, was given as 2x4x6x6",
         {"input_shapes": {"data": [2, 4, 6, 6]}},
     ),
     Mutant(
-        "the batch that was asked for is forgotten", "deploy.inputs:ConvertInputs._dims",
-        lambda original: lambda self, blob, old: old, net_given,
-        "input 'data': is 1x4x6x6, was given as 2x4x6x6", {"batch": 2},
+        "another batch than was asked for", INPUTS,
+        edited("data", lambda layer: layer.edited(resized(layer, "3 4 6 6"))), net_given,
+        "input 'data': is 3x4x6x6, was given as 2x4x6x6", {"batch": 2},
     ),
     Mutant(
         "the other style has another shape", "deploy.inputs:input_shapes",
@@ -626,13 +626,13 @@ STRIPPED = [
     ),
     Mutant(
         "all parameters of a type", "deploy.strip:LAYER_FIELDS",
-        lambda original: original | {"pooling_param"}, net_twins,
-        "'p': pooling_param was { pool: MAX kernel_size: 2 }, is not there",
+        lambda original: original | {"eltwise_param"}, net_plain,
+        "'sum': eltwise_param was { operation: MAX }, is not there",
     ),
     Mutant(
         "what an Eltwise does", STRIP,
-        edited("sum", param("eltwise_param", "operation", "MAX")), net_plain,
-        "'sum': eltwise_param/operation was SUM, is MAX",
+        edited("sum", param("eltwise_param", "operation", "SUM")), net_plain,
+        "'sum': eltwise_param/operation was MAX, is SUM",
     ),
     Mutant(
         "a parameter is added", STRIP,
