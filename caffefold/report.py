@@ -28,9 +28,11 @@ _SECTIONS = {
     ChangeKind.SEQUENCE_FITTED: "inputs",
     ChangeKind.PHASE_SET: "phase",
     ChangeKind.LAYER_NAMED: "named",
+    ChangeKind.WEIGHTS_FILLED: "filled",
 }
 _ABOUT_MODIFIED = frozenset(
     {ChangeKind.SEQUENCE_FITTED, ChangeKind.PHASE_SET, ChangeKind.LAYER_NAMED}
+    | {ChangeKind.WEIGHTS_FILLED}
 )
 
 

@@ -15,6 +15,7 @@ from caffefold.humanize import some
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.affine import Normalization, Scale
 from caffefold.ops.base import AffineOp, LinearOp, WeightSpec
+from caffefold.ops.filler import fillers
 from caffefold.ops.linear import CONVOLUTION
 from caffefold.ops.shape import LARGEST, ShapeList, show, too_large
 from caffefold.ops.table import op
@@ -78,7 +79,7 @@ def check_related(net: Net) -> None:
     """
     wanting = [layer for layer in net.layers if wants_blobs(layer)]
     missing = [layer for layer in wanting if layer.record is None]
-    if 2 * len(missing) > len(wanting):
+    if 2 * sum(not _filler(layer, known=True) for layer in missing) > len(wanting):
         _refuse(net, missing, [text for layer in wanting for text in known_differences(layer)])
 
 
@@ -97,7 +98,7 @@ def _refuse(net: Net, missing: list[Layer], wrong: list[str]) -> None:
     parts = [some(wrong)] if wrong else []
     hint = ""
     if missing:
-        names = some([f"'{layer.name}'" for layer in missing])
+        names = some([f"'{layer.name}'{_filler(layer, known=False)}" for layer in missing])
         parts.insert(0, f"no weights for {len(missing)} layers ({names})")
         known = {record.name for record in net.weights.layers}
         if all(isinstance(op(layer), (Normalization, Scale)) for layer in missing):
@@ -107,6 +108,17 @@ def _refuse(net: Net, missing: list[Layer], wrong: list[str]) -> None:
     raise ModelError(
         f"{net.weights.path}: does not belong to {net.document.path}: {'; '.join(parts)}{hint}"
     )
+
+
+def _filler(layer: Layer, *, known: bool) -> str:
+    """The filler of a layer's weights in brackets, if the text has one and its numbers are
+    ``known``, or are random."""
+    own = op(layer)
+    try:
+        how = fillers(own, layer, list(own.fillers)[:1])
+    except TextError:
+        return ""
+    return f" ({how[0]} filler)" if how and how[0].known == known else ""
 
 
 def wants_blobs(layer: Layer) -> bool:

@@ -19,6 +19,7 @@ from typing import Protocol
 
 from caffefold.check import reference
 from caffefold.check.effectless import Difference, Effects, difference, net_difference
+from caffefold.check.fillers import as_filled
 from caffefold.check.given import given, is_silent
 from caffefold.check.heads import Heads
 from caffefold.check.inputs import check_shapes
@@ -102,7 +103,8 @@ class _Walk:
         sides = self.sides
         after = sides.deploy.layers[position]
         stored = sides.given.net.weights is not None
-        effects = Effects.of(before, trained=sides.trained, stored=stored)
+        filled = stored and not before.blobs and as_filled(before, after)
+        effects = Effects.of(before, trained=sides.trained, stored=stored and not filled)
         differs = difference(before, after, effects, sides.filled.agrees(after))
         told = differs is not None and _told_to_test(before, differs)
         if differs is not None and not (told or self._refitted(position, differs)):
@@ -112,7 +114,7 @@ class _Walk:
         )
         # A layer that learns nothing was given the numbers of its namesake.
         borrowed = before.name != after.name and not after.blobs and not reference.learns(before)
-        if not (same or borrowed):
+        if not (same or borrowed or filled):
             raise ProofError(f"layer '{after.name}': has other numbers", layer=after.name)
         wanted = [sides.value(version) for version in sides.given.graph.reads[match]]
         fed = [sides.origin(version) for version in sides.graph.reads[position]]

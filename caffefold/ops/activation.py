@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from caffefold.ir.net import Layer
 from caffefold.ir.params import FALSE, TRUE
 from caffefold.ops.affine import channels_of, per_channel
@@ -60,6 +62,7 @@ class PReLU(Pointwise):
 
     param = "prelu_param"
     role = "slope"
+    fillers = MappingProxyType({"slope": "filler"})
     learned = True
     required = True
 
@@ -79,6 +82,7 @@ class Normalize(PReLU):
 
     param = "norm_param"
     role = "scale"
+    fillers = MappingProxyType({"scale": "scale_filler"})
     pointwise = False
 
 

@@ -19,6 +19,7 @@ SegNet forks.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -188,6 +189,7 @@ class Scale(AffineOp):
     """Scale: learned numbers cover ``num_axes`` axes from ``axis`` on, or come as second bottom."""
 
     param = "scale_param"
+    fillers = MappingProxyType({"weights": "filler", "bias": "bias_filler"})
     joins = True
 
     def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
@@ -282,6 +284,7 @@ class Bias(Scale):
     """Bias: as Scale, but the numbers are added (bias_layer.cpp)."""
 
     param = "bias_param"
+    fillers = MappingProxyType({"bias": "filler"})
 
     def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:
         found = super().weights(layer, bottoms)

@@ -7,7 +7,9 @@ all types is ``caffefold.ops.table``; nothing else compares ``layer.type``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple, TypeAlias
 
 from caffefold.formats.caffemodel.blob import size
@@ -128,6 +130,8 @@ class Op:
     category: ClassVar[Category] = Category.OTHER
     param: str = ""
     """The parameter message, such as ``convolution_param``; "" when there is none."""
+    fillers: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """By role of a blob (``weights``), the field that says how it is filled before training."""
     learned: ClassVar[bool] = False
     """Whether layers of this type compute with numbers that training found."""
     recurrent: ClassVar[bool] = False
@@ -272,10 +276,15 @@ class AffineOp(Op):
         raise NotImplementedError
 
 
+PRODUCT_FILLERS = MappingProxyType({"weights": "weight_filler", "bias": "bias_filler"})
+"""The fillers of layers that multiply by weights."""
+
+
 class LinearOp(Op):
     """Weights times input plus bias."""
 
     category = Category.LINEAR
+    fillers = PRODUCT_FILLERS
     learned = True
     required = True
 

@@ -19,6 +19,7 @@ from caffefold.formats.caffemodel.blob import size
 from caffefold.ir.net import Layer
 from caffefold.ir.params import Params
 from caffefold.ops.base import (
+    PRODUCT_FILLERS,
     ChannelFlow,
     LinearLayout,
     LinearOp,
@@ -358,6 +359,7 @@ class Embed(Op):
     """Embed: one more axis (embed_layer.cpp)."""
 
     param = "embed_param"
+    fillers = PRODUCT_FILLERS
     learned = True
     required = True
 

@@ -71,6 +71,8 @@ class ChangeKind(str, Enum):
     SEQUENCE_FITTED = "SEQUENCE_FITTED"
     PHASE_SET = "PHASE_SET"
     """The parameters of a Python layer named the phase TRAIN."""
+    WEIGHTS_FILLED = "WEIGHTS_FILLED"
+    """Weights that the caffemodel does not have were filled in as Caffe does."""
     TRAINING_STRIPPED = "TRAINING_STRIPPED"
     """Parameters that only training reads were dropped."""
     IDENTITY_DROPPED = "IDENTITY_DROPPED"

@@ -7,6 +7,7 @@ from caffefold.ops.loss import SILENCE
 from caffefold.ops.table import op
 from caffefold.options import DeployOptions, FoldOptions, ViewOptions
 from caffefold.passes.deploy.bypass import Bypass
+from caffefold.passes.deploy.filling import FillWeights
 from caffefold.passes.deploy.heads import ConvertHeads
 from caffefold.passes.deploy.inputs import ConvertInputs
 from caffefold.passes.deploy.python_phase import PythonPhase
@@ -48,6 +49,8 @@ def deploy_passes(net: Net, options: DeployOptions) -> tuple[Pass, ...]:
         # Only now is it known how many images come in.
         FitSequences(),
         PythonPhase(),
+        # Once inputs have shapes, and while there are fillers.
+        FillWeights(),
         # Late, because the passes before read include rules, transform_param and loss_param.
         Strip(trained),
         # Of what is left: layers that went had their names without doing harm.

@@ -70,7 +70,7 @@ def test_channels_of_batch_norm(pair: Pair, refused: Refused, wrong: tuple[str, 
 def test_another_net(refused: Refused) -> None:
     message = refused(SHAPES / "deploy_bn.prototxt", LENET / "lenet_bn_iter_5000.caffemodel")
     assert "does not belong to" in message
-    assert "no weights for 115 layers ('conv0', 'conv0/bn', 'conv0/scale'" in message
+    assert "no weights for 115 layers ('conv0' (msra filler), 'conv0/bn', 'conv0/scale'" in message
     assert " and 110 more)" in message
     assert "'conv1' weights is 12x1x5x5, the prototxt requires 16x?x1x1" in message
 

@@ -294,8 +294,10 @@ def decide(net: Net, wiring: Graph, source: DataTop, options: DeployOptions) -> 
     if op(layer) is DUMMY_DATA:
         dims = DUMMY_DATA.dims(layer)[source.top]
         timed = wanted_axes(net, wiring, source.version).startswith("T")
-        keeps = timed or (options.batch is None and any(op(x).recurrent for x in net.layers))
-        if dims:  # in sequences the first axis is time, not images
+        # In sequences the first axis is time, not images; constants that stay have their batch.
+        fixed = any(op(x).recurrent for x in net.layers) or bool(_staying(net))
+        keeps = timed or (options.batch is None and fixed)
+        if dims:
             return Decided(dims if keeps else (batch, *dims[1:]))
     if source.blob in _KNOWN:
         known = _KNOWN[source.blob]

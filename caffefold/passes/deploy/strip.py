@@ -49,7 +49,9 @@ class Strip(Pass):
                 params = BATCH_NORM.params(layer)
                 if params.has("use_global_stats") and not params.flag("use_global_stats"):
                     switched.append(layer.name)
-            stripped = layer.edited(_stripped(layer.body, normalizes))
+            # Without stored numbers a filler decides which ones there are.
+            fills = net.weights is not None and not layer.blobs
+            stripped = layer.edited(_stripped(layer.body, normalizes, fills=fills))
             if stripped is not layer:
                 new[position] = (stripped,)
         names = tuple(layers[0].name for layers in new.values())
@@ -69,7 +71,7 @@ def _without_net_fields(net: Net) -> Net:
     return net if len(kept.items) == len(net.items) else kept
 
 
-def _stripped(body: Message, normalizes: bool) -> Message:
+def _stripped(body: Message, normalizes: bool, *, fills: bool) -> Message:
     """The text of a layer without what only training reads; messages this empties go as well."""
     params = [field for field in body.fields if field.name == "param"]
     # A param belongs to a blob by its place: an unnamed one before a named one holds the place.
@@ -79,7 +81,7 @@ def _stripped(body: Message, normalizes: bool) -> Message:
     emptied = set()
     for field in drop(body.fields, lambda f: f.name in LAYER_FIELDS or id(f) in going):
         switches = normalizes and field.name == "batch_norm_param"
-        new = _without(field, switches)
+        new = _without(field, switches, fills=fills)
         if not new.body.fields and (new is not field or switches) and field.name != "param":
             emptied.add(id(new))
         fields.append(new)
@@ -87,7 +89,7 @@ def _stripped(body: Message, normalizes: bool) -> Message:
     return body if kept == body.fields else replace(body, fields=kept)
 
 
-def _without(field: Field, switches: bool) -> Field:
+def _without(field: Field, switches: bool, *, fills: bool) -> Field:
     """A field of a layer without what only training reads of its message."""
 
     def goes(name: str) -> bool:
@@ -97,7 +99,7 @@ def _without(field: Field, switches: bool) -> Field:
             return switches and name in _SWITCHES
         if name in _FILLS_TOPS or not field.name.endswith("_param"):
             return False
-        return name == "filler" or name.endswith("_filler")
+        return not fills and (name == "filler" or name.endswith("_filler"))
 
     before = field.body
     kept = drop(before.fields, lambda inner: goes(inner.name))
