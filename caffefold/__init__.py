@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from caffefold import zoo as zoo
     from caffefold.check.proof import Proof
     from caffefold.compare.diff import NetDiff, diff
-    from caffefold.conversion import convert, fold, load, prove, save, to_deploy
+    from caffefold.conversion import convert, fold, load, prove, retarget, save, to_deploy
     from caffefold.errors import (
         CaffefoldError,
         ExistingOutput,
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from caffefold.onnx_export.exporting import export
     from caffefold.onnx_export.report import ExportReport
     from caffefold.options import ConvertOptions, DetectionOptions, ExportOptions
-    from caffefold.report import ConvertReport, DeployResult, FoldResult
+    from caffefold.report import ConvertReport, DeployResult, FoldResult, TargetResult
 
 __version__ = _version.VERSION
 
@@ -70,6 +70,7 @@ __all__ = [
     "OutputError",
     "Proof",
     "ProofError",
+    "TargetResult",
     "TextError",
     "UnknownInput",
     "UnknownName",
@@ -83,6 +84,7 @@ __all__ = [
     "inspect",
     "load",
     "prove",
+    "retarget",
     "save",
     "to_deploy",
 ]
@@ -90,14 +92,14 @@ __all__ = [
 _HOMES = {
     "compare.diff": ("NetDiff", "diff"),
     "check.proof": ("Proof",),
-    "conversion": ("convert", "fold", "load", "prove", "save", "to_deploy"),
+    "conversion": ("convert", "fold", "load", "prove", "retarget", "save", "to_deploy"),
     "inspection.inspecting": ("inspect",),
     "inspection.result": ("Inspection",),
     "ir.net": ("Layer", "Net"),
     "onnx_export.exporting": ("export",),
     "onnx_export.report": ("ExportReport",),
     "options": ("ConvertOptions", "DetectionOptions", "ExportOptions"),
-    "report": ("ConvertReport", "DeployResult", "FoldResult"),
+    "report": ("ConvertReport", "DeployResult", "FoldResult", "TargetResult"),
 }
 
 

@@ -39,6 +39,7 @@ from caffefold.humanize import counted, some
 from caffefold.ir import graph
 from caffefold.ir.net import Net
 from caffefold.ir.record import layer_fields, net_fields
+from caffefold.next_step import next_step
 from caffefold.ops.activation import SPLIT
 from caffefold.ops.table import op_of
 from caffefold.options import (
@@ -48,13 +49,16 @@ from caffefold.options import (
     FoldOptions,
     PathLike,
     SaveOptions,
+    TargetOptions,
     takes,
 )
 from caffefold.passes import infra, pipeline
 from caffefold.passes.deploy.preprocessing import comment, preprocessing
 from caffefold.passes.infra import Change
+from caffefold.passes.target import limits
 from caffefold.passes.view import placeholders
-from caffefold.report import ConvertReport, DeployResult, FileSize, FoldResult
+from caffefold.report import ConvertReport, DeployResult, FileSize, FoldResult, TargetResult
+from caffefold.targets import TARGETS, aimed
 
 if TYPE_CHECKING:  # the options as keywords, for type checkers: those of the class that is given
     _P = ParamSpec("_P")
@@ -149,6 +153,24 @@ def fold(net: Net, **given: Any) -> FoldResult:
         UsageError: an option has a wrong value.
     """
     return _fold(net, FoldOptions(**given))
+
+
+@_on_net(TargetOptions)
+def retarget(net: Net, **given: Any) -> TargetResult:
+    """Write a folded deploy net in the forms that its consumer takes.
+
+    Args:
+        net: a deploy net, such as that of ``fold``.
+        {options}
+
+    Returns:
+        The net in those forms; ``prove`` knows them, and compares the numbers.
+
+    Raises:
+        InputError: the target is known not to take a layer; it is named.
+        UsageError: an option has a wrong value.
+    """
+    return _retarget(net, aimed(ConvertOptions(**given)))
 
 
 def prove(original: Net, folded: Net, *, dtype: Dtype = "fp32") -> Proof:
@@ -255,19 +277,22 @@ def convert_into(
     Raises:
         CaffefoldError: as ``convert``.
     """
+    options = aimed(options)
     with quiet():
         try:
             deploy = _to_deploy(net, options)
             folded = _fold(deploy.net, options)
-            written = _stage(staging, folded.net, targets, options)
+            result = _retarget(folded.net, options)
+            written = _stage(staging, result.net, targets, options)
             staged = {str(target): staging.path_of(target) for target in written}
             with _load(net.document.schema, *staged.values()) as reread:
-                again = _with_numbers(reread, folded.net)
-                proven = _prove(deploy.net, again, folded.changes, PRECISIONS[options.dtype])
+                again = _with_numbers(reread, result.net)
+                changes = (*folded.changes, *result.changes)
+                proven = _prove(deploy.net, again, changes, PRECISIONS[options.dtype])
         except ProofError as error:
             raise error.advised("; no output was written") from None
-        report = _report(net, deploy, folded, proven, options, sources, staged)
-    return report, folded.net
+        report = _report(net, deploy, folded, result, proven, options, sources, staged)
+    return report, result.net
 
 
 def _load(schema: Schema, prototxt: PathLike, caffemodel: PathLike | None = None) -> Net:
@@ -363,6 +388,14 @@ def _fold(net: Net, options: FoldOptions) -> FoldResult:
         *_without_numbers(net),
     )
     return FoldResult(folded, steps, warnings)
+
+
+def _retarget(net: Net, options: ConvertOptions) -> TargetResult:
+    with quiet():
+        made, steps = infra.run(pipeline.target_passes(options, options.keeps), net)
+        if options.target:
+            limits.check(made, TARGETS[options.target], options.dtype)
+    return TargetResult(made, steps)
 
 
 def _prove(original: Net, folded: Net, history: tuple[object, ...], precision: Precision) -> Proof:
@@ -502,25 +535,31 @@ def _size(path: Path, net: Net) -> int:
 
 
 def _report(
-    net: Net, deploy: DeployResult, folded: FoldResult, proven: Proof, options: SaveOptions,
-    inputs: tuple[Path, ...], outputs: Mapping[str, Path],
+    net: Net, deploy: DeployResult, folded: FoldResult, result: TargetResult, proven: Proof,
+    options: ConvertOptions, inputs: tuple[Path, ...], outputs: Mapping[str, Path],
 ) -> ConvertReport:  # fmt: skip
     """The report; ``outputs`` are the results by name, with where they lie now."""
+    prefix = next(iter(outputs)).removesuffix(SUFFIXES[0])
+    shapes = {name: deploy.shapes.of_input(name) for name in deploy.net.inputs}
     return ConvertReport(
         net=net.name,
         inputs=tuple(FileSize(detect.shown(path), _size(path, net)) for path in inputs),
         outputs=tuple(FileSize(name, path.stat().st_size) for name, path in outputs.items()),
         layers_before=len(net),
-        layers_after=len(folded.net),
-        passes=deploy.passes + folded.passes,
+        layers_after=len(result.net),
+        passes=deploy.passes + folded.passes + result.passes,
         proof=proven,
         dtype=options.dtype,
         preprocessing=deploy.preprocessing,
         costs=(
             totals(deploy.net, deploy.shapes),
-            totals(folded.net, carried(deploy.shapes, deploy.net, folded.net)),
+            totals(result.net, carried(deploy.shapes, deploy.net, result.net)),
         ),
         weights=net.weights is not None,
         warnings=(*deploy.warnings, *_orphans(net, options), *folded.warnings),
         notes=net.notes,
+        target=options.target,
+        next_step=next_step(options.target, prefix, shapes, deploy.preprocessing)
+        if net.weights is not None
+        else (),
     )

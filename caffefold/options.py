@@ -21,6 +21,11 @@ from caffefold.errors import Option, UsageError
 
 PathLike = str | os.PathLike[str]
 Dtype = Literal["fp32", "fp16"]
+TargetName = Literal[
+    "", "amct", "armnn", "atc", "caffe", "caffe2onnx", "horizon", "mnn", "ncnn", "opencv",
+    "openvino", "ppq", "rknn", "snpe", "tidl", "tpu-mlir",
+]  # fmt: skip
+Standalone = Literal["", "scale", "conv", "bn"]
 Directions = Literal["all", "output", "none"]
 ALL = "*"
 """In ``heads``: every loss."""
@@ -180,6 +185,31 @@ class FoldOptions(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
+class TargetOptions(_Checked):
+    """The forms that a consumer of the result takes."""
+
+    target: TargetName = _option(
+        "",
+        "Write what this consumer takes, and refuse what it is known to refuse; "
+        "`caffefold targets` lists them.",
+        metavar="NAME",
+    )
+    standalone: Standalone = _option(
+        "",
+        "What an affine layer becomes that no linear layer absorbs: Scale, a 1x1 depthwise "
+        "Convolution, or BatchNorm + Scale as they are.",
+    )
+    plain_types: bool = _option(
+        False,
+        "Write depthwise types of forks as Convolution with group, InnerProduct without transpose, "
+        "and one Input layer per input.",
+    )
+    drop_fork_fields: bool = _option(
+        False, "Drop fields that BVLC Caffe and its SSD branch do not know."
+    )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class SaveOptions(_Checked):
     """How a net is written."""
 
@@ -194,7 +224,7 @@ class SaveOptions(_Checked):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class ConvertOptions(SaveOptions, FoldOptions, DeployOptions):
+class ConvertOptions(SaveOptions, TargetOptions, FoldOptions, DeployOptions):
     """All options of a conversion."""
 
     proto: PathLike | None = _option(

@@ -81,6 +81,13 @@ class _Account:
             subject = f"{some(names, _SHOWN)}: " if names else ""
             yield section, subject + detail
 
+    def _rewritten(self) -> Iterator[tuple[str, str]]:
+        """What a consumer wanted otherwise."""
+        for change in self.changes:
+            if change.kind in (ChangeKind.REWRITTEN, ChangeKind.FORK_FIELDS_DROPPED):
+                names = some(list(change.modified), _SHOWN)
+                yield "target", f"{names}: {change.detail}" if names else change.detail
+
     def _folded(self, absorbed: int, into: int) -> Iterator[tuple[str, str]]:
         """How much was folded, what was collapsed; what was left alone, and why the first few."""
         yield "folded", f"{counted(absorbed, 'layer')} into {into}"
@@ -135,6 +142,21 @@ class FoldResult(_Account):
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class TargetResult(_Account):
+    """A net in the forms that a consumer takes, and what was rewritten."""
+
+    net: Net
+    passes: tuple[Step, ...]
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """What was rewritten or dropped, with a label each."""
+        return self._rewritten()
+
+    def __repr__(self) -> str:
+        return f"<TargetResult {counted(len(self.changes), 'change')}: {self.net!r}>"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class ConvertReport(_Account):
     """Everything that is known of one conversion."""
 
@@ -152,6 +174,10 @@ class ConvertReport(_Account):
     costs: tuple[Totals, Totals]
     """What the deploy net costs, before folding and after."""
     notes: tuple[str, ...] = ()
+    target: str = ""
+    """The consumer it was written for; "": none in particular."""
+    next_step: tuple[str, ...] = ()
+    """Lines that take the pair there."""
     """How the files were read when not as they are: found through a solver, upgraded."""
     weights: bool = True
     """Whether there were weights; without, only the structure was converted."""
@@ -182,6 +208,7 @@ class ConvertReport(_Account):
         yield from self._converted(self.net, self.layers_before, self.layers_after)
         absorbed = sum(len(chain) for _, chain in self.folded())
         yield from self._folded(absorbed, len(self.proof.folds))
+        yield from self._rewritten()
         if self.gone:
             names = some(list(self.gone), _SHOWN)
             yield "gone", f"{counted(len(self.gone), 'blob name')}: {names}"
@@ -190,6 +217,8 @@ class ConvertReport(_Account):
         for file in self.outputs:
             yield "wrote", f"{file.path} ({size(file.bytes)})"
         yield "wrote", self.outputs[0].path.removesuffix("prototxt") + "report.json"
+        for number, line in enumerate(self.next_step):
+            yield "" if number else "next", line
 
     def _cost(self) -> str:
         """What the deploy net costs, and what it did before folding where that differs."""
@@ -229,6 +258,8 @@ class ConvertReport(_Account):
             "skips": [asdict(skip) for skip in self.skips],
             "proof": {**asdict(self.proof), "largest_error": self.proof.largest_error},
             "warnings": list(self.warnings),
+            "target": self.target,
+            "next_step": list(self.next_step),
             "notes": list(self.notes),
         }
         return json_text(document)

@@ -26,11 +26,27 @@ LAYER_FIELDS: Mapping[str, str] = MappingProxyType(
         "transform_param": "only data layers read it (base_data_layer.cpp); those became inputs",
         "blobs_lr": "V1's learning rates (upgrade_proto.cpp); only solvers read them",
         "weight_decay": "V1's decay rates (upgrade_proto.cpp); only solvers read them",
+        "forward_type": "NVCaffe: the precision it computes in; a float32 deploy has one",
+        "forward_math": "NVCaffe: the precision it computes in; a float32 deploy has one",
         "backward_type": "NVCaffe: the type that gradients are stored in",
         "backward_math": "NVCaffe: the type that gradients are computed in",
     }
 )
 """Of a layer, whatever its type, with the reason."""
+
+FORK_FIELDS: Mapping[str, str] = MappingProxyType(
+    {
+        "forward_type": "NVCaffe: the precision it computes in",
+        "forward_math": "NVCaffe: the precision it computes in",
+        "backward_type": "NVCaffe: of gradients",
+        "backward_math": "NVCaffe: of gradients",
+        "engine": "which library computes",
+        "stats_batch_size": "Intel: how statistics are collected",
+        "moving_average_fraction": "how statistics are collected",
+    }
+)
+"""Fields of forks that may be dropped for a consumer that does not know them: how a layer computes,
+not what."""
 
 SHARING = ("name", "share_mode")
 """What counts of a ``param``: which layers share a blob (net.cpp, AppendParam). Its rates and
@@ -57,6 +73,8 @@ NET_FIELDS: Mapping[str, str] = MappingProxyType(
         "state": "what rules are matched against (net.cpp, FilterNet); these have been applied",
         "global_grad_scale": "NVCaffe: of gradients",
         "global_grad_scale_adaptive": "NVCaffe: of gradients",
+        "default_forward_type": "NVCaffe: the precision of layers that state none",
+        "default_forward_math": "NVCaffe: the precision of layers that state none",
         "default_backward_type": "NVCaffe: of gradients",
         "default_backward_math": "NVCaffe: of gradients",
     }

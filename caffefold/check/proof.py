@@ -28,7 +28,7 @@ from caffefold.formats.caffemodel.precision import FLOAT32, Precision, of_layer
 from caffefold.humanize import counted
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.table import op
-from caffefold.passes.infra import Absorbed, Change, references
+from caffefold.passes.infra import Absorbed, Change, ChangeKind, references
 
 FLOAT64_NOISE = 2.0**-46  # long sums and cancellation in the float64 reference itself
 SEED = 20_261_121
@@ -108,7 +108,9 @@ class _Prover:
         self, original: Net, written: Net, changes: Iterable[Change], precision: Precision
     ) -> None:
         self.precision = precision
-        self.walk = SideBySide(original, self.linear, precision)
+        changes = tuple(changes)
+        dropped = (path for change in changes for path in change.fields)
+        self.walk = SideBySide(original, self.linear, precision, dropped)
         self.layers = original.layers
         self.places = {each: at for at, each in enumerate(references(original.layers))}
         self.named: dict[str, list[int]] = {}
@@ -116,9 +118,13 @@ class _Prover:
             self.named.setdefault(layer.name, []).append(at)
         self.claims: dict[int | None, list[Absorbed]] = {}  # by position in the original net
         self.removed: dict[str, list[str]] = {}
+        self.rewritten: set[str] = set()  # names of layers that took another form
         for change in changes:
             for claim in change.absorbed:
                 self.claims.setdefault(self.places.get(claim.layer), []).append(claim)
+            if change.kind is ChangeKind.REWRITTEN:
+                self.rewritten.update(change.modified)
+                continue
             for name in change.modified:
                 self.removed.setdefault(name, []).extend(change.removed)
         # A record goes to the first layer of its name (net.cpp, CopyTrainedLayersFrom).
@@ -137,15 +143,20 @@ class _Prover:
             or self._differs(before, after)
             or not fed_before.agrees(fed, self.precision)
         )
-        if not modified:
+        turned = after.name in self.rewritten and self._differs(before, after) is not None
+        if not modified and not turned:
             if not fed_before.agrees(fed, self.precision):
                 raise ProofError(f"layer '{after.name}': is fed different values")
             return None
         self.checked.add(place.position)
         layout = reference.linear(before, fed.base.channels)
-        assert layout is not None  # else the walk had met no linear layer
+        written = reference.linear(after, fed.base.channels)
+        assert layout is not None is not written  # else the walk had met no linear layer
         biases = [size(blob) for blob in after.blobs[1:]]
-        alike = _unpadded(after.blobs[0].shape) == _unpadded(before.blobs[0].shape)
+        shape = _unpadded(after.blobs[0].shape)
+        if written.outputs_first != layout.outputs_first:
+            shape = shape[::-1]
+        alike = shape == _unpadded(before.blobs[0].shape)
         if not alike or biases not in ([], [layout.outputs]):
             raise ProofError(f"layer '{after.name}': its blobs have different shapes")
         x, seen = _patches(
@@ -158,7 +169,7 @@ class _Prover:
             wanted = Response(
                 wanted.values * scale + shift, wanted.magnitude * np.abs(scale) + np.abs(shift)
             )
-            found, largest = _respond(after, layout, fed, x, seen, self.precision)
+            found, largest = _respond(after, written, fed, x, seen, self.precision)
             relative = self.precision.unit * 1.01 + fed.map.rounding(self.precision)
             fan_in = size(after.blobs[0]) / layout.outputs
             tiny = self.precision.tiny * (fan_in * largest + 1)
@@ -195,6 +206,8 @@ class _Prover:
                 f"channel {channel}: off by {float(error[channel].max()):.3g}, rounding explains "
                 f"{float(allowed[channel].max()):.3g}"
             )
+        if layer.name not in self.removed:  # it only took another form
+            return
         largest = float(np.abs(wanted.values).max()) or 1.0
         self.folds.append(
             FoldProof(
@@ -208,6 +221,8 @@ class _Prover:
         Layers that folding may remove are matched with any of their name: what they compute was
         compared already.
         """
+        if after.is_input:
+            return 0
         layout = reference.linear(after, None)
         if layout is not None and len(after.blobs) != 1 + layout.biased:  # base_conv_layer.cpp
             raise ProofError(
@@ -219,7 +234,8 @@ class _Prover:
             return 0
         candidates = self.named.get(after.name, []) if match is None else [match]
         # A Scale that replaced others was checked as a map, a linear layer on patches.
-        if after.name in self.removed and any(self.walk.maps[at] is not None for at in candidates):
+        named = after.name in self.removed or after.name in self.rewritten
+        if named and any(self.walk.maps[at] is not None for at in candidates):
             return 0
         reasons = [self._differs(self.layers[at], after) for at in candidates]
         if not reasons:

@@ -82,6 +82,25 @@ def affine(layer: Layer, rank: int | None) -> AffineMap | None:
     return found
 
 
+def pointwise(layer: Layer) -> AffineMap | None:
+    """The map of a 1x1 convolution with a group for each channel; None for other layers.
+
+    Each output is its own channel times one weight (base_conv_layer.cpp, forward_cpu_gemm), without
+    padding or stride.
+    """
+    if op(layer).name != "Convolution" or len(layer.bottoms) != 1 or len(layer.tops) != 1:
+        return None
+    params = layer.params("convolution_param")
+    moved = ("pad", "pad_h", "pad_w", "stride", "stride_h", "stride_w")
+    still = all(set(params.integers(name)) <= {0 if "pad" in name else 1} for name in moved)
+    layout = linear(layer, None)
+    if layout is None or not still or layout.view != (layout.channels, 1, 1, 1):
+        return None
+    scale, *shift = (array(blob).reshape(-1).astype(np.float64) for blob in layer.blobs)
+    found = AffineMap(scale, shift[0] if shift else np.zeros(1))
+    return found if np.isfinite(found.scale).all() and np.isfinite(found.shift).all() else None
+
+
 def _along_channels(layer: Layer, message: str, rank: int | None) -> bool:
     """Whether the layer has a number of its own for each channel, or one for all."""
     if not layer.blobs:

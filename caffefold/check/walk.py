@@ -13,10 +13,10 @@ what it claims to have absorbed. A blob name that is still there holds what it h
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from caffefold.analysis.shapes import infer
+from caffefold.analysis.shapes import infer, input_shapes
 from caffefold.check import reference, wiring
 from caffefold.check.reference import AffineMap
 from caffefold.check.signals import Base, Signal
@@ -60,7 +60,13 @@ class SideBySide:
     matched with the first. A wrong match is no danger: whatever is matched must agree.
     """
 
-    def __init__(self, original: Net, check_linear: LinearCheck, precision: Precision) -> None:
+    def __init__(
+        self,
+        original: Net,
+        check_linear: LinearCheck,
+        precision: Precision,
+        dropped: Iterable[str] = (),
+    ) -> None:
         self.maps: list[AffineMap | None] = []
         """The maps of the original net's affine layers, by position; None for other layers."""
         self.matches: dict[int, int] = {}
@@ -68,6 +74,7 @@ class SideBySide:
         self._original = original
         self._check_linear = check_linear
         self._precision = precision
+        self._dropped = wiring.may_go(dropped)
         self._bases: dict[object, Base] = {}
         self._places: dict[_Key, Place] = {}
 
@@ -79,7 +86,8 @@ class SideBySide:
                 have differs.
         """
         wanted = self._walk(self._original, infer(self._original).versions)
-        if wiring.declared_inputs(written) != wiring.declared_inputs(self._original):
+        same = input_shapes(written) == input_shapes(self._original)
+        if not same or wiring.declared_inputs(written) != wiring.declared_inputs(self._original):
             raise ProofError("the written net declares different inputs than the original")
         found = self._walk(written, None)
         if set(found.outputs) != set(wanted.outputs):
@@ -116,15 +124,20 @@ class SideBySide:
         for position, layer in enumerate(net.layers):
             inputs = tuple(signals[version] for version in edges.reads[position])
             writes = edges.writes[position]
+            key = layer.name, seen[layer.name]
             own = reference.affine(layer, inputs[0].base.rank if inputs else None)
             if shapes is not None:
                 self.maps.append(own)
-            if own is not None:
+            elif own is None and key not in self._places:  # an affine layer in another form
+                own = reference.pointwise(layer)
+            if layer.is_input:
+                for made in writes:
+                    set_up(made, Handed(("input", edges.versions[made].blob)))
+            elif own is not None:
                 signals[writes[0]] = inputs[0].mapped(own, layer.name)
             elif wiring.is_identity(layer):
                 signals.update(dict.fromkeys(writes, inputs[0]))
             else:
-                key = layer.name, seen[layer.name]
                 seen[layer.name] += 1
                 handed = wiring.hands_on(layer, inputs)
                 claimed = None
@@ -156,7 +169,9 @@ class SideBySide:
             if handed is None:
                 raise ProofError(f"layer '{layer.name}': passed its input through before")
             return handed, None
-        if wiring.parameters(place.layer) != wiring.parameters(layer):
+        if wiring.parameters(place.layer, self._dropped) != wiring.parameters(layer) or (
+            not _meets_alike(place.layer, layer, inputs)
+        ):
             raise ProofError(f"layer '{layer.name}': its parameters were changed")
         if [signal.base for signal in place.inputs] != [signal.base for signal in inputs]:
             raise ProofError(f"layer '{layer.name}': reads different blobs than before")
@@ -166,3 +181,19 @@ class SideBySide:
             if not before.agrees(after, self._precision):
                 raise ProofError(f"layer '{layer.name}': is fed different values")
         return None, None
+
+
+def _meets_alike(before: Layer, after: Layer, inputs: Signals) -> bool:
+    """Whether two linear layers meet their input alike, however their weights lie in the file.
+
+    A depthwise type of a fork may leave ``group`` out; written as another type, it may not.
+    """
+    channels = inputs[0].base.channels if inputs else None
+    old, new = reference.linear(before, channels), reference.linear(after, channels)
+    if old is None or new is None:
+        return old is new
+    if (old.outputs, old.meets_border) != (new.outputs, new.meets_border):
+        return False
+    groups = [wiring.groups(layer) for layer in (before, after)]
+    renamed = before.body.string("type") != after.body.string("type")
+    return groups[1] == old.view[0] or (groups[0] == groups[1] and not renamed)

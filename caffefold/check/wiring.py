@@ -6,15 +6,18 @@ pooling_layer.cpp and dropout_layer.cpp, apart from the fold's idea of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
+from caffefold.check import reference
+from caffefold.check.effectless import FORK_FIELDS
 from caffefold.check.reference import axis_of
 from caffefold.check.signals import IDENTITY, Composition, Signal
 from caffefold.formats.prototxt.tree import Field, ListValue, Message, Scalar, unquote
+from caffefold.formats.schema import OURS, MessageType
 from caffefold.ir.net import Layer, Net
 from caffefold.ir.params import FALSE
 from caffefold.ops.shape import Shape
@@ -24,6 +27,7 @@ Signals = tuple[Signal, ...]
 Pairs = tuple[tuple[str, str], ...]
 # Wiring is compared on its own; folding may create a bias, and un-share weights.
 _IGNORED = frozenset({"name", "bottom", "top", "param"})
+_LAYOUT = frozenset({"/convolution_param/group", "/inner_product_param/transpose"})
 
 
 # Channels of a Concat through which a map is followed: no small text may ask for much memory.
@@ -44,11 +48,50 @@ Tops = tuple[Handed, ...] | None
 # -------------------------------------------------------------------------------- parameters
 
 
-def parameters(layer: Layer) -> Pairs:
+def parameters(layer: Layer, dropped: Collection[str] = ()) -> Pairs:
     """Type and parameters of a layer as (path, value) pairs in file order; comments and format do
-    not count."""
+    not count.
+
+    Of a linear layer with weights, how these lie is compared by ``reference.linear``. Fields whose
+    paths are in ``dropped`` do not count.
+    """
     pairs = _flattened(field for field in layer.body.fields if field.name not in _IGNORED)
-    return tuple(pair for pair in pairs if not pair[0].endswith("_param/bias_term"))
+    found = [
+        pair
+        for pair in pairs
+        if not pair[0].endswith("_param/bias_term") and pair[0] not in dropped
+    ]
+    if reference.linear(layer, None) is not None:
+        found = [
+            ("/type", op(layer).name) if path == "/type" else (path, value)
+            for path, value in found
+            if path not in _LAYOUT
+        ]
+    return tuple(found)
+
+
+def groups(layer: Layer) -> int:
+    """The ``group`` that a layer's text states, or its default."""
+    return layer.params("convolution_param").integer("group")
+
+
+def may_go(paths: Iterable[str]) -> frozenset[str]:
+    """Those of the paths whose fields change nothing at test time, or that nobody here knows: no
+    number was computed with them."""
+    layer = OURS.message("LayerParameter")
+
+    def known(path: str) -> bool:
+        kind: MessageType | None = layer
+        for name in path.strip("/").split("/"):
+            field = None if kind is None else kind.fields_by_name.get(name)
+            if field is None:
+                return False
+            kind = field.message_type
+        return True
+
+    return frozenset(
+        path for path in paths if path.rpartition("/")[2] in FORK_FIELDS or not known(path)
+    )
 
 
 def declared_inputs(net: Net) -> Pairs:

@@ -34,6 +34,7 @@ COMMANDS = {
     "diff": "What changed between two nets: layers, folds, weights.",
     "export": "Net -> ONNX model, checked in onnxruntime.",
     "inspect": "What is in a net: shapes, parameters, MACs, statistics.",
+    "targets": "Who takes a deploy pair, and what each of them wants.",
     "upgrade": "Old prototxt, solver or caffemodel -> today's format.",
     "zoo": "Convert a whole model zoo: parallel, resumable, with a report.",
 }

@@ -42,7 +42,7 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 
 @click.command(short_help="Convert a whole model zoo: parallel, resumable, with a report.")
 @click.argument("source", metavar="SRC")
-@click.argument("target", metavar="DST", required=False, default="")
+@click.argument("destination", metavar="DST", required=False, default="")
 @click.option(
     "--plan",
     "plan_only",
@@ -114,7 +114,7 @@ def zoo(
     context: click.Context,
     /,
     source: str,
-    target: str,
+    destination: str,
     plan_only: bool,
     jobs: int | None,
     retry_failed: bool,
@@ -139,11 +139,11 @@ def zoo(
     from caffefold.zoo.pages import site
 
     console: Console = context.obj
-    if not target and not plan_only:
+    if not destination and not plan_only:
         raise UsageError("DST is missing: where should the results go? --plan needs no DST")
     plan = api.plan(
         source,
-        target,
+        destination,
         options=given(context, ConvertOptions),
         jobs=jobs or 0,
         fresh=force or retry_failed,

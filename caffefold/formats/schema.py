@@ -11,7 +11,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+    from google.protobuf.descriptor import Descriptor as Descriptor  # noqa: PLC0414 - for others
+    from google.protobuf.descriptor import EnumDescriptor, EnumValueDescriptor, FieldDescriptor
 
 
 class FieldType(Protocol):
@@ -81,6 +82,28 @@ def message(name: str) -> Descriptor:
 def repeated(field: FieldDescriptor) -> bool:
     """Whether the field may occur often (new protobufs warn of ``label``)."""
     return isinstance(field.default_value, list)
+
+
+TEXT_ONLY = 5001
+"""Fields from this number on are a fork's, which numbers them otherwise (proto/caffe.proto)."""
+_NVIDIA_OR_INTEL = frozenset(
+    {"scale_filler", "bias_filler", "scale_bias", "stats_batch_size", "relu", "engine"}
+)
+
+
+def is_upstream(kind: Descriptor, name: str) -> bool:
+    """Whether BVLC Caffe or its SSD branch has this field in a message of type ``kind``."""
+    field = kind.fields_by_name.get(name)
+    if field is None or (kind.name == "BatchNormParameter" and name in _NVIDIA_OR_INTEL):
+        return False
+    return field.number < TEXT_ONLY
+
+
+def is_upstream_value(values: Mapping[str, EnumValueDescriptor], word: str) -> bool:
+    """Whether BVLC Caffe or its SSD branch has this value, by name or number, of an enum."""
+    if word.isdecimal():
+        return int(word) < TEXT_ONLY
+    return word in values and values[word].number < TEXT_ONLY
 
 
 OURS = Schema(message)

@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from caffefold.formats.caffemodel.blob import CHUNK, Blob, Floats, StoredBlob
+from caffefold.formats.caffemodel.blob import CHUNK, Blob, Floats, StoredBlob, size
 
 Doubles = NDArray[np.float64]
+_BLOCK = 1 << 22  # elements
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +99,44 @@ class ScaledBlob(Blob):
             scaled *= factors[:, begin : begin + scaled.shape[1]]
         flat: Floats = scaled.reshape(-1)
         return flat
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TransposedBlob(Blob):
+    """A matrix with rows and columns exchanged: ``rows`` rows of a ``source`` of as many columns.
+
+    It is read a block of rows at a time, which takes one pass through the source each.
+    """
+
+    source: Blob
+    rows: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(rows, columns)."""
+        return self.rows, size(self.source) // self.rows
+
+    @property
+    def step(self) -> int:
+        """Elements to read at a time: whole rows, 16 MiB of float32."""
+        columns = max(1, self.shape[1])
+        return max(1, _BLOCK // columns) * columns
+
+    def read(self, start: int, stop: int) -> Floats:
+        """The elements ``start:stop``."""
+        rows, columns = self.shape
+        if stop <= start:
+            return np.empty(0, np.float32)
+        first, last = start // columns, -(-stop // columns)
+        step = max(1, CHUNK // rows)
+        parts = [
+            self.source.read(row * rows, min(row + step, columns) * rows)
+            .reshape(-1, rows)[:, first:last]
+            .T
+            for row in range(0, columns, step)
+        ]
+        block: Floats = np.concatenate(parts, axis=1).reshape(-1)
+        return block[start - first * columns : stop - first * columns]
 
 
 def _product(old: Doubles | None, new: Doubles | None) -> Doubles | None:

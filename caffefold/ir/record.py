@@ -52,7 +52,7 @@ def layer_fields(layer: Layer, source: ByteSource) -> Fields:
     kind = schema.message("LayerParameter")
     owner = f"layer '{layer.name}'"
     kept: Iterable[WireField] = ()
-    strange = any(f.name not in kind.fields_by_name for f in layer.body.fields)
+    strange = any(f.name not in _declared(kind.name) for f in layer.body.fields)
     record = layer.record
     if record is not None and record.type == layer.type:
         kept = (f for f in source.fields(record.body, record.end) if f.number not in _OWN)
@@ -80,8 +80,9 @@ class _Declared(NamedTuple):
 
 @cache
 def _declared(kind: str) -> dict[str, _Declared]:
-    """The fields of a message of our schema by name."""
-    return {field.name: _declaration(field) for field in schema.message(kind).fields}
+    """The fields of a message of our schema by name, but those that only texts have."""
+    fields = schema.message(kind).fields
+    return {f.name: _declaration(f) for f in fields if f.number < schema.TEXT_ONLY}
 
 
 def _declaration(field: FieldDescriptor) -> _Declared:

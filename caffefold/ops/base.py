@@ -172,6 +172,10 @@ class Op:
 
     # ------------------------------------------------------------------------ text and blobs
 
+    def is_alias(self, layer: Layer) -> bool:
+        """Whether ``layer`` is called by another name than the canonical one."""
+        return layer.type != self.name
+
     def params(self, layer: Layer) -> Params:
         """The typed parameters of ``layer``; all defaults where the text has none."""
         return layer.params(self.param)

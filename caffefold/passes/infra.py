@@ -79,6 +79,9 @@ class ChangeKind(str, Enum):
     FOLDED = "FOLDED"
     COLLAPSED = "COLLAPSED"
     """Affine layers were merged into one Scale."""
+    FORK_FIELDS_DROPPED = "FORK_FIELDS_DROPPED"
+    REWRITTEN = "REWRITTEN"
+    """Layers were written in a form that a consumer takes."""
     UNIT_DROPPED = "UNIT_DROPPED"
     """Affine layers that change nothing were dropped."""
 
@@ -92,6 +95,8 @@ class Change:
     modified: tuple[str, ...] = ()
     detail: str = ""
     absorbed: tuple[Absorbed, ...] = ()
+    fields: tuple[str, ...] = ()
+    """Paths of fields that were dropped, such as ``/convolution_param/engine``."""
 
 
 @dataclass(frozen=True, slots=True)

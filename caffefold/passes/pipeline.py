@@ -5,7 +5,7 @@ from __future__ import annotations
 from caffefold.ir.net import Net
 from caffefold.ops.loss import SILENCE
 from caffefold.ops.table import op
-from caffefold.options import DeployOptions, FoldOptions, ViewOptions
+from caffefold.options import DeployOptions, FoldOptions, SaveOptions, TargetOptions, ViewOptions
 from caffefold.passes.deploy.bypass import Bypass
 from caffefold.passes.deploy.filling import FillWeights
 from caffefold.passes.deploy.heads import ConvertHeads
@@ -17,7 +17,10 @@ from caffefold.passes.deploy.unpair import Unpair
 from caffefold.passes.fold.collapse import Collapse
 from caffefold.passes.fold.fold import Fold
 from caffefold.passes.fold.tidy import Tidy
-from caffefold.passes.infra import Pass
+from caffefold.passes.infra import Pass, Predicate, nothing
+from caffefold.passes.target.fork_fields import DropForkFields
+from caffefold.passes.target.plain import PlainTypes
+from caffefold.passes.target.standalone import Standalone
 from caffefold.passes.view.names import NameLayers, SeparateNames
 from caffefold.passes.view.phase import SelectPhase, State
 from caffefold.passes.view.placeholders import FillPlaceholders
@@ -52,7 +55,7 @@ def deploy_passes(net: Net, options: DeployOptions) -> tuple[Pass, ...]:
         # Once inputs have shapes, and while there are fillers.
         FillWeights(),
         # Late, because the passes before read include rules, transform_param and loss_param.
-        Strip(trained),
+        Strip(trained, half=isinstance(options, SaveOptions) and options.dtype == "fp16"),
         # Of what is left: layers that went had their names without doing harm.
         SeparateNames(),
     )
@@ -69,6 +72,19 @@ def fold_passes(options: FoldOptions) -> tuple[Pass, ...]:
     )
     # Last: a chain that could still be folded must not be turned into a Scale.
     return (*passes, Collapse(options.keeps)) if options.collapse else passes
+
+
+def target_passes(options: TargetOptions, keeps: Predicate = nothing) -> tuple[Pass, ...]:
+    """Folded deploy -> the forms of a consumer: proven with the folds."""
+    passes: list[Pass] = []
+    if options.standalone:
+        passes.append(Standalone(options.standalone, keeps))
+    if options.plain_types:
+        passes.append(PlainTypes())
+    if options.drop_fork_fields:
+        # Last: until here a fork's fields may say which dialect a layer speaks.
+        passes.append(DropForkFields())
+    return tuple(passes)
 
 
 def _measures(net: Net) -> bool:

@@ -34,9 +34,11 @@ PUBLIC = {
     "to_deploy",
     "fold",
     "prove",
+    "retarget",
     "save",
     "DeployResult",
     "FoldResult",
+    "TargetResult",
     "Proof",
     # for runtimes other than Caffe
     "export",
@@ -187,7 +189,7 @@ def test_importing_the_package_loads_nothing_else(run: Callable[[str], None]) ->
 
 
 @pytest.mark.parametrize(
-    "name", ["convert", "diff", "fold", "inspect", "load", "prove", "save", "to_deploy"]
+    "name", ["convert", "diff", "fold", "inspect", "load", "prove", "retarget", "save", "to_deploy"]
 )
 def test_functions_are_typed(name: str) -> None:
     function = getattr(caffefold, name)

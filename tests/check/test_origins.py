@@ -102,9 +102,9 @@ def test_rules_are_read_as_by_the_pass(phase: str, level: int, stages: tuple[str
 
 def test_nothing_else_is_stripped() -> None:
     """What the pass drops stands in the tables of the walk, each with a reason."""
-    assert effectless.LAYER_FIELDS.keys() == strip.LAYER_FIELDS
+    assert effectless.LAYER_FIELDS.keys() == strip.LAYER_FIELDS | strip.PRECISIONS
     assert effectless.BATCH_NORM.keys() == strip._SWITCHES
-    assert effectless.NET_FIELDS.keys() >= strip._NET_FIELDS
+    assert effectless.NET_FIELDS.keys() >= strip._NET_FIELDS | strip.NET_PRECISIONS
     tables = (effectless.LAYER_FIELDS, effectless.BATCH_NORM, effectless.NET_FIELDS)
     assert all(len(reason) > 10 for table in tables for reason in table.values())
 

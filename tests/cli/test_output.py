@@ -20,8 +20,9 @@ ESCAPE, RETURN = "\x1b", "\r"
 def test_summary(cli: Cli, pair: Pair) -> None:
     ran = cli("convert", pair.prototxt, pair.caffemodel, "-o", "out/net")
     rows = [line.split(maxsplit=1) for line in ran.out.splitlines()]
-    labels = ["net", "folded", "left", "cost", "proof", "wrote", "wrote", "wrote"]
-    assert [label for label, _ in rows] == labels
+    labels = ["net", "folded", "left", "cost", "proof", "wrote", "wrote", "wrote", "next"]
+    assert [label for label, *_ in rows][: len(labels)] == labels
+    assert rows[8][1] == "net = cv2.dnn.readNetFromCaffe('out/net.prototxt', 'out/net.caffemodel')"
     said = dict(rows)
     assert said["net"] == "tiny: 6 layers -> 4"
     assert said["folded"] == "2 layers into 1"
@@ -73,7 +74,8 @@ def test_warnings_go_to_stderr(cli: Cli, pair: Pair) -> None:
     extra.blobs[0].shape.dim.append(1)
     pair.write(net)
     ran = cli("convert", pair.prototxt, pair.caffemodel, "-o", "net")
-    assert ran.err.startswith("warning: the caffemodel has weights for 1 layer ('stranger') that ")
+    assert ran.err.startswith("warning: the caffemodel has weights for 1 layer ('stranger') that")
+    assert "--keep-records keeps them" in ran.err
     assert len(ran.err.splitlines()) == 1
     assert "warning" not in ran.out
 

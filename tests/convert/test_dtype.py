@@ -193,7 +193,7 @@ def test_the_proof_catches_bad_rounding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Callable[[Any], Iterator[Any]]
 ) -> None:
     pair = write_pair(tmp_path, net(RandomLayers(8)))
-    monkeypatch.setattr(weights_writer, "_rounded", fault)
+    monkeypatch.setattr(weights_writer, "rounded", fault)
     with pytest.raises(ProofError):
         caffefold.convert(*pair, tmp_path / "out", dtype="fp16")
     assert not list(tmp_path.glob("out*"))

@@ -115,7 +115,10 @@ def test_factor_zero_is_folded_as_caffe_computes_it_and_warned_of(workshop: Work
 # ------------------------------------------------------------------------- layers left alone
 
 _BN = 'layer {\n  name: "bn1"'
-_SIDE = 'layer { name: "side" type: "Pooling" bottom: "conv1" top: "side" }\n'
+_SIDE = (
+    'layer { name: "side" type: "Pooling" bottom: "conv1" top: "side" '
+    "pooling_param { kernel_size: 2 } }\n"
+)
 _TWIN = 'layer { name: "twin" type: "Convolution" bottom: "data" top: "twin" param { name: "w" }\n'
 _TWIN += "  convolution_param { num_output: 4 kernel_size: 3 bias_term: false } }\n"
 SKIPS = [

@@ -144,7 +144,11 @@ NUMBERS = {
 }
 
 
-@given(st.fixed_dictionaries({}, optional=NUMBERS), st.floats(width=32), st.text(max_size=5))
+@given(
+    st.fixed_dictionaries({}, optional=NUMBERS),
+    st.floats(width=32, allow_nan=False),
+    st.text(max_size=5),
+)
 def test_every_message_is_what_protobuf_makes_of_it(
     numbers: dict[str, int], std: float, kind: str
 ) -> None:
@@ -162,3 +166,19 @@ def test_every_message_is_what_protobuf_makes_of_it(
     wanted.ClearField("name")
     wanted.ClearField("type")
     assert data == wanted.SerializeToString(deterministic=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "old"),
+    [
+        ("BN", "bn_param { eps: 0.5 }", len_field(137, varint_field(6, 1))),
+        ("Convolution", "forward_type: FLOAT16", varint_field(145, 2)),
+    ],
+)
+def test_numbers_that_are_ours_are_never_written(
+    read: Any, kind: str, text: str, old: bytes
+) -> None:
+    """The field keeps the number that its fork gave it, which only the record knows."""
+    net = read(f'layer {{ name: "a" type: "{kind}" {text} }}', named(kind, old))
+    assert record(net)[1] == old
+    assert record(Net.from_text(f'layer {{ name: "a" type: "{kind}" {text} }}', {}))[1] == b""

@@ -31,11 +31,18 @@ _NET_FIELDS = frozenset(
 )
 
 
+# NVCaffe: without effect where weights are float32, and other parsers stop there.
+PRECISIONS = frozenset({"forward_type", "forward_math"})
+NET_PRECISIONS = frozenset({"default_forward_type", "default_forward_math"})
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Strip(Pass):
     """Drop train-only fields. ``trained`` says the net came with data layers or losses."""
 
     trained: bool = True
+    half: bool = False
+    """Whether the weights will be stored in half precision, which NVCaffe's types are about."""
     name: ClassVar = "strip"
     ensures: ClassVar = (text_agrees, without_rules)
 
@@ -51,7 +58,8 @@ class Strip(Pass):
                     switched.append(layer.name)
             # Without stored numbers a filler decides which ones there are.
             fills = net.weights is not None and not layer.blobs
-            stripped = layer.edited(_stripped(layer.body, normalizes, fills=fills))
+            going = LAYER_FIELDS if self.half else LAYER_FIELDS | PRECISIONS
+            stripped = layer.edited(_stripped(layer.body, normalizes, going, fills=fills))
             if stripped is not layer:
                 new[position] = (stripped,)
         names = tuple(layers[0].name for layers in new.values())
@@ -61,17 +69,18 @@ class Strip(Pass):
             more = f" and {len(switched) - 1} more" if len(switched) > 1 else ""
             why = "is the training switch; the deploy net uses stored statistics"
             warnings = [f"layer '{switched[0]}'{more}: use_global_stats: false {why}"]
-        kept = _without_net_fields(net.substitute(new))
+        going = _NET_FIELDS if self.half else _NET_FIELDS | NET_PRECISIONS
+        kept = _without_net_fields(net.substitute(new), going)
         return PassResult(kept, (change,) if names else (), (), tuple(warnings))
 
 
-def _without_net_fields(net: Net) -> Net:
+def _without_net_fields(net: Net, going: frozenset[str]) -> Net:
     """The net without its net-level training and debugging switches."""
-    kept = net.without_fields(_NET_FIELDS)
+    kept = net.without_fields(going)
     return net if len(kept.items) == len(net.items) else kept
 
 
-def _stripped(body: Message, normalizes: bool, *, fills: bool) -> Message:
+def _stripped(body: Message, normalizes: bool, unwanted: frozenset[str], *, fills: bool) -> Message:
     """The text of a layer without what only training reads; messages this empties go as well."""
     params = [field for field in body.fields if field.name == "param"]
     # A param belongs to a blob by its place: an unnamed one before a named one holds the place.
@@ -79,7 +88,7 @@ def _stripped(body: Message, normalizes: bool, *, fills: bool) -> Message:
     going = {id(field) for field in params[last + 1 :]}
     fields = []
     emptied = set()
-    for field in drop(body.fields, lambda f: f.name in LAYER_FIELDS or id(f) in going):
+    for field in drop(body.fields, lambda f: f.name in unwanted or id(f) in going):
         switches = normalizes and field.name == "batch_norm_param"
         new = _without(field, switches, fills=fills)
         if not new.body.fields and (new is not field or switches) and field.name != "param":

@@ -1,0 +1,49 @@
+"""``caffefold targets``: the table of consumers."""
+
+from __future__ import annotations
+
+import click
+
+from caffefold.cli.console import Console
+from caffefold.humanize import json_text
+from caffefold.targets import TARGETS, Target
+
+
+@click.command(short_help="Who takes a deploy pair, and what each of them wants.")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
+@click.pass_context
+def targets(context: click.Context, /, name: str | None, as_json: bool) -> None:
+    """List the targets of `convert --target`, or show what is known of one, with the sources.
+
+    \b
+    Examples:
+      caffefold targets
+      caffefold targets mnn
+    """
+    console: Console = context.obj
+    if name is not None and name not in TARGETS:
+        raise click.UsageError(f"no target '{name}'; choose from {', '.join(TARGETS)}")
+    chosen = {each: row for each, row in TARGETS.items() if name in (None, each)}
+    if as_json:
+        rows = {each: _plain(row) for each, row in chosen.items()}
+        console.document(json_text({"schema": 1, "targets": rows}))
+    elif name is not None:
+        for line in _about(name, TARGETS[name]):
+            console.result(line)
+    else:
+        width = max(map(len, TARGETS))
+        for each, row in chosen.items():
+            console.result(f"{each:<{width}}  {row.title}: {row.forms()}")
+
+
+def _plain(row: Target) -> dict[str, object]:
+    found = row._asdict()
+    found["facts"] = [{"fact": fact, "source": source} for fact, source in row.facts]
+    return {key: sorted(x) if isinstance(x, frozenset) else x for key, x in found.items()}
+
+
+def _about(name: str, row: Target) -> list[str]:
+    lines = [f"{name}: {row.title}", f"  written: {row.forms()}"]
+    lines += [f"  {fact} ({source})" for fact, source in row.facts]
+    return [*lines, f"  next: {row.next_step}"] if row.next_step else lines

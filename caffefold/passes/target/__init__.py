@@ -1,0 +1,1 @@
+"""Folded net -> the same net in the forms that a consumer takes."""

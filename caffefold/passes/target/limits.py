@@ -1,0 +1,59 @@
+"""What a consumer is known to refuse, said before a file is written."""
+
+from __future__ import annotations
+
+from caffefold.analysis.shapes import Shapes, infer
+from caffefold.errors import Option, UsageError
+from caffefold.ir.net import Layer, Net
+from caffefold.ops.table import in_caffe, op
+from caffefold.targets import Target
+
+
+def check(net: Net, target: Target, dtype: str) -> None:
+    """Refuse what ``target`` cannot take.
+
+    Raises:
+        TextError: a layer that it does not take; the layer is named, and what to do.
+        UsageError: weights of a type that it does not read.
+    """
+    if dtype not in target.dtypes:
+        raise UsageError(
+            Option("dtype", dtype), f": {target.title} reads {' and '.join(target.dtypes)} alone"
+        )
+    shapes = infer(net)
+    made: dict[str, int] = {}
+    for position, layer in enumerate(net.layers):
+        _check_type(layer, target)
+        _check_fields(layer, target)
+        _check_shapes(layer, position, shapes, target)
+        for top in layer.tops:
+            if target.static and top in made and top not in layer.bottoms:
+                raise layer.error(f"blob '{top}' is made twice, which {target.title} refuses")
+            made[top] = position
+
+
+def _check_type(layer: Layer, target: Target) -> None:
+    if target.upstream_only and not in_caffe(layer) and not op(layer).types & target.types:
+        raise layer.error(
+            f"{target.title} has no layer type {layer.type}; choose another target, or replace it"
+        )
+
+
+def _check_fields(layer: Layer, target: Target) -> None:
+    for path, advice in target.refused_fields.items():
+        message, _, name = path.partition(".")
+        found = layer.body.message(message)
+        if found is not None and found.last(name) is not None:
+            raise layer.error(f"{target.title} does not read {name} of {message}; {advice}")
+
+
+def _check_shapes(layer: Layer, position: int, shapes: Shapes, target: Target) -> None:
+    for top, shape in zip(layer.tops, shapes.tops(position), strict=True):
+        if target.static and (shape is None or None in shape):
+            raise layer.error(
+                f"the shape of '{top}' is not known, and {target.title} needs static shapes"
+            )
+        if target.most_axes and shape is not None and len(shape) > target.most_axes:
+            raise layer.error(
+                f"'{top}' has {len(shape)} axes, {target.title} takes {target.most_axes} at most"
+            )

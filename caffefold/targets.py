@@ -1,0 +1,234 @@
+"""Who takes a deploy pair, and what each of them wants: one row of data for each consumer.
+
+Every fact has its source. "Measured" facts come from running nets through the version that is
+named, the original and the folded pair, and comparing with real Caffe's answers (tests/consumers);
+the others come from the consumer's documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+from caffefold.options import ConvertOptions, Standalone
+
+InputStyle = Literal["", "layer", "legacy"]
+
+
+class Target(NamedTuple):
+    """One consumer of deploy pairs."""
+
+    title: str
+    """Its name and the version that the facts are about."""
+    facts: tuple[tuple[str, str], ...]
+    """What it wants or refuses, and where that is known from."""
+    next_step: str = ""
+    """The command that takes the pair; ``{prefix}``, ``{name}`` and ``{shape}`` are filled in."""
+    standalone: Standalone = "scale"
+    """What an affine layer becomes that no linear layer takes."""
+    input_style: InputStyle = ""
+    plain_types: bool = True
+    """Types of forks and ``transpose`` are written as upstream's plain layers."""
+    drop_fork_fields: bool = True
+    """Its parser stops at fields that BVLC and SSD do not have."""
+    dtypes: tuple[str, ...] = ("fp32",)
+    upstream_only: bool = True
+    """Layer types that neither BVLC nor SSD have are refused."""
+    types: frozenset[str] = frozenset()
+    """Layer types of forks that it takes all the same."""
+    most_axes: int | None = None
+    """Blobs may have so many axes."""
+    static: bool = False
+    """Every shape has to be known."""
+    refused_fields: Mapping[str, str] = {}
+    """Parameters that it does not read, as ``message.field``: what to do instead."""
+
+    def forms(self) -> str:
+        """What is written for it, in one line."""
+        parts = [f"affine layers as {_STANDALONE[self.standalone]}", "/".join(self.dtypes)]
+        if self.input_style == "legacy":
+            parts.append("input: fields")
+        if self.plain_types:
+            parts.append("plain types")
+        if self.drop_fork_fields:
+            parts.append("no fields of forks")
+        return ", ".join(parts)
+
+
+_STANDALONE = {
+    "": "they are",
+    "scale": "Scale",
+    "conv": "1x1 Convolution",
+    "bn": "BatchNorm + Scale",
+}
+_MEASURED = "measured, November 2026"
+_NO_FP16 = ("half precision is refused or crashes it", _MEASURED)
+_STRICT = ("its text parser stops at fields it does not know", _MEASURED)
+_NO_DEPTHWISE = ("it has no DepthwiseConvolution: Convolution with group is the same", _MEASURED)
+
+TARGETS: Mapping[str, Target] = {
+    "caffe": Target(
+        "Caffe (BVLC, SSD branch)",
+        (
+            ("its text parser stops at fields it does not know", "caffe.proto of BVLC and SSD"),
+            ("it has no raw_data, in which half precision is stored", "caffe.proto, BlobProto"),
+        ),
+        "caffe test -model {prefix}.prototxt -weights {prefix}.caffemodel -iterations 1",
+    ),
+    "opencv": Target(
+        "OpenCV 4 dnn (4.14)",
+        (
+            ("it reads half precision in raw_data", _MEASURED),
+            ("it has no Bias layer and no DepthwiseConvolution", _MEASURED),
+            ("it ignores transpose of InnerProduct", _MEASURED),
+        ),
+        drop_fork_fields=False,
+        dtypes=("fp32", "fp16"),
+        upstream_only=False,
+    ),
+    "mnn": Target(
+        "MNN 3.6.1",
+        (
+            *(_STRICT, _NO_FP16, _NO_DEPTHWISE),
+            ("an Input layer with several tops crashes it", _MEASURED),
+        ),
+        "MNNConvert -f CAFFE --modelFile {prefix}.caffemodel --prototxt {prefix}.prototxt "
+        "--MNNModel {name}.mnn --bizCode caffefold",
+        upstream_only=False,
+    ),
+    "ncnn": Target(
+        "ncnn caffe2ncnn (a4d2ea1)",
+        (_STRICT, ("half precision converts, and does not load", _MEASURED)),
+        "caffe2ncnn {prefix}.prototxt {prefix}.caffemodel {name}.param {name}.bin",
+        upstream_only=False,
+    ),
+    "openvino": Target(
+        "OpenVINO Model Optimizer 2023.3",
+        (_STRICT, _NO_FP16),
+        "mo --framework caffe --input_proto {prefix}.prototxt --input_model {prefix}.caffemodel",
+        upstream_only=False,
+    ),
+    "caffe2onnx": Target(
+        "caffe2onnx 2.0.1",
+        (
+            ("a Scale that follows no BatchNorm is misread in silence, or crashes it", _MEASURED),
+            ("a 1x1 depthwise Convolution in its place is exact", _MEASURED),
+            ("it reads the shape of weights from blob.shape alone", _MEASURED),
+            _NO_FP16,
+        ),
+        "python -m caffe2onnx.convert --prototxt {prefix}.prototxt "
+        "--caffemodel {prefix}.caffemodel --onnx {name}.onnx",
+        standalone="conv",
+        upstream_only=False,
+    ),
+    "ppq": Target(
+        "PPQ 0.6.6",
+        (
+            ("it has no input_param: inputs are input: fields", _MEASURED),
+            ("it reads the shape of weights from blob.shape alone", _MEASURED),
+        ),
+        "ppq.api.load_caffe_graph('{prefix}.prototxt', '{prefix}.caffemodel')",
+        input_style="legacy",
+        upstream_only=False,
+    ),
+    "rknn": Target(
+        "RKNN-Toolkit2 2.3.2",
+        (
+            _STRICT,
+            _NO_FP16,
+            ("a lone Scale, or such a Convolution, behind Concat crashes it", _MEASURED),
+            ("BatchNorm + Scale is taken", _MEASURED),
+        ),
+        "rknn.load_caffe(model='{prefix}.prototxt', blobs='{prefix}.caffemodel')",
+        standalone="bn",
+        upstream_only=False,
+    ),
+    "tpu-mlir": Target(
+        "tpu-mlir 1.28.1",
+        (_STRICT, _NO_DEPTHWISE, ("it has no Bias layer", _MEASURED), _NO_FP16),
+        "model_transform.py --model_name {name} --model_def {prefix}.prototxt "
+        "--model_data {prefix}.caffemodel --input_shapes [[{shape}]] --mlir {name}.mlir",
+        upstream_only=False,
+    ),
+    "atc": Target(
+        "Ascend ATC (CANN)",
+        (
+            ("both files have the same layers, names and types, without those of training",
+             "CANN documentation, ATC, Caffe network requirements"),
+            ("blobs have at most 4 axes, and static shapes", "CANN documentation, ATC"),
+            ("tops are unique unless a layer works in place", "CANN documentation, ATC"),
+        ),
+        "atc --framework=0 --model={prefix}.prototxt --weight={prefix}.caffemodel "
+        "--output={name} --soc_version=Ascend310",
+        most_axes=4,
+        static=True,
+        upstream_only=False,
+    ),
+    "amct": Target(
+        "Ascend AMCT (Caffe)",
+        (
+            ("BatchNorm that stays has use_global_stats: true", "CANN documentation, AMCT (Caffe)"),
+            ("InnerProduct with transpose is not quantised", "CANN documentation, AMCT (Caffe)"),
+        ),
+        "amct_caffe calibration --model {prefix}.prototxt --weights {prefix}.caffemodel "
+        "--save_path {name}",
+        most_axes=4,
+        static=True,
+        upstream_only=False,
+    ),
+    "tidl": Target(
+        "TI TIDL (caffe-jacinto)",
+        (("it reads Scale, BN, Bias, depthwise convolutions and ShuffleChannel",
+          "TIDL documentation, supported Caffe layers"),),
+        types=frozenset({"BN", "ShuffleChannel"}),
+    ),
+    "snpe": Target(
+        "Qualcomm SNPE",
+        (
+            ("BatchNorm must be followed by Scale; a lone Scale is doubtful",
+             "SNPE documentation, supported layers"),
+            ("a 1x1 depthwise Convolution is the same and always taken", "as above"),
+        ),
+        "snpe-caffe-to-dlc --input_network {prefix}.prototxt --caffe_bin {prefix}.caffemodel",
+        standalone="conv",
+        upstream_only=False,
+    ),
+    "horizon": Target(
+        "Horizon hb_mapper",
+        (("inputs are Input layers with input_param; Accuracy is an error",
+          "Horizon documentation, hb_mapper checker"),),
+        "hb_mapper checker --model-type caffe --proto {prefix}.prototxt "
+        "--model {prefix}.caffemodel --march bernoulli2",
+        input_style="layer",
+        upstream_only=False,
+    ),
+    "armnn": Target(
+        "Arm NN (Caffe parser, until 20.11)",
+        (("no dilation, no Eltwise coeff, no Softmax axis", "Arm NN documentation, Caffe parser"),),
+        "ExecuteNetwork -f caffe-binary -m {prefix}.caffemodel",
+        refused_fields={
+            "convolution_param.dilation": "dilated convolutions are not supported",
+            "eltwise_param.coeff": "write the factors as Scale layers",
+            "softmax_param.axis": "only the default axis is supported",
+        },
+        upstream_only=False,
+    ),
+}  # fmt: skip
+
+
+def aimed(options: ConvertOptions) -> ConvertOptions:
+    """The options with what their target wants, where they say nothing themselves."""
+    row = TARGETS.get(options.target)
+    standalone = options.standalone or (row.standalone if row else "")
+    collapse = options.collapse and standalone != "bn"
+    if row is None:
+        return replace(options, collapse=collapse)
+    return replace(
+        options,
+        collapse=collapse,
+        input_style=options.input_style or row.input_style,
+        standalone=standalone,
+        plain_types=options.plain_types or row.plain_types,
+        drop_fork_fields=options.drop_fork_fields or row.drop_fork_fields,
+    )

@@ -1,0 +1,48 @@
+"""Every form of every consumer gives real Caffe's outputs, run by torch in float64."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import caffefold
+from caffefold.options import TargetName
+from caffefold.targets import TARGETS
+from tests.golden.test_shared_models import EDGE, EDGE_LIMIT
+from tests.reference.caffe_torch import run
+
+pytestmark = pytest.mark.skipif(not EDGE, reason="CAFFEFOLD_SHARED is not there")
+# What is written differs by these alone.
+FORMS = sorted({(row.standalone, row.input_style) for row in TARGETS.values()})
+TESTED: tuple[TargetName, ...] = ("caffe2onnx", "ppq", "rknn", "atc")
+REFUSED = {("conv3d", "atc"), ("conv3d", "amct")}
+
+
+@pytest.mark.parametrize("target", TESTED)
+@pytest.mark.parametrize("folder", EDGE, ids=lambda folder: folder.name)
+def test_edge(tmp_path: Path, folder: Path, target: TargetName) -> None:
+    given = folder / "net.prototxt", folder / "weights.caffemodel"
+    if (folder.name, target) in REFUSED:
+        with pytest.raises(caffefold.InputError, match=r"has 5 axes, .* takes 4 at most"):
+            caffefold.convert(*given, tmp_path / "out", target=target)
+        return
+    caffefold.convert(*given, tmp_path / "out", target=target)
+    with np.load(folder / "golden.npz") as golden:
+        inputs = {k[3:]: golden[k] for k in golden if k.startswith("in_")}
+        prefix = "global_" if any(k.startswith("global_") for k in golden) else "out_"
+        wanted = {k[len(prefix) :]: golden[k] for k in golden if k.startswith(prefix)}
+    found = run(tmp_path / "out.prototxt", tmp_path / "out.caffemodel", inputs)
+    assert wanted
+    for blob, values in wanted.items():
+        assert np.abs(found[blob] - values).max() <= EDGE_LIMIT * np.abs(values).max(), blob
+
+
+def test_the_targets_above_have_every_form_there_is() -> None:
+    chosen = {
+        (TARGETS[x].standalone, TARGETS[x].input_style) for x in ("caffe2onnx", "ppq", "rknn")
+    }
+    assert {standalone for standalone, _ in FORMS} == {standalone for standalone, _ in chosen}
