@@ -27,8 +27,14 @@ if TYPE_CHECKING:
 Edit = Callable[[Net], Net]
 Arrays = list[NDArray[np.float64]]
 RELU = 'layer { name: "early" type: "ReLU" bottom: "conv1" top: "conv1" }\n'
-SIDE = 'layer { name: "side" type: "Pooling" bottom: "conv1" top: "side" }\n'
-POOL = 'layer { name: "early" type: "Pooling" bottom: "c" top: "conv1" }\n'
+SIDE = (
+    'layer { name: "side" type: "Pooling" bottom: "conv1" top: "side" '
+    "pooling_param { kernel_size: 1 } }\n"
+)
+POOL = (
+    'layer { name: "early" type: "Pooling" bottom: "c" top: "conv1" '
+    "pooling_param { kernel_size: 1 } }\n"
+)
 POWER = (
     'layer { name: "power" type: "Power" bottom: "conv1" top: "conv1" power_param { power: 2 } }\n'
 )
