@@ -32,12 +32,13 @@ def test_auxiliary_head(tmp_path: Path) -> None:
         relu("relu", "conv"),
         n.inner_product("fc1", "conv", 64, 2),
         LayerSpec("loss1", "SoftmaxWithLoss", "fc1 label", "loss1", "loss_weight: 0.3"),
-        n.inner_product("fc2", "conv", 64, 2),
+        n.inner_product("ip", "conv", 64, 8),
+        n.inner_product("fc2", "ip", 8, 2),
         LayerSpec("loss2", "SoftmaxWithLoss", "fc2 label", "loss2", "loss_weight: 1"),
     ]
     names, stored = converted(tmp_path, layers)
-    assert names == ["data", "conv", "relu", "fc2", "prob"]
-    assert stored == {"conv": 2, "fc2": 2}
+    assert names == ["data", "conv", "relu", "ip", "fc2", "prob"]
+    assert stored == {"conv": 2, "ip": 2, "fc2": 2}
 
 
 def test_siamese_twin(tmp_path: Path) -> None:
