@@ -37,6 +37,8 @@ class Heads:
         self.walk = walk
         self.new: dict[int, bool] = {}
         """By position, whether it was accounted for."""
+        self._handed_out: set[int] | None = None  # the values of the net's outputs
+        self._comparing: dict[int, list[int]] = {}  # by value, the losses that compare it
         self.losses = [
             position
             for position, layer in enumerate(walk.given.layers)
@@ -89,12 +91,15 @@ class Heads:
         if len(reads) != 1:
             return False
         value, options = self.walk.origin(reads[0]), self.walk.options.heads
-        for place in self.losses:
+        if not self._comparing:
+            for place in self.losses:
+                for compared in self._predicted(place):
+                    self._comparing.setdefault(compared, []).append(place)
+        for place in self._comparing.get(value, ()):
             loss = self.walk.given.layers[place]
             asked = options.get(loss.name) or options.get(ALL, "")
             kinds = (asked, probability(loss))
-            fits = kind in kinds and _values(layer) == _probability_values(loss, kind)
-            if fits and value in self._predicted(place):
+            if kind in kinds and _values(layer) == _probability_values(loss, kind):
                 return True
         return False
 
@@ -108,7 +113,9 @@ class Heads:
         product = maker >= 0 and op(walk.given.layers[maker]).name == "InnerProduct"
         if not (kind and product) or asked or walk.options.outputs:
             return
-        if any(walk.origin(version) == value for version in walk.graph.sinks):
+        if self._handed_out is None:
+            self._handed_out = {walk.origin(version) for version in walk.graph.sinks}
+        if value in self._handed_out:
             blob = walk.given.graph.versions[value].blob
             raise ProofError(
                 f"layer '{loss.name}': its {kind} over '{blob}' is lost", layer=loss.name

@@ -57,6 +57,7 @@ class Editor:
         # What a name promises is what it holds when the net has run.
         self._promised = {name: versions[-1] for name, versions in self._named.items()}
         self._value = list(range(len(self.name)))  # by version: whose numbers it holds now
+        self._tried: dict[str, int] = {}  # by name, the last number behind it that was taken
         self._same: dict[int, int] = {}  # values that are one and the same
 
     def is_output(self, version: int) -> bool:
@@ -180,9 +181,12 @@ class Editor:
 
     def _fresh(self, name: str) -> str:
         """A name that no blob has or had."""
-        wishes = (f"{name}_folded{n if n > 1 else ''}" for n in itertools.count(1))
-        known = self._named.keys() | self._promised.keys()
-        return next(wish for wish in wishes if wish not in known)
+        for n in itertools.count(self._tried.get(name, 1)):
+            wish = f"{name}_folded{n if n > 1 else ''}"
+            if wish not in self._named and wish not in self._promised:
+                return wish
+            self._tried[name] = n
+        raise AssertionError
 
     def _made(self, name: str) -> list[int]:
         """The versions of this name that are still there: from outside, or their layer is."""

@@ -15,16 +15,16 @@ Source: the fork that has both (eric612/MobileNet-YOLO).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from caffefold.formats.prototxt.tree import Document, Message
-from caffefold.ir.net import Layer, Net
+from caffefold.ir.net import Layer
 from caffefold.ops.base import own_message
 from caffefold.ops.detection import YOLO_OUTPUT, YOLO_V3_OUTPUT, Detections
 from caffefold.ops.loss import MULTIBOX_LOSS, Loss
 from caffefold.ops.table import op, op_of
 from caffefold.options import DetectionOptions
-from caffefold.passes.deploy.newlayer import Parameters, free_name, new_layer
+from caffefold.passes.deploy.newlayer import Names, Parameters, new_layer
 
 TAKEN_OVER = {
     YOLO_OUTPUT.name: ("num_class", "coords", "biases"),
@@ -37,9 +37,7 @@ _RENAMED = {"num_class": "num_classes"}
 _THRESHOLDS = ("confidence_threshold", "nms_threshold", "top_k", "keep_top_k")
 
 
-def multibox(
-    net: Net, loss: Layer, options: DetectionOptions, going: Collection[int]
-) -> tuple[Layer, ...]:
+def multibox(names: Names, loss: Layer, options: DetectionOptions) -> tuple[Layer, ...]:
     """Reshape, Softmax (or Sigmoid), Flatten of the confidences, and DetectionOutput."""
     if len(loss.bottoms) < 3:
         raise loss.error("MultiBoxLoss needs the bottoms loc, conf, priorbox and label")
@@ -52,11 +50,11 @@ def multibox(
 
     def add(kind: str, bottom: str, params: Parameters) -> str:
         name = f"{conf}_{kind.lower()}"
-        for known in net.layers:
+        for known in names.layers:
             if op(known).name == kind and known.bottoms == (bottom,) and known.tops == (name,):
                 return name  # the training net computes it already, for its own evaluation
-        name = free_name(net, name, going)
-        made.append(new_layer(net.document, kind, name, [bottom], name, params))
+        name = names.free(name)
+        made.append(new_layer(loss.document, kind, name, [bottom], name, params))
         return name
 
     shaped = add("Reshape", conf, {"reshape_param": {"shape": {"dim": [0, -1, classes]}}})
@@ -67,7 +65,7 @@ def multibox(
     scores = add("Flatten", probable, {"flatten_param": {"axis": 1}})
     # RefineDet: the boxes and scores of its first step stand behind the label.
     reads = (loc, scores, prior, *loss.bottoms[4:6])
-    name = free_name(net, "detection_out", going)
+    name = names.free("detection_out")
     known: Parameters = {
         "num_classes": classes,
         "share_location": str(params.flag("share_location")).lower(),
@@ -79,7 +77,7 @@ def multibox(
         "confidence_threshold": f"{options.confidence_threshold:g}",
     }
     detects: Parameters = {"detection_output_param": known}
-    made.append(new_layer(net.document, "DetectionOutput", name, reads, name, detects))
+    made.append(new_layer(loss.document, "DetectionOutput", name, reads, name, detects))
     return tuple(made)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 from caffefold.errors import Option, Text, UnknownName, UsageError
@@ -29,7 +29,7 @@ from caffefold.ops.wiring import SLICE
 from caffefold.options import ALL, DeployOptions, DetectionOptions
 from caffefold.passes.contracts import text_agrees, without_losses
 from caffefold.passes.deploy.detection import TAKEN_OVER, detects_yolo, multibox, thresholds, yolo
-from caffefold.passes.deploy.newlayer import Parameters, free_name, new_layer
+from caffefold.passes.deploy.newlayer import Names, Parameters, new_layer
 from caffefold.passes.deploy.training import TrainingAnalysis, auxiliary
 from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult
 from caffefold.passes.view.phase import State
@@ -206,8 +206,7 @@ class HeadMaker:
         self.net, self.wiring = training.net, training.wiring
         self.options = options
         self.detection = options.detection or DetectionOptions()
-        self.grown = training.net
-        """The net with the layers made so far, so that no name is given twice."""
+        self.names = Names(training.net, training.going)
         self.predicted: list[int] = []
         self.made: dict[tuple[int, str], tuple[str, ...]] = {}
         self.used: set[str] = set()
@@ -292,17 +291,14 @@ class HeadMaker:
         return tuple(self.wiring.versions[v].blob for v in versions)
 
     def _add(self, *layers: Layer) -> Head:
-        self.grown = replace(self.grown, items=(*self.grown.items, *layers))
+        self.names.add(layers)
         return Head(layers, layers[-1].tops)
-
-    def _free_name(self, wish: str) -> str:
-        return free_name(self.grown, wish, self.training.going)
 
     def _detection(self, layer: Layer, location: int) -> Head:
         for reader in self._readers(location):
             if op(reader) is DETECTION_OUTPUT:
                 return _existing(reader.tops)
-        return self._add(*multibox(self.grown, layer, self.detection, self.training.going))
+        return self._add(*multibox(self.names, layer, self.detection))
 
     def _yolo(self, position: int, kind: str) -> Head:
         """One detection layer for all losses of its kind, in the place of the last."""
@@ -311,7 +307,7 @@ class HeadMaker:
         if position != same[-1][0]:
             return Head()
         self.used.add("detection")
-        name = self._free_name("detection_out")
+        name = self.names.free("detection_out")
         return self._add(yolo(self.net.document, kind, name, [x for _, x in same], self.detection))
 
     def _notes(self, position: int, outputs: tuple[str, ...], reads_it: bool) -> tuple[str, ...]:
@@ -374,7 +370,7 @@ class HeadMaker:
             self.used.add("prob")
             score = _SCORE.match(bottom)
             wish = self.options.prob_name or (f"{score[1]}_prob" if score else "prob")
-        name = self._free_name(wish)
+        name = self.names.free(wish)
         params: Parameters = {}
         if kind == "Softmax":
             params = _softmax_params(layer)

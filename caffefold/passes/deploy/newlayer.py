@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias, Union
 
@@ -47,14 +47,30 @@ def new_layer(
     return Layer.of(replace(message("layer", {**head, **params}, ""), lead=lead), document)
 
 
-def free_name(net: Net, wish: str, going: Collection[int] = ()) -> str:
-    """``wish``, or with a number behind it when a layer or blob is called that already.
+class Names:
+    """The layers of a growing net, and the names of them and of their blobs.
 
-    The layers at the positions ``going`` do not count: they are about to leave.
+    The layers at the positions ``going`` give theirs free: they are about to leave.
     """
-    staying = [layer for i, layer in enumerate(net.layers) if i not in going]
-    taken = {layer.name for layer in staying} | {top for layer in staying for top in layer.tops}
-    name, number = wish, 2
-    while name in taken:
-        name, number = f"{wish}{number}", number + 1
-    return name
+
+    def __init__(self, net: Net, going: Collection[int]) -> None:
+        self.layers = list(net.layers)
+        self._taken: set[str] = set()
+        self._tried: dict[str, int] = {}
+        for position, layer in enumerate(net.layers):
+            if position not in going:
+                self._taken.update((layer.name, *layer.tops))
+
+    def add(self, layers: Iterable[Layer]) -> None:
+        """Take note of new layers."""
+        for layer in layers:
+            self.layers.append(layer)
+            self._taken.update((layer.name, *layer.tops))
+
+    def free(self, wish: str) -> str:
+        """``wish``, or with a number behind it when a layer or blob is called that already."""
+        name, number = wish, self._tried.get(wish, 2)
+        while name in self._taken:
+            self._tried[wish] = number
+            name, number = f"{wish}{number}", number + 1
+        return name

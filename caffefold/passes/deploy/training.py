@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from caffefold.ir.graph import OUTSIDE, Graph
@@ -152,6 +153,8 @@ class TrainingAnalysis:
 
     def same_function(self, one: int, other: int) -> bool:
         """Whether two blobs are computed by different layers that share all their weights."""
+        if one not in self._sharing or other not in self._sharing:
+            return False
         first, second = (self.wiring.ancestors([version]) for version in (one, other))
         layers = self.net.layers
         if any(op(layers[i]).is_learned(layers[i]) for i in first & second):
@@ -167,6 +170,15 @@ class TrainingAnalysis:
             if op(layer).is_learned(layer) or _compares(layer):
                 continue
             if found.issuperset(self.wiring.reads[position]):
+                found.update(self.wiring.writes[position])
+        return frozenset(found)
+
+    @cached_property
+    def _sharing(self) -> frozenset[int]:
+        """The versions that layers compute whose weights have names, by which others share them."""
+        found: set[int] = set()
+        for position, layer in enumerate(self.net.layers):
+            if _named(layer) or not found.isdisjoint(self.wiring.reads[position]):
                 found.update(self.wiring.writes[position])
         return frozenset(found)
 
@@ -257,6 +269,11 @@ class TrainingAnalysis:
 def _compares(layer: Layer) -> bool:
     """Whether a layer is a loss or a measure."""
     return op(layer).is_loss(layer) or op(layer).is_measure(layer)
+
+
+def _named(layer: Layer) -> bool:
+    """Whether some of its weights have a name, by which others may share them."""
+    return any(f.name == "param" and f.body.string("name") for f in layer.body.fields)
 
 
 def _shared(layers: Sequence[Layer]) -> list[tuple[str, ...]] | None:

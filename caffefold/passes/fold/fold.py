@@ -121,6 +121,15 @@ def _chain_from(first: int, editor: Editor, maps: Mapping[int, Affine]) -> Chain
     return Chain(tuple(positions), affine)
 
 
+class _Asked(NamedTuple):
+    """What came of asking for the one map that all ``readers`` of a blob compute."""
+
+    readers: list[int]
+    changes: int
+    """How many there had been."""
+    answer: Plan | Refusal
+
+
 class _Folder:
     """The work of one run; positions are those of the given net."""
 
@@ -132,6 +141,7 @@ class _Folder:
         self.shared = shared_weights(net.layers)
         self.references = references(net.layers)
         self.changes: list[Change] = []
+        self.asked: dict[int, _Asked] = {}
         self.maps, self.refused = affine_maps(self.editor, shapes, options.keeps)
         self.warnings = [
             f"layer '{layer.name}': the scale factor of its statistics is 0, so Caffe treats "
@@ -151,11 +161,8 @@ class _Folder:
     def fold(self, chain: Chain) -> bool:
         """Put one chain into linear layers, if some may take it."""
         editor = self.editor
-        before = editor.reads[chain.positions[0]][0]
-        group = self.alike(chain, before)
-        asking = {each.positions[0] for each in group}
-        above = self.propagation.up(before, chain.affine, asking)
-        if not isinstance(above, Refusal) and self.apply(group, above, upward=True):
+        above = self.upward(chain, editor.reads[chain.positions[0]][0])
+        if above is None:
             return True
         below = self.propagation.down(editor.writes[chain.positions[-1]][0], chain.affine)
         if not isinstance(below, Refusal):
@@ -168,15 +175,33 @@ class _Folder:
             self.refused[position] = reason
         return False
 
-    def alike(self, chain: Chain, before: int) -> list[Chain]:
+    def upward(self, chain: Chain, before: int) -> Plan | Refusal | None:
+        """Put a chain into what makes its input, with all chains there that compute the same: None
+        when that was done; else the plan that a name stands against, or why there is none."""
+        readers, known = self.editor.readers[before], self.asked.get(before)
+        if known is not None and known.readers is readers and known.changes == len(self.changes):
+            return known.answer
+        group = self.alike(chain, readers)
+        answer = self.propagation.up(before, chain.affine, {each.positions[0] for each in group})
+        if not isinstance(answer, Refusal) and self.apply(group, answer, upward=True):
+            return None
+        if len(group) > 1:  # the same for each of them, while nothing changes
+            self.asked[before] = _Asked(readers, len(self.changes), answer)
+        return answer
+
+    def alike(self, chain: Chain, readers: list[int]) -> list[Chain]:
         """All readers of the chain's input, if every one is a chain that computes the same map."""
-        readers = self.editor.readers[before]
         if len(readers) == 1:
             return [chain]
         # A blob with several readers is inside no chain: each reader starts one, if it is affine.
-        found = [_chain_from(r, self.editor, self.maps) for r in readers if r in self.maps]
-        same = [each for each in found if each.affine.equals(chain.affine)]
-        return same if len(same) == len(readers) else [chain]
+        found: list[Chain] = []
+        for reader in readers:
+            if reader not in self.maps:
+                return [chain]
+            found.append(_chain_from(reader, self.editor, self.maps))
+            if not found[-1].affine.equals(chain.affine):
+                return [chain]
+        return found
 
     def guard(self, layer: Layer) -> Refusal | None:
         """Why this linear layer must not be changed, if so."""

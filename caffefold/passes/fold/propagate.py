@@ -44,6 +44,8 @@ from caffefold.passes.fold.absorb import refuse_input
 _MOST_PIECES = 1 << 18  # of all blobs on one way
 _WIDEST = 1 << 20  # channels of a Concat that are not mapped alike
 
+_SHOWN = 5  # names of a list
+
 
 class Piece(NamedTuple):
     """The channels of a blob from ``at`` on meet the channels ``start:stop`` of a map."""
@@ -122,6 +124,7 @@ class Propagation:
         self.editor = editor
         self.shapes = shapes
         self.guard = guard
+        self._passes: dict[int, bool] = {}
         self._flows: dict[int, ChannelFlow] = {}
         self._tops: dict[int, dict[int, int]] = {}
 
@@ -160,10 +163,15 @@ class Propagation:
         position = editor.producer[version]
         source = editor.layers[position]
         what = f"the output of '{source.name}' is"
-        others = [editor.layers[r].name for r in editor.readers[version] if r not in asking]
-        if others:
-            names = ", ".join(f"'{name}'" for name in dict.fromkeys(others))
-            return Refusal(SkipCode.SEVERAL_READERS, f"{what} also read by {names}")
+        readers = editor.readers[version]
+        others = islice((r for r in readers if r not in asking), _SHOWN)
+        names = dict.fromkeys(f"'{editor.layers[r].name}'" for r in others)
+        if names:
+            more = len(readers) - len(asking) - _SHOWN
+            rest = f" and {more} more" if more > 0 else ""
+            return Refusal(
+                SkipCode.SEVERAL_READERS, f"{what} also read by {', '.join(names)}{rest}"
+            )
         if editor.is_output(version):
             return Refusal(SkipCode.NET_OUTPUT, f"{what} a net output")
         own = op(source)
@@ -184,7 +192,7 @@ class Propagation:
     def _up_through(self, position: int, way: _Way) -> Refusal | None:
         source, versions = self.editor.layers[position], way.met[position]
         bottoms = self._bottoms(position)
-        if op(source).commutes(source, bottoms):
+        if self._commutes(position, bottoms):
             return self._ask_further(position, way, versions[0], way.pieces[versions[0]])
         match self._flow(position, bottoms):
             case Joined():
@@ -251,7 +259,7 @@ class Propagation:
             way.plan.absorptions.append(Absorption(position, layout, affine, pieces))
             return refuse_input(layer, layout, affine)
         bottoms, tops = self._bottoms(position), self.editor.writes[position]
-        if own.commutes(layer, bottoms):
+        if self._commutes(position, bottoms):
             return self._tell(way, tops[0], pieces)
         match self._flow(position, bottoms):
             case Joined():
@@ -294,6 +302,13 @@ class Propagation:
 
     def _bottoms(self, position: int) -> list[Shape]:
         return [self.shapes.versions[version] for version in self.editor.reads[position]]
+
+    def _commutes(self, position: int, bottoms: list[Shape]) -> bool:
+        """Whether a map may move through a layer; asked once as well."""
+        if position not in self._passes:
+            layer = self.editor.layers[position]
+            self._passes[position] = op(layer).commutes(layer, bottoms)
+        return self._passes[position]
 
     def _flow(self, position: int, bottoms: list[Shape]) -> ChannelFlow:
         """Where a layer's channels come from; shapes stay the same, so it is asked once."""
