@@ -74,3 +74,8 @@ class Names:
             self._tried[wish] = number
             name, number = f"{wish}{number}", number + 1
         return name
+
+
+def free_name(net: Net, wish: str) -> str:
+    """``wish``, or with a number behind it when a layer or blob of ``net`` is called that."""
+    return Names(net, ()).free(wish)
