@@ -55,7 +55,6 @@ from caffefold.options import (
 from caffefold.passes import infra, pipeline
 from caffefold.passes.deploy.preprocessing import comment, preprocessing
 from caffefold.passes.infra import Change
-from caffefold.passes.target import limits
 from caffefold.passes.view import placeholders
 from caffefold.report import ConvertReport, DeployResult, FileSize, FoldResult, TargetResult
 from caffefold.targets import TARGETS, aimed
@@ -394,6 +393,8 @@ def _retarget(net: Net, options: ConvertOptions) -> TargetResult:
     with quiet():
         made, steps = infra.run(pipeline.target_passes(options, options.keeps), net)
         if options.target:
+            from caffefold.passes.target import limits  # seldom needed
+
             limits.check(made, TARGETS[options.target], options.dtype)
     return TargetResult(made, steps)
 

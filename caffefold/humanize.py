@@ -83,6 +83,8 @@ def json_text(document: Any, indent: int | None = 2) -> str:
         return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]
 
     text = json.dumps(_finite(document), indent=indent, ensure_ascii=False)
+    if text.isascii() and "\x7f" not in text:  # nearly always; the pattern is slow to make
+        return text + "\n"
     return re.sub("[\x7f-\U0010ffff]", escaped, text) + "\n"
 
 

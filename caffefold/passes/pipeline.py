@@ -18,9 +18,6 @@ from caffefold.passes.fold.collapse import Collapse
 from caffefold.passes.fold.fold import Fold
 from caffefold.passes.fold.tidy import Tidy
 from caffefold.passes.infra import Pass, Predicate, nothing
-from caffefold.passes.target.fork_fields import DropForkFields
-from caffefold.passes.target.plain import PlainTypes
-from caffefold.passes.target.standalone import Standalone
 from caffefold.passes.view.names import NameLayers, SeparateNames
 from caffefold.passes.view.phase import SelectPhase, State
 from caffefold.passes.view.placeholders import FillPlaceholders
@@ -76,12 +73,18 @@ def fold_passes(options: FoldOptions) -> tuple[Pass, ...]:
 
 def target_passes(options: TargetOptions, keeps: Predicate = nothing) -> tuple[Pass, ...]:
     """Folded deploy -> the forms of a consumer: proven with the folds."""
-    passes: list[Pass] = []
+    passes: list[Pass] = []  # seldom needed, so they are imported when they are
     if options.standalone:
+        from caffefold.passes.target.standalone import Standalone
+
         passes.append(Standalone(options.standalone, keeps))
     if options.plain_types:
+        from caffefold.passes.target.plain import PlainTypes
+
         passes.append(PlainTypes())
     if options.drop_fork_fields:
+        from caffefold.passes.target.fork_fields import DropForkFields
+
         # Last: until here a fork's fields may say which dialect a layer speaks.
         passes.append(DropForkFields())
     return tuple(passes)
