@@ -173,6 +173,10 @@ def zoo(
             "again to continue"
         )
         context.exit(INTERRUPTED)
+    if console.quiet:
+        for outcome in result.outcomes:
+            if outcome.status != "converted":
+                note(_line(outcome))
     if as_json:
         console.document(site.as_json(result).rstrip("\n"))
     else:

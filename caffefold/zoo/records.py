@@ -105,6 +105,20 @@ class Plan(_Record):
     orphans: tuple[Orphan, ...] = ()
     key: str = field(default="", repr=False, compare=False)
     """A digest of all it was made from; the same again needs no planning. Empty: never cached."""
+    urls: tuple[str, ...] = field(default=(), repr=False, compare=False)
+    """Source and target with the passwords in them, where they are URLs; never written anywhere."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain data."""
+        document = asdict(self)
+        del document["urls"]
+        return document
+
+    @property
+    def places(self) -> tuple[str, str]:
+        """Source and target, to be opened."""
+        source, target = self.urls or (self.source, self.target)
+        return source, target
 
 
 @dataclass(frozen=True, slots=True)

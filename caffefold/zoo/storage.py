@@ -12,6 +12,7 @@ import errno
 import hashlib
 import os
 import posixpath
+import re
 import shutil
 import stat
 from collections.abc import Iterator
@@ -28,6 +29,11 @@ STATE = ".caffefold-zoo"
 TEMPORARY = "caffefold-zoo-"  # what names of temporary folders begin with
 _CHUNK = 1 << 20
 UNREADABLE = -1  # size of what cannot be read; its stamp is then the reason
+_PASSWORD = re.compile(r"(\w://[^\s/:@]*:)[^\s/]*@")
+_TOKEN = re.compile(
+    r"([?&][^\s=&]*(?:token|signature|sig|secret|password|key|credential)[^\s=&]*=)[^\s&]*",
+    re.IGNORECASE,
+)
 _SYSTEM = ("/proc/", "/sys/", "/dev/")  # reading there may wait forever, or never end
 # Object stores: an object appears whole when its upload is complete.
 _WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "r2", "memory"})
@@ -57,6 +63,27 @@ def failing(kind: type[CaffefoldError], place: object, what: str) -> Iterator[No
         raise kind(f"{place}: cannot {what}: {reason}") from None
 
 
+@contextmanager
+def _failing_remotely(
+    kind: type[CaffefoldError], store: RemoteStorage, path: str, what: str
+) -> Iterator[None]:
+    """``failing`` for a store, whose client may raise anything, and show the password."""
+    try:
+        yield
+    except (CaffefoldError, MemoryError):
+        raise
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = public(reason.replace(store.url, store.root))
+        raise kind(f"{store.shown(path)}: cannot {what}: {reason}") from None
+
+
+def public(text: str) -> str:
+    """``text`` without the passwords and tokens in its URLs."""
+    text = _PASSWORD.sub(r"\1***@", text)
+    return _TOKEN.sub(r"\1***", text)
+
+
 def opened(path: Path, flags: int = 0) -> int:
     """A handle for reading and writing a file of this machine, which is made if need be."""
     with failing(OutputError, path, "write"):
@@ -80,6 +107,11 @@ class LocalStorage:
     """Whether files have paths of their own, to be read in place and renamed."""
     shared: bool = True
     """Whether other processes see the same files."""
+
+    @property
+    def address(self) -> str:
+        """What ``open_storage`` takes."""
+        return self.root
 
     def walk(self, skip: str = "") -> Iterator[Entry]:
         """Every file, sorted; without folders that hold a zoo's results, and without ``skip``.
@@ -109,7 +141,7 @@ class LocalStorage:
         for entry in found:
             name = prefix + entry.name
             with suppress(OSError):  # gone meanwhile, or a link to nowhere
-                if entry.is_symlink() and os.path.realpath(entry.path).startswith(_SYSTEM):
+                if entry.is_symlink() and f"{os.path.realpath(entry.path)}/".startswith(_SYSTEM):
                     yield Entry(name, UNREADABLE, "a link to a file of the system")
                     continue
                 if entry.is_file():
@@ -123,9 +155,10 @@ class LocalStorage:
     def stat(self, path: str) -> Entry | None:
         """The file as it is now; None when it is not there."""
         try:
-            return _local_entry(path, os.stat(self.shown(path)))  # noqa: PTH116
+            status = os.stat(self.shown(path))  # noqa: PTH116
         except OSError:
             return None
+        return None if stat.S_ISDIR(status.st_mode) else _local_entry(path, status)
 
     def shown(self, path: str) -> str:
         """The path for people; joined as strings, for it happens thousands of times."""
@@ -199,18 +232,29 @@ class RemoteStorage:
     (environment, configuration files); the URL names only the place. Methods as in LocalStorage.
     """
 
-    root: str
+    url: str = field(repr=False)
+    """With the password in it, if there is one: for the client of the store alone."""
     local: bool = False
+
+    @property
+    def root(self) -> str:
+        """The URL for everybody to see."""
+        return public(self.url)
+
+    @property
+    def address(self) -> str:
+        """What ``open_storage`` takes."""
+        return self.url
 
     @property
     def shared(self) -> bool:
         """``memory://`` belongs to one process."""
-        return not self.root.startswith("memory:")
+        return not self.url.startswith("memory:")
 
     def walk(self, skip: str = "") -> Iterator[Entry]:
         """As ``LocalStorage``, from one listing."""
         system, base = self._open()
-        with failing(InputError, self.root, "list this"):
+        with _failing_remotely(InputError, self, "", "list this"):
             if not system.isdir(base):
                 raise InputError(f"{self.root}: no such folder; give the folder of the zoo")
             found = system.find(base, detail=True)
@@ -225,7 +269,7 @@ class RemoteStorage:
     def stat(self, path: str) -> Entry | None:
         """The file as it is now, not as a cached listing has it."""
         system, target = self._open(path)
-        with failing(OutputError, self.shown(path), "read"), suppress(FileNotFoundError):
+        with _failing_remotely(OutputError, self, path, "read"), suppress(FileNotFoundError):
             system.invalidate_cache(posixpath.dirname(target))
             return _remote_entry(path, system.info(target))
         return None
@@ -238,7 +282,7 @@ class RemoteStorage:
         """A copy in ``folder``."""
         system, source = self._open(path)
         target = folder / posixpath.basename(path)
-        with failing(InputError, self.shown(path), "read"):
+        with _failing_remotely(InputError, self, path, "read"):
             try:
                 system.get_file(source, str(target))
             except FileNotFoundError:
@@ -248,7 +292,7 @@ class RemoteStorage:
     def store(self, source: Path, path: str) -> None:
         """Upload; where an upload is not atomic, beside its place and then renamed."""
         system, target = self._open(path)
-        with failing(OutputError, self.shown(path), "write"):
+        with _failing_remotely(OutputError, self, path, "write"):
             if self._whole:
                 system.put_file(str(source), target)
                 return
@@ -262,13 +306,13 @@ class RemoteStorage:
 
     def read(self, path: str) -> bytes | None:
         system, source = self._open(path)
-        with failing(OutputError, self.shown(path), "read"), suppress(FileNotFoundError):
+        with _failing_remotely(OutputError, self, path, "read"), suppress(FileNotFoundError):
             return bytes(system.cat_file(source))
         return None
 
     def write(self, path: str, data: bytes) -> None:
         system, target = self._open(path)
-        with failing(OutputError, self.shown(path), "write"):
+        with _failing_remotely(OutputError, self, path, "write"):
             if not self._whole:
                 system.makedirs(posixpath.dirname(target), exist_ok=True)
             system.pipe_file(target, data)
@@ -303,12 +347,15 @@ class RemoteStorage:
         except ImportError as error:
             raise need("fsspec", "remote", self.root, error) from None
         try:
-            system, base = url_to_fs(self.root)
+            system, base = url_to_fs(self.url)
         except ImportError as error:
             scheme = self.root.partition(":")[0]
             raise UsageError(f"{self.root}: {scheme}:// needs a package: {error}") from None
         except ValueError as error:
-            raise UsageError(f"{self.root}: {error}") from None
+            raise UsageError(f"{self.root}: {public(str(error))}") from None
+        except Exception as error:  # each file system has its own ways to refuse a URL
+            reason = public(str(error)) or type(error).__name__
+            raise InputError(f"{self.root}: cannot be opened: {reason}") from None
         return system, posixpath.join(str(base), path) if path else str(base)
 
 
@@ -325,6 +372,10 @@ def open_storage(root: str) -> Storage:
     """The storage at a path, or at a URL that fsspec reaches (``s3://bucket/zoo``)."""
     scheme, sign, rest = root.partition("://")
     if sign and scheme not in ("file", "local"):
+        if "dask" in scheme.split("::"):
+            raise UsageError(
+                f"{public(root)}: dask:: would wait for a cluster; give the URL behind it"
+            )
         return RemoteStorage(root.rstrip("/"))
     return LocalStorage(str(Path(rest if sign else root).absolute()))
 
@@ -348,9 +399,11 @@ class Copies:
         return self._known[path]
 
     def named(self, text: str) -> str:
-        """A message, with the URLs of files in place of their copies."""
+        """A message, with the paths of files in the zoo in place of where they lie."""
+        if isinstance(self.storage, LocalStorage):
+            return text.replace(f"{self.storage.root}/", "")
         for path, place in self._known.items():
-            text = text.replace(str(place), self.storage.shown(path))
+            text = text.replace(str(place), path)
         return text
 
 

@@ -91,13 +91,13 @@ def test_a_cluster_converts_the_same(
     command = zoo_command(str(source), str(target), "--engine", "dask", "--scheduler", cluster[0])
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert "12 converted" in done.stdout
+    assert "zoo       12 converted" in done.stdout.splitlines()
     other = target.with_name("plain")
     subprocess.run(zoo_command(str(source), str(other)), check=True, capture_output=True)
     for path in other.rglob("*.caffemodel"):
         assert (target / path.relative_to(other)).read_bytes() == path.read_bytes()
     again = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert "12 converted, all up to date" in again.stdout
+    assert "zoo       12 converted, all up to date" in again.stdout.splitlines()
 
 
 @need("distributed")

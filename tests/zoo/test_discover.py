@@ -350,3 +350,37 @@ def test_legacy_and_bare_nets(source: Path) -> None:
     found = orphans(planned(source))
     assert found["relu.prototxt"] == ("prototxt", "has no layers with weights")
     assert "no layers in this prototxt" in found["empty.prototxt"][1]
+
+
+def test_a_pair_of_one_stem_is_a_pair(source: Path) -> None:
+    """``merged`` has left-over records of BatchNorm, which convert accepts."""
+    layers = body(1)
+    merged = [layer for layer in layers if layer.type not in ("BatchNorm", "Scale")]
+    put(source / "merged.prototxt", deploy(merged))
+    put(source / "merged.caffemodel", net_weights(layers))
+    (found,) = zoo.plan(source, jobs=1).models
+    assert (found.prototxts, found.problem) == (("merged.prototxt",), "")
+
+
+def test_a_refusal_names_no_file_of_another_folder(source: Path, target: Path) -> None:
+    put(source / "a/net.prototxt", deploy(body(channels=4)))
+    put(source / "b/net.caffemodel", net_weights(body(channels=6)))
+    plan = zoo.plan(source, target, jobs=1)
+    (found,) = plan.models
+    assert found.prototxts == ()
+    assert found.problem == (
+        "b/net.caffemodel: no prototxt in the zoo has these layers; add its train or deploy net"
+    )
+
+
+def test_reasons_name_paths_in_the_zoo(source: Path, target: Path) -> None:
+    put(source / "a/net.prototxt", "layer {")
+    put(source / "a/net.caffemodel", b"PK\x03\x04")
+    put(source / "b/net.prototxt", deploy(body(channels=4)))
+    put(source / "b/net.caffemodel", net_weights(body(channels=6)))
+    plan = zoo.plan(source, target, jobs=1)
+    result = zoo.run(plan, engine="threads", jobs=1)
+    reasons = [outcome.reason for outcome in result.outcomes]
+    reasons += [orphan.reason for orphan in plan.orphans]
+    assert len(reasons) == 3
+    assert not any(str(source) in reason for reason in reasons), reasons

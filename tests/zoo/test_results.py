@@ -195,3 +195,17 @@ def test_a_page_names_the_rounding_of_the_stored_type(
     content = (target / "net.html").read_text()
     assert f"(conv); {name} rounding allows {worst['allowed']:.1e}; " in content
     assert len(re.findall(r"(float32|half precision) rounding", content)) == 1
+
+
+@pytest.mark.parametrize("engine", ["processes", "threads"])
+def test_the_summary_of_each_engine(source: Path, target: Path, engine: str) -> None:
+    """Dask's is in test_cluster."""
+    for number in range(3):
+        model(source / f"m{number}", seed=number)
+    put(source / "bad.caffemodel", b"PK\x03\x04")
+    for worked in (4, 0):
+        result = zoo.run(zoo.plan(source, target, jobs=1), engine=engine, jobs=2)
+        assert result.worked == worked
+        assert site.summary(result) == {
+            "models": 4, "converted": 3, "refused": 1, "failed": 0, "waiting": 0,
+        }  # fmt: skip

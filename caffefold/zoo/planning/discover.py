@@ -18,7 +18,7 @@ from caffefold.zoo import processes
 from caffefold.zoo.planning import folder as folders
 from caffefold.zoo.planning import pairing, readme
 from caffefold.zoo.planning.folder import Agreement, Found, NetFacts, WeightsFacts, folder_of
-from caffefold.zoo.planning.manifest import default_name
+from caffefold.zoo.planning.manifest import RESERVED, default_name
 from caffefold.zoo.records import Model, Orphan
 from caffefold.zoo.storage import TEMPORARY, UNREADABLE, Copies, Entry, Storage
 
@@ -27,7 +27,6 @@ _IGNORED = (
     ".solverstate", ".binaryproto", ".npz", ".npy", ".jpg", ".jpeg", ".png", ".bmp", ".json",
     ".csv", ".html", ".py", ".sh", ".log", ".zip", ".gz", ".mdb", ".toml", readme.NAME,
 )  # fmt: skip
-_RESERVED = ("index", "zoo")  # index.html and zoo.json are the zoo's own
 
 
 def discover(
@@ -73,7 +72,7 @@ def discover(
     front, orphans = readme.read_all(storage, sizes)
     solvers = _solvers(found.nets)
     live.sort(key=lambda weights: (weights.path.endswith(".h5"), weights.path))
-    names = unique((default_name(w.path) for w in live), _RESERVED)
+    names = unique((default_name(w.path) for w in live), RESERVED)
     models = []
     for name, weights in zip(names, live, strict=True):
         agreements = found.agreements.get(weights.path, [])

@@ -26,6 +26,7 @@ from caffefold.errors import InputError, UsageError
 from caffefold.humanize import visible
 from caffefold.options import ConvertOptions, read
 from caffefold.zoo.records import Model, Plan
+from caffefold.zoo.storage import STATE
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -33,6 +34,7 @@ else:
     import tomli as tomllib
 
 NAME = "zoo.toml"
+RESERVED = ("index", "zoo")  # index.html and zoo.json are the zoo's own
 _TOP = frozenset({"discover", "options", "model"})
 _MODEL = frozenset({"name", "caffemodel", "prototxt", "options", "skip", "title", "sha1"})
 _SPOKEN = {bool: "true or false", str: "a string", dict: "a table"}
@@ -94,6 +96,8 @@ def _model(entry: dict[str, Any], where: str) -> Model:
     inside = posixpath.normpath(name)
     if inside.startswith(("/", "..")) or inside in (".", "") or (os.sep != "/" and os.sep in name):
         raise UsageError(f"{where}: name is '{name}', expected a path below the target")
+    if STATE in inside.split("/") or inside.lower() in RESERVED:
+        raise UsageError(f"{where}: name is '{name}', which the zoo needs itself; choose another")
     return Model(
         inside,
         caffemodel,

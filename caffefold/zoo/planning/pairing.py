@@ -18,6 +18,7 @@ from caffefold.zoo.planning.folder import Agreement, NetFacts, WeightsFacts, fol
 _ROLES = {"train": ("train", "test", "deploy"), "deploy": ("deploy", "test", "train")}
 _ITERATION = re.compile(r"(.*?)[-_.]?iter(?:ation)?[-_]?(\d+)$", re.IGNORECASE)
 _SUFFIX = re.compile(r"(\.caffemodel)?(\.h5|\.hdf5)?$")
+_TEXT_SUFFIX = re.compile(r"\.(prototxt(\.txt)?|pbtxt|prototext)$")
 _MAX_TRIED = 3
 
 
@@ -50,8 +51,14 @@ def choose(
         distance = _distance(weights.path, fitting[0].net)
         near = [each for each in fitting if _distance(weights.path, each.net) == distance]
         return Choice(_one_of_each_role([nets[each.net] for each in near]))
+    # Nothing fits: convert reports exactly why. Only what lies beside the weights is theirs.
+    ranked = [each for each in ranked if folder_of(each.net) == folder_of(weights.path)]
     if not ranked:
         return Choice(problem=_nothing_fits(weights, nets.values()))
+    stem = _stem_of(weights.path)
+    named = next((each.net for each in ranked if _text_stem(each.net) == stem), "")
+    if named:
+        return Choice((named,))
     best = ranked[0]
     if best.feeding and not best.missing and not best.wrong:
         shown = ", ".join(f"'{name}'" for name in best.feeding[:3])
@@ -60,7 +67,7 @@ def choose(
             problem=f"{weights.path}: no prototxt fits; the nearest, {best.net}, lacks layers that "
             f"stand between others in the caffemodel: {shown}{more}; name the right one in zoo.toml"
         )
-    return Choice((best.net,))  # convert reports exactly what does not fit
+    return Choice((best.net,))
 
 
 def _nothing_fits(weights: WeightsFacts, nets: Iterable[NetFacts]) -> str:
@@ -131,6 +138,11 @@ def _distance(one: str, other: str) -> int:
 def _stem_of(path: str) -> str:
     """The file name without ``.caffemodel`` and ``.h5``."""
     return _SUFFIX.sub("", PurePosixPath(path).name)
+
+
+def _text_stem(path: str) -> str:
+    """The file name without what prototxts end with."""
+    return _TEXT_SUFFIX.sub("", PurePosixPath(path).name)
 
 
 def superseded(weights: Iterable[WeightsFacts], *, every: bool) -> dict[str, str]:

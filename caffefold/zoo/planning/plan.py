@@ -73,15 +73,16 @@ def plan(
     asked = [VERSION, storage.root, root, shared, prefer, snapshots, data.hex(), entries]
     key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     cached = _cached(results, key) if results and not fresh else None
+    urls = (storage.address, results.address if results else "")
     if cached is not None:
-        return cached
+        return replace(cached, urls=urls)
     read(ConvertOptions, shared, "options")
     named = manifests.parse(data, where) if data else Manifest()
     models, orphans = _planned(storage, entries, named, prefer, snapshots, jobs)
     common = _merged(named.options, shared)
     models = [replace(model, options=_merged(common, model.options)) for model in models]
     orphans += [Orphan(path, "skipped", f"skip = true in {where}") for path in named.skipped]
-    return Plan(storage.root, root, tuple(models), tuple(orphans), key)
+    return Plan(storage.root, root, tuple(models), tuple(orphans), key, urls)
 
 
 def _planned(

@@ -16,7 +16,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from caffefold.errors import Option, UsageError
+from caffefold.errors import Option, OutputError, UsageError
 from caffefold.zoo.planning import plan as plans
 from caffefold.zoo.records import Event, Kind, Model, Outcome, Plan, Result
 from caffefold.zoo.running import commit, journal, lock
@@ -71,7 +71,7 @@ def run(
     """
     if not plan.target:
         raise UsageError("this plan has no target; give one to plan()")
-    source, target = open_storage(plan.source), open_storage(plan.target)
+    source, target = map(open_storage, plan.places)
     make = _engine(engine, scheduler, jobs, timeout, memory, source, target)
     with lock.held(target):
         plans.keep(plan, target)
@@ -156,7 +156,8 @@ def _write(result: Result, target: Storage, worked: set[str]) -> None:
         place = f"{model.name}.html"
         stays = model.name not in worked and target.stat(place) is not None
         if outcome.status != "converted" and not stays:
-            target.write(place, site.plain_page(model, outcome))
+            with suppress(OutputError):  # its name is what failed, most likely
+                target.write(place, site.plain_page(model, outcome))
     for path, content in (
         ("zoo.json", site.as_json(result).encode("utf-8", "backslashreplace")),
         ("zoo.csv", site.as_csv(result).encode("utf-8", "backslashreplace")),
@@ -192,13 +193,21 @@ class _Run:
             old = self.known.get(model.name)
             if model.problem:
                 self.problem(model, old)
-            elif old is not None and self.stays(model, old):
-                self.unchanged(model, self.known[model.name])
-            elif not self.foreign(model, old):
+            elif self.is_open(model, old):
                 todo.append(model)
         todo.sort(key=lambda model: (-model.size, model.name))
         if todo and not self.stopped:
             self.work(todo)
+
+    def is_open(self, model: Model, old: Outcome | None) -> bool:
+        """Whether a model has to be converted; if not, what became of it is reported."""
+        try:
+            if old is None or not self.stays(model, old):
+                return not self.foreign(model, old)
+            self.unchanged(model, self.known[model.name])
+        except OutputError as error:  # of its own results, nobody else's
+            self.finished(model, Outcome.of(model, "failed", "OutputError", str(error)))
+        return False
 
     def problem(self, model: Model, old: Outcome | None) -> None:
         """A model that planning refused."""
@@ -251,8 +260,9 @@ class _Run:
         there = [path for path in results if self.target.stat(path) is not None]
         if not there or self.ours(model):
             return False
-        shown = self.target.shown(there[0])
-        reason = f"{shown}: already exists, and is not from an earlier run; use force to replace it"
+        reason = (
+            f"{there[0]}: already exists, and is not from an earlier run; use force to replace it"
+        )
         self.finished(model, Outcome.of(model, "failed", "OutputError", reason))
         return True
 
@@ -269,8 +279,7 @@ class _Run:
 
         stem = f"{os.getpid():x}-{os.urandom(3).hex()}"
         tasks = [
-            Task(model, self.plan.source, self.plan.target, f"{stem}-{number}")
-            for number, model in enumerate(todo)
+            Task(model, *self.plan.places, f"{stem}-{number}") for number, model in enumerate(todo)
         ]
         outcomes = self.engine().run(tasks, lambda task: self.report("started", task.model))
         try:

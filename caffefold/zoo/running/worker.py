@@ -101,6 +101,8 @@ def _checked(work: Work, task: Task) -> Outcome:
 def _ended(task: Task, status: Status, code: str, reason: str) -> Outcome:
     """The outcome of a model that was not converted, with the state of its files."""
     source = open_storage(task.source)
+    for root in (source.root, open_storage(task.target).root):  # reasons name paths in the zoo
+        reason = reason.replace(f"{root}/", "")
     inputs = []
     for path in (*task.model.prototxts, task.model.caffemodel):
         with suppress(CaffefoldError, OSError):  # it may be what failed
