@@ -130,7 +130,7 @@ def test_a_page_tells_why_a_model_was_refused(done: Result, target: Path) -> Non
 def test_hostile_names_are_text(source: Path, target: Path) -> None:
     """In layers, nets and files."""
     make = RandomLayers()
-    evil = "<b onclick=x>&amp;'%23?"
+    evil = "<b/onclick=x>&amp;'%23?"
     layers = [
         make.conv(evil, "data", 3, 4, top=evil),
         make.batch_norm("n", evil, 4, top=evil),
@@ -145,7 +145,7 @@ def test_hostile_names_are_text(source: Path, target: Path) -> None:
     for path in target.rglob("*.html"):
         seen = Seen(path.read_bytes())
         assert not {"b", "i", "u"} & set(
-            re.findall(r"<(b|i|u) ?onclick|<(?:i|u)>", path.read_text())
+            re.findall(r"<(b|i|u)[ /]?onclick|<(?:i|u)>", path.read_text())
         )
         assert "onclick" not in seen.attributes
         assert seen.tags.count("script") == (1 if path.name == "index.html" else 0)
