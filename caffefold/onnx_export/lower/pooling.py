@@ -246,7 +246,7 @@ def reorg(site: Site) -> None:
     if site.params.flag("reverse"):
         split, order = [lead, step, step, channels // step**2, height, width], [0, 3, 4, 1, 5, 2]
     else:
-        split = [lead, channels // step**2, height // step, step, width // step, step]
+        split = [lead, channels // step**2, height, step, width, step]
         order = [0, 3, 5, 1, 2, 4]
     value = site.add("Reshape", site.x, site.ints(split, "split"))
     site.reshape(site.add("Transpose", value, perm=order), made, top=0)
