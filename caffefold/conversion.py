@@ -129,6 +129,7 @@ def to_deploy(net: Net, **given: Any) -> DeployResult:
 
     Raises:
         InputError: the net is broken, or its weights do not fit it.
+        ProofError: the deploy net is not what the net computes in its phase: a fault of ours.
         UsageError: an option has a wrong value, contradicts the net, or is missing.
     """
     return _to_deploy(net, DeployOptions(**given))

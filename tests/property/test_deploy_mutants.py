@@ -189,6 +189,11 @@ def net_given() -> Layers:
     return [input_layer(1, 4, 6, 6), *net_plain()[1:-1]]
 
 
+def net_namesakes() -> Layers:
+    """Two layers of one name."""
+    return [*net_given(), LayerSpec("fc", "Softmax", "fc", "prob")]
+
+
 def net_constant() -> Layers:
     """A constant beside the input."""
     filler = (
@@ -447,6 +452,12 @@ PHASES = [
         net_branch, "'map': its result 'map' is lost",
     ),
 ]  # fmt: skip
+NAMES = [
+    Mutant(
+        "a renamed layer is wired anew", "view.names:SeparateNames.run",
+        rewired("fc_softmax", "drop"), net_namesakes, "'fc_softmax': reads 'drop' in place of 'fc'",
+    ),
+]  # fmt: skip
 TRUNK = [
     Mutant(
         "another top of the layer is sampled", "deploy.unpair:Unpair.run",
@@ -650,7 +661,7 @@ STRIPPED = [
         lambda: scaling(net_plain()), "'drop': dropout_param was",
     ),
 ]  # fmt: skip
-MUTANTS = [*PLACEHOLDERS, *PHASES, *TRUNK, *HEAD, *INPUT, *SEQUENCES, *STRIPPED]
+MUTANTS = [*PLACEHOLDERS, *PHASES, *NAMES, *TRUNK, *HEAD, *INPUT, *SEQUENCES, *STRIPPED]
 
 
 # ------------------------------------------------------------------------------------- the tests
@@ -696,7 +707,8 @@ def test_every_pass_has_one() -> None:
     modules = [mutant.target.partition(":")[0] for mutant in MUTANTS]
     counts: dict[str, int] = {name: modules.count(name) for name in modules}
     assert set(counts) >= {
-        *("view.placeholders", "view.phase", "deploy.unpair", "deploy.bypass", "deploy.heads"),
-        *("deploy.inputs", "deploy.sequences", "deploy.strip", "deploy.python_phase"),
+        *("view.placeholders", "view.phase", "view.names", "deploy.unpair", "deploy.bypass"),
+        *("deploy.heads", "deploy.inputs", "deploy.sequences", "deploy.strip"),
+        "deploy.python_phase",
     }
     assert all(counts[f"deploy.{name}"] >= 6 for name in ("heads", "inputs", "strip"))
