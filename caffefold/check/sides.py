@@ -94,15 +94,15 @@ class Sides:
 def _matched(before: Sequence[Layer], after: Sequence[Layer]) -> list[int]:
     """By position in ``after``, the layer of ``before`` it is compared with: of the same name and
     type, and where several have them, with the same tops, then in their order. A layer without a
-    name of its own may have got one: it is known by what it reads and makes. A wrong match is no
-    danger: whatever is matched must agree."""
+    name of its own may have got one: it is known by what it makes, and by what it reads. A wrong
+    match is no danger: whatever is matched must agree."""
     named: dict[tuple[str, str], list[int]] = {}
     times = Counter(layer.name for layer in before)
-    unnamed: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[int]] = {}
+    unnamed: dict[tuple[str, tuple[str, ...]], list[int]] = {}
     for position, layer in enumerate(before):
         named.setdefault((layer.name, layer.type), []).append(position)
         if not layer.name or times[layer.name] > 1:
-            unnamed.setdefault((layer.type, layer.bottoms, layer.tops), []).append(position)
+            unnamed.setdefault((layer.type, layer.tops), []).append(position)
     found: list[int] = []
     for layer in after:
         candidates = named.get((layer.name, layer.type), [])
@@ -110,6 +110,8 @@ def _matched(before: Sequence[Layer], after: Sequence[Layer]) -> list[int]:
         if len(candidates) > 1:
             at = next((i for i, p in enumerate(candidates) if before[p].tops == layer.tops), 0)
         if layer.name not in times:
-            candidates = unnamed.get((layer.type, layer.bottoms, layer.tops), [])
+            candidates = unnamed.get((layer.type, layer.tops), [])
+            same = (i for i, p in enumerate(candidates) if before[p].bottoms == layer.bottoms)
+            at = next(same, 0)
         found.append(candidates.pop(at) if candidates and not layer.is_input else -1)
     return found

@@ -14,16 +14,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 import caffefold
 from caffefold.check import origins
 from caffefold.errors import ProofError
 from caffefold.formats.prototxt.tree import quote, set_scalar
+from caffefold.ir.blob import ArrayBlob
 from caffefold.ir.net import Layer, Net
 from caffefold.passes.deploy.training import Helper
 from caffefold.passes.infra import PassResult
-from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_pair
+from caffefold.testing import (
+    LayerSpec,
+    RandomLayers,
+    input_layer,
+    net_weights,
+    relu,
+    write_pair,
+)
 
 N = RandomLayers(7)
 Layers = list[LayerSpec]
@@ -192,6 +201,14 @@ def net_given() -> Layers:
 def net_namesakes() -> Layers:
     """Two layers of one name."""
     return [*net_given(), LayerSpec("fc", "Softmax", "fc", "prob")]
+
+
+def net_enlarged() -> Layers:
+    """A layer that enlarges its map, with numbers that no file has."""
+    fields = "num_output: 4 group: 4 kernel_size: 4 stride: 2 pad: 1 bias_term: false"
+    text = f"convolution_param {{ {fields} weight_filler {{ type: 'bilinear' }} }}"
+    up = LayerSpec("up", "Deconvolution", "r1", params=f"{text} param {{ lr_mult: 0 }}")
+    return [*net_given()[:4], up]
 
 
 def net_constant() -> Layers:
@@ -610,6 +627,15 @@ INPUT = [
         net_given, "input 'r1': is neither an input of the given net nor data",
     ),
 ]  # fmt: skip
+FILLED = [
+    Mutant(
+        "filled with twice the numbers", "deploy.filling:FillWeights.run",
+        edited("up", lambda layer: layer.with_blobs(
+            (ArrayBlob(2 * np.asarray(layer.blobs[0], np.float64)),)
+        )),
+        net_enlarged, "'up': ",
+    ),
+]  # fmt: skip
 SEQUENCES = [
     Mutant(
         "more than time and streams", "deploy.sequences:FitSequences.run",
@@ -624,8 +650,8 @@ SEQUENCES = [
 ]  # fmt: skip
 STRIPPED = [
     Mutant(
-        "the filler of a constant", "deploy.strip:_FILLS_TOPS", lambda original: frozenset(),
-        net_constant, "'half': dummy_data_param/data_filler was { value: 0.75 }, is not there",
+        "the filler of a constant", STRIP, edited("half", without("data_filler")), net_constant,
+        "'half': dummy_data_param/data_filler was { value: 0.75 }, is not there",
     ),
     Mutant(
         "the names of shared weights", "deploy.strip:_SHARING", lambda original: frozenset(),
@@ -661,7 +687,7 @@ STRIPPED = [
         lambda: scaling(net_plain()), "'drop': dropout_param was",
     ),
 ]  # fmt: skip
-MUTANTS = [*PLACEHOLDERS, *PHASES, *NAMES, *TRUNK, *HEAD, *INPUT, *SEQUENCES, *STRIPPED]
+MUTANTS = [*PLACEHOLDERS, *PHASES, *NAMES, *TRUNK, *HEAD, *INPUT, *FILLED, *SEQUENCES, *STRIPPED]
 
 
 # ------------------------------------------------------------------------------------- the tests
@@ -679,7 +705,9 @@ def held(target: str) -> tuple[Any, str]:
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.fault for mutant in MUTANTS])
 def test_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mutant: Mutant) -> None:
-    pair = write_pair(tmp_path, mutant.net())
+    layers = mutant.net()
+    pair = write_pair(tmp_path, layers)
+    pair[1].write_bytes(net_weights([layer for layer in layers if layer.blobs]))
     caffefold.convert(*pair, tmp_path / "sound", **mutant.options)
 
     holder, name = held(mutant.target)
@@ -709,6 +737,6 @@ def test_every_pass_has_one() -> None:
     assert set(counts) >= {
         *("view.placeholders", "view.phase", "view.names", "deploy.unpair", "deploy.bypass"),
         *("deploy.heads", "deploy.inputs", "deploy.sequences", "deploy.strip"),
-        "deploy.python_phase",
+        *("deploy.python_phase", "deploy.filling"),
     }
     assert all(counts[f"deploy.{name}"] >= 6 for name in ("heads", "inputs", "strip"))
