@@ -1,6 +1,6 @@
 """What commands take for nets of one shape and growing size, and how that grows.
 
-    python tests/bench/growth.py [--sizes 1000,2000,10000] [SHAPE ...]
+    python -m tests.bench.growth [--sizes 1000,2000,10000] [SHAPE ...]
 
 A line for each shape and command: milliseconds of processor time a layer at each size, and the
 exponent of the growth, fitted to all sizes: 1 is linear, 2 is quadratic.
@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import io
 import math
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,9 +20,6 @@ from pathlib import Path
 import caffefold
 from caffefold.compare.diff import diff
 from caffefold.upgrading import upgrade
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
-
 from tests.support.growing import SHAPES
 
 
