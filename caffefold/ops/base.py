@@ -47,7 +47,7 @@ class Category(Enum):
 
 
 class SkipCode(str, Enum):
-    """Why a layer was left alone. Each code has a line in the README."""
+    """Why a layer was left alone. Each code has a line in docs/convert.md."""
 
     SEVERAL_READERS = "SEVERAL_READERS"
     PADDED_INPUT = "PADDED_INPUT"
