@@ -44,25 +44,48 @@ class Bypass(Pass):
             if name not in known:
                 reason = "no layer of that name has a bottom and a top; the layers that have are"
                 raise UnknownName("bypass", name, reason, known)
+        going = self._going(net)
+        together = _without(net, going) if len(going) > 1 else None
+        if together is not None:
+            shared = set(_useless(net, going))
+            own = [shared.intersection(_useless(net, [position])) for position in going]
+            own[0] |= shared.difference(*own)
+            return PassResult(together, tuple(map(_change, [net] * len(going), going, own)))
         changes = []
-        for position in reversed(range(len(net.layers))):
-            layer = net.layers[position]
-            if layer.name in self.names or (op(layer).assists and layer.bottoms and layer.tops):
-                going = (position, *_useless(net, position))
-                names = tuple(net.layers[i].name for i in going)
-                net, detail = _without(net, position, going), f"{layer.type} -> nothing, "
-                blobs = ", ".join(f"'{name}'" for name in layer.bottoms[: len(layer.tops)])
-                detail += f"{blobs} is passed on as it is"
-                changes.append(Change(ChangeKind.BYPASSED, names, (), detail))
+        while going:  # from the last on
+            useless = _useless(net, going[-1:])
+            changes.append(_change(net, going[-1], useless))
+            net = _around(net, going[-1], useless)
+            going = self._going(net)
         return PassResult(net, tuple(reversed(changes)))
 
+    def _going(self, net: Net) -> list[int]:
+        """Positions of the layers to take out."""
+        return [
+            i
+            for i, layer in enumerate(net.layers)
+            if layer.bottoms and layer.tops and (layer.name in self.names or op(layer).assists)
+        ]
 
-def _useless(net: Net, position: int) -> list[int]:
-    """The layers that only serve inputs of one layer that it does not pass on."""
+
+def _change(net: Net, position: int, useless: Collection[int]) -> Change:
+    layer = net.layers[position]
+    names = (layer.name, *(net.layers[i].name for i in sorted(useless)))
+    blobs = ", ".join(f"'{name}'" for name in layer.bottoms[: len(layer.tops)])
+    detail = f"{layer.type} -> nothing, {blobs} is passed on as it is"
+    return Change(ChangeKind.BYPASSED, names, (), detail)
+
+
+def _useless(net: Net, positions: Collection[int]) -> list[int]:
+    """The layers that only serve what the layers at ``positions`` read and do not pass on."""
     wiring = graph.build(net)
-    going, passed = {position}, len(wiring.writes[position])
-    kept = set(map(wiring.maker, wiring.reads[position][:passed]))
-    queue = list(wiring.reads[position][passed:])
+    going = set(positions)
+    kept: set[int] = set()
+    queue: list[int] = []
+    for position in positions:
+        reads, passed = wiring.reads[position], len(wiring.writes[position])
+        kept.update(map(wiring.maker, reads[:passed]))
+        queue += reads[passed:]
     while queue:
         maker = wiring.maker(queue.pop())
         if maker == OUTSIDE or maker in going | kept or not net.layers[maker].bottoms:
@@ -70,12 +93,31 @@ def _useless(net: Net, position: int) -> list[int]:
         if all(going.issuperset(wiring.versions[v].readers) for v in wiring.writes[maker]):
             going.add(maker)
             queue += wiring.reads[maker]
-    return sorted(going - {position})
+    return sorted(going.difference(positions))
 
 
-def _without(net: Net, position: int, going: Sequence[int]) -> Net:
-    """The net without the layers ``going``, among them the one at ``position``, whose j-th input
-    takes the place of its j-th output."""
+def _without(net: Net, positions: Sequence[int]) -> Net | None:
+    """The net without all of these layers at once; None where one of them needs more care: an
+    output, a name that is written again, an input that nothing makes."""
+    wiring = graph.build(net)
+    instead: dict[int, int] = {}
+    for position in positions:
+        reads, writes = wiring.reads[position], wiring.writes[position]
+        for place, after in enumerate(writes):
+            if place >= len(reads) or reads[place] < 0 or not wiring.versions[after].readers:
+                return None
+            instead[after] = instead.get(reads[place], reads[place])
+    going = {*positions, *_useless(net, positions)}
+    names = {(before, after): wiring.versions[before].blob for after, before in instead.items()}
+    made = _renamed(net, wiring, going, names)
+    same = _read(made, graph.build(made), {}) == _read(net, wiring, instead, going)
+    return made if same else None
+
+
+def _around(net: Net, position: int, useless: Collection[int]) -> Net:
+    """The net without one layer, whose j-th input takes the place of its j-th output, and without
+    what only served it."""
+    going = (position, *useless)
     wiring, layer = graph.build(net), net.layers[position]
     reads, writes = wiring.reads[position], wiring.writes[position]
     for top, version in zip(layer.tops[len(reads) :], writes[len(reads) :], strict=True):

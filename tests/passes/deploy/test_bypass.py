@@ -186,3 +186,38 @@ def test_an_output_without_an_input() -> None:
 def test_no_such_layer() -> None:
     with pytest.raises(UnknownName, match=r"bypass data: .* are c1, AE, c2, fc, loss$"):
         deploy(EXCITED, options=bypassing("data"))
+
+
+def test_many_at_once_and_what_serves_several_of_them() -> None:
+    """A chain of them, with one mean that two of them read."""
+    text = """
+    data Data -> data label { transform_param { crop_size: 32 force_color: true } }
+    c1 Convolution data -> c1
+    mean Reduction c1 -> mean
+    a AssistedExcitation c1 label mean -> a
+    b AssistedExcitation a label mean -> b
+    c2 Convolution b -> c2
+    c AssistedExcitation c2 label -> c
+    fc InnerProduct c -> fc
+    loss SoftmaxWithLoss fc label -> loss
+    """
+    found, steps = passes(net(text))
+    assert outline(found) == TRUNK
+    changes = next(step.changes for step in steps if step.name == "bypass")
+    assert [change.removed for change in changes] == [("a", "mean"), ("b",), ("c",)]
+
+
+def test_one_by_one_where_an_output_is_among_them() -> None:
+    """What served one of them stands in front of the other, which moves up."""
+    text = """
+    data Input -> data { input_param { shape { dim: [1, 3, 8, 8] } } }
+    c1 Convolution data -> c1
+    mean Reduction c1 -> mean
+    a AssistedExcitation c1 -> a
+    c2 Convolution a -> c2
+    b AssistedExcitation c2 mean -> b
+    """
+    found, steps = passes(net(text))
+    assert outline(found) == ["> data", "c1 Convolution data -> c1", "c2 Convolution c1 -> b"]
+    changes = next(step.changes for step in steps if step.name == "bypass")
+    assert [change.removed for change in changes] == [("a",), ("b", "mean")]
