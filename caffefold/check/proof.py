@@ -152,6 +152,12 @@ class _Prover:
         layout = reference.linear(before, fed.base.channels)
         written = reference.linear(after, fed.base.channels)
         assert layout is not None is not written  # else the walk had met no linear layer
+        outputs = reference.outputs_axis(before, fed.base.rank)
+        if outputs != 1 or fed.map.axis != 1:
+            # Its inputs are not what is mapped: in front of it, nothing may have moved.
+            if not fed_before.agrees(fed, self.precision):
+                raise ProofError(f"layer '{after.name}': is fed different values")
+            fed_before = fed = Signal(fed.base)
         biases = [size(blob) for blob in after.blobs[1:]]
         shape = _unpadded(after.blobs[0].shape)
         if written.outputs_first != layout.outputs_first:
@@ -163,7 +169,7 @@ class _Prover:
             before, layout, mapped=bool(fed_before.map.roundings or fed.map.roundings)
         )
         with np.errstate(all="ignore"):
-            claimed = self._claimed(claims, layout.outputs)
+            claimed = self._claimed(claims, layout.outputs, outputs)
             scale, shift = claimed.scale[:, None], claimed.shift[:, None]
             wanted, _ = _respond(before, layout, fed_before, x, seen, self.precision)
             wanted = Response(
@@ -176,8 +182,8 @@ class _Prover:
             self._compare(after, wanted, found, found.magnitude * relative + tiny)
         return claimed if claims else None
 
-    def _claimed(self, claims: list[Absorbed], outputs: int) -> AffineMap:
-        """All claimed maps, one after another, for all outputs of a layer."""
+    def _claimed(self, claims: list[Absorbed], outputs: int, axis: int | None) -> AffineMap:
+        """All claimed maps, one after another, for all outputs of a layer, along their axis."""
         scale, shift = np.ones(outputs), np.zeros(outputs)
         for claim in claims:
             for layer in claim.chain:
@@ -185,6 +191,8 @@ class _Prover:
                 own = None if place is None else self.walk.maps[place]
                 if own is None:
                     raise ProofError(f"layer '{layer.name}': is not an affine map, but was folded")
+                if own.channels > 1 and own.axis != axis:
+                    raise ProofError(f"layer '{layer.name}': is not a map of the outputs it is in")
                 length = max(own.channels, claim.stop)
                 at = slice(claim.at, claim.at + claim.stop - claim.start)
                 times, plus = (
@@ -192,7 +200,7 @@ class _Prover:
                 )
                 scale[at] = scale[at] * times
                 shift[at] = shift[at] * times + plus
-        return AffineMap(scale, shift)
+        return AffineMap(scale, shift, axis=1 if axis is None else axis)
 
     def _compare(self, layer: Layer, wanted: Response, found: Response, rounded: Doubles) -> None:
         allowed = rounded + wanted.magnitude * FLOAT64_NOISE

@@ -46,6 +46,8 @@ class AffineMap(NamedTuple):
     """How many stored numbers, each of which may have been rounded, are in one of these."""
     sizes: Doubles | None = None
     """The sizes of what the shift was added up from, where it was."""
+    axis: int = 1
+    """The axis its numbers lie along, if there are several."""
 
     @property
     def channels(self) -> int:
@@ -99,6 +101,23 @@ def pointwise(layer: Layer) -> AffineMap | None:
     scale, *shift = (array(blob).reshape(-1).astype(np.float64) for blob in layer.blobs)
     found = AffineMap(scale, shift[0] if shift else np.zeros(1))
     return found if np.isfinite(found.scale).all() and np.isfinite(found.shift).all() else None
+
+
+def along_outputs(layer: Layer, rank: int | None) -> AffineMap | None:
+    """The map of a Scale or Bias with a number for each index of its input's last axis, along which
+    the outputs of an InnerProduct lie (inner_product_layer.cpp, Reshape)."""
+    name = op(layer).name
+    if name not in ("Scale", "Bias") or rank is None or len(layer.bottoms) != 1:
+        return None
+    message, formula = _AFFINE[name]
+    one_axis = bool(layer.blobs) and len(layer.blobs[0].shape) == 1
+    if not one_axis or axis_of(layer, message, rank) != rank - 1 or len(layer.tops) != 1:
+        return None
+    numbers = [array(blob).reshape(-1).astype(np.float64) for blob in layer.blobs]
+    found = formula(layer.params(message), numbers)
+    if found is None or not (np.isfinite(found.scale).all() and np.isfinite(found.shift).all()):
+        return None
+    return found._replace(axis=rank - 1)
 
 
 def _along_channels(layer: Layer, message: str, rank: int | None) -> bool:
@@ -219,8 +238,18 @@ def linear(layer: Layer, channels: int | None) -> Linear | None:
         return None
     message, layout = _LINEAR[name]
     if axis_of(layer, message, None) != 1:
-        return None
+        if name != "InnerProduct":
+            return None
+        channels = None  # its inputs are not the channels, nor its outputs
     return layout(layer.params(message), layer.blobs[0].shape, channels)
+
+
+def outputs_axis(layer: Layer, rank: int | None) -> int | None:
+    """The axis of a linear layer's outputs in its top; ``rank`` is that of its input."""
+    if op(layer).name != "InnerProduct":
+        return 1
+    axis = axis_of(layer, "inner_product_param", rank)
+    return axis if axis >= 0 else None
 
 
 def _convolution(params: Params, shape: tuple[int, ...], channels: int | None) -> Linear:

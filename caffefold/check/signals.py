@@ -22,13 +22,15 @@ NOISE = 2.0**-44  # of float64 arithmetic in another order
 class Base:
     """One base of both nets, compared by identity; extents are None where they are unknown."""
 
-    __slots__ = ("channels", "shape")
+    __slots__ = ("channels", "product", "shape")
 
-    def __init__(self, shape: Shape, channels: int | None) -> None:
+    def __init__(self, shape: Shape, channels: int | None, *, product: bool = False) -> None:
         self.shape = shape
         """In the original net, which is walked first."""
         self.channels = (shape[1] if shape is not None and len(shape) > 1 else None) or channels
         """The size of axis 1; weights may be what decides it."""
+        self.product = product
+        """Whether an InnerProduct made it: its outputs are the last axis, whichever that is."""
 
     @property
     def rank(self) -> int | None:
@@ -46,6 +48,12 @@ class Composition(NamedTuple):
     roundings: int
     """How many stored numbers are in it, each of which may have been rounded; 0: the identity, in
     one column."""
+    axis: int = 1
+    """The axis that several columns lie along: that of the channels, or of a product's outputs."""
+
+    def takes(self, after: AffineMap) -> bool:
+        """Whether one more affine layer lies along the same axis, or along none."""
+        return self.axis == after.axis or 1 in (after.channels, self.numbers.shape[1])
 
     def then(self, after: AffineMap) -> Composition:
         """One more affine layer."""
@@ -58,7 +66,9 @@ class Composition(NamedTuple):
             magnitude * factor + sizes,
             slack * factor + np.abs(scale) + magnitude + 1,
         )
-        return Composition(np.stack(np.broadcast_arrays(*rows)), self.roundings + after.roundings)
+        axis = after.axis if after.channels > 1 else self.axis
+        numbers = np.stack(np.broadcast_arrays(*rows))
+        return Composition(numbers, self.roundings + after.roundings, axis)
 
     def over(self, channels: int | None) -> Doubles:
         """The numbers with a column for each channel, where it is known how many these are."""
@@ -81,7 +91,7 @@ class Signal(NamedTuple):
     @property
     def numbers(self) -> Doubles:
         """The numbers of the map for all channels (for one, when their count is unknown)."""
-        return self.map.over(self.base.channels)
+        return self.map.numbers if self.map.axis != 1 else self.map.over(self.base.channels)
 
     def mapped(self, after: AffineMap, layer: str) -> Signal:
         """The signal behind one more affine layer; its map may decide how many channels there are.
@@ -90,6 +100,9 @@ class Signal(NamedTuple):
             ProofError: the map has another number of channels; ``layer`` is named.
         """
         length, channels = after.channels, self.base.channels
+        if after.axis != 1:  # only where the shape is known
+            assert self.base.shape is not None
+            channels = self.base.shape[after.axis] or length
         if channels is None and length > 1:
             self.base.channels = length
         elif length not in (1, channels):
@@ -103,6 +116,11 @@ class Signal(NamedTuple):
             return False
         if not self.map.roundings and not found.map.roundings:
             return True
+        if self.map.axis != found.map.axis and 1 not in (
+            self.map.numbers.shape[1],
+            found.map.numbers.shape[1],
+        ):
+            return False
         scale, shift, magnitude, _ = self.map.numbers
         other_scale, other_shift, _, slack = found.map.numbers
         allowed, tiny = found.map.rounding(precision), precision.tiny * (1 + slack)

@@ -26,6 +26,7 @@ from caffefold.formats.caffemodel.precision import Precision
 from caffefold.ir import graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.shape import Shape
+from caffefold.ops.table import op
 
 _Key = tuple[str, int]
 
@@ -112,9 +113,9 @@ class SideBySide:
         edges = graph.validate(net)
         signals: dict[int, Signal] = {}
 
-        def set_up(version: int, top: Handed) -> None:
+        def set_up(version: int, top: Handed, *, product: bool = False) -> None:
             shape = None if shapes is None else shapes[version]
-            base = self._bases.setdefault(top.key, Base(shape, top.channels))
+            base = self._bases.setdefault(top.key, Base(shape, top.channels, product=product))
             signals[version] = Signal(base, top.map)
 
         for index, version in enumerate(edges.versions):
@@ -125,11 +126,12 @@ class SideBySide:
             inputs = tuple(signals[version] for version in edges.reads[position])
             writes = edges.writes[position]
             key = layer.name, seen[layer.name]
-            own = reference.affine(layer, inputs[0].base.rank if inputs else None)
+            own = self._map(layer, inputs)
             if shapes is not None:
                 self.maps.append(own)
             elif own is None and key not in self._places:  # an affine layer in another form
                 own = reference.pointwise(layer)
+                own = own if own is not None and inputs[0].map.takes(own) else None
             if layer.is_input:
                 for made in writes:
                     set_up(made, Handed(("input", edges.versions[made].blob)))
@@ -147,14 +149,27 @@ class SideBySide:
                     handed, claimed = self._matched(key, position, layer, inputs, handed)
                 unknown = shapes is not None and any(shapes[made] is None for made in writes)
                 linear = reference.linear(layer, None) if unknown else None
-                channels = None if linear is None else linear.outputs
+                outputs = reference.outputs_axis(layer, inputs[0].base.rank if inputs else None)
+                channels = None if linear is None or outputs != 1 else linear.outputs
                 for j, made in enumerate(writes):
-                    set_up(made, handed[j] if handed else Handed((key, j), channels))
+                    made_by = op(layer).name == "InnerProduct"
+                    top = handed[j] if handed else Handed((key, j), channels)
+                    set_up(made, top, product=made_by)
                     if claimed is not None:
                         signals[made] = signals[made].mapped(claimed, layer.name)
         # Of the versions of a name, the last one counts.
         held = {version.blob: signals[i] for i, version in enumerate(edges.versions)}
         return Blobs(held, edges.outputs)
+
+    def _map(self, layer: Layer, inputs: Signals) -> AffineMap | None:
+        """The map of an affine layer, if it may follow on the maps in front of it."""
+        if not inputs:
+            return None
+        base, before = inputs[0]
+        own = reference.affine(layer, base.rank)
+        if own is None and base.product:
+            own = reference.along_outputs(layer, base.rank)
+        return own if own is not None and before.takes(own) else None
 
     def _matched(
         self, key: _Key, position: int, layer: Layer, inputs: Signals, handed: Tops

@@ -129,6 +129,8 @@ def is_identity(layer: Layer) -> bool:
 def hands_on(layer: Layer, inputs: Signals) -> Tops:
     """What the tops hold when maps pass through this layer; None when they do not."""
     name = op(layer).name
+    if any(signal.map.axis != 1 for signal in inputs):
+        return None
     if name == "Concat" and inputs and len(layer.tops) == 1:
         return _concat(layer, inputs)
     if name == "Slice" and len(inputs) == 1 and layer.tops:

@@ -259,14 +259,31 @@ class Scale(AffineOp):
         return total(first(tops))
 
     def affine(self, layer: Layer, rank: int | None) -> Affine | Refusal:
-        if refusal := self._axis_refusal(layer, rank):
-            return refusal
+        return self._axis_refusal(layer, rank) or self._affine(layer)
+
+    def _affine(self, layer: Layer) -> Affine | Refusal:
+        """The numbers as a map, along whichever axis they lie."""
         gamma = vector(layer, 0)
         if not self._has_bias(layer):
             return Affine(gamma, np.zeros(1))
         if len(layer.blobs) != 2:
             return _unknown(layer, "2 (its bias_term is true)")
         return Affine(gamma, vector(layer, 1))
+
+    def along_last(self, layer: Layer, rank: int) -> Affine | None:
+        """The map of a layer with a number for each index of its input's last axis, of ``rank``
+        axes; None when its numbers are others.
+
+        Raises:
+            ModelError: the stored numbers are not finite.
+        """
+        if len(layer.bottoms) != 1 or len(layer.tops) != 1 or not layer.blobs:
+            return None
+        axis = self.params(layer).integer("axis")
+        if len(layer.blobs[0].shape) != 1 or axis not in (-1, rank - 1):
+            return None
+        found = self._affine(layer)
+        return None if isinstance(found, Refusal) else found
 
     def _axis_refusal(self, layer: Layer, rank: int | None) -> Refusal | None:
         """None when the numbers lie along the channel axis alone, or are one number for all."""
@@ -296,8 +313,8 @@ class Bias(Scale):
     def macs(self, layer: Layer, bottoms: ShapeList, tops: ShapeList) -> Dim:
         return 0
 
-    def affine(self, layer: Layer, rank: int | None) -> Affine | Refusal:
-        return self._axis_refusal(layer, rank) or Affine(np.ones(1), vector(layer, 0))
+    def _affine(self, layer: Layer) -> Affine | Refusal:
+        return Affine(np.ones(1), vector(layer, 0))
 
 
 class Power(AffineOp):

@@ -196,7 +196,7 @@ class Convolution(LinearOp):
         return None if work is None else work // max(self.groups(layer, axis_of(shape, axis)), 1)
 
     def layout(self, layer: Layer, channels: Dim = None) -> LinearLayout | Refusal:
-        if refusal := _no_layout(layer, self.params(layer)):
+        if refusal := _no_layout(layer) or _off_channels(layer, self.params(layer)):
             return refusal
         shape, groups = layer.blobs[0].shape, self.groups(layer, channels)
         if groups < 1 or shape[0] % groups:
@@ -316,8 +316,13 @@ class InnerProduct(LinearOp):
 
     def layout(self, layer: Layer, channels: Dim = None) -> LinearLayout | Refusal:
         """As stored; every pixel of a channel is an input of its own."""
+        return _off_channels(layer, self.params(layer)) or self.product(layer)
+
+    def product(self, layer: Layer) -> LinearLayout | Refusal:
+        """The same on whatever axis: its outputs are the last axis, its inputs need not be
+        channels."""
         params = self.params(layer)
-        if refusal := _no_layout(layer, params):
+        if refusal := _no_layout(layer):
             return refusal
         outputs, inputs = params.integer("num_output"), self.inputs(layer) or 0
         if params.flag("transpose"):
@@ -402,7 +407,7 @@ def outputs_of(layer: Layer, params: Params) -> int:
     return number
 
 
-def _no_layout(layer: Layer, params: Params) -> Refusal | None:
+def _no_layout(layer: Layer) -> Refusal | None:
     """Why the weights of a linear layer cannot be scaled, whatever its kind."""
     if not layer.blobs:
         return Refusal(SkipCode.NO_WEIGHTS, f"the caffemodel holds no weights for '{layer.name}'")
@@ -410,6 +415,11 @@ def _no_layout(layer: Layer, params: Params) -> Refusal | None:
         return Refusal(
             SkipCode.SHARED_WEIGHTS, f"'{layer.name}' applies its weights to several blobs"
         )
+    return None
+
+
+def _off_channels(layer: Layer, params: Params) -> Refusal | None:
+    """Why its inputs and outputs are not the channels."""
     axis = params.integer("axis")
     if axis != 1:
         return Refusal(

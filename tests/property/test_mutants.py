@@ -440,7 +440,7 @@ LAYOUTS = [
 ]  # fmt: skip
 CHANNEL_FLOW = [
     Mutant(
-        "outputs of a product along another axis", "ops.linear:_no_layout",
+        "outputs of a product along another axis", "ops.linear:_off_channels",
         lambda original: lambda *args: None, net_product_axis,
     ),
     Mutant(

@@ -57,7 +57,7 @@ class Strip(Pass):
                 if params.has("use_global_stats") and not params.flag("use_global_stats"):
                     switched.append(layer.name)
             # Without stored numbers a filler decides which ones there are.
-            fills = net.weights is not None and not layer.blobs
+            fills = bool(net.weights and op(layer).fillers and not layer.blobs)
             going = LAYER_FIELDS if self.half else LAYER_FIELDS | PRECISIONS
             stripped = layer.edited(_stripped(layer.body, normalizes, going, fills=fills))
             if stripped is not layer:

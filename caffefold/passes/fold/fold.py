@@ -21,13 +21,15 @@ from caffefold.analysis.shapes import Shapes, infer
 from caffefold.formats.prototxt.tree import drop
 from caffefold.ir.affine import Affine
 from caffefold.ir.edit import Editor
+from caffefold.ir.graph import OUTSIDE
 from caffefold.ir.net import Layer, Net
-from caffefold.ops.affine import BATCH_NORM, affine_map
+from caffefold.ops.affine import BATCH_NORM, Scale, affine_map
 from caffefold.ops.base import AffineOp, Refusal, SkipCode
+from caffefold.ops.linear import INNER_PRODUCT
 from caffefold.ops.table import op
 from caffefold.passes.contracts import blobs_fit, text_agrees, wired
 from caffefold.passes.fold.absorb import absorb_input, absorb_output
-from caffefold.passes.fold.propagate import Absorption, Piece, Plan, Propagation
+from caffefold.passes.fold.propagate import WHOLE, Absorption, Piece, Plan, Propagation
 from caffefold.passes.infra import (
     Absorbed,
     Change,
@@ -59,6 +61,7 @@ class Fold(Pass):
     def run(self, net: Net) -> PassResult:
         """Fold until nothing more can be; one Skip for each affine layer that is kept."""
         folder = _Folder(net, self)
+        folder.products()
         while folder.sweep():
             pass
         result = folder.editor.to_net()
@@ -149,6 +152,35 @@ class _Folder:
             for layer in (net.layers[position] for position in self.maps)
             if op(layer) is BATCH_NORM and BATCH_NORM.zero_factor(layer)
         ]
+
+    def products(self) -> None:
+        """Fold into each InnerProduct of another axis what lies along its outputs, right behind.
+
+        Those are the last axis of its top, which are not the channels that all else is about.
+        """
+        editor, shapes = self.editor, self.propagation.shapes
+        for position, layer in enumerate(editor.layers):
+            own = op(layer)
+            if not isinstance(own, AffineOp) or self.options.keeps(layer.name):
+                continue
+            read = editor.reads[position][0] if layer.bottoms else -1
+            source = editor.producer[read] if read >= 0 else OUTSIDE
+            if source == OUTSIDE or op(editor.layers[source]) is not INNER_PRODUCT:
+                continue
+            product, rank = editor.layers[source], shapes.rank(read)
+            affine = self.maps.get(position)
+            if rank != 2 and (affine is None or affine.channels > 1):
+                affine = None
+                if isinstance(own, Scale) and rank is not None:
+                    affine = own.along_last(layer, rank)
+            layout = self.guard(product) or INNER_PRODUCT.product(product)
+            alone = editor.readers[read] == [position] and not editor.is_output(read)
+            on_channels = INNER_PRODUCT.params(product).integer("axis") == 1
+            if on_channels or affine is None or isinstance(layout, Refusal) or not alone:
+                continue
+            if affine.channels in (1, layout.outputs):
+                plan = Plan([Absorption(source, layout, affine, WHOLE)], [])
+                self.apply([Chain((position,), affine)], plan, upward=True)
 
     def sweep(self) -> bool:
         """Try every chain once; whether anything was folded."""
