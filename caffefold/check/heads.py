@@ -49,10 +49,11 @@ class Heads:
         """Take note of a layer that the given net does not have.
 
         Raises:
-            ProofError: it has, in another phase.
+            ProofError: it has, in another phase, and it is of no type that a head may have.
         """
         layer = self.walk.deploy.layers[position]
-        if (layer.name, layer.type) in self.walk.given.others:
+        head = op(layer).name in (*_PARTS, *_YOLO, "ArgMax", "DetectionOutput")
+        if not head and (layer.name, layer.type) in self.walk.given.others:
             raise ProofError(
                 f"layer '{layer.name}': is no part of the net in this phase", layer=layer.name
             )

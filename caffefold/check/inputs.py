@@ -6,7 +6,7 @@ Sizes are from data_transformer.cpp, and from the SSD branch's im_transforms.cpp
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from caffefold.check.given import Given
 from caffefold.check.placeholders import Filled
@@ -24,14 +24,14 @@ Dims = tuple[str, ...]
 
 
 def check_shapes(
-    before: Given, deploy: Net, options: DeployOptions, filled: Filled
+    before: Given, deploy: Net, options: DeployOptions, filled: Filled, values: Sequence[int]
 ) -> dict[str, int]:
     """By input of ``deploy``, the version of the given net that it stands for.
 
     Raises:
         ProofError: it stands for none, or has neither its shape nor the one that was asked for.
     """
-    sources = _sources(before)
+    sources = _sources(before, values)
     declared = _declared(before.net)
     found = {}
     for blob, dims in _declared(deploy).items():
@@ -68,9 +68,11 @@ def check_shapes(
     return found
 
 
-def _sources(before: Given) -> dict[str, int]:
-    """By name, what comes from outside: inputs, tops of data layers, parts cut from those."""
+def _sources(before: Given, values: Sequence[int]) -> dict[str, int]:
+    """By name, what comes from outside: inputs, tops of data layers, parts cut from those, and
+    what hands one of these on. ``values`` are the versions that the versions hold."""
     found: dict[str, int] = {}
+    known: set[int] = set()
     for version, made in enumerate(before.graph.versions):
         maker = made.producer
         if maker != OUTSIDE:
@@ -80,8 +82,11 @@ def _sources(before: Given) -> dict[str, int]:
             cut = cut and not before.layers[before.graph.maker(reads[0])].bottoms
             own = bool(layer.blobs) or op(layer).name in _OWN
             if own or (layer.bottoms and not cut):
+                if values[version] != version and values[version] in known:
+                    found.setdefault(made.blob, values[version])
                 continue
         found.setdefault(made.blob, version)
+        known.add(version)
     return found
 
 

@@ -81,7 +81,7 @@ class _Walk:
         )
         if (differs := net_difference(*fields)) is not None:
             raise ProofError(f"the net: {_told(differs)}")
-        inputs = check_shapes(sides.given, sides.deploy, sides.options, sides.filled)
+        inputs = check_shapes(sides.given, sides.deploy, sides.options, sides.filled, sides.values)
         for version, value in enumerate(sides.graph.versions):
             if value.producer == OUTSIDE or sides.deploy.layers[value.producer].is_input:
                 sides.found[version] = sides.values[inputs[value.blob]]

@@ -22,9 +22,9 @@ from caffefold.testing import RandomLayers, input_layer, net_text, write_pair
 N = RandomLayers(11)
 
 
-def deploy(net: Net) -> None:
+def deploy(net: Net, **given: str) -> None:
     """Make a deploy net, whatever shape or number has to be made up for it."""
-    options: dict[str, Any] = {"classes": 21}
+    options: dict[str, Any] = {"classes": 21, **given}
     for _ in range(4):
         try:
             caffefold.to_deploy(net, **options)
@@ -42,13 +42,14 @@ def deploy(net: Net) -> None:
             return
 
 
-def test_no_published_net_is_suspected(shared: Path) -> None:
+@pytest.mark.parametrize("phase", ["TEST", "TRAIN"])
+def test_no_published_net_is_suspected(shared: Path, phase: str) -> None:
     """All nets at hand, without their weights: converted, or refused for another reason."""
     suspected = []
     files = sorted(shared.rglob("*.prototxt"))
     for path in files:
         try:
-            deploy(caffefold.load(path))
+            deploy(caffefold.load(path), phase=phase)
         except ProofError as error:
             suspected.append(f"{path.relative_to(shared)}: {error}")
         except CaffefoldError:
