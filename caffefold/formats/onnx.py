@@ -115,6 +115,12 @@ def size(model: Model) -> int:
     return sum(map(len, _model(model)))
 
 
+def too_large(model: Model) -> bool:
+    """Whether the model is more than protobuf can hold."""
+    inside = sum(len(tensor.data) for tensor in model.tensors if tensor.stored is None)
+    return 2 * inside > LARGEST and size(model) > LARGEST
+
+
 def write(out: BinaryIO, model: Model) -> None:
     """Write the model; tensors that are stored elsewhere as references.
 

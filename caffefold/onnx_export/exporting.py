@@ -167,7 +167,7 @@ def _placed(
         model = model._replace(tensors=tuple(weights.in_caffemodel(model.tensors, beside)))
     elif options.weights_in == "data":
         model = model._replace(tensors=tuple(onnx.placed(model.tensors, data)))
-    if options.weights_in != "data" and onnx.size(model) > onnx.LARGEST:
+    if options.weights_in != "data" and onnx.too_large(model):
         model = model._replace(tensors=tuple(onnx.placed(model.tensors, data)))
         return model, (f"weights are in {data}: a model of more than 2 GB cannot hold them",)
     return model, ()

@@ -16,13 +16,14 @@ from caffefold.onnx_export.site import Settings
 Made = Callable[..., bytes]
 
 
+def bytes_of(net: Net, *, dynamic: bool = False, **settings: Any) -> bytes:
+    """The model of a net as it stands, not folded."""
+    file = io.BytesIO()
+    onnx.write(file, build(net, Settings(**settings), dynamic=dynamic).model)
+    return file.getvalue()
+
+
 @pytest.fixture
 def model_of() -> Made:
     """The model of a net as it stands, not folded."""
-
-    def make(net: Net, *, dynamic: bool = False, **settings: Any) -> bytes:
-        file = io.BytesIO()
-        onnx.write(file, build(net, Settings(**settings), dynamic=dynamic).model)
-        return file.getvalue()
-
-    return make
+    return bytes_of

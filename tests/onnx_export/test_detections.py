@@ -18,7 +18,8 @@ TRIALS = int(os.environ.get("CAFFEFOLD_EXAMPLES", "200"))
 """A thousand and more by ``CAFFEFOLD_EXAMPLES``."""
 
 
-def _trial(seed: int) -> tuple[Net, dict[str, AnyArray]]:
+def trial(seed: int) -> tuple[Net, dict[str, AnyArray]]:
+    """A layer and its inputs."""
     random = np.random.default_rng(seed)
 
     def one(*choices: Any) -> Any:
@@ -58,7 +59,7 @@ def _trial(seed: int) -> tuple[Net, dict[str, AnyArray]]:
 @pytest.mark.parametrize("part", range(10))
 def test_no_row_differs(part: int, model_of: Callable[..., bytes]) -> None:
     for seed in range(part, TRIALS, 10):
-        net, inputs = _trial(seed)
+        net, inputs = trial(seed)
         wanted = detection_output(net["out"], [inputs[x] for x in ("loc", "conf", "prior")])[0]
         found = run(model_of(net, dynamic=bool(seed % 3 == 0)), inputs)["out"]
         assert found.shape == wanted.shape, seed
