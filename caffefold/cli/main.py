@@ -140,6 +140,11 @@ def run(arguments: list[str] | None = None) -> int:
     except MemoryError:
         console.error("not enough memory for this; nothing more was written")
         return InputError.exit_code
+    except ImportError as error:  # a library is a file, too
+        if os.strerror(errno.EMFILE) not in str(error):
+            return _bug(error, arguments)
+        console.error(f"this system: {error}")
+        return InputError.exit_code
     except OSError as error:
         if error.filename is not None or error.errno in _SHORT:
             console.error(f"{error.filename or 'this system'}: {error.strerror}")
