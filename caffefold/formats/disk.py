@@ -22,6 +22,9 @@ from typing import Any
 
 from caffefold.errors import OutputError
 
+if sys.platform != "win32":
+    import fcntl
+
 PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 """Flags of every ``os.open``: no link is followed, and no child process inherits the file."""
 NONBLOCK = getattr(os, "O_NONBLOCK", 0)
@@ -64,6 +67,7 @@ def create(path: Path) -> int:
                 return handle
         except BaseException:
             os.close(handle)
+            os.unlink(path)
             raise
         os.close(handle)
 
@@ -93,8 +97,6 @@ def lock(handle: int, *, shared: bool = False) -> bool:
     """
     if sys.platform == "win32":
         return True
-    import fcntl
-
     try:
         fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
