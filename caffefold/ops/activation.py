@@ -8,7 +8,7 @@ from caffefold.ir.net import Layer
 from caffefold.ir.params import FALSE, TRUE
 from caffefold.ops.affine import channels_of, per_channel
 from caffefold.ops.base import Category, Op, Same, WeightSpec, blob_size, own_message, word_in
-from caffefold.ops.shape import Dim, ShapeList, first, four_axes
+from caffefold.ops.shape import Dim, ShapeList, canonical, first, four_axes, show
 
 
 class Elementwise(Op):
@@ -27,6 +27,32 @@ class MVN(Elementwise):
     def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
         shape = first(bottoms)
         return [None if shape is None else four_axes(layer, shape)]
+
+
+class Softmax(Elementwise):
+    """Softmax along ``axis`` (softmax_layer.cpp)."""
+
+    param = "softmax_param"
+
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        shape = first(bottoms)
+        if shape is not None:
+            canonical(layer, self.params(layer).integer("axis"), len(shape))
+        return super().shapes(layer, bottoms)
+
+
+class LRN(Elementwise):
+    """LRN over an odd number of channels or pixels of images (lrn_layer.cpp)."""
+
+    param = "lrn_param"
+
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        size, shape = self.params(layer).integer("local_size"), first(bottoms)
+        if size % 2 == 0:
+            raise layer.error(f"local_size is {size}; it must be odd")
+        if shape is not None and len(shape) != 4:
+            raise layer.error(f"it works on 4 axes, its input is {show(shape)}")
+        return super().shapes(layer, bottoms)
 
 
 class Pointwise(Elementwise):
@@ -87,12 +113,12 @@ class Normalize(PReLU):
 
 
 SPLIT = Split("Split")
-SOFTMAX, SIGMOID = Elementwise("Softmax"), Pointwise("Sigmoid")
+SOFTMAX, SIGMOID = Softmax("Softmax"), Pointwise("Sigmoid")
 OPS = (
     # Upstream
     *(Pointwise("ReLU"), Pointwise("ELU"), SIGMOID, Pointwise("TanH"), Pointwise("AbsVal")),
     *(Pointwise("BNLL"), Pointwise("Exp"), Pointwise("Log"), Pointwise("Swish")),
-    *(Pointwise("Clip"), Pointwise("Threshold"), Elementwise("LRN", "LRNRistretto")),
+    *(Pointwise("Clip"), Pointwise("Threshold"), LRN("LRN", "LRNRistretto")),
     *(MVN("MVN"), SOFTMAX, PReLU("PReLU"), Normalize("Normalize")),
     *(Dropout("Dropout"), SPLIT),
     # Forks

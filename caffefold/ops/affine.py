@@ -203,9 +203,12 @@ class Scale(AffineOp):
                 axis = canonical(layer, at, len(shape))
                 covered = shape[axis : axis + len(factor)]
                 unified(layer, (covered, factor), "its input and its factor")
-        elif learned is not None and span:
-            axis = canonical(layer, at, len(shape))
-            stop = len(shape) if span == -1 else axis + span
+            return [shape]
+        axis = canonical(layer, at, len(shape))
+        stop = len(shape) if span == -1 else axis + span
+        if not axis <= stop <= len(shape):
+            raise layer.error(f"axis {at} with num_axes {span}, its input has {len(shape)} axes")
+        if learned is not None and span:
             _one_per_channel(layer, learned, product(shape[axis:stop]))
         return [shape]
 

@@ -19,9 +19,24 @@ class PriorBox(Op):
     param = "prior_box_param"
 
     def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        self._check(layer)
         shape = first(bottoms)
         spatial: Known = (None,) if shape is None else shape[2:4]
         return [(1, 2, product((*spatial, self.priors(layer), 4)))]
+
+    def _check(self, layer: Layer) -> None:
+        """Refuse half a size, and a size beside its halves (LayerSetUp)."""
+        params = self.params(layer)
+        for whole, kind in (("img_size", "img"), ("step", "step")):
+            halves = [name for name in (f"{kind}_h", f"{kind}_w") if params.has(name)]
+            given = [*halves, *([whole] if params.has(whole) else ())]
+            if halves and len(given) != 2 or whole in given[1:]:
+                raise layer.error(
+                    f"{' and '.join(given)} given; Caffe takes {whole}, or {kind}_h and {kind}_w"
+                )
+            for name in given:
+                if params.number(name) <= 0:
+                    raise layer.error(f"{name} is {params.number(name):g}; it must be more than 0")
 
     def priors(self, layer: Layer) -> int | None:
         """Default boxes at each place of a feature map; None where a fork's fields decide.
@@ -51,6 +66,20 @@ class Detections(Op):
         return [(1, 1, None, self.width)]
 
 
+class DetectionOutput(Detections):
+    """DetectionOutput of SSD (detection_output_layer.cpp)."""
+
+    def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
+        params = self.params(layer)
+        if params.integer("background_label_id") == -1 and params.flag("share_location"):
+            # Shared boxes bear the label -1: DecodeBBoxesAll leaves out those of the background.
+            raise layer.error(
+                "background_label_id is -1, and share_location true: Caffe finds no boxes then; "
+                "write share_location: false, or another background_label_id"
+            )
+        return super().shapes(layer, bottoms)
+
+
 class DetectionEvaluate(Detections):
     """Detections against answers: five numbers for each box and class."""
 
@@ -66,7 +95,7 @@ class Proposal(Op):
 
 
 # SSD's; those of MobileNet-YOLO for YOLO v2 and v3.
-DETECTION_OUTPUT = Detections("DetectionOutput", param="detection_output_param")
+DETECTION_OUTPUT = DetectionOutput("DetectionOutput", param="detection_output_param")
 YOLO_OUTPUT = Detections("YoloDetectionOutput", param="yolo_detection_output_param")
 YOLO_V3_OUTPUT = Detections("Yolov3DetectionOutput", param="yolov3_detection_output_param")
 OPS = (

@@ -369,7 +369,10 @@ class Embed(Op):
     required = True
 
     def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
-        outputs, shape = outputs_of(layer, self.params(layer)), first(bottoms)
+        params, shape = self.params(layer), first(bottoms)
+        if params.integer("input_dim") < 1:
+            raise layer.error("input_dim is missing; it must be at least 1")
+        outputs = outputs_of(layer, params)
         return [None if shape is None else (*shape, outputs)]
 
     def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:

@@ -52,8 +52,23 @@ class Pooling(Op):
         """Along each axis; none where one covers each map."""
         params = self.params(layer)
         if params.flag("global_pooling"):
+            self._check_global(layer)
             return ()
         return windows_of(layer, params, axes, "; give it, or global_pooling: true")
+
+    def _check_global(self, layer: Layer) -> None:
+        """Refuse another window than the whole map (LayerSetUp)."""
+        params = self.params(layer)
+        for name in ("kernel_size", "kernel_h", "kernel_w"):
+            if params.has(name):
+                raise layer.error(f"global_pooling and {name} are given; Caffe takes one of them")
+        for name, plain in (("pad", 0), ("stride", 1)):
+            for field in (name, f"{name}_h", f"{name}_w"):
+                if params.has(field) and params.integer(field) != plain:
+                    raise layer.error(
+                        f"global_pooling goes with {name} {plain}, {field} is "
+                        f"{params.integer(field)}"
+                    )
 
     def floor(self, layer: Layer) -> bool:
         """Whether sizes round down: ``round_mode: FLOOR``, or ``ceil_mode: false`` of forks."""
@@ -88,10 +103,29 @@ class SPP(Op):
         height = self.params(layer).integer("pyramid_height")
         if height < 1:
             raise layer.error(f"pyramid_height is {height}; it must be at least 1")
-        items, channels = four_axes(layer, first(bottoms))[:2]
+        items, channels, *spatial = four_axes(layer, first(bottoms))
+        for extent in spatial:
+            self._check_level(layer, extent, 2 ** (height - 1))
         if height == 1:
             return [(items, channels, 1, 1)]
         return [(items, product((channels, (4**height - 1) // 3)))]
+
+
+    @staticmethod
+    def _check_level(layer: Layer, extent: Dim, bins: int) -> None:
+        """Refuse a map that windows cannot cut into ``bins``: their padding reaches over them.
+
+        The finest level is the first to fail (GetPoolingParam, and the check of pooling_layer.cpp).
+        """
+        if extent is None:
+            return
+        kernel = -(-extent // bins)
+        pad = (kernel * bins - extent + 1) // 2
+        if pad >= kernel:
+            raise layer.error(
+                f"an input of {extent} cannot be pooled into {bins} bins: windows of {kernel} "
+                f"would be padded by {pad}; is the input too small for its pyramid_height?"
+            )
 
 
 class ROIPooling(Op):

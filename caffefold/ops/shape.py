@@ -224,7 +224,17 @@ def _numbers(layer: Layer, params: Params, name: str, axes: int) -> tuple[int, .
     field = "kernel_size" if name == "kernel" else name
     if field not in params.descriptor.fields_by_name:  # no dilation in pooling
         return (1,) * axes
-    if name != "dilation" and (params.has(f"{name}_h") or params.has(f"{name}_w")):
+    halves = [x for x in (f"{name}_h", f"{name}_w") if name != "dilation" and params.has(x)]
+    if params.descriptor.name == "PoolingParameter":  # pooling_layer.cpp, LayerSetUp
+        if name == "kernel" and params.has(field) and len(halves) == 1:
+            halves = []
+        elif name != "kernel" and len(halves) == 1 and not params.has(field):
+            other = f"{name}_w" if halves[0].endswith("h") else f"{name}_h"
+            raise layer.error(f"{halves[0]} is given without {other}")
+    if halves:
+        if params.has(field):
+            both = " and ".join((field, *halves))
+            raise layer.error(f"{both} are given; Caffe takes {field} or {name}_h and {name}_w")
         if axes != 2:
             raise layer.error(f"{name}_h and {name}_w are for 2 spatial axes, its input has {axes}")
         return params.integer(f"{name}_h"), params.integer(f"{name}_w")

@@ -24,6 +24,7 @@ from caffefold.ops.shape import (
     rank_of,
     second,
     show,
+    total,
     unified,
 )
 
@@ -204,6 +205,8 @@ class Flatten(Wiring):
             return [(None, None) if (at, end) == (1, -1) else None]
         start = canonical(layer, at, len(shape))
         stop = canonical(layer, end, len(shape), field="end_axis") + 1
+        if stop < start:  # one before: an axis of 1 is put in (blob.hpp, count)
+            raise layer.error(f"end_axis {end} is before axis {at}")
         return [(*shape[:start], product(shape[start:stop]), *shape[stop:])]
 
 
@@ -306,13 +309,22 @@ class ArgMax(Wiring):
     def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
         params, shape = self.params(layer), first(bottoms)
         top_k, at = params.integer("top_k"), params.integer("axis")
+        if top_k < 1:
+            raise layer.error(f"top_k is {top_k}; it must be at least 1")
         if not params.has("axis"):
+            _check_top_k(layer, top_k, total(shape, 1))
             rest = () if shape is None else (1,) * (len(shape) - 3)
             return [(axis_of(shape, 0), 2 if params.flag("out_max_val") else 1, top_k, *rest)]
         if shape is None:
             return [None]
         axis = canonical(layer, at, len(shape))
+        _check_top_k(layer, top_k, shape[axis])
         return [(*shape[:axis], top_k, *shape[axis + 1 :])]
+
+
+def _check_top_k(layer: Layer, top_k: int, extent: Dim) -> None:
+    if extent is not None and top_k > extent:
+        raise layer.error(f"top_k is {top_k}, there are only {extent} numbers to choose from")
 
 
 class BatchReindex(Wiring):
