@@ -30,7 +30,7 @@ class PriorBox(Op):
         for whole, kind in (("img_size", "img"), ("step", "step")):
             halves = [name for name in (f"{kind}_h", f"{kind}_w") if params.has(name)]
             given = [*halves, *([whole] if params.has(whole) else ())]
-            if halves and len(given) != 2 or whole in given[1:]:
+            if (halves and len(given) != 2) or whole in given[1:]:
                 raise layer.error(
                     f"{' and '.join(given)} given; Caffe takes {whole}, or {kind}_h and {kind}_w"
                 )

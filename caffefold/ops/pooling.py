@@ -110,7 +110,6 @@ class SPP(Op):
             return [(items, channels, 1, 1)]
         return [(items, product((channels, (4**height - 1) // 3)))]
 
-
     @staticmethod
     def _check_level(layer: Layer, extent: Dim, bins: int) -> None:
         """Refuse a map that windows cannot cut into ``bins``: their padding reaches over them.

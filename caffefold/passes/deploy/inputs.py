@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, NamedTuple
 
 from caffefold.analysis.axes import wanted_axes
-from caffefold.analysis.shapes import input_shapes, legacy_shapes
+from caffefold.analysis.shapes import infer, input_shapes, legacy_shapes
 from caffefold.errors import MissingShape, Option, Text, UnknownInput
 from caffefold.formats.prototxt.tree import Field, quote, scalar, set_strings
 from caffefold.ir import graph
@@ -58,9 +58,30 @@ class ConvertInputs(Pass):
     def run(self, net: Net) -> PassResult:
         """Convert every data layer.
 
+        Their batch is the one asked for, else 1; where constants that stay do not go with it, it is
+        theirs, as it was in training.
+
         Raises:
             UsageError: a shape was given for a blob that is no input, or is missing.
         """
+        batch = self.options.batch or 1
+        made = self._converted(net, batch)
+        fixed = _batch_of_constants(made.net)
+        if fixed in (None, batch):
+            return made
+        assert fixed is not None
+        fitted = self._converted(net, fixed)
+        if len(infer(fitted.net).failing) >= len(infer(made.net).failing):
+            return made
+        why = f"the batch is {fixed}, that of constants of the net"
+        if self.options.batch:
+            asked = Text(Option("batch", str(batch)), f": {why}")
+            return fitted._replace(warnings=(*fitted.warnings, asked))
+        change = Change(ChangeKind.INPUT_CONVERTED, (), (), why)
+        return fitted._replace(changes=(*fitted.changes, change))
+
+    def _converted(self, net: Net, batch: int) -> PassResult:
+        """Every data layer converted, with ``batch`` items."""
         wiring = graph.build(net)
         data = [
             i
@@ -79,7 +100,7 @@ class ConvertInputs(Pass):
             tops = _read(net, wiring, position, new)
             cut = (net.layers[i].name for i in list(new)[before:])
             for top in tops:
-                decided = decide(net, wiring, top, self.options)
+                decided = decide(net, wiring, top, self.options, batch)
                 warnings += [decided.warning] if decided.warning else []
                 name = blob = top.blob
                 if name in taken:
@@ -202,6 +223,20 @@ def _staying(net: Net) -> list[str]:
     return found
 
 
+def _batch_of_constants(net: Net) -> int | None:
+    """The first axis of a constant behind which a layer does not take what it is fed with."""
+    constants = [i for i, layer in enumerate(net.layers) if op(layer) is DUMMY_DATA]
+    if not constants:
+        return None
+    shapes = infer(net)
+    reads = [
+        v for position in shapes.failing if position >= 0 for v in shapes.graph.reads[position]
+    ]
+    behind = shapes.graph.ancestors(reads)
+    found = (top for i in constants if i in behind for top in shapes.tops(i))
+    return next((top[0] for top in found if top and top[0] is not None), None)
+
+
 def _read(
     net: Net, wiring: Graph, position: int, new: dict[int, tuple[Layer, ...]]
 ) -> list[DataTop]:
@@ -280,8 +315,8 @@ class DataTop(NamedTuple):
         return Text(f"layer '{self.layer.name}': {before} (", asked, after)
 
 
-def decide(net: Net, wiring: Graph, source: DataTop, options: DeployOptions) -> Decided:
-    """The shape of the input ``source``.
+def decide(net: Net, wiring: Graph, source: DataTop, options: DeployOptions, batch: int) -> Decided:
+    """The shape of the input ``source``, of ``batch`` items unless its shape is given.
 
     Raises:
         MissingShape: neither the net nor the options give it.
@@ -290,7 +325,6 @@ def decide(net: Net, wiring: Graph, source: DataTop, options: DeployOptions) -> 
     if given is not None:
         return Decided(given)
     layer = source.layer
-    batch = options.batch or 1
     if op(layer) is DUMMY_DATA:
         dims = DUMMY_DATA.dims(layer)[source.top]
         timed = wanted_axes(net, wiring, source.version).startswith("T")

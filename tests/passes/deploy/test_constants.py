@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from caffefold.analysis.shapes import input_shapes
 from caffefold.conversion import to_deploy
 from caffefold.errors import InputError
 from caffefold.ir.net import Net
@@ -100,3 +101,48 @@ def test_of_a_net_with_data_it_goes() -> None:
     net = to_deploy(Net.from_text(text), input_shapes={"image": (1, 3)}).net
     assert [layer.type for layer in net] == ["Input", "InnerProduct", "AbsVal"]
     assert net.inputs == ("image",)
+
+
+def prior(first: int, number: float = 0.5) -> str:
+    """A net whose image meets a constant of ``first`` items, as in training."""
+    made = f'top: "p" dummy_data_param {{ {value(number)} shape {{ dim: {first} dim: 3 }} }}'
+    return (
+        'layer { name: "d" type: "ImageData" top: "x" top: "label"\n'
+        "  image_data_param { batch_size: 10 new_height: 4 new_width: 4 } }\n"
+        'layer { name: "fc" type: "InnerProduct" bottom: "x" top: "fc"\n'
+        "  inner_product_param { num_output: 3 } }\n"
+        f'layer {{ name: "c" type: "DummyData" {made} }}\n'
+        'layer { name: "out" type: "Concat" bottom: "fc" bottom: "p" top: "out" }\n'
+    )
+
+
+@pytest.mark.parametrize("number", [0.5, 0.0])
+def test_inputs_have_the_batch_of_a_constant_that_they_meet(number: float) -> None:
+    found = deploy(prior(10, number))
+    assert input_shapes(found.net) == {"x": (10, 3, 4, 4)}
+    told = [change.detail for change in found.changes]
+    assert "the batch is 10, that of constants of the net" in told
+    assert f"value: {number}" in found.net.to_document().encode().decode()
+
+
+def test_a_constant_of_one_item_changes_nothing() -> None:
+    assert input_shapes(deploy(prior(1)).net) == {"x": (1, 3, 4, 4)}
+
+
+def test_a_batch_that_a_constant_forbids_is_told() -> None:
+    found = to_deploy(Net.from_text(prior(10)), batch=4)
+    assert input_shapes(found.net) == {"x": (10, 3, 4, 4)}
+    assert [str(w) for w in found.warnings if "batch" in w] == [
+        "batch 4: the batch is 10, that of constants of the net"
+    ]
+
+
+def test_a_constant_for_each_channel_has_no_batch() -> None:
+    gate = prior(3).replace("dim: 3 dim: 3", "dim: 3")
+    gate = gate.replace("Concat", "Scale").replace('"out" }', '"out" scale_param { axis: 1 } }')
+    assert input_shapes(deploy(gate).net) == {"x": (1, 3, 4, 4)}
+
+
+def test_constants_that_differ_from_each_other_are_refused() -> None:
+    with pytest.raises(InputError, match="layer 'two': its inputs differ: 10x3 and 1x3"):
+        deploy(prior(10) + dummy("e", "q", value(2)) + joined("p", "q").replace('"out"', '"two"'))
