@@ -542,7 +542,8 @@ def _report(
 ) -> ConvertReport:  # fmt: skip
     """The report; ``outputs`` are the results by name, with where they lie now."""
     prefix = next(iter(outputs)).removesuffix(SUFFIXES[0])
-    shapes = {name: deploy.shapes.of_input(name) for name in deploy.net.inputs}
+    names = deploy.net.inputs
+    shapes = dict(zip(names, deploy.shapes.of_inputs(names), strict=True))
     return ConvertReport(
         net=net.name,
         inputs=tuple(FileSize(detect.shown(path), _size(path, net)) for path in inputs),

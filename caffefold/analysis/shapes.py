@@ -67,9 +67,14 @@ class Shapes(NamedTuple):
 
     def of_input(self, blob: str) -> Shape:
         """The shape of a blob as it comes from outside, before anything is written in place."""
+        return self.of_inputs((blob,))[0]
+
+    def of_inputs(self, blobs: Sequence[str]) -> tuple[Shape, ...]:
+        """The shapes of blobs as they come from outside."""
+        found = dict(self.loose)
         pairs = zip(self.graph.versions, self.versions, strict=True)
-        given = self.loose.get(blob)
-        return next((shape for version, shape in pairs if version.blob == blob), given)
+        found.update((version.blob, shape) for version, shape in reversed([*pairs]))
+        return tuple(found.get(blob) for blob in blobs)
 
     def channels(self, version: int) -> Dim:
         """Axis 1 of a version; None where it is unknown."""
@@ -193,7 +198,12 @@ def carried(known: Shapes, before: Net, after: Net) -> Shapes:
     if len(places) < len(before.layers) or any(x.name not in places for x in after.layers):
         return infer(after)
     wiring = graph.build(after)
-    found = [known.of_input(v.blob) if v.producer == OUTSIDE else None for v in wiring.versions]
+    found: list[Shape] = [None] * len(wiring.versions)
+    given = [i for i, version in enumerate(wiring.versions) if version.producer == OUTSIDE]
+    for i, shape in zip(
+        given, known.of_inputs([wiring.versions[i].blob for i in given]), strict=True
+    ):
+        found[i] = shape
     for made, layer in zip(wiring.writes, after.layers, strict=True):
         for version, shape in zip(made, known.tops(places[layer.name]), strict=True):
             found[version] = shape

@@ -97,7 +97,7 @@ def inspect(
         return Inspection(
             given.name,
             *files,
-            tuple(BlobShape(blob, shapes.of_input(blob)) for blob in shapes.inputs),
+            tuple(map(BlobShape, shapes.inputs, shapes.of_inputs(shapes.inputs))),
             tuple(itertools.starmap(BlobShape, sinks)),
             _rows(viewed, shapes),
             totals(viewed, shapes),

@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import cast
 
 from caffefold.errors import ModelError, TextError
 from caffefold.formats.caffemodel.blob import Blob
@@ -196,14 +197,18 @@ class Net:
         return iter(self.layers)
 
     def __contains__(self, name: object) -> bool:
-        return any(layer.name == name for layer in self.layers)
+        return name in self._by_name
+
+    @property
+    def _by_name(self) -> dict[object, Layer]:
+        known = self.derived.get("by name")
+        if known is None:
+            known = self.derived["by name"] = {x.name: x for x in reversed(self.layers)}
+        return cast("dict[object, Layer]", known)
 
     def __getitem__(self, name: str) -> Layer:
         """The layer of this name; of several, the first."""
-        found = next((layer for layer in self.layers if layer.name == name), None)
-        if found is None:
-            raise KeyError(name)
-        return found
+        return self._by_name[name]
 
     def __enter__(self) -> Net:
         return self

@@ -106,3 +106,28 @@ def test_the_structure_of_depthwise_filters_without_weights(tmp_path: Path) -> N
     report = caffefold.convert(given, None, tmp_path / "out")
     assert [layer.name for layer in caffefold.load(tmp_path / "out.prototxt")] == ["c"]
     assert report.skips == ()
+
+
+@pytest.mark.parametrize("kind", DEPTHWISE)
+def test_a_depthwise_multiplier(kind: str, tmp_path: Path) -> None:
+    """4 channels in 4 groups, 2 outputs for each: maps on both sides go into it."""
+    numbers = RandomLayers(1)
+    layers = [
+        numbers.batch_norm("b0", "data", 4),
+        numbers.conv("c", "b0", 4, 8, group=4, kind=kind),
+        numbers.batch_norm("b", "c", 8),
+    ]
+    caffefold.convert(*write_pair(tmp_path, [input_layer(1, 4, 8, 8), *layers]), tmp_path / "out")
+    with caffefold.load(tmp_path / "out.prototxt", tmp_path / "out.caffemodel") as net:
+        assert [layer.name for layer in net if layer.name != "data"] == ["c"]
+        found = np.asarray(net["c"].blobs[0]), np.asarray(net["c"].blobs[1])
+    weights = np.asarray(layers[1].blobs[0], np.float64)
+    mean, variance, factor = (np.asarray(blob, np.float64) for blob in layers[0].blobs)
+    before = 1 / np.sqrt(variance / factor + 1e-5), mean / factor
+    mean, variance, factor = (np.asarray(blob, np.float64) for blob in layers[2].blobs)
+    after = 1 / np.sqrt(variance / factor + 1e-5), mean / factor
+    scale = before[0].repeat(2) * after[0]  # output 2 i and 2 i + 1 read channel i
+    assert np.allclose(found[0], weights * scale[:, None, None, None], rtol=1e-6)
+    bias = np.asarray(layers[1].blobs[1], np.float64)
+    bias = bias - (weights.sum(axis=(1, 2, 3)) * (before[0] * before[1]).repeat(2))
+    assert np.allclose(found[1], (bias - after[1]) * after[0], rtol=1e-5, atol=1e-6)

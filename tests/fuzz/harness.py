@@ -1,6 +1,7 @@
 """Runs one input under guards: what may escape, how long it may take, how much it may allocate.
 
-Time is the processor time of this process, so that a busy machine slows nothing down; the guard
+Time is the processor time of this process, so that a busy machine slows nothing down, in units of
+what reading a small file takes, so that neither a slow one nor a tool that watches does; the guard
 interrupts, so that an endless loop is a finding and not a hang. Memory is the peak of the resident
 set while the input runs (Linux), else the peak that tracemalloc sees.
 """
@@ -15,15 +16,17 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import TypeAlias
 
 import caffefold
 from caffefold.errors import CaffefoldError
+from tests.fuzz.run_large import unit
 from tests.fuzz.targets import LossyError
 
-SECONDS = 2.0
+UNITS = 100  # about two seconds
 MARGIN = 100 << 20  # bytes an input may take beyond five times its size
 _PACKAGE = Path(caffefold.__file__).parent
 TRIES = 3  # an input must be too slow each time
@@ -51,6 +54,12 @@ class Finding:
     def __str__(self) -> str:
         shown = repr(self.data[:300]) + (f"... {len(self.data)} bytes" if self.data[300:] else "")
         return f"{self.case or 'input'}: {self.kind}: {self.detail}\n    {shown}"
+
+
+@cache
+def allowed() -> float:
+    """Seconds of processor time that an input may take."""
+    return UNITS * unit()
 
 
 def examine(target: Target, data: bytes, case: str = "") -> Finding | None:
@@ -91,7 +100,7 @@ def _once(target: Target, data: bytes) -> tuple[str, str] | None:
     start = time.process_time()
     escaped, lost, stopped, peak = "", "", False, [0]
     try:
-        with _memory() as peak, _interrupted(SECONDS):
+        with _memory() as peak, _interrupted(allowed()):
             target(data)
     except CaffefoldError as error:
         if "\n" in str(error):
@@ -109,8 +118,8 @@ def _once(target: Target, data: bytes) -> tuple[str, str] | None:
         return "escape", escaped
     if lost:
         return "lossy", lost
-    if stopped or seconds > SECONDS:
-        return "slow", f"more than {SECONDS} s of processor time, or {SECONDS * _IDLE:.0f} s"
+    if stopped or seconds > allowed():
+        return "slow", f"more than {UNITS} units of time, or waits {_IDLE} times as long"
     if peak[0] > MARGIN + 5 * len(data):
         return "memory", f"{peak[0] >> 20} MiB for {len(data)} bytes"
     return None
