@@ -83,6 +83,7 @@ if TYPE_CHECKING:  # the options as keywords, for type checkers: those of the cl
             caffemodel: PathLike | None,
             output: PathLike,
             force: bool = ...,
+            beside: Beside | None = ...,
             *args: _P.args,
             **options: _P.kwargs,
         ) -> ConvertReport: ...
@@ -92,6 +93,23 @@ if TYPE_CHECKING:  # the options as keywords, for type checkers: those of the cl
     def _on_files(kind: Callable[_P, Any]) -> Callable[[Callable[..., Any]], _OnFiles[_P]]: ...
 else:
     _on_net = _on_saved = _on_files = takes
+
+
+class Beside(Protocol):
+    """Another form of a converted net, which appears with the pair or not at all."""
+
+    suffix: str
+    """What its name ends with, after the prefix."""
+
+    def stage(
+        self, staging: Staging, target: Path, net: Net, known: tuple[dict[str, Any], ...]
+    ) -> None:
+        """Stage ``net`` as ``target``; ``known`` is the preprocessing of its inputs.
+
+        Raises:
+            CaffefoldError: nothing is put in place.
+        """
+
 
 SUFFIXES = (".prototxt", ".caffemodel", ".report.json")
 
@@ -229,6 +247,7 @@ def convert(
     output: PathLike,
     *,
     force: bool = False,
+    beside: Beside | None = None,
     **given: Any,
 ) -> ConvertReport:
     """Turn a training net and its snapshot into a folded deploy pair, proven equal.
@@ -240,6 +259,7 @@ def convert(
             structure is converted and folded, and no caffemodel is written.
         output: prefix of the results: ``PREFIX.prototxt``, ``.caffemodel``, ``.report.json``.
         force: replace existing results.
+        beside: another form of the net to write with the pair, such as ``OnnxBeside``.
         {options}
 
     Returns:
@@ -255,9 +275,12 @@ def convert(
     sources = tuple(Path(p) for p in (prototxt, caffemodel, options.proto) if p is not None)
     with _load(schema_of(options.proto), prototxt, caffemodel) as net, Staging() as staging:
         files = tuple(path for path in sources if not detect.is_stream(path))
-        targets = _targets(Path(output), (*files, *_sources(net)), SUFFIXES, force)
-        report, _ = convert_into(staging, net, targets, options, sources)
-        staging.write(targets[-1], report.to_json().encode("utf-8", "backslashreplace"))
+        suffixes = SUFFIXES if beside is None else (*SUFFIXES, beside.suffix)
+        targets = _targets(Path(output), (*files, *_sources(net)), suffixes, force)
+        report, made = convert_into(staging, net, targets, options, sources)
+        if beside is not None:
+            beside.stage(staging, targets[3], made, report.preprocessing)
+        staging.write(targets[2], report.to_json().encode("utf-8", "backslashreplace"))
         staging.commit()
     return report
 

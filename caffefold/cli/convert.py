@@ -27,6 +27,7 @@ from caffefold.options import ConvertOptions
     is_flag=True,
     help="Convert and fold the structure alone: no CAFFEMODEL is read or written.",
 )
+@click.option("--onnx", is_flag=True, help="Write PREFIX.onnx as well, checked as by export.")
 @click.option("--force", is_flag=True, help="Replace existing results.")
 @options_of(ConvertOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
@@ -38,6 +39,7 @@ def convert(
     caffemodel: str | None,
     output: str,
     no_weights: bool,
+    onnx: bool,
     force: bool,
     as_json: bool,
     **options: Any,
@@ -64,6 +66,15 @@ def convert(
         raise click.UsageError(f"--no-weights contradicts the CAFFEMODEL '{caffemodel}'")
     if not no_weights and caffemodel is None:
         raise click.UsageError("give the CAFFEMODEL, or --no-weights for the structure alone")
-    report = run(prototxt, caffemodel, output, force=force, **given(context, ConvertOptions))
+    if no_weights and onnx:
+        raise click.UsageError("--onnx needs the CAFFEMODEL: a model holds the weights")
+    beside = None
+    if onnx:
+        from caffefold.onnx_export.exporting import OnnxBeside
+
+        beside = OnnxBeside()
+    asked = given(context, ConvertOptions)
+    report = run(prototxt, caffemodel, output, force=force, beside=beside, **asked)
     console.remarks(report.notes, report.warnings)
-    console.summary(report, report.rows(), as_json=as_json)
+    rows = report.rows() if beside is None else (*report.rows(), *beside.report.made())
+    console.summary(report, rows, as_json=as_json)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
@@ -81,10 +81,34 @@ def export(net: Net, path: PathLike, *, force: bool = False, **given: Any) -> Ex
     return report
 
 
-def stage(staging: Staging, target: Path, net: Net, options: ExportOptions) -> ExportReport:
-    """Stage the model of ``net``, and check what was staged."""
+class OnnxBeside:
+    """The model that ``convert`` writes beside its pair; ``report`` is there afterwards."""
+
+    suffix = SUFFIX
+    report: ExportReport
+
+    def stage(
+        self, staging: Staging, target: Path, net: Net, known: tuple[dict[str, Any], ...]
+    ) -> None:
+        """Stage the model of a converted net, which is folded already."""
+        self.report = stage(staging, target, net, ExportOptions(fold="none"), known)
+
+
+def stage(
+    staging: Staging,
+    target: Path,
+    net: Net,
+    options: ExportOptions,
+    known: tuple[dict[str, Any], ...] = (),
+) -> ExportReport:
+    """Stage the model of ``net``, and check what was staged.
+
+    ``known`` is the preprocessing of a deploy net, which does not state it itself.
+    """
     names = {} if options.labels is None else read_labels(options.labels)
     deploy = to_deploy(net, **_of(options, DeployOptions, dynamic=options.batch == "dynamic"))
+    if known:
+        deploy = replace(deploy, preprocessing=known)
     made = deploy.net
     if made.weights is not None and options.fold != "none":
         result = fold(made, **_of(options, FoldOptions))

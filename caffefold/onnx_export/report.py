@@ -80,6 +80,10 @@ class ExportReport:
                 "custom",
                 f"{counted(len(self.custom), 'node')}: {', '.join(self.custom[:_SHOWN])}",
             )
+        yield from self.made()
+
+    def made(self) -> Iterator[tuple[str, str]]:
+        """The check and the files."""
         yield "check", str(self.agreement) if self.agreement else "not done"
         for file in self.outputs:
             yield "wrote", f"{file.path} ({size(file.bytes)})"

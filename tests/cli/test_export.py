@@ -83,3 +83,32 @@ def test_a_failed_check_is_exit_1(
     assert run(["export", *pair, "-o", str(target)]) == 1
     assert "layer 'prob' makes 'prob'" in capsys.readouterr().err
     assert not target.exists()
+
+
+def test_beside_the_pair(pair: list[str], tmp_path: Path) -> None:
+    prefix = tmp_path / "out/net"
+    done = CliRunner().invoke(cli, ["convert", *pair, "-o", str(prefix), "--onnx"])
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[-1].startswith(f"wrote     {prefix}.onnx (")
+    names = ["net.caffemodel", "net.onnx", "net.prototxt", "net.report.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+
+
+def test_all_or_nothing(
+    pair: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A net without a model has no pair either; an existing model is not replaced."""
+    prototxt = Path(pair[0])
+    text = prototxt.read_text()
+    last = 'layer { name: "odd" type: "GRU" bottom: "bn" top: "odd" }\n'
+    prototxt.write_text(text + last)
+    prefix = tmp_path / "out/net"
+    assert run(["convert", *pair, "-o", str(prefix), "--onnx"]) == 3
+    assert "without an ONNX lowering: GRU ('odd'); use --allow-custom" in capsys.readouterr().err
+    assert not prefix.parent.exists()
+    prototxt.write_text(text)
+    prefix.parent.mkdir()
+    Path(f"{prefix}.onnx").write_bytes(b"mine")
+    assert run(["convert", *pair, "-o", str(prefix), "--onnx"]) == 3
+    assert "net.onnx: already exists; use --force" in capsys.readouterr().err
+    assert [path.name for path in prefix.parent.iterdir()] == ["net.onnx"]
