@@ -30,6 +30,12 @@ pytestmark = [
 Files = dict[str, bytes]
 
 
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is lost if it was not synced, ``power`` decides: nobody waits for the disk."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
 class Case(NamedTuple):
     """A run that writes ``names`` into a folder; ``again`` is how the next run is called."""
 
