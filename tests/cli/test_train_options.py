@@ -57,6 +57,9 @@ def test_options_arrive(cli: Cli, train: str) -> None:
         ("--keep conv*", "--keep conv*: no effect; no layer has that name"),
         ("--head YoloDetectionOutput", "--head YoloDetectionOutput: no effect"),
         ("--head none --prob-name p", "--prob-name p: no effect"),
+        ("--classes 3", "--classes 3: no effect; this net has no placeholder and no detector"),
+        ("--level 2", "--level 2: no effect; no rule of this net has a level"),
+        ("--unshare", "--unshare: no effect; no layers share weights"),
     ],
 )
 def test_options_without_effect_are_told(cli: Cli, train: str, option: str, told: str) -> None:

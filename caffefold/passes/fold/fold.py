@@ -18,6 +18,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from caffefold.analysis.shapes import Shapes, infer
+from caffefold.errors import Option, Text
 from caffefold.formats.prototxt.tree import drop
 from caffefold.ir.affine import Affine
 from caffefold.ir.edit import Editor
@@ -146,12 +147,14 @@ class _Folder:
         self.changes: list[Change] = []
         self.asked: dict[int, _Asked] = {}
         self.maps, self.refused = affine_maps(self.editor, shapes, options.keeps)
-        self.warnings = [
+        self.warnings: list[str] = [
             f"layer '{layer.name}': the scale factor of its statistics is 0, so Caffe treats "
             "mean and variance as 0; folded as Caffe computes it"
             for layer in (net.layers[position] for position in self.maps)
             if op(layer) is BATCH_NORM and BATCH_NORM.zero_factor(layer)
         ]
+        if options.unshare and not self.shared:
+            self.warnings.append(Text(Option("unshare"), ": no effect; no layers share weights"))
 
     def products(self) -> None:
         """Fold into each InnerProduct of another axis what lies along its outputs, right behind.

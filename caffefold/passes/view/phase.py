@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from caffefold.errors import UnknownName
+from caffefold.errors import Option, Text, UnknownName
+from caffefold.formats.prototxt.tree import Message
 from caffefold.ir import graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ir.params import Params
@@ -66,7 +67,25 @@ class SelectPhase(Pass):
         if gone:
             names, detail = tuple(net.layers[i].name for i in gone), f"not part of {state.phase}"
             changes.append(Change(ChangeKind.OTHER_PHASE_DROPPED, names, (), detail))
-        return PassResult(net.without(gone), tuple(changes))
+        return PassResult(net.without(gone), tuple(changes), (), _idle(net, self.state))
+
+
+def _idle(net: Net, asked: State) -> tuple[str, ...]:
+    """A warning for a level that was asked for and that no rule of the net reads."""
+    if not asked.level or any(_levels(layer) for layer in net.layers):
+        return ()
+    return (
+        Text(Option("level", str(asked.level)), ": no effect; no rule of this net has a level"),
+    )
+
+
+def _levels(layer: Layer) -> bool:
+    rules = (rule for name in ("include", "exclude") for rule in layer.body.all(name))
+    return any(
+        isinstance(rule, Message) and rule.last(name) is not None
+        for rule in rules
+        for name in ("min_level", "max_level")
+    )
 
 
 def state_of(net: Net, asked: State) -> State:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from caffefold.errors import ModelError, Option, UsageError
+from caffefold.errors import ModelError, Option, Text, UsageError
 from caffefold.formats.prototxt.tree import Field, ListValue, Scalar, with_scalars
 from caffefold.ir import placeholder
 from caffefold.ir.net import Layer, Net
@@ -58,6 +58,7 @@ class FillPlaceholders(Pass):
             for layer, raw in _detectors(net):
                 if parse_int(raw) not in (None, self.classes):
                     raise UsageError(asked, f": layer '{layer.name}' sets num_classes: {raw}")
+        agreed = set(seen)
         classes, _ = seen.pop(_CLASSES, (self.classes, ""))
         values = {name: str(number) for name, (number, _) in seen.items()} | {**self.values}
         filled: dict[str, str] = {}
@@ -78,7 +79,12 @@ class FillPlaceholders(Pass):
             Change(ChangeKind.PLACEHOLDER_FILLED, (), (), f"{raw} = {value}")
             for raw, value in filled.items()
         )
-        return PassResult(replace(net, items=tuple(items)) if filled else net, changes)
+        warnings: tuple[str, ...] = ()
+        if self.classes is not None and not (filled or _CLASSES in agreed or any(_detectors(net))):
+            asked = Option("classes", str(self.classes))
+            warnings = (Text(asked, ": no effect; this net has no placeholder and no detector"),)
+        made = replace(net, items=tuple(items)) if filled else net
+        return PassResult(made, changes, (), warnings)
 
 
 def check(net: Net) -> None:
