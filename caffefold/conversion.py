@@ -410,7 +410,7 @@ def _fold(net: Net, options: FoldOptions) -> FoldResult:
         *_idle(net, options),
         *_without_numbers(net),
     )
-    return FoldResult(folded, steps, warnings)
+    return FoldResult(folded, steps, net, warnings)
 
 
 def _retarget(net: Net, options: ConvertOptions) -> TargetResult:
@@ -581,6 +581,7 @@ def _report(
             totals(deploy.net, deploy.shapes),
             totals(result.net, carried(deploy.shapes, deploy.net, result.net)),
         ),
+        nets=(deploy.net, result.net),
         weights=net.weights is not None,
         warnings=(*deploy.warnings, *_orphans(net, options), *folded.warnings),
         notes=net.notes,

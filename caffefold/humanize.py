@@ -70,6 +70,18 @@ def size(count: int) -> str:
     return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
 
 
+def short(count: int) -> str:
+    """A number in four digits and a unit: ``999``, ``388.5K``, ``2.064M``, ``15.47G``."""
+    if count < 1000:
+        return str(count)
+    number, unit = float(count), ""
+    for larger in "KMGT":
+        number, unit = number / 1000, larger
+        if number < 999.95:
+            break
+    return f"{number:.4g}{unit}"
+
+
 def json_text(document: Any, indent: int | None = 2) -> str:
     """``document`` as indented JSON with a line break at its end.
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from caffefold._version import VERSION
+from caffefold.account import account
 from caffefold.analysis.cost import Totals
 from caffefold.analysis.shapes import Shapes
 from caffefold.check.proof import Proof
-from caffefold.humanize import counted, json_text, size, some, visible
+from caffefold.humanize import counted, json_text, short, size, some, visible
 from caffefold.ir.net import Net
 from caffefold.passes.infra import Change, ChangeKind, Skip, Step
 
@@ -88,18 +89,18 @@ class _Account:
                 names = some(list(change.modified), _SHOWN)
                 yield "target", f"{names}: {change.detail}" if names else change.detail
 
-    def _folded(self, absorbed: int, into: int) -> Iterator[tuple[str, str]]:
-        """How much was folded, what was collapsed; what was left alone, and why the first few."""
-        yield "folded", f"{counted(absorbed, 'layer')} into {into}"
-        for change in self.changes:
-            if change.kind in (ChangeKind.COLLAPSED, ChangeKind.UNIT_DROPPED):
-                yield "collapsed", change.detail
-        skips = self.skips
-        yield "left", counted(len(skips), "layer") if skips else "nothing"
-        for skip in skips[:_SHOWN]:
-            yield "", f"{', '.join(skip.layers)}: {skip.message} [{skip.code.value}]"
-        if len(skips) > _SHOWN:
-            yield "", f"... and {len(skips) - _SHOWN} more, see the report"
+    def _account(self, before: Net) -> Iterator[tuple[str, str]]:
+        """What was folded, merged and left of ``before``, and why."""
+        found = list(account(self.changes, self.skips, types_of(before)))
+        if not found:
+            asked = any(step.name == "fold" for step in self.passes)
+            found = [("folded", "nothing to fold" if asked else "nothing: not asked for")]
+        yield from found
+
+
+def types_of(net: Net) -> dict[str, str]:
+    """The type of each layer, by name."""
+    return {layer.name: layer.type for layer in net.layers}
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -128,13 +129,13 @@ class FoldResult(_Account):
 
     net: Net
     passes: tuple[Step, ...]
+    before: Net
+    """The net that was folded."""
     warnings: tuple[str, ...] = ()
 
     def rows(self) -> Iterator[tuple[str, str]]:
-        """What was folded, what was left alone and why, with a label each."""
-        folds = [change for change in self.changes if change.kind is ChangeKind.FOLDED]
-        absorbed = sum(len(change.removed) for change in folds)
-        return self._folded(absorbed, len({name for change in folds for name in change.modified}))
+        """What was folded, what was merged or left alone and why, with a label each."""
+        return self._account(self.before)
 
     def __repr__(self) -> str:
         changes, skips = len(self.changes), len(self.skips)
@@ -173,6 +174,8 @@ class ConvertReport(_Account):
     warnings: tuple[str, ...]
     costs: tuple[Totals, Totals]
     """What the deploy net costs, before folding and after."""
+    nets: tuple[Net, Net] = field(compare=False)
+    """The deploy net before folding, and as it was written."""
     notes: tuple[str, ...] = ()
     target: str = ""
     """The consumer it was written for; "": none in particular."""
@@ -204,15 +207,17 @@ class ConvertReport(_Account):
         return render("report.html", rows=list(self.rows()), report=self)
 
     def rows(self) -> Iterator[tuple[str, str]]:
-        """One screen: the net, what was folded, what was left and why, the proof, the files."""
+        """One screen: the net, before and after, what was folded, left and why, the proof, files,
+        and last what to do next."""
         yield from self._converted(self.net, self.layers_before, self.layers_after)
-        absorbed = sum(len(chain) for _, chain in self.folded())
-        yield from self._folded(absorbed, len(self.proof.folds))
+        for number, cells in enumerate((("", "before", "after", ""), *self.table())):
+            what, before, after, remark = cells
+            yield "" if number else "cost", f"{what:<11}{before:>11}{after:>11}{remark}".rstrip()
+        yield from self._account(self.nets[0])
         yield from self._rewritten()
         if self.gone:
             names = some(list(self.gone), _SHOWN)
             yield "gone", f"{counted(len(self.gone), 'blob name')}: {names}"
-        yield "cost", self._cost()
         yield "proof", self._proof()
         for file in self.outputs:
             yield "wrote", f"{file.path} ({size(file.bytes)})"
@@ -220,19 +225,17 @@ class ConvertReport(_Account):
         for number, line in enumerate(self.next_step):
             yield "" if number else "next", line
 
-    def _cost(self) -> str:
-        """What the deploy net costs, and what it did before folding where that differs."""
-        parts = []
+    def table(self) -> Iterator[tuple[str, str, str, str]]:
+        """(what, before, after, remark): layers, parameters, MACs, weights, activations."""
         before, after = self.costs
-        for what, old, new, unknown in (
-            ("parameters", before.parameters, after.parameters, after.unknown_parameters),
-            ("MACs", before.macs, after.macs, after.unknown_macs),
-            ("bytes of blobs", before.memory, after.memory, after.unknown_memory),
-        ):
-            more = " + ?" if unknown else ""
-            was = f" (before folding {old:,})" if old != new else ""
-            parts.append(f"{new:,}{more} {what}{was}")
-        return ", ".join(parts)
+        yield "layers", str(self.layers_before), str(self.layers_after), ""
+        numbers = short(before.parameters), short(after.parameters)
+        yield "parameters", *numbers, _without(after.unknown_parameters)
+        yield "MACs", short(before.macs), short(after.macs), _without(after.unknown_macs)
+        if self.weights:
+            yield "weights", size(self.inputs[1].bytes), size(self.outputs[1].bytes), ""
+        bytes_of = size(before.memory), size(after.memory)
+        yield "activations", *bytes_of, _without(after.unknown_memory)
 
     def _proof(self) -> str:
         folds = self.proof.folds
@@ -263,6 +266,11 @@ class ConvertReport(_Account):
             "notes": list(self.notes),
         }
         return json_text(document)
+
+
+def _without(unknown: int) -> str:
+    """What sums do not hold."""
+    return f"  without {counted(unknown, 'layer')} of unknown shape" if unknown else ""
 
 
 def _step(step: Step) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from caffefold.humanize import all_visible, json_text, visible
+from caffefold.humanize import all_visible, json_text, short, visible
 
 TEXT = st.text(st.characters(codec="utf-8"))
 
@@ -68,3 +68,20 @@ def test_json_is_exact_and_visible(text: str) -> None:
     said = json_text({text: [text]})
     assert json.loads(said) == {text: [text]}
     assert said.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (1000, "1K"),
+        (388_507, "388.5K"),
+        (999_960, "1M"),
+        (2_074_682, "2.075M"),
+        (15_470_264_320, "15.47G"),
+        (3 * 10**15, "3000T"),
+    ],
+)
+def test_counts_are_short(number: int, shown: str) -> None:
+    assert short(number) == shown

@@ -24,7 +24,7 @@ HOUSE = (
     {"ops"},
     {"analysis"},
     {"passes"},
-    {"check"},
+    {"account", "check"},
     {"report"},
     {"conversion", "upgrading"},
     {"onnx_export"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,17 +19,20 @@ ESCAPE, RETURN = "\x1b", "\r"
 def test_summary(cli: Cli, pair: Pair) -> None:
     ran = cli("convert", pair.prototxt, pair.caffemodel, "-o", "out/net")
     rows = [line.split(maxsplit=1) for line in ran.out.splitlines()]
-    labels = ["net", "folded", "left", "cost", "proof", "wrote", "wrote", "wrote", "next"]
+    labels = ["net", "cost", "layers", "parameters", "MACs", "weights", "activations", "folded"]
+    labels += ["proof", "wrote", "wrote", "wrote", "next"]
     assert [label for label, *_ in rows][: len(labels)] == labels
-    assert rows[8][1] == "net = cv2.dnn.readNetFromCaffe('out/net.prototxt', 'out/net.caffemodel')"
+    assert rows[12][1] == "net = cv2.dnn.readNetFromCaffe('out/net.prototxt', 'out/net.caffemodel')"
     said = dict(rows)
     assert said["net"] == "tiny: 6 layers -> 4"
-    assert said["folded"] == "2 layers into 1"
-    assert said["left"] == "nothing"
-
-    assert said["cost"].startswith(
-        "47 parameters (before folding 54), 96 MACs (before folding 112)"
-    )
+    assert said["folded"] == "2 layers into 1: BatchNorm + Scale into Convolution"
+    table = [line.split() for line in ran.out.splitlines()[1:7]]
+    assert table[:4] == [
+        ["cost", "before", "after"],
+        ["layers", "6", "4"],
+        ["parameters", "54", "47"],
+        ["MACs", "112", "96"],
+    ]
     assert said["proof"].startswith("1 fold checked, largest error ")
     assert ran.err == ""
     written = sorted(path.name for path in (cli.folder / "out").iterdir())
@@ -48,8 +50,9 @@ def test_summary_of_the_main_job(cli: Cli) -> None:
             "confidence_threshold 0.25, keep_top_k 100, nms_threshold 0.45, top_k 100\n"
         ),
         "inputs    data: AnnotatedData -> Input data 1x3x160x160\n",
-        "folded    70 layers into 35\n",
-        "left      nothing\n",
+        "          parameters      388.5K       379K\n",
+        "          activations     3.0 MB     3.0 MB  without 1 layer of unknown shape\n",
+        "folded    70 layers into 35: BatchNorm + Scale into Convolution\n",
         "proof     35 folds checked, ",
     ):
         assert line in ran.out
@@ -62,9 +65,13 @@ def test_what_is_left_is_said_with_the_reason(cli: Cli, pair: Pair) -> None:
         'name: "first" type: "ReLU" bottom: "conv1" top: "conv1" }\nlayer { name: "bn1"',
     )
     ran = cli("convert", pair.prototxt, pair.caffemodel, "-o", "net")
-    assert re.search(r"^left +\d+ layers?$", ran.out, re.MULTILINE)
-    assert re.search(r"^ +bn1\b.*: ", ran.out, re.MULTILINE)
-    assert "[NOT_LINEAR]" in ran.out
+    merged = "1 BatchNorm + Scale became one Scale: its input comes from a ReLU, and its result is"
+    assert f"\nmerged    {merged} read by a ReLU [NOT_LINEAR]\n" in ran.out
+    assert "\nleft" not in ran.out
+    assert "\nfolded" not in ran.out
+    ran = cli("convert", pair.prototxt, pair.caffemodel, "-o", "other", "--no-collapse")
+    why = "its input comes from 'first' (ReLU), and its result is read by 'relu1' (ReLU)"
+    assert f"\nleft      1 BatchNorm (bn1): {why} [NOT_LINEAR]\n" in ran.out
 
 
 def test_warnings_go_to_stderr(cli: Cli, pair: Pair) -> None:

@@ -164,7 +164,7 @@ def test_values_print_in_one_line(tmp_path: Path) -> None:
     assert repr(net["data"]) == "<Layer data: Input, -> data>"
     deploy, folded = caffefold.to_deploy(net), caffefold.fold(net)
     assert repr(folded) == ("<FoldResult 1 change, 0 skips: <Net tiny: 3 layers, 56 parameters>>")
-    assert str(folded) == "folded    1 layer into 1\nleft      nothing"
+    assert str(folded) == "folded    1 layer into 1: BatchNorm into Convolution"
     assert repr(deploy).startswith("<DeployResult ")
     assert str(deploy) == "net       tiny: 4 layers -> 4"
     proof = caffefold.prove(net, folded.net)
@@ -176,8 +176,8 @@ def test_values_print_in_one_line(tmp_path: Path) -> None:
     assert repr(report) == "<ConvertReport tiny: 4 layers -> 3, 1 fold>"
     assert str(report).splitlines()[:3] == [
         "net       tiny: 4 layers -> 3",
-        "folded    1 layer into 1",
-        "left      nothing",
+        "cost                      before      after",
+        "          layers               4          3",
     ]
 
 
