@@ -30,6 +30,11 @@ PARTS = [
     "LICENSE",
     "README.md",
     "CHANGELOG.md",
+    "CITATION.cff",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "docs",
+    "mkdocs.yml",
     "tox.ini",
 ]
 
