@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 from caffefold._version import VERSION
+from caffefold.analysis.cost import totals
 from caffefold.analysis.shapes import infer
 from caffefold.check.agreement import Agreement
 from caffefold.conversion import fold, prove, to_deploy
@@ -52,6 +53,8 @@ else:
 SUFFIX, DATA = ".onnx", ".data"
 _HASHED = 32 << 20  # bytes; a larger file is told by a checksum, which costs a tenth
 _BLOCK = 1 << 20
+_LARGEST_BLOBS = 4 << 30
+_MOST_MACS = 5 * 10**11  # half a minute in float64
 
 
 @_takes(ExportOptions)
@@ -217,6 +220,10 @@ def _checked(
                 f": no runtime knows the custom nodes of {', '.join(built.custom[:4])}",
             )
         )
+    if too_much := _beyond(deploy):
+        if options.check:
+            raise UsageError(Option("check"), f": {too_much}")
+        return None, (f"not checked: {too_much}",)
     data = None
     if len(staged) > 1:
         data = staged[1].name, staging.path_of(staged[1]).name
@@ -231,6 +238,17 @@ def _checked(
         options.dtype,
     )
     return proving.check(case)
+
+
+def _beyond(deploy: DeployResult) -> str:
+    """Why the net is too large to be evaluated here; "" when it is not.
+
+    A shape of two lines can ask for any amount of memory and time.
+    """
+    cost = totals(deploy.net, deploy.shapes)
+    if cost.memory > _LARGEST_BLOBS:
+        return f"its blobs hold {cost.memory:,} bytes"
+    return f"it takes {cost.macs:,} MACs" if cost.macs > _MOST_MACS else ""
 
 
 def _target(path: Path, net: Net, *, force: bool) -> Path:

@@ -31,6 +31,9 @@ Attributes: TypeAlias = Mapping[str, onnx.Attribute]
 Suppression: TypeAlias = Literal["inside", "outside"]
 AXES_ARE_INPUTS = 18
 """From this opset on, all reductions take their axes as an input; before, only ReduceSum does."""
+LARGEST_CONSTANT = 1 << 26
+LONGEST_SEQUENCE = 4096
+"""Steps of a recurrent layer: each becomes a dozen nodes."""
 _KINDS = {"float32": onnx.FLOAT, "int64": onnx.INT64, "bool": onnx.BOOL, "uint8": onnx.UINT8}
 
 
@@ -224,6 +227,15 @@ class Site:
         made = self._parts.value(f"{self.layer.name}/{name}")
         self._parts.tensors.append(onnx.Tensor(made, values.shape, _KINDS[kind], data))
         return made
+
+    def afford(self, *extents: int) -> None:
+        """Refuse constants of a size that only numbers in the text ask for, before they are made.
+
+        Raises:
+            TextError: they would hold more than 2^26 numbers.
+        """
+        if prod(extents) > LARGEST_CONSTANT:
+            raise self.error(f"it would take a constant of {prod(extents)} numbers")
 
     def ints(self, numbers: ArrayLike, name: str = "ints") -> str:
         """Integers as a constant of int64."""

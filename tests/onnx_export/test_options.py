@@ -213,3 +213,34 @@ def test_a_net_without_its_weights(tmp_path: Path) -> None:
         caffefold.TextError, match=r"layer 'conv1': there are no numbers .* CAFFEMODEL"
     ):
         caffefold.export(net, tmp_path / "net.onnx")
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (LayerSpec("big", "DummyData", "", "y",
+                   "dummy_data_param { shape { dim: 20000 dim: 20000 } }"), (1, 1, 2, 2)),
+        (LayerSpec("big", "Pooling", "data",
+                   params="pooling_param { pool: AVE kernel_size: 3 stride: 2 }"),
+         (1, 1, 40000, 40000)),
+        (LayerSpec("big", "PriorBox", "data data", params="prior_box_param { min_size: 9 }"),
+         (1, 1, 4000, 4000)),
+    ],
+)  # fmt: skip
+def test_constants_that_only_numbers_ask_for(
+    layer: LayerSpec, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    """Memory is bounded by what files hold, not by what they say."""
+    other = LayerSpec("relu", "ReLU", "data")
+    net = Net.from_text(net_text([input_layer(*shape), layer, other]))
+    with pytest.raises(caffefold.TextError, match="layer 'big': it would take a constant of"):
+        caffefold.export(net, tmp_path / "net.onnx")
+
+
+def test_a_net_too_large_to_be_checked(tmp_path: Path) -> None:
+    net = Net.from_text(net_text([input_layer(1, 1, 40000, 40000), LayerSpec("y", "ReLU", "data")]))
+    report = caffefold.export(net, tmp_path / "net.onnx")
+    assert report.agreement is None
+    assert report.warnings[-1].startswith("not checked: its blobs hold")
+    with pytest.raises(caffefold.UsageError, match="check: its blobs hold"):
+        caffefold.export(net, tmp_path / "other.onnx", check=True)

@@ -29,6 +29,7 @@ def prior_box(site: Site) -> None:
     if count is None:
         raise site.error("its parameters are a fork's own; which boxes they make is not known")
     rows, columns = site.extents(0, 2)
+    site.afford(rows, columns, count, 8)
     images = _image(site)
     steps = tuple(params.number(name) or params.number("step") for name in ("step_h", "step_w"))
     if not all(steps):
@@ -159,6 +160,7 @@ def _detector(site: Site) -> _Detector:
     if top_k == 0 or keep == 0:
         raise site.error("it keeps no boxes at all (top_k or keep_top_k is 0)")
     priors = prod(site.extents(2, 2)) // 4
+    site.afford(classes)
     labels = tuple(label for label in range(classes) if label != background)
     if not labels:
         raise site.error("it has no classes beside the background")

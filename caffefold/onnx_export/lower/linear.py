@@ -120,6 +120,7 @@ def im2col(site: Site) -> None:
     spatial, channels = site.extents(0, axis + 1), site.extents(0, axis)[0]
     windows = windows_of(layer, site.params, len(spatial))
     kernel = [window.kernel for window in windows]
+    site.afford(channels, *kernel, *kernel)
     picks = np.eye(prod(kernel)).reshape(prod(kernel), 1, *kernel)
     value = site.x
     if axis != 1:

@@ -96,6 +96,7 @@ def average(
     (pooling_layer.cpp).
     """
     filled = _filled(sizes, outputs, windows)
+    site.afford(*outputs)
     counted = [
         _counts(size, out, window)
         for size, out, window in zip(sizes, outputs, windows, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from caffefold.onnx_export.site import Site
+from caffefold.onnx_export.site import LONGEST_SEQUENCE, Site
 from caffefold.ops.base import WeightSpec
 
 
@@ -77,6 +77,9 @@ def _weight(site: Site, specs: tuple[WeightSpec, ...], role: str) -> str:
 
 def _steps(site: Site, states: int) -> _Steps:
     time, streams, *rest = site.extents(0)
+    if time > LONGEST_SEQUENCE:
+        raise site.error(f"it is unrolled, {time} steps are too many (at most {LONGEST_SEQUENCE})")
+    site.afford(streams, (site.made[0] or (0,))[-1] or 0)
     specs, outputs = _specs(site), (site.made[0] or (0,))[-1] or 0
     inputs = 1
     for extent in rest:

@@ -54,6 +54,7 @@ def proposal(site: Site) -> None:
     if channels != 2 * count:
         raise site.error(f"{channels} channels of scores for {count} anchors; {2 * count} are due")
     total = rows * columns * count
+    site.afford(total, 4)
     boxes = _moved(site, known, rows, columns)
     boxes = _clipped(site, boxes)
     foreground = site.slice(site.x, [1], [count], [2 * count])

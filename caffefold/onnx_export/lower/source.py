@@ -15,6 +15,7 @@ def dummy_data(site: Site) -> None:
     for top, (shape, number) in enumerate(zip(own.dims(layer), own.constants(layer), strict=True)):
         if number is None:
             raise site.error("its filler is random; use an Input layer, or a constant")
+        site.afford(*shape)
         site.add("Identity", site.const(np.full(shape, number), "value"), top=top)
 
 

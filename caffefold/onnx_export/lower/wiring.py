@@ -156,6 +156,7 @@ def _places(
     if count == 1:
         found = site.add("ArgMax", value, axis=axis, keepdims=1, select_last_index=1)
         return site.add("Cast", found, top=top, to=1)
+    site.afford(extent)
     behind = site.ints([extent - 1 - i for i in range(extent)], "behind")
     turned = site.add("Gather", value, behind, axis=axis)
     _, found = _largest(site, turned, count, axis)
