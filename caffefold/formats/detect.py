@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,31 +11,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from caffefold.errors import InputError
-from caffefold.formats import groups
+from caffefold.formats import groups, kinds
+from caffefold.formats.kinds import HDF5
 
 STDIN = "-"
 """In place of a path: the text on standard input."""
 _HEAD = 4096
-HDF5 = b"\x89HDF\r\n\x1a\n"
-
-# Signature -> (what it is, what to do about it).
-_SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
-    (b"PK\x03\x04", "a ZIP archive", "unpack it and give the file inside"),
-    (HDF5, "an HDF5 file", "give the binary .caffemodel"),
-    (b"\x1f\x8b", "a gzip archive", "unpack it and give the file inside"),
-    (b"BZh", "a bzip2 archive", "unpack it and give the file inside"),
-    (b"\xfd7zXZ\x00", "an xz archive", "unpack it and give the file inside"),
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it and give the file inside"),
-    (b"Rar!", "a RAR archive", "unpack it and give the file inside"),
-    (b"\x93NUMPY", "a numpy array", "give the .caffemodel"),
-    (b"\x89PNG", "a PNG image", "give the .caffemodel"),
-    (b"\xff\xd8\xff", "a JPEG image", "give the .caffemodel"),
-    (
-        b"version https://git-lfs",
-        "a Git LFS pointer, not the file itself",
-        "run 'git lfs pull' and try again",
-    ),
-)
+_URL = re.compile(r"(?:https?|ftp|s3|gs|hf):/+", re.IGNORECASE)
 _CONTROL = bytes(set(range(32)) - {9, 10, 11, 12, 13, 27})
 
 
@@ -104,9 +87,26 @@ def _opened(path: str | Path, role: str) -> Iterator[tuple[BinaryIO, bytes]]:
         with Path(path).open("rb") as file:
             yield file, _head(file, path, role)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; check the path of the {role}") from None
+        raise _absent(path, role) from None
     except OSError as error:
         raise InputError(f"{shown(path)}: cannot read this {role}: {error.strerror}") from None
+
+
+def _absent(path: str | Path, role: str) -> InputError:
+    if _URL.match(str(path)):
+        return InputError(f"{path}: this is a URL; download the {role} first, and give the file")
+    link = kinds.annexed(path)
+    if link is not None:
+        return InputError(f"{path}: this is {link.what}; {link.advice}")
+    return InputError(f"{path}: no such file; check the path of the {role}")
+
+
+def _refuse_others(path: str | Path, head: bytes, role: str) -> None:
+    """Refuse a file of another program."""
+    kind = kinds.recognise(str(path), head)
+    if kind is not None:
+        advice = kind.advice.replace("{role}", role)
+        raise InputError(f"{shown(path)}: this is {kind.what}, not a {role}; {advice}")
 
 
 def _head(file: BinaryIO, path: str | Path, role: str) -> bytes:
@@ -132,43 +132,23 @@ def expect_caffemodel(path: str | Path) -> None:
         InputError: the file cannot be read, or is clearly something else, which is named.
     """
     head = head_of(path, "caffemodel")
-    for signature, what, advice in _SIGNATURES:
-        if head.startswith(signature):
-            raise InputError(f"{path}: this is {what}, not a caffemodel; {advice}")
-    if head[:1] == b"\x08":  # SolverState.iter, a varint; NetParameter has a string in field 1
-        raise InputError(
-            f"{path}: this is a .solverstate (solver history), not weights; "
-            "give the .caffemodel of the same iteration"
-        )
+    _refuse_others(path, head, "caffemodel")
     if is_text(head) and _mostly_ascii(head):
         what = "a text file"
         if b"layer" in head or b"name:" in head or b"net:" in head:
             what = "a prototxt (text)"
-        if _is_html(head):
-            what = "an HTML page"
         raise InputError(
             f"{path}: this is {what}, not a caffemodel; the order is PROTOTXT CAFFEMODEL"
         )
 
 
 def _expect_prototxt(path: str | Path, head: bytes) -> None:
-    for signature, what, advice in _SIGNATURES:
-        if head.startswith(signature):
-            advised = advice if "caffemodel" not in advice else "give the .prototxt"
-            raise InputError(f"{shown(path)}: this is {what}, not a prototxt; {advised}")
-    if _is_html(head):
-        raise InputError(
-            f"{shown(path)}: this is an HTML page, not a prototxt; download the file itself"
-        )
+    _refuse_others(path, head, "prototxt")
     if b"\0" in head or not is_text(head):
         raise InputError(
             f"{shown(path)}: this is a binary file (a caffemodel?), not a prototxt; "
             "the order is PROTOTXT CAFFEMODEL"
         )
-
-
-def _is_html(head: bytes) -> bool:
-    return head.lstrip()[:1] == b"<" and (b"<html" in head.lower() or b"<!doctype" in head.lower())
 
 
 def _mostly_ascii(head: bytes) -> bool:

@@ -23,6 +23,7 @@ from caffefold.errors import CaffefoldError, InputError, WeightsError
 from caffefold.formats import detect
 from caffefold.formats.caffemodel.blob import Blob, Floats
 from caffefold.formats.caffemodel.index import MAX_LAYERS, WeightsFile, weights_in_memory
+from caffefold.formats.kinds import CONVERT
 from caffefold.formats.prototxt.tree import Document, Message
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def _data(path: str, file: h5py.File) -> h5py.Group:
             "give the .caffemodel.h5 of the same iteration"
         )
     if "layer_names" in file.attrs or "model_weights" in names:
-        raise InputError(f"{path}: this is a Keras model, not a Caffe snapshot")
+        raise InputError(f"{path}: this is a Keras model, not a Caffe snapshot; {CONVERT}")
     data = file["data"] if "data" in names else None
     if isinstance(data, h5py.Dataset):
         raise InputError(
