@@ -9,6 +9,7 @@
     │   ├── WeightsError           a caffemodel: path and byte offset
     │   ├── TornGroup              files that a killed run replaced only in part
     │   └── ModelError             well-formed files whose content makes no valid net
+    │       └── ForeignWeights     a caffemodel that belongs to another prototxt
     ├── OutputError       exit 3   a result cannot be written to its place
     │   └── ExistingOutput         it already exists
     └── ProofError        exit 1   the written pair does not compute what the input computes
@@ -197,6 +198,15 @@ class TornGroup(InputError):  # noqa: N818
 
 class ModelError(InputError):
     """The files are readable, but together they make no valid net."""
+
+
+class ForeignWeights(ModelError):  # noqa: N818
+    """The caffemodel ``weights``, whose net is called ``called``, belongs to another prototxt."""
+
+    def __init__(self, message: str, *, weights: str, called: str) -> None:
+        super().__init__(message)
+        self.weights = weights
+        self.called = called
 
 
 class OutputError(CaffefoldError):

@@ -228,7 +228,7 @@ class ConvertOptions(SaveOptions, TargetOptions, FoldOptions, DeployOptions):
     """All options of a conversion."""
 
     proto: PathLike | None = _option(
-        None, "A fork's caffe.proto: its fields and defaults apply (needs caffefold[proto]).",
+        None, "A fork's caffe.proto: its fields and defaults apply (needs grpcio-tools).",
         metavar="FILE",
     )  # fmt: skip
 
@@ -277,7 +277,7 @@ class ExportOptions(FoldOptions, DeployOptions):
         "default where onnx and onnxruntime are installed.",
     )
     proto: PathLike | None = _option(
-        None, "A fork's caffe.proto: its fields and defaults apply (needs caffefold[proto]).",
+        None, "A fork's caffe.proto: its fields and defaults apply (needs grpcio-tools).",
         metavar="FILE",
     )  # fmt: skip
 

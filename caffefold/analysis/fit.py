@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from math import prod
 
 from caffefold.analysis.shapes import infer, input_shapes
-from caffefold.errors import ModelError, TextError
+from caffefold.errors import ForeignWeights, ModelError, TextError
 from caffefold.humanize import some
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.affine import Normalization, Scale
@@ -25,7 +25,8 @@ def check(net: Net) -> None:
     """Refuse weights that do not fit the net.
 
     Raises:
-        ModelError: layers without weights, or shapes that differ; the first few are named.
+        ForeignWeights: layers without weights, or shapes that differ; the first few are named.
+        ModelError: an input, or the channels of a layer, have a size that nothing fits.
     """
     check_inputs(net)
     missing = [layer for layer in net.layers if wants_blobs(layer) and not layer.blobs]
@@ -75,7 +76,7 @@ def check_related(net: Net) -> None:
     A few missing layers may still be dropped on the way to the deploy net.
 
     Raises:
-        ModelError: naming the first few layers without weights.
+        ForeignWeights: naming the first few layers without weights.
     """
     wanting = [layer for layer in net.layers if wants_blobs(layer)]
     missing = [layer for layer in wanting if layer.record is None]
@@ -105,8 +106,13 @@ def _refuse(net: Net, missing: list[Layer], wrong: list[str]) -> None:
             hint = "; is this caffemodel already merged? give the prototxt that was written with it"
         elif not known.intersection(layer.name for layer in net.layers):
             hint = "; no layer name matches"
-    raise ModelError(
-        f"{net.weights.path}: does not belong to {net.document.path}: {'; '.join(parts)}{hint}"
+    called = net.weights.name
+    if called and called != net.name:
+        hint += f"; the net of this caffemodel is called '{called}'"
+    raise ForeignWeights(
+        f"{net.weights.path}: does not belong to {net.document.path}: {'; '.join(parts)}{hint}",
+        weights=net.weights.path,
+        called=called,
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caffefold.cli.console import Console, discard
+from caffefold.cli.options import Number
 from caffefold.humanize import visible
 
 if TYPE_CHECKING:
@@ -45,11 +46,11 @@ _GIT = (7, 9)  # arguments with which git calls an external diff
 )
 @click.option("--stage", "stages", multiple=True, help="Stage to enable. Repeatable.")
 @click.option(
-    "--rtol", type=click.FloatRange(min=0), default=0.0, metavar="X", show_default=True,
+    "--rtol", type=Number(min=0), default=0.0, metavar="X", show_default=True,
     help="Numbers agree when |a - b| <= atol + rtol * max(|a|, |b|).",
 )  # fmt: skip
 @click.option(
-    "--atol", type=click.FloatRange(min=0), default=0.0, metavar="X", show_default=True,
+    "--atol", type=Number(min=0), default=0.0, metavar="X", show_default=True,
     help="... see --rtol.",
 )  # fmt: skip
 @click.option(

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from caffefold.cli.console import Console
-from caffefold.cli.options import given, options_of
+from caffefold.cli.options import Number, given, options_of
 from caffefold.options import ViewOptions
 
 _SHOWN = 8
@@ -22,7 +22,7 @@ _THRESHOLD = 1e-3  # health.THRESHOLD, which is not loaded for --help
 @options_of(ViewOptions)
 @click.option(
     "--threshold",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=_THRESHOLD,
     show_default=True,
     help="|gamma| below which a BatchNorm channel counts as small.",

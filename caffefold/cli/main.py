@@ -17,7 +17,7 @@ import click
 
 from caffefold._version import VERSION
 from caffefold.cli import console
-from caffefold.errors import CaffefoldError, InputError, OutputError, TextError
+from caffefold.errors import CaffefoldError, ForeignWeights, InputError, OutputError, TextError
 from caffefold.humanize import visible
 from caffefold.search_path import leave_out_working_directory
 
@@ -117,6 +117,13 @@ def run(arguments: list[str] | None = None) -> int:
     except CaffefoldError as error:
         from caffefold.cli.options import spelled
 
+        if isinstance(error, ForeignWeights):
+            from caffefold.zoo.planning.beside import fitting
+
+            found = fitting(error.weights)
+            if found:
+                fit = "fits" if len(found) == 1 else "fit"
+                error.advised(f"; beside it, {' and '.join(found)} {fit}")
         console.error(error.spelled(spelled))
         if isinstance(error, TextError) and error.source_line.strip():
             for line in _pointed(error.source_line, error.column - 1):

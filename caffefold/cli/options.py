@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, fields, is_dataclass
@@ -83,7 +84,7 @@ def _click_option(each: Field[Any]) -> Callable[[Any], Any]:
     if origin is typing.Literal:
         how["type"] = click.Choice([value for value in inner if value], case_sensitive=False)
     elif float in (each.type, *inner):
-        how["type"] = click.FloatRange(about["least"], about["most"])
+        how["type"] = Number(about["least"], about["most"])
     elif words := _words(inner):
         how["type"] = _NumberOrWord(words, about["least"])
     elif int in (each.type, *inner):
@@ -97,6 +98,19 @@ def _click_option(each: Field[Any]) -> Callable[[Any], Any]:
 def _words(kinds: Sequence[Any]) -> list[str]:
     """The words that a type allows beside numbers."""
     return [word for kind in kinds for word in typing.get_args(kind) if isinstance(word, str)]
+
+
+class Number(click.FloatRange):
+    """A number; one with a decimal comma is told how to write it."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number that ``value`` is."""
+        if re.fullmatch(r"-?\d*,\d+", str(value)):
+            point = str(value).replace(",", ".")
+            self.fail(f"'{value}' is not a valid number; write {point}, with a point", param, ctx)
+        return float(super().convert(value, param, ctx))
 
 
 class _NumberOrWord(click.ParamType):  # type: ignore[type-arg, unused-ignore]

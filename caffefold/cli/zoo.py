@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caffefold.cli.console import INTERRUPTED, Console, colour, error, note
-from caffefold.cli.options import given, options_of
+from caffefold.cli.options import Number, given, options_of
 from caffefold.humanize import json_text, size, visible
 from caffefold.options import ConvertOptions
 
@@ -78,7 +78,7 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=0.0,
     metavar="SECONDS",
     help="Give up on a model after this long.",

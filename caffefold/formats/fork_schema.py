@@ -1,6 +1,6 @@
 """A fork's own ``caffe.proto`` as the schema: ``--proto fork.proto``.
 
-The file is compiled by protoc (grpcio-tools: ``pip install 'caffefold[proto]'``) and its messages
+The file is compiled by protoc (grpcio-tools, the extra ``proto``) and its messages
 live in a descriptor pool of their own, so that any number of schemas, ours, and an installed
 pycaffe fit into one process.
 
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caffefold.errors import InputError
+from caffefold.extras import install
 from caffefold.formats import schema
 from caffefold.formats.schema import FieldType, MessageType, Schema
 
@@ -98,7 +99,7 @@ def compile_schema(path: str | Path) -> Schema:
     spec = find_spec("grpc_tools")
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
-            f"{path}: compiling a schema needs grpcio-tools; pip install 'caffefold[proto]'"
+            f"{path}: compiling a schema needs grpcio-tools; {install('grpcio-tools')}"
         )
     compiled = _protoc(source, Path(next(iter(spec.submodule_search_locations)), "_proto"))
     messages = _messages(source, compiled)

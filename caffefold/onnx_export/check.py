@@ -23,6 +23,7 @@ from caffefold.check import feeds
 from caffefold.check.agreement import Agreement, BlobAgreement
 from caffefold.check.forward.evaluate import Made, evaluate
 from caffefold.errors import Option, ProofError, Text, UsageError
+from caffefold.extras import install
 from caffefold.formats import onnx
 from caffefold.ir import graph
 from caffefold.ir.net import Net
@@ -64,9 +65,8 @@ def missing() -> str:
 
 def required() -> UsageError:
     """The error for a check that was asked for and cannot be done."""
-    return UsageError(
-        Option("check"), f": {missing()} is not installed; pip install 'caffefold[onnx]'"
-    )
+    command = install("onnx", "onnxruntime")
+    return UsageError(Option("check"), f": {missing()} is not installed; {command}")
 
 
 def check(case: Case) -> tuple[Agreement, tuple[str | Text, ...]]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from caffefold.errors import CaffefoldError, InputError, Option, OutputError, UsageError
+from caffefold.extras import install
 from caffefold.formats import disk
 from caffefold.formats.atomic import write_file
 
@@ -48,9 +49,9 @@ class Entry(NamedTuple):
     stamp: str
 
 
-def need(package: str, extra: str, why: str | Option, error: ImportError) -> UsageError:
+def need(package: str, why: str | Option, error: ImportError) -> UsageError:
     """The error for a package that is not installed."""
-    return UsageError(why, f" needs {package} ({error}); pip install 'caffefold[{extra}]'")
+    return UsageError(why, f" needs {package} ({error}); {install(package)}")
 
 
 @contextmanager
@@ -345,7 +346,7 @@ class RemoteStorage:
         try:
             from fsspec.core import url_to_fs
         except ImportError as error:
-            raise need("fsspec", "remote", self.root, error) from None
+            raise need("fsspec", self.root, error) from None
         try:
             system, base = url_to_fs(self.url)
         except ImportError as error:

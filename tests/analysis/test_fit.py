@@ -176,7 +176,10 @@ DIFFERING: list[tuple[str, str, Shapes, str]] = [
 def test_weights_that_differ(loaded: Loaded, text: str, shapes: Shapes, words: str) -> None:
     with pytest.raises(ModelError) as caught:
         check(loaded, text, {"c": shapes})
-    assert str(caught.value).endswith(f"net0.caffemodel: does not belong to net.prototxt: {words}")
+    assert str(caught.value).endswith(
+        f"net0.caffemodel: does not belong to net.prototxt: {words}; "
+        "the net of this caffemodel is called 'net'"
+    )
 
 
 def test_layers_without_weights_are_named(loaded: Loaded) -> None:

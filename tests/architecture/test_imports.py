@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # From the ground up: a room may use itself, those below it, and none beside or above it.
 HOUSE = (
     {"_proto"},
-    {"humanize", "log", "search_path", "_version"},
+    {"humanize", "log", "search_path", "extras", "_version"},
     {"errors", "html"},
     {"options"},
     {"targets"},

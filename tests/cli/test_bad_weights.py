@@ -75,6 +75,34 @@ def test_another_net(refused: Refused) -> None:
     assert "'conv1' weights is 12x1x5x5, the prototxt requires 16x?x1x1" in message
 
 
+def test_the_caffemodel_and_its_folder_say_which_net_it_is_of(
+    cli: Cli, pair: Pair, refused: Refused
+) -> None:
+    """What the snapshot calls its net, and the prototxts beside it that fit, the best first."""
+    other = cli.folder / "other"
+    other.mkdir()
+    text = pair.prototxt.read_text(encoding="utf-8")
+    foreign = other / "deploy.prototxt"
+    foreign.write_text(text.replace('name: "', 'name: "my_'), encoding="utf-8")
+    message = refused(foreign, pair.caffemodel)
+    assert "the net of this caffemodel is called 'tiny'; beside it, net.prototxt fits" in message
+    (pair.prototxt.parent / "solver.prototxt").write_text('net: "net.prototxt"', encoding="utf-8")
+    (pair.prototxt.parent / "broken.prototxt").write_text("layer {", encoding="utf-8")
+    (pair.prototxt.parent / "train.prototxt").write_text(
+        f'{text}layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" }}',
+        encoding="utf-8",
+    )
+    message = refused(foreign, pair.caffemodel)
+    assert message.endswith("beside it, train.prototxt and net.prototxt fit\n")
+
+
+def test_nothing_is_said_of_a_folder_where_nothing_fits(pair: Pair, refused: Refused) -> None:
+    pair.replace("num_output: 2", "num_output: 4")
+    message = refused(pair.prototxt, pair.caffemodel)
+    assert "called" not in message
+    assert "beside it" not in message
+
+
 def test_no_name_agrees(pair: Pair, refused: Refused) -> None:
     net = pair.read()
     for layer in net.layer:

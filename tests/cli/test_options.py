@@ -190,3 +190,15 @@ def test_what_the_command_line_sets_is_what_is_given() -> None:
             "collapse": False,
             "keep": ("x",),
         }
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("convert", "net.prototxt", "-o", "out/net", "--nms-threshold"),
+        ("diff", "a.prototxt", "b.prototxt", "--rtol"),
+    ],
+)
+def test_a_decimal_comma(cli: Cli, command: tuple[str, ...]) -> None:
+    ran = cli(*command, "0,45", expect=2)
+    assert "'0,45' is not a valid number; write 0.45, with a point" in ran.err

@@ -173,7 +173,7 @@ def test_a_store_that_is_not_there(memory: str) -> None:
 
 def test_without_fsspec(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fsspec.core", None)
-    with pytest.raises(UsageError, match=r"needs fsspec .*pip install 'caffefold\[remote\]'"):
+    with pytest.raises(UsageError, match=r"needs fsspec .* install 'fsspec"):
         zoo.plan("s3://bucket/zoo")
 
 

@@ -6,7 +6,7 @@ types and no order: both come from the prototxt. Of weights that layers share by
 the first layer's are stored; the others get theirs from it, as Caffe shares them (net.cpp,
 AppendParam).
 
-The numbers stay in the file until they are read. It needs h5py: ``pip install 'caffefold[hdf5]'``.
+The numbers stay in the file until they are read. It needs h5py (the extra ``hdf5``).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from caffefold.errors import CaffefoldError, InputError, WeightsError
+from caffefold.extras import install
 from caffefold.formats import detect
 from caffefold.formats.caffemodel.blob import Blob, Floats
 from caffefold.formats.caffemodel.index import MAX_LAYERS, WeightsFile, weights_in_memory
@@ -47,7 +48,7 @@ def open_hdf5(path: str | Path, document: Document | None = None) -> WeightsFile
         import h5py
     except ImportError:
         raise InputError(
-            f"{path}: reading an HDF5 snapshot needs h5py; pip install 'caffefold[hdf5]'"
+            f"{path}: reading an HDF5 snapshot needs h5py; {install('h5py')}"
         ) from None
 
     try:

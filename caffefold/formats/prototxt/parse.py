@@ -219,4 +219,9 @@ class _Parser:
             wanted = f"expected {closer!r}" if closer else "it closes nothing"
             return self.error(at, f"stray {char!r}; {wanted}")
         word = re.split(r"[ \t\r\n]", self.source[at : at + 20])[0]
+        whole = re.search(r"[-+\d]*\d,$", self.source[max(0, at - 20) : at])
+        rest = re.match(r"\d+(?:[eE][-+]?\d+)?", word)
+        if whole and rest:
+            point = f"{whole[0][:-1]}.{rest[0]}"
+            return self.error(at, f"a decimal comma; write {point}, with a point")
         return self.error(at, f"expected a field name, found {word!r}")

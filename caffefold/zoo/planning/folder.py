@@ -93,6 +93,11 @@ class Found:
     agreements: dict[str, list[Agreement]] = field(default_factory=dict)
 
 
+def is_prototxt(path: str) -> bool:
+    """Whether a file is called as prototxts are."""
+    return path.endswith(_TEXT_SUFFIXES)
+
+
 def read_folder(files: Iterable[tuple[str, Path]]) -> Found:
     """Read the files of a folder: pairs of the path in the zoo and the path on the disk."""
     found = Found()
@@ -105,14 +110,14 @@ def read_folder(files: Iterable[tuple[str, Path]]) -> Found:
         except InputError as error:
             if named:
                 found.weights[path] = WeightsFacts(path, error=str(error))
-            elif path.endswith(_TEXT_SUFFIXES):
+            elif is_prototxt(path):
                 found.nets[path] = NetFacts(path, error=str(error))
             continue
         if named:
             given.append((path, place, True))
-        elif path.endswith(_TEXT_SUFFIXES) or (detect.is_text(head) and _may_be_net(place)):
+        elif is_prototxt(path) or (detect.is_text(head) and _may_be_net(place)):
             net = _net(path, place, read)
-            if not net.error or path.endswith(_TEXT_SUFFIXES):
+            if not net.error or is_prototxt(path):
                 found.nets[path] = net
         elif head.startswith(_NET_STARTS) and not detect.is_text(head):
             given.append((path, place, False))

@@ -43,9 +43,7 @@ def choose(
     """
     if weights.error:
         return Choice(problem=weights.error)
-    ranked = sorted(
-        agreements, key=lambda each: _rank(weights, each, nets[each.net], prefer, solvers)
-    )
+    ranked = _ranked(weights, agreements, nets, prefer, solvers)
     fitting = [each for each in ranked if each.fits]
     if fitting:
         distance = _distance(weights.path, fitting[0].net)
@@ -68,6 +66,26 @@ def choose(
             f"stand between others in the caffemodel: {shown}{more}; name the right one in zoo.toml"
         )
     return Choice((best.net,))
+
+
+def fitting(
+    weights: WeightsFacts, agreements: Iterable[Agreement], nets: Mapping[str, NetFacts]
+) -> list[str]:
+    """The prototxts that fit ``weights``, best first."""
+    ranked = _ranked(weights, agreements, nets, "train", {})
+    return [each.net for each in ranked if each.fits]
+
+
+def _ranked(
+    weights: WeightsFacts,
+    agreements: Iterable[Agreement],
+    nets: Mapping[str, NetFacts],
+    prefer: str,
+    solvers: Mapping[str, Sequence[str]],
+) -> list[Agreement]:
+    return sorted(
+        agreements, key=lambda each: _rank(weights, each, nets[each.net], prefer, solvers)
+    )
 
 
 def _nothing_fits(weights: WeightsFacts, nets: Iterable[NetFacts]) -> str:

@@ -236,7 +236,7 @@ class DaskEngine:
         try:
             from distributed import Client
         except ImportError as error:
-            raise need("distributed", "dask", Option("engine", "dask"), error) from None
+            raise need("distributed", Option("engine", "dask"), error) from None
         try:
             connect: Any = Client
             return connect(self.scheduler, timeout=_CONNECT, set_as_default=False)

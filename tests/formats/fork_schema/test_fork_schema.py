@@ -11,6 +11,7 @@ from typing import TypeAlias
 import pytest
 
 from caffefold.errors import InputError
+from caffefold.extras import install
 from caffefold.formats import fork_schema, schema
 from caffefold.formats.fork_schema import compile_schema
 from caffefold.formats.prototxt.parse import parse
@@ -156,7 +157,7 @@ def test_without_grpcio_tools(fork_file: Path, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(InputError) as caught:
         compile_schema(fork_file)
     assert str(caught.value) == (
-        f"{fork_file}: compiling a schema needs grpcio-tools; pip install 'caffefold[proto]'"
+        f"{fork_file}: compiling a schema needs grpcio-tools; {install('grpcio-tools')}"
     )
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from caffefold.errors import InputError, WeightsError
+from caffefold.extras import install
 from caffefold.formats.caffemodel.blob import size
 from caffefold.formats.caffemodel.hdf5 import open_hdf5
 from caffefold.formats.prototxt.parse import parse
@@ -43,9 +44,7 @@ def test_without_h5py(snapshot: Snapshot, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(InputError) as caught:
         open_hdf5(path)
-    assert str(caught.value) == (
-        f"{path}: reading an HDF5 snapshot needs h5py; pip install 'caffefold[hdf5]'"
-    )
+    assert str(caught.value) == (f"{path}: reading an HDF5 snapshot needs h5py; {install('h5py')}")
 
 
 def solver_state(file: Any) -> None:
