@@ -50,7 +50,7 @@ BROKEN: list[tuple[str, str, int, int, str, str]] = [
         "decimal comma",
         "p { a: 0,45 }",
         1,
-        9,
+        10,
         "a decimal comma; write 0.45, with a point",
         "p { a: 0,45 }",
     ),
