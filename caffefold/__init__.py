@@ -24,6 +24,7 @@ from caffefold import _version
 if TYPE_CHECKING:
     from caffefold import zoo as zoo
     from caffefold.check.proof import Proof
+    from caffefold.check.verdict import Verification
     from caffefold.compare.diff import NetDiff, diff
     from caffefold.conversion import convert, fold, load, prove, retarget, save, to_deploy
     from caffefold.errors import (
@@ -45,8 +46,9 @@ if TYPE_CHECKING:
     from caffefold.ir.net import Layer, Net
     from caffefold.onnx_export.exporting import export
     from caffefold.onnx_export.report import ExportReport
-    from caffefold.options import ConvertOptions, DetectionOptions, ExportOptions
+    from caffefold.options import ConvertOptions, DetectionOptions, ExportOptions, VerifyOptions
     from caffefold.report import ConvertReport, DeployResult, FoldResult, TargetResult
+    from caffefold.verification.verifying import verify
 
 __version__ = _version.VERSION
 
@@ -75,6 +77,8 @@ __all__ = [
     "UnknownInput",
     "UnknownName",
     "UsageError",
+    "Verification",
+    "VerifyOptions",
     "WeightsError",
     "__version__",
     "convert",
@@ -87,19 +91,22 @@ __all__ = [
     "retarget",
     "save",
     "to_deploy",
+    "verify",
 ]
 
 _HOMES = {
     "compare.diff": ("NetDiff", "diff"),
     "check.proof": ("Proof",),
+    "check.verdict": ("Verification",),
     "conversion": ("convert", "fold", "load", "prove", "retarget", "save", "to_deploy"),
     "inspection.inspecting": ("inspect",),
     "inspection.result": ("Inspection",),
     "ir.net": ("Layer", "Net"),
     "onnx_export.exporting": ("export",),
     "onnx_export.report": ("ExportReport",),
-    "options": ("ConvertOptions", "DetectionOptions", "ExportOptions"),
+    "options": ("ConvertOptions", "DetectionOptions", "ExportOptions", "VerifyOptions"),
     "report": ("ConvertReport", "DeployResult", "FoldResult", "TargetResult"),
+    "verification.verifying": ("verify",),
 }
 
 

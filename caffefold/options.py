@@ -282,6 +282,40 @@ class ExportOptions(FoldOptions, DeployOptions):
     )  # fmt: skip
 
 
+@dataclass(frozen=True, kw_only=True, repr=False)
+class VerifyOptions(DeployOptions):
+    """All options of a verification; the first net is made a deploy net as in a conversion."""
+
+    inputs: Sequence[PathLike] = _option(
+        (),
+        "Feed images (a file, a folder, a pattern), .npy or .npz, instead of random numbers. "
+        "uint8 images are preprocessed as the training net states.",
+        flag="--input", metavar="PATH",
+    )  # fmt: skip
+    mean: Sequence[float] = _option(
+        (), "Mean of the images, in the channel order of the net: one number for each channel, or "
+        "one for all.",
+        metavar="B,G,R",
+    )  # fmt: skip
+    scale: float | None = _option(None, "Factor of the images, after the mean.", metavar="X")
+    channel_order: Literal["", "BGR", "RGB"] = _option(
+        "", "Channel order that the net reads colour images in; Caffe's is BGR."
+    )
+    batches: int = _option(2, "Batches of random input.", metavar="N", least=1)
+    seed: int = _option(1, "Seed of the random input.", metavar="N", least=0)
+    runtime: Mapping[str, str] = _option(
+        {}, "What runs the nets: onnxruntime (default), opencv (4), opencv5, pycaffe, or reference "
+        "(float64). For both, or for one: before=NAME, after=NAME.",
+        flag="--runtime", metavar="[SIDE=]NAME", key=ALL,
+    )  # fmt: skip
+    layers: bool = _option(False, "Compare every blob that both nets share, not outputs alone.")
+    time: bool = _option(False, "Measure the forward time of both, in turn.")
+    proto: PathLike | None = _option(
+        None, "A fork's caffe.proto: its fields and defaults apply (needs caffefold[proto]).",
+        metavar="FILE",
+    )  # fmt: skip
+
+
 # ------------------------------------------------------------------------- tables of options
 
 

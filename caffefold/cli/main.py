@@ -36,6 +36,7 @@ COMMANDS = {
     "inspect": "What is in a net: shapes, parameters, MACs, statistics.",
     "targets": "Who takes a deploy pair, and what each of them wants.",
     "upgrade": "Old prototxt, solver or caffemodel -> today's format.",
+    "verify": "Two nets, or a net and its ONNX model, run side by side.",
     "zoo": "Convert a whole model zoo: parallel, resumable, with a report.",
 }
 

@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from caffefold.errors import Option
-from caffefold.options import ConvertOptions, ExportOptions
+from caffefold.options import ConvertOptions, ExportOptions, VerifyOptions
 
 Callback = Callable[[click.Context, click.Parameter, tuple[str, ...]], dict[str, Any]]
 _DEFAULTS = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
@@ -45,7 +45,7 @@ def given(context: click.Context, kind: type) -> dict[str, Any]:
 
 def spelled(option: Option) -> str:
     """An option of a message as the command line has it: ``--input-shape data=1,3,H,W``."""
-    known = (*_flat(ConvertOptions), *_flat(ExportOptions))
+    known = (*_flat(ConvertOptions), *_flat(ExportOptions), *_flat(VerifyOptions))
     flags = {each.name: _flag(each) for each in known}
     return f"{flags.get(option.name, '--' + option.name)} {option.value}".rstrip()
 
@@ -76,6 +76,8 @@ def _click_option(each: Field[Any]) -> Callable[[Any], Any]:
         return click.option(names, each.name, is_flag=True, default=each.default, help=how["help"])
     if bool in inner:
         return click.option(f"{flag}/--no-{flag[2:]}", each.name, default=None, help=how["help"])
+    if origin is Sequence and inner == (float,):
+        return click.option(flag, each.name, type=_Numbers(), default=each.default, **how)
     if origin in (Sequence, Mapping):
         how |= {"multiple": True, "help": f"{about['help']} Repeatable."}
         if origin is Mapping:
@@ -132,6 +134,23 @@ class _NumberOrWord(click.ParamType):  # type: ignore[type-arg, unused-ignore]
             return int(value)
         known = " or ".join(self.words)
         return self.fail(f"'{value}' is not a number of at least {self.least}, nor {known}", param)
+
+
+class _Numbers(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """Numbers with commas between them."""
+
+    name = "numbers"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """The numbers that ``value`` lists."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(each) for each in str(value).split(","))
+        except ValueError:
+            return self.fail(f"'{value}' is not a list of numbers; write 104,117,123", param)
 
 
 def _assignments(key: str, kind: Any) -> Callback:

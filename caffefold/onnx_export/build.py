@@ -97,13 +97,7 @@ def _dropped(layer: Layer) -> bool:
 
 def _check_types(net: Net, settings: Settings) -> None:
     """Refuse a net with layers that have no lowering: each type, with its layers."""
-    if settings.allow_custom:
-        return
-    strangers = [
-        layer
-        for layer in net.layers
-        if not layer.is_input and not _dropped(layer) and lowering(layer) is None
-    ]
+    strangers = () if settings.allow_custom else unlowered(net)
     if not strangers:
         return
     first = strangers[0]
@@ -114,6 +108,15 @@ def _check_types(net: Net, settings: Settings) -> None:
     what = f"{counted(len(listed), 'layer type')} without an ONNX lowering: "
     error = first.document.error(first.field.offset, what + "; ".join(listed[:_SHOWN]) + more)
     raise error.advised("; use ", Option("allow_custom"), " to keep them as custom nodes")
+
+
+def unlowered(net: Net) -> tuple[Layer, ...]:
+    """The layers of a deploy net that ONNX has nothing for."""
+    return tuple(
+        layer
+        for layer in net.layers
+        if not layer.is_input and not _dropped(layer) and lowering(layer) is None
+    )
 
 
 def _listed(kind: str, layers: Sequence[Layer]) -> str:

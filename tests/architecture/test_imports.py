@@ -29,6 +29,7 @@ HOUSE = (
     {"conversion", "upgrading"},
     {"onnx_export"},
     {"inspection", "compare"},
+    {"verification"},
     {"zoo"},
     {"cli"},
     {"__main__"},
@@ -50,14 +51,16 @@ OUTSIDE = {
         "check",
         "onnx_export",
         "compare",
+        "verification",
     },
+    "cv2": {"verification"},
     "google": {"formats", "testing", "ir", "ops", "compare"},
     "fsspec": {"zoo"},
     "distributed": {"zoo"},
     "tomli": {"zoo"},
     "tomllib": {"zoo"},
     "onnx": {"onnx_export"},
-    "onnxruntime": {"onnx_export"},
+    "onnxruntime": {"onnx_export", "verification"},
 }
 
 

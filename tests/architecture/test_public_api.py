@@ -44,6 +44,10 @@ PUBLIC = {
     "export",
     "ExportOptions",
     "ExportReport",
+    # both run side by side
+    "verify",
+    "VerifyOptions",
+    "Verification",
     # what is in a net
     "inspect",
     "Inspection",

@@ -96,6 +96,11 @@ def evaluate(
                 there.pop(i, None)
 
 
+def unknown(layer: Layer) -> bool:
+    """Whether the reference does not know layers of this type at all."""
+    return _name(layer) not in FUNCTIONS
+
+
 def _name(layer: Layer) -> str:
     """The canonical type; of a Python layer that is one of the known types, that."""
     python = layer.body.message("python_param")

@@ -1,0 +1,72 @@
+"""``caffefold verify``: two nets side by side on the same inputs, with a verdict."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import click
+
+from caffefold.cli.console import Console
+from caffefold.cli.options import given, options_of
+from caffefold.options import VerifyOptions
+
+
+@click.command(short_help="Two nets, or a net and its ONNX model, run side by side.")
+@click.argument("files", nargs=-1, required=True, metavar="BEFORE... AFTER...")
+@options_of(VerifyOptions)
+@click.option("--json", "as_json", is_flag=True, help="Print the verification as JSON.")
+@click.pass_context
+def verify(context: click.Context, /, files: tuple[str, ...], as_json: bool, **options: Any) -> int:
+    """Run a net and what was made of it on the same inputs, and compare every output.
+
+    BEFORE is a prototxt and its caffemodel: a train net (put in test phase, its BatchNorm kept) or
+    a deploy net. AFTER is such a pair, or an ONNX model. What is allowed is measured: how far the
+    first net in float32 is off itself in float64, on the same inputs. Outputs that would say
+    nothing (saturated, all zero, constant, NaN) are inconclusive, never equal.
+
+    Exit code 0: equal; 1: different, or inconclusive.
+
+    \b
+    Examples:
+      caffefold verify train_val.prototxt snapshot.caffemodel out/net.prototxt out/net.caffemodel
+      caffefold verify deploy.prototxt net.caffemodel net.onnx --input photos/ --layers
+    """
+    from caffefold.conversion import load
+    from caffefold.verification.verifying import verify as run
+
+    del options  # they are read from the context, with where they come from
+    console: Console = context.obj
+    before, after = _sides(files)
+    found = given(context, VerifyOptions)
+    proto = found.get("proto")
+    with contextlib.ExitStack() as stack:
+        a = stack.enter_context(load(*before, proto=proto))
+        b = after[0] if _is_model(after) else stack.enter_context(load(*after, proto=proto))
+        result = run(a, b, **found)
+    for warning in result.warnings:
+        console.warning(warning)
+    if as_json:
+        console.document(result.to_json().rstrip("\n"))
+    else:
+        for label, value in result.rows():
+            console.row(label, value)
+    return 0 if result.verdict == "equal" else 1
+
+
+def _is_model(files: tuple[str, ...]) -> bool:
+    return len(files) == 1 and files[0].lower().endswith(".onnx")
+
+
+def _sides(files: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The files of each net: a prototxt and a caffemodel each, or a model at the end."""
+    if len(files) == 4:
+        return files[:2], files[2:]
+    if len(files) in (2, 3) and files[-1].lower().endswith(".onnx"):
+        return files[:-1], files[-1:]
+    if len(files) == 2:  # nets without weights
+        return files[:1], files[1:]
+    raise click.UsageError(
+        "give PROTOTXT CAFFEMODEL twice, or PROTOTXT CAFFEMODEL MODEL.onnx; "
+        f"these are {len(files)} files"
+    )

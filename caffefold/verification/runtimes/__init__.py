@@ -1,0 +1,1 @@
+"""What runs nets: one module for each, all behind ``base.Runtime``."""

@@ -1,0 +1,461 @@
+"""``verify``: two nets, or a net and a model, run side by side on the same inputs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar
+
+from caffefold.analysis.shapes import infer
+from caffefold.check.forward.evaluate import evaluate
+from caffefold.check.verdict import Compared, Matched, Side, Unrun, Verification, Word
+from caffefold.conversion import to_deploy
+from caffefold.errors import InputError, Option, UsageError
+from caffefold.formats.caffemodel.blob import quiet
+from caffefold.ir import graph
+from caffefold.ir.net import Net
+from caffefold.ops.table import op
+from caffefold.options import ALL, DeployOptions, PathLike, VerifyOptions, takes
+from caffefold.verification import feeding, timing
+from caffefold.verification.cutting import DoesNotRun, Started, kept, outputs, start, without
+from caffefold.verification.evidence import fronts
+from caffefold.verification.judging import Case, judge
+from caffefold.verification.runtimes.base import Array, Batch, CannotRun, Session
+from caffefold.verification.runtimes.onnx import OnnxSession, required
+from caffefold.verification.runtimes.table import DEFAULT, RUNTIMES
+
+if TYPE_CHECKING:  # the options as keywords, for type checkers
+    _P = ParamSpec("_P")
+    _R_co = TypeVar("_R_co", covariant=True)
+
+    class _Verifies(Protocol[_P]):
+        def __call__(
+            self, a: Net, b: Net | PathLike, *args: _P.args, **options: _P.kwargs
+        ) -> Verification: ...
+
+    def _takes(kind: Callable[_P, Any]) -> Callable[[Callable[..., Any]], _Verifies[_P]]: ...
+else:
+    _takes = takes
+
+SIDES = ("before", "after")
+_NUDGES = 3
+_NEARLY = 0.02
+Values = Mapping[str, Array]
+
+
+@_takes(VerifyOptions)
+def verify(a: Net, b: Net | PathLike, **given: Any) -> Verification:
+    """Run a net and what was made of it on the same inputs, and compare what comes out.
+
+    Args:
+        a: the net as it was: a deploy net, or a training net, which is made one; BatchNorm stays.
+        b: the net that should compute the same, or the path of an ONNX model.
+        {options}
+
+    Returns:
+        The verdict, and the numbers behind it.
+
+    Raises:
+        InputError: a net, a model or an input file is broken.
+        UsageError: an option has a wrong value, or a runtime is not installed or runs nothing of
+            the net.
+    """
+    return Verifier(a, **given).of(b)
+
+
+class _Runs(NamedTuple):
+    """What the first net makes of the batches."""
+
+    exact: Sequence[Values]
+    """In float64; of blobs that the reference does not know, in the runtime."""
+    noisy: Sequence[Sequence[Values]]
+    """In the runtime: on the batches, and on batches that differ in the last bits."""
+
+
+class Verifier:
+    """A net that others are held against: its own runs are done once.
+
+    Raises:
+        CaffefoldError: as ``verify``.
+    """
+
+    def __init__(self, a: Net, **given: Any) -> None:
+        self.options = VerifyOptions(**given)
+        self._runtimes = _chosen(self.options.runtime)
+        own = {each.name: getattr(self.options, each.name) for each in fields(DeployOptions)}
+        deploy = to_deploy(a, **own)
+        self.net = deploy.net
+        self._feed = feeding.feed(self.net, deploy.preprocessing, self.options)
+        self._known: dict[tuple[tuple[Unrun, ...], bool], tuple[Started, _Runs]] = {}
+
+    def of(self, b: Net | PathLike) -> Verification:
+        """Compare ``b`` with the net."""
+        with tempfile.TemporaryDirectory(prefix="caffefold-") as folder, quiet():
+            return _Comparison(self, b, Path(folder)).result()
+
+    def runs(self, cut: tuple[Unrun, ...], *, inner: bool, folder: Path) -> tuple[Started, _Runs]:
+        """The net without the layers ``cut``, run; with ``inner``, every blob of it."""
+        key = cut, inner
+        if key not in self._known:
+            self._known[key] = self._run(cut, inner=inner, folder=folder)
+        return self._known[key]
+
+    def _run(self, cut: tuple[Unrun, ...], *, inner: bool, folder: Path) -> tuple[Started, _Runs]:
+        part = without(self.net, dict(cut)) if cut else self.net
+        wanted = everything if inner else outputs
+        batches = self._feed.batches
+        name = self._runtimes[0]
+        started = start(name, RUNTIMES[name](), part, wanted, folder, batches[0])
+        plain = [started.first, *(started.session.run(each) for each in batches[1:])]
+        noisy: list[Sequence[Values]] = [plain]
+        for seed in range(_NUDGES):
+            moved = [feeding.nudged(started.net, batch, 77 + seed) for batch in batches]
+            noisy.append([started.session.run(batch) for batch in moved])
+        exact = [
+            _exact(started.net, batch, values, wanted(started.net))
+            for batch, values in zip(batches, plain, strict=True)
+        ]
+        return started, _Runs(exact, noisy)
+
+    @property
+    def batches(self) -> tuple[Batch, ...]:
+        """What both nets are fed with."""
+        return self._feed.batches
+
+    @property
+    def fed(self) -> str:
+        """What the batches are."""
+        return self._feed.about
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is to be known of the batches."""
+        return self._feed.warnings
+
+    @property
+    def runtimes(self) -> tuple[str, str]:
+        """The names of the runtimes, before and after."""
+        return self._runtimes
+
+
+def everything(net: Net) -> tuple[str, ...]:
+    """Every blob that the layers of a net make."""
+    return tuple(dict.fromkeys(top for x in net.layers if not x.is_input for top in x.tops))
+
+
+def _chosen(given: Mapping[str, str]) -> tuple[str, str]:
+    for side, name in given.items():
+        if side not in (*SIDES, ALL):
+            raise UsageError(Option("runtime", f"{side}={name}"), ": a side is before or after")
+        if name not in RUNTIMES:
+            known = ", ".join(RUNTIMES)
+            raise UsageError(Option("runtime", name), f": not a runtime; choose from {known}")
+    default = given.get(ALL, DEFAULT)
+    before, after = (given.get(side, default) for side in SIDES)
+    return before, after
+
+
+def _exact(net: Net, batch: Batch, observed: Values, wanted: Iterable[str]) -> dict[str, Array]:
+    """The wanted blobs in float64; those that the reference does not know, as observed."""
+    versions = graph.build(net).versions
+    last = {version.blob: i for i, version in enumerate(versions)}
+    keys = frozenset(wanted)
+    strange = {last[blob]: values for blob, values in observed.items() if blob in last}
+    found: dict[str, Array] = {}
+    for made in evaluate(net, batch.values, _Behind(strange)):
+        blob = versions[made.version].blob
+        if blob in keys and last[blob] == made.version and made.values is not None:
+            found[blob] = made.values
+    return {**{blob: values for blob, values in observed.items() if blob in keys}, **found}
+
+
+class _Behind(dict[int, Array]):
+    """Observed values to go on from behind an unknown layer; decisions are not read from them."""
+
+    def get(self, key: int, default: Any = None) -> Any:
+        """Nothing: a layer that decides reads what was evaluated."""
+        del key
+        return default
+
+
+class _Comparison:
+    """One second net held against the first."""
+
+    def __init__(self, verifier: Verifier, b: Net | PathLike, folder: Path) -> None:
+        self.verifier = verifier
+        self.folder = folder
+        self.warnings: list[str] = list(verifier.warnings)
+        self.model: Path | None = None
+        self.net: Net | None = None
+        self._found_inner: tuple[_Runs, Sequence[Values]] | None = None
+        if isinstance(b, Net):
+            theirs = infer(b)
+            other = {
+                blob: values.shape
+                for blob, values in verifier.batches[0].values.items()
+                if blob in b.inputs and theirs.of_input(blob) != values.shape
+            }
+            self.net = to_deploy(b, input_shapes=other, allow_unknown=True).net
+        else:
+            self.model = Path(b)
+
+    def result(self) -> Verification:
+        """Run, judge, and look for where a difference begins."""
+        verifier = self.verifier
+        first, runs = verifier.runs((), inner=False, folder=self.folder)
+        stranger = self._strange_inputs()
+        if stranger:
+            return self._refused(first, "different", stranger)
+        try:
+            second, found = self._second(first.cut)
+        except DoesNotRun as error:
+            return self._refused(first, "inconclusive", str(error))
+        if second.cut != first.cut:
+            first, runs = verifier.runs(second.cut, inner=False, folder=self.folder)
+        compared = self._outputs(first, runs, second, found)
+        layers: tuple[Compared, ...] = ()
+        begins = ""
+        needed = any(each.verdict == "different" for each in compared) and self.net is not None
+        if verifier.options.layers or needed:
+            layers = self._layers(second.cut)
+            begins = next((each.blob for each in layers if each.verdict == "different"), "")
+        return Verification(
+            self._side(first, verifier.net),
+            self._side(second, self.net),
+            verifier.fed,
+            len(verifier.batches),
+            verifier.options.seed,
+            compared,
+            layers if verifier.options.layers else (),
+            begins,
+            tuple(self.warnings),
+            self._timed(first.session, second.session) if verifier.options.time else None,
+        )
+
+    def _side(self, started: Started, net: Net | None) -> Side:
+        name = str(self.model.name) if net is None and self.model is not None else started.net.name
+        return Side(name, started.session.about, 0 if net is None else len(net), started.cut)
+
+    def _timed(self, first: Session, second: Session) -> Any:
+        memory = [0 if net is None else timing.memory(net) for net in (self.verifier.net, self.net)]
+        return timing.measure(first, second, self.verifier.batches[0], (memory[0], memory[1]))
+
+    def _refused(self, first: Started, word: Word, why: str) -> Verification:
+        verifier = self.verifier
+        compared = tuple(
+            Compared(blob, self._maker(blob), word, why) for blob in outputs(verifier.net)
+        )
+        name = self.net.name if self.net is not None else str(self.model)
+        layers = 0 if self.net is None else len(self.net)
+        return Verification(
+            self._side(first, verifier.net),
+            Side(name, verifier.runtimes[1], layers),
+            verifier.fed,
+            len(verifier.batches),
+            verifier.options.seed,
+            compared,
+            warnings=tuple(self.warnings),
+        )
+
+    def _maker(self, blob: str) -> str:
+        makers = {top: layer.name for layer in self.verifier.net.layers for top in layer.tops}
+        return makers.get(blob, "")
+
+    def _kind(self, blob: str) -> str:
+        makers = {top: op(layer).name for layer in self.verifier.net.layers for top in layer.tops}
+        return makers.get(blob, "")
+
+    # ------------------------------------------------------------------------ the second net
+
+    def _strange_inputs(self) -> str:
+        """What is wrong with the inputs of the second net; "" for nothing."""
+        if self.net is None:
+            return ""
+        mine, theirs = self.verifier.net.inputs, self.net.inputs
+        if set(mine) == set(theirs):
+            return ""
+        names = (", ".join(f"'{each}'" for each in group) or "none" for group in (theirs, mine))
+        return "the inputs are {}, not {}".format(*names)
+
+    def _second(self, cut: tuple[Unrun, ...]) -> tuple[Started, Sequence[Values]]:
+        batches = self.verifier.batches
+        name = self.verifier.runtimes[1]
+        if self.net is None:
+            return self._given_model()
+        part = without(self.net, dict(cut)) if cut else self.net
+        started = start(name, RUNTIMES[name](), part, outputs, self.folder, batches[0])
+        both = tuple(dict.fromkeys((*cut, *started.cut)))
+        found = [started.first, *(started.session.run(each) for each in batches[1:])]
+        return started._replace(cut=both), found
+
+    def _given_model(self) -> tuple[Started, Sequence[Values]]:
+        """An ONNX model as it was given; inputs and outputs of other names are taken in order."""
+        verifier, path = self.verifier, self.model
+        assert path is not None
+        name = verifier.runtimes[1]
+        if name != DEFAULT:
+            raise UsageError(
+                Option("runtime", f"after={name}"), f": {path} is run by {DEFAULT} alone"
+            )
+        required()
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; give an ONNX model")
+        session = OnnxSession(path)
+        batches = self._renamed(session)
+        named = self._named(session)
+        found = []
+        try:
+            for batch in batches:
+                made = session.run(batch)
+                found.append({named.get(key, key): values for key, values in made.items()})
+        except CannotRun as refusal:
+            raise InputError(f"{path}: {refusal.reason}") from None
+        return Started(session, verifier.net, (), found[0]), found
+
+    def _renamed(self, session: OnnxSession) -> list[Batch]:
+        """The batches by the names of the model's inputs.
+
+        Raises:
+            InputError: it has others, or wants pixels where there are none.
+        """
+        mine, theirs = list(self.verifier.net.inputs), list(session.inputs)
+        names = {each: each for each in theirs}
+        if set(mine) != set(theirs):
+            if len(mine) != len(theirs):
+                raise InputError(
+                    f"{self.model}: its inputs are {', '.join(theirs)}, those of the net "
+                    f"{', '.join(mine)}"
+                )
+            names = dict(zip(theirs, mine, strict=True))
+            self.warnings.append(f"inputs taken in order: {_pairs(names)}")
+        batches = []
+        for batch in self.verifier.batches:
+            values = {name: batch.values[blob] for name, blob in names.items()}
+            pixels = {name: batch.pixels[blob] for name, blob in names.items()
+                      if blob in batch.pixels}  # fmt: skip
+            for name, (_, kind) in session.inputs.items():
+                if kind == "tensor(uint8)" and name not in pixels:
+                    raise InputError(f"{self.model}: '{name}' wants images of uint8; give images")
+            batches.append(Batch(values, pixels))
+        return batches
+
+    def _named(self, session: OnnxSession) -> dict[str, str]:
+        """Blobs by the model's outputs, where these have other names."""
+        mine, theirs = outputs(self.verifier.net), session.outputs
+        if set(mine) & set(theirs) or len(mine) != len(theirs):
+            return {}
+        names = dict(zip(theirs, mine, strict=True))
+        self.warnings.append(f"outputs taken in order: {_pairs(names)}")
+        return names
+
+    # ---------------------------------------------------------------------------- comparing
+
+    def _outputs(
+        self, first: Started, runs: _Runs, second: Started, found: Sequence[Values]
+    ) -> tuple[Compared, ...]:
+        wanted = outputs(self.verifier.net)
+        cut = {each.layer: each.reason for each in (*first.cut, *second.cut)}
+        compared = []
+        for blob in wanted:
+            if blob not in runs.exact[0]:
+                reason = (
+                    "; ".join(dict.fromkeys(cut.values())) or "the runtime does not hand it out"
+                )
+                each = Compared(blob, self._maker(blob), "inconclusive", reason)
+            elif blob not in found[0]:
+                there = ", ".join(found[0]) or "none"
+                reason = f"the second net has no such output; its outputs are {there}"
+                each = Compared(blob, self._maker(blob), "different", reason)
+            else:
+                each = self._judged(blob, runs, found)
+            if each.verdict == "inconclusive" and "NaN" not in each.reason:
+                each = each._replace(by=self._evidence(blob, second.cut))
+            elif each.verdict == "different" and _nearly(each.detections):
+                front = self._evidence(blob, second.cut)
+                if front:
+                    reason = f"{each.reason}, by near ties: what they are made of is equal"
+                    each = each._replace(verdict="equal", reason=reason, by=front)
+            compared.append(each)
+        whole = self._whole(second.cut)
+        for blob in runs.exact[0]:
+            if blob not in wanted and blob in found[0] and blob in whole:  # in front of a cut
+                compared.append(self._judged(blob, runs, found))
+        if self.net is not None:
+            for blob in outputs(self.net):
+                if blob not in wanted:
+                    reason = "only the second net has this output"
+                    compared.append(Compared(blob, "", "different", reason))
+        return tuple(compared)
+
+    def _whole(self, cut: tuple[Unrun, ...]) -> frozenset[str]:
+        """The blobs that hold what they should, where the nets are cut."""
+        names = dict(cut)
+        nets = [net for net in (self.verifier.net, self.net) if net is not None]
+        found = [kept(net, without(net, names)) for net in nets]
+        return frozenset.intersection(*found)
+
+    def _judged(self, blob: str, runs: _Runs, found: Sequence[Values]) -> Compared:
+        return judge(
+            Case(
+                blob,
+                self._maker(blob),
+                self._kind(blob),
+                [values[blob] for values in runs.exact],
+                [[values[blob] for values in run] for run in runs.noisy],
+                [values[blob] for values in found],
+            )
+        )
+
+    def _evidence(self, blob: str, cut: tuple[Unrun, ...]) -> tuple[str, ...]:
+        """Blobs in front of ``blob`` that are equal, and from which both nets make it alike."""
+        if self.net is None:
+            return ()
+        runs, found = self._inner(cut)
+        stops = set(runs.exact[0]) & set(found[0]) & self._whole(cut)
+        while stops:
+            names = fronts(self.verifier.net, self.net, blob, stops)
+            if not names:
+                return ()
+            judged = [self._judged(name, runs, found) for name in names]
+            unclear = {each.blob for each in judged if each.verdict == "inconclusive"}
+            if not unclear:
+                return names if all(each.verdict == "equal" for each in judged) else ()
+            stops -= unclear
+        return ()
+
+    def _inner(self, cut: tuple[Unrun, ...]) -> tuple[_Runs, Sequence[Values]]:
+        """Every blob of both nets."""
+        if self._found_inner is None:
+            assert self.net is not None
+            _, runs = self.verifier.runs(cut, inner=True, folder=self.folder)
+            part = without(self.net, dict(cut)) if cut else self.net
+            name = self.verifier.runtimes[1]
+            batches = self.verifier.batches
+            started = start(name, RUNTIMES[name](), part, everything, self.folder, batches[0])
+            found = [started.first, *(started.session.run(each) for each in batches[1:])]
+            self._found_inner = runs, found
+        return self._found_inner
+
+    def _layers(self, cut: tuple[Unrun, ...]) -> tuple[Compared, ...]:
+        """Every blob that both nets share, in the order of the first net."""
+        if self.net is None:
+            return ()
+        runs, found = self._inner(cut)
+        whole = self._whole(cut) & runs.exact[0].keys()
+        shared = [blob for blob in everything(self.verifier.net) if blob in whole]
+        return tuple(self._judged(blob, runs, found) for blob in shared if blob in found[0])
+
+
+def _nearly(found: Matched | None) -> bool:
+    """Whether nearly all detections are matched: which of two boxes stays when they overlap and are
+    as certain as each other depends on the last bit."""
+    if found is None:
+        return False
+    lost = found.expected + found.found - 2 * found.matched
+    return lost <= max(2, _NEARLY * found.expected)
+
+
+def _pairs(names: Mapping[str, str]) -> str:
+    return ", ".join(f"{theirs} is {mine}" for theirs, mine in names.items())
