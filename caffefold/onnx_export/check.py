@@ -11,8 +11,12 @@ deploy net before folding, in float64. Two questions are asked:
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,13 +108,11 @@ def _verdict(wrong: Sequence[BlobAgreement], agreement: Agreement) -> str:
 def _agreement(
     case: Case, found: Mapping[str, BlobAgreement], skipped: tuple[str, ...]
 ) -> Agreement:
-    import onnxruntime
-
     outputs = {value.name for value in case.model.outputs}
     names = {blob for blob, value in case.blobs.items() if value in outputs}
     none = BlobAgreement("", "", 0.0, 0.0)
     return Agreement(
-        runtime=f"onnxruntime {onnxruntime.__version__}",
+        runtime=f"onnxruntime {version('onnxruntime')}",
         seed=SEED,
         outputs=tuple(each for blob, each in found.items() if blob in names),
         blobs=len(found),
@@ -167,15 +169,16 @@ def _observed(case: Case, fed: Mapping[str, Array]) -> dict[str, Array]:
     small = onnx.size(case.model) <= _INLINE and case.data is None
     probe = case.staged.with_name(f".{case.staged.name}.{os.getpid()}.check")
     try:
+        shown = _probe(case, inline=small)
         with probe.open("wb") as out:
-            onnx.write(out, _probe(case, inline=small))
+            onnx.write(out, shown)
         try:
             package.checker.check_model(str(case.staged if small else probe), full_check=True)
         except Exception as error:
-            raise ProofError(f"onnx.checker refuses the model: {_first_line(error)}") from None
-        whole = _run(probe, fed)
+            raise ProofError(f"onnx.checker refuses the model: {_first_line(str(error))}") from None
+        whole = _run(probe, shown, fed)
         if case.data is None:
-            _check_optimised(case.model, _run(case.staged, fed), whole)
+            _check_optimised(case.model, _run(case.staged, case.model, fed), whole)
     finally:
         with suppress(OSError):
             probe.unlink(missing_ok=True)
@@ -215,24 +218,49 @@ def _probe(case: Case, *, inline: bool) -> onnx.Model:
     )
 
 
-def _run(path: Path, fed: Mapping[str, Array]) -> dict[str, Array]:
-    import onnxruntime
+_IN_RUNTIME = """
+import sys
+sys.path[:] = [p for p in sys.path if p]  # not from the folder it runs in, which is the user's
+import numpy, onnxruntime
+path, given, made = sys.argv[1:]
+options = onnxruntime.SessionOptions()
+options.log_severity_level = 4
+try:
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    with numpy.load(given) as arrays:
+        fed = {each.name: arrays[f"arr_{i}"] for i, each in enumerate(session.get_inputs())}
+    numpy.savez(made, *session.run(None, fed))
+except Exception as error:
+    sys.exit(str(error))
+"""
 
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    try:
-        session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
+
+def _run(path: Path, model: onnx.Model, fed: Mapping[str, Array]) -> dict[str, Array]:
+    """The outputs of the model in ``path``, in a process of its own: a runtime may die.
+
+    Raises:
+        ProofError: it does not run.
+    """
+    with tempfile.TemporaryDirectory(prefix="caffefold-check-") as folder:
+        given, made = Path(folder, "given.npz"), Path(folder, "made.npz")
+        np.savez(given, *(fed[value.name] for value in model.inputs))
+        done = subprocess.run(  # noqa: S603 - our own interpreter, no shell
+            [sys.executable, "-c", _IN_RUNTIME, str(path), str(given), str(made)],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
         )
-        names = [each.name for each in session.get_outputs()]
-        inputs = {each.name: fed[each.name] for each in session.get_inputs()}
-        return dict(zip(names, session.run(names, inputs), strict=True))
-    except Exception as error:  # of several kinds, which onnxruntime does not document
-        raise ProofError(f"onnxruntime does not run the model: {_first_line(error)}") from None
+        if done.returncode < 0:
+            raise ProofError(f"onnxruntime dies of the model, of signal {-done.returncode}")
+        if done.returncode:
+            raise ProofError(f"onnxruntime does not run the model: {_first_line(done.stderr)}")
+        with np.load(made) as arrays:
+            return {value.name: arrays[f"arr_{i}"] for i, value in enumerate(model.outputs)}
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 # ---------------------------------------------------------------------------------- comparing

@@ -60,7 +60,7 @@ OUTSIDE = {
     "tomli": {"zoo"},
     "tomllib": {"zoo"},
     "onnx": {"onnx_export"},
-    "onnxruntime": {"onnx_export", "verification"},
+    "onnxruntime": {"verification"},
 }
 
 

@@ -104,3 +104,12 @@ def test_without_a_check(net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert caffefold.export(net, tmp_path / "b.onnx").agreement is None
     with pytest.raises(caffefold.UsageError, match=r"check: onnxruntime is not installed; pip"):
         caffefold.export(net, tmp_path / "c.onnx", check=True)
+
+
+def test_a_runtime_that_dies(net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a process of its own with it, not this one."""
+    dying = "import os, signal; os.kill(os.getpid(), signal.SIGFPE)"
+    monkeypatch.setattr(check, "_IN_RUNTIME", dying)
+    with pytest.raises(caffefold.ProofError, match="onnxruntime dies of the model, of signal 8"):
+        caffefold.export(net, tmp_path / "net.onnx")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.caffemodel", "net.prototxt"]
