@@ -162,6 +162,8 @@ def _differences(layer: Layer) -> Iterator[str]:
 def modern_shapes(layer: Layer, bottoms: ShapeList) -> tuple[tuple[int, ...] | None, ...]:
     """The shape of each blob as Caffe holds it, which files of V1 pad to four axes; None where
     the text does not say."""
+    if not any(blob.stored is not None and blob.stored.legacy for blob in layer.blobs):
+        return tuple(blob.shape for blob in layer.blobs)
     try:
         wanted = op(layer).weights(layer, bottoms) or ()
     except TextError:  # a layer that is passed through as it is

@@ -52,22 +52,25 @@ def parameters(layer: Layer, dropped: Collection[str] = ()) -> Pairs:
     """Type and parameters of a layer as (path, value) pairs in file order; comments and format do
     not count.
 
-    Of a linear layer with weights, how these lie is compared by ``reference.linear``. Fields whose
-    paths are in ``dropped`` do not count.
+    Fields whose paths are in ``dropped`` do not count.
     """
     pairs = _flattened(field for field in layer.body.fields if field.name not in _IGNORED)
-    found = [
+    return tuple(
         pair
         for pair in pairs
         if not pair[0].endswith("_param/bias_term") and pair[0] not in dropped
-    ]
-    if reference.linear(layer, None) is not None:
-        found = [
-            ("/type", op(layer).name) if path == "/type" else (path, value)
-            for path, value in found
-            if path not in _LAYOUT
-        ]
-    return tuple(found)
+    )
+
+
+def without_layout(layer: Layer, pairs: Pairs) -> Pairs:
+    """The parameters of a linear layer with weights, without what says how these lie."""
+    if reference.linear(layer, None) is None:
+        return pairs
+    return tuple(
+        ("/type", op(layer).name) if path == "/type" else (path, value)
+        for path, value in pairs
+        if path not in _LAYOUT
+    )
 
 
 def groups(layer: Layer) -> int:

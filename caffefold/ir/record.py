@@ -41,6 +41,7 @@ _OWN = frozenset({V2.name, V2.type, V2.bottom, V2.top, V2.blobs})
 _NOT_HERE = _OWN | V2.train_only
 _FIRST_PARAMETER = 100  # LayerParameter: messages of layer types; below are fields of every layer
 # FieldDescriptor.type
+_INTEGERS = frozenset({3, 4, 5, 13})
 _DOUBLE, _FLOAT, _BOOL, _STRING, _MESSAGE, _BYTES, _ENUM = 1, 2, 8, 9, 11, 12, 14
 
 
@@ -57,8 +58,7 @@ def layer_fields(layer: Layer, source: ByteSource) -> Fields:
     if record is not None and record.type == layer.type:
         kept = (f for f in source.fields(record.body, record.end) if f.number not in _OWN)
     params = Params(layer.document, layer.body, kind, owner)
-    found = _merged(params, kept, source, strange)
-    return [field for field in found if field[0] not in _NOT_HERE]
+    return _merged(params, kept, source, strange, _NOT_HERE)
 
 
 def net_fields(net: Net, weights: WeightsFile) -> Fields:
@@ -85,6 +85,11 @@ def _declared(kind: str) -> dict[str, _Declared]:
     return {f.name: _declaration(f) for f in fields if f.number < schema.TEXT_ONLY}
 
 
+@cache
+def _numbers(kind: str) -> frozenset[int]:
+    return frozenset(about.number for about in _declared(kind).values())
+
+
 def _declaration(field: FieldDescriptor) -> _Declared:
     repeated = schema.repeated(field)
     packed = bool(repeated and field.has_options and field.GetOptions().packed)
@@ -94,9 +99,14 @@ def _declaration(field: FieldDescriptor) -> _Declared:
 
 
 def _merged(
-    params: Params, old: Iterable[WireField], source: ByteSource, strange: bool
+    params: Params,
+    old: Iterable[WireField],
+    source: ByteSource,
+    strange: bool,
+    without: frozenset[int] = frozenset(),
 ) -> list[tuple[int, list[Part]]]:
-    """The message of ``params``, with the fields of ``old`` that the text cannot say.
+    """The message of ``params``, with the fields of ``old`` that the text cannot say; none of the
+    numbers in ``without``.
 
     ``strange``: the text has fields of a fork, whose numbers may be those of other fields of ours;
     parameters that are not in the text are theirs then.
@@ -109,18 +119,20 @@ def _merged(
             raise source.error(field.tag_start, what)
         before.setdefault(field.number, []).append(field)
     found: dict[int, list[Part]] = {}
-    known = {about.number for about in declared.values()}
+    unsaid: set[int] = set()
     for name in dict.fromkeys(field.name for field in params.message.fields):
         about = declared.get(name)
-        if about is None:
+        if about is None or about.number in without:
             continue
         try:
             found[about.number] = _field(params, name, about, before.get(about.number, []), source)
         except TextError:  # a value that only a fork knows: what the record has is what it means
-            known.discard(about.number)
+            unsaid.add(about.number)
+    known = _numbers(params.descriptor.name)
     for number, fields in before.items():
-        free = number not in known or (strange and number >= _FIRST_PARAMETER)
-        if free and number not in found:
+        free = number not in known or number in unsaid
+        free = free or (strange and number >= _FIRST_PARAMETER)
+        if free and number not in found and number not in without:
             found[number] = [Range(field.tag_start, field.end) for field in fields]
     return sorted((number, parts) for number, parts in found.items() if parts)
 
@@ -131,6 +143,10 @@ def _field(
     """All occurrences of one field, as its declaration writes it."""
     if about.kind == _MESSAGE:
         return _messages(params, name, about, before, source)
+    if about.kind in _INTEGERS and not about.repeated:
+        raw = str(params.message.last(name))
+        if raw.isdecimal() and len(raw) < 10 and (raw == "0" or raw[0] != "0"):  # nearly always
+            return [tag(about.number, 0) + varint(int(raw))]
     values = [_value(about, value) for value in _values(params, name, about)]
     if about.packed:
         return [len_field(about.number, b"".join(values))] if values else []
