@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -81,8 +82,9 @@ if TYPE_CHECKING:  # the options as keywords, for type checkers: those of the cl
             self,
             prototxt: PathLike,
             caffemodel: PathLike | None,
-            output: PathLike,
+            output: PathLike | None = ...,
             force: bool = ...,
+            dry_run: bool = ...,
             beside: Beside | None = ...,
             *args: _P.args,
             **options: _P.kwargs,
@@ -244,9 +246,10 @@ def save(net: Net, prefix: PathLike, *, force: bool = False, **given: Any) -> tu
 def convert(
     prototxt: PathLike,
     caffemodel: PathLike | None,
-    output: PathLike,
+    output: PathLike | None = None,
     *,
     force: bool = False,
+    dry_run: bool = False,
     beside: Beside | None = None,
     **given: Any,
 ) -> ConvertReport:
@@ -257,8 +260,11 @@ def convert(
             input.
         caffemodel: the snapshot, binary or HDF5; it must belong to the prototxt. None: only the
             structure is converted and folded, and no caffemodel is written.
-        output: prefix of the results: ``PREFIX.prototxt``, ``.caffemodel``, ``.report.json``.
+        output: prefix of the results: ``PREFIX.prototxt``, ``.caffemodel``, ``.report.json``; a
+            folder (one that exists, or with a slash at its end) gets them under the net's name.
+            None: beside NAME.prototxt, as ``NAME.deploy``.
         force: replace existing results.
+        dry_run: do all of it, the proof included, but put no file in place.
         beside: another form of the net to write with the pair, such as ``OnnxBeside``.
         {options}
 
@@ -272,17 +278,37 @@ def convert(
         UsageError: an option has a wrong value, or contradicts the files.
     """
     options = ConvertOptions(**given)
+    if output is None and detect.is_stream(Path(prototxt)):
+        raise UsageError("standard input has no name; give ", Option("prefix", "PREFIX"))
     sources = tuple(Path(p) for p in (prototxt, caffemodel, options.proto) if p is not None)
     with _load(schema_of(options.proto), prototxt, caffemodel) as net, Staging() as staging:
         files = tuple(path for path in sources if not detect.is_stream(path))
         suffixes = SUFFIXES if beside is None else (*SUFFIXES, beside.suffix)
-        targets = _targets(Path(output), (*files, *_sources(net)), suffixes, force)
+        prefix = _prefix(output, net, Path(prototxt))
+        targets = _targets(prefix, (*files, *_sources(net)), suffixes, force)
         report, made = convert_into(staging, net, targets, options, sources)
         if beside is not None:
             beside.stage(staging, targets[3], made, report.preprocessing)
+        if dry_run:
+            return replace(report, dry_run=True)
         staging.write(targets[2], report.to_json().encode("utf-8", "backslashreplace"))
         staging.commit()
     return report
+
+
+def _prefix(output: PathLike | None, net: Net, prototxt: Path) -> Path:
+    """Where the results go: as asked for, into a folder, or beside the prototxt.
+
+    A name from a file becomes one of a file only if it is no path and hides nothing.
+    """
+    if output is not None:
+        path, asked = Path(output), os.fspath(output)
+        into = asked.endswith((os.sep, "/")) or path.name in ("", "..") or path.is_dir()
+        if not asked or not into:
+            return path
+        plain = re.fullmatch(r"\w[\w.+ -]*", net.name) and net.name
+        return path / (plain or ("net" if detect.is_stream(prototxt) else prototxt.stem))
+    return prototxt.with_name(f"{prototxt.stem}.deploy")
 
 
 def convert_into(

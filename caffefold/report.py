@@ -184,6 +184,8 @@ class ConvertReport(_Account):
     """How the files were read when not as they are: found through a solver, upgraded."""
     weights: bool = True
     """Whether there were weights; without, only the structure was converted."""
+    dry_run: bool = False
+    """Whether nothing was put in place."""
 
     @property
     def gone(self) -> tuple[str, ...]:
@@ -219,9 +221,10 @@ class ConvertReport(_Account):
             names = some(list(self.gone), _SHOWN)
             yield "gone", f"{counted(len(self.gone), 'blob name')}: {names}"
         yield "proof", self._proof()
+        label, rest = ("dry run", " would be written") if self.dry_run else ("wrote", "")
         for file in self.outputs:
-            yield "wrote", f"{file.path} ({size(file.bytes)})"
-        yield "wrote", self.outputs[0].path.removesuffix("prototxt") + "report.json"
+            yield label, f"{file.path} ({size(file.bytes)}){rest}"
+        yield label, self.outputs[0].path.removesuffix("prototxt") + f"report.json{rest}"
         for number, line in enumerate(self.next_step):
             yield "" if number else "next", line
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -18,9 +19,9 @@ from caffefold.options import ConvertOptions
     "-o",
     "--prefix",
     "output",
-    required=True,
     metavar="PREFIX",
-    help="Write PREFIX.prototxt, PREFIX.caffemodel and PREFIX.report.json.",
+    help="Write PREFIX.prototxt, PREFIX.caffemodel and PREFIX.report.json; into a folder, under "
+    "the net's name.  [default: NAME.deploy beside NAME.prototxt]",
 )
 @click.option(
     "--no-weights",
@@ -29,6 +30,7 @@ from caffefold.options import ConvertOptions
 )
 @click.option("--onnx", is_flag=True, help="Write PREFIX.onnx as well, checked as by export.")
 @click.option("--force", is_flag=True, help="Replace existing results.")
+@click.option("--dry-run", is_flag=True, help="Do and prove all of it, but leave no file.")
 @options_of(ConvertOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
@@ -37,44 +39,57 @@ def convert(
     /,
     prototxt: str,
     caffemodel: str | None,
-    output: str,
+    output: str | None,
     no_weights: bool,
     onnx: bool,
     force: bool,
+    dry_run: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
     """Turn a training net and its snapshot into a deploy net, BatchNorm and Scale folded in.
 
     PROTOTXT may be a train, train_val or deploy net, a template with placeholders, or a solver;
-    '-' reads it from standard input.
+    '-' reads it from standard input. A folder that holds one net and its snapshot stands for both.
     What is written is read back and checked against the original arithmetic before it is put in
     place. With --no-weights only the structure is converted and folded.
 
     \b
     Examples:
       caffefold convert train_val.prototxt snapshot.caffemodel -o out/net
+      caffefold convert models/mobilenet/ -o out/
       caffefold convert train_val.prototxt --no-weights -o out/net
       caffefold convert MobileNetSSD_train_template.prototxt snapshot.caffemodel \\
           -o out/mobilenet_ssd
     """
-    from caffefold.conversion import convert as run
-
     del options  # they are read from the context, with where they come from
     console: Console = context.obj
     if no_weights and caffemodel is not None:
         raise click.UsageError(f"--no-weights contradicts the CAFFEMODEL '{caffemodel}'")
+    if caffemodel is None and Path(prototxt).is_dir():
+        prototxt, caffemodel = _in_folder(prototxt, no_weights=no_weights)
     if not no_weights and caffemodel is None:
         raise click.UsageError("give the CAFFEMODEL, or --no-weights for the structure alone")
     if no_weights and onnx:
         raise click.UsageError("--onnx needs the CAFFEMODEL: a model holds the weights")
+    from caffefold.conversion import convert as run
+
     beside = None
     if onnx:
         from caffefold.onnx_export.exporting import OnnxBeside
 
         beside = OnnxBeside()
-    asked = given(context, ConvertOptions)
-    report = run(prototxt, caffemodel, output, force=force, beside=beside, **asked)
+    how = {"force": force, "dry_run": dry_run, **given(context, ConvertOptions)}
+    with console.working(f"converting {caffemodel or prototxt}"):
+        report = run(prototxt, caffemodel, output, beside=beside, **how)
     console.remarks(report.notes, report.warnings)
     rows = report.rows() if beside is None else (*report.rows(), *beside.report.made())
     console.summary(report, rows, as_json=as_json)
+
+
+def _in_folder(folder: str, *, no_weights: bool) -> tuple[str, str | None]:
+    """The pair that a folder holds."""
+    from caffefold.compare.load import pair_in
+
+    text, weights = pair_in(folder, "" if no_weights else None)
+    return text or weights or folder, weights or None

@@ -38,7 +38,71 @@ COMMANDS = {
     "upgrade": "Old prototxt, solver or caffemodel -> today's format.",
     "verify": "Two nets, or a net and its ONNX model, run side by side.",
     "zoo": "Convert a whole model zoo: parallel, resumable, with a report.",
+    "completion": "Completion of commands and options for bash, zsh or fish.",
 }
+
+
+# What people call our commands elsewhere.
+_MEANT = {
+    **dict.fromkeys(("merge", "merge_bn", "fold", "deploy", "fuse", "train2deploy"), "convert"),
+    **dict.fromkeys(("onnx", "caffe2onnx", "to-onnx"), "export"),
+    **dict.fromkeys(("compare", "cmp"), "diff"),
+    **dict.fromkeys(("show", "info", "summary", "cost", "draw"), "inspect"),
+    **dict.fromkeys(("check", "test", "prove"), "verify"),
+    **dict.fromkeys(("batch", "all"), "zoo"),
+}
+
+
+def _flags() -> list[click.Option]:
+    """The options that stand before the command or behind it."""
+    return [
+        click.Option(
+            ["-v", "--verbose"], count=True, expose_value=False, callback=_verbose,
+            help="Log progress; repeat for more detail.",
+        ),
+        click.Option(
+            ["-q", "--quiet"], is_flag=True, expose_value=False, callback=_quiet,
+            help="Print errors only.",
+        ),
+        click.Option(
+            ["--color"], type=click.Choice(["auto", "always", "never"]), expose_value=False,
+            callback=_color, help="Colours; auto: on a terminal.",
+        ),
+        click.Option(
+            ["--debug"], is_flag=True, expose_value=False, callback=_debug,
+            help="Check the net before and after every pass.",
+        ),
+    ]  # fmt: skip
+
+
+def _verbose(context: click.Context, _: click.Parameter, times: int) -> None:
+    """Show what is logged; ``-v convert -v`` is ``-vv``."""
+    shown = context.find_root().ensure_object(console.Console)
+    shown.verbose += times
+    if times:
+        import logging
+
+        logging.basicConfig(stream=console.Log(), format="%(name)s: %(message)s")
+        logging.getLogger().setLevel(logging.DEBUG if shown.verbose > 1 else logging.INFO)
+
+
+def _quiet(context: click.Context, _: click.Parameter, value: bool) -> None:
+    shown = context.find_root().ensure_object(console.Console)
+    shown.quiet = shown.quiet or value
+
+
+def _color(_: click.Context, __: click.Parameter, value: str | None) -> None:
+    """As the variables that everything here obeys have it, worker processes included."""
+    if value in ("always", "never"):
+        os.environ.pop("NO_COLOR", None)
+        os.environ["FORCE_COLOR" if value == "always" else "NO_COLOR"] = "1"
+
+
+def _debug(_: click.Context, __: click.Parameter, value: bool) -> None:
+    if value:
+        from caffefold.log import DEBUG
+
+        os.environ[DEBUG] = "1"  # worker processes of a zoo inherit it
 
 
 class _Commands(click.Group):
@@ -51,36 +115,55 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         found: click.Command = getattr(import_module(f"caffefold.cli.{cmd_name}"), cmd_name)
+        if not any(each.name == "verbose" for each in found.params):
+            found.params += _flags()
         return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is called, or what was meant."""
+        if args[0] not in COMMANDS and args[0][:1] != "-":
+            ctx.fail(_no_command(args))
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def _no_command(arguments: list[str]) -> str:
+    """The complaint about an unknown command, with what may have been meant."""
+    name = arguments[0]
+    text = f"No such command '{name}'"
+    if name == "help":
+        return f"{text}; --help lists the commands, and 'caffefold convert --help' its options"
+    if name.endswith((".prototxt", ".caffemodel", ".pt", ".h5")) or os.path.exists(name):  # noqa: PTH110
+        return f"'{name}' is no command; try: caffefold convert {' '.join(arguments)}"
+    meant = _MEANT.get(name.lower())
+    if meant not in COMMANDS:
+        import difflib
+
+        meant = next(iter(difflib.get_close_matches(name.lower(), COMMANDS, 1)), None)
+    known = f"choose from {', '.join(COMMANDS)}"
+    return f"{text}; {f'did you mean {meant!r}?' if meant else known}"
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    params=[*_flags()],
+)
 @click.version_option(VERSION, "-V", "--version", message="caffefold %(version)s")
-@click.option("-v", "--verbose", count=True, help="Log progress; repeat for more detail.")
-@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
-@click.option("--debug", is_flag=True, help="Check the net before and after every pass.")
 @click.pass_context
-def cli(context: click.Context, verbose: int, quiet: bool, debug: bool) -> None:
+def cli(context: click.Context) -> None:
     """Fold BatchNorm and Scale into Caffe models, from training net to deploy net.
 
     \b
     Example:
       caffefold convert train.prototxt snapshot.caffemodel -o out/net
     """
-    context.obj = console.Console(quiet=quiet)
-    if debug:
-        from caffefold.log import DEBUG
-
-        os.environ[DEBUG] = "1"  # worker processes of a zoo inherit it
-    if verbose:
-        import logging
-
-        level = logging.DEBUG if verbose > 1 else logging.INFO
-        logging.basicConfig(stream=console.Log(), level=level, format="%(name)s: %(message)s")
+    context.ensure_object(console.Console)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -101,10 +184,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _pointed(line: str, at: int) -> tuple[str, str]:
     """The line, and one with a caret under ``at``; of a long line, what is around it."""
-    if len(line) > _LINE:
-        start = max(0, at - _LINE // 2)
+    room = console.width(sys.stderr)
+    room = min(_LINE, room - 6) if room > 20 else _LINE
+    if len(line) > room:
+        start = max(0, at - room // 2)
         dots = "..." if start else ""
-        line, at = dots + line[start : start + _LINE], at - start + len(dots)
+        line, at = dots + line[start : start + room], at - start + len(dots)
     before, behind = (visible(part, keep="\t") for part in (line[:at], line[at:]))
     indent = "".join("\t" if char == "\t" else " " for char in before)
     return f"  {before}{behind}", f"  {indent}^"
@@ -128,14 +213,20 @@ def run(arguments: list[str] | None = None) -> int:
         console.error(error.spelled(spelled))
         if isinstance(error, TextError) and error.source_line.strip():
             for line in _pointed(error.source_line, error.column - 1):
-                console.note(line)
+                console.note(line, whole=True)
         return error.exit_code
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        vars(error)["message"] = visible(error.message)  # an argument may be a file's name
-        with contextlib.suppress(OSError):  # nobody reads it
-            error.show()
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+            with contextlib.suppress(OSError):  # nobody reads it
+                error.show()
+            return error.exit_code
+        said = error.format_message().strip().rstrip(".")
+        context = getattr(error, "ctx", None)
+        advised = any(mark in said for mark in (";", "Did you", "try:"))
+        where = f"; see '{context.command_path} --help'" if context and not advised else ""
+        console.error(" ".join(said.split("\n")) + where)
         return error.exit_code
     except SystemExit as stop:
         if stop.code != 1:

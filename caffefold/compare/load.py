@@ -138,24 +138,40 @@ def find(given: NetLike, weights: PathLike | None = None) -> Given:
 
 
 def _folder(name: str, weights: str | None) -> Given:
-    models = sorted(Path(name).glob("*.caffemodel"))
-    texts = [path for path in sorted(Path(name).glob("*.prototxt")) if _may_be_net(path)]
+    text, model = pair_in(name, weights)
+    return Given(name, "folder", read(text) if text else None, model)
+
+
+def pair_in(name: str, weights: str | None = None) -> tuple[str | None, str | None]:
+    """(prototxt, caffemodel) of a folder that holds one net; ``weights`` when they are given.
+
+    Raises:
+        InputError: the folder holds no net, or several.
+    """
+    models = _given(name, "*.caffemodel")
+    texts = [path for path in _given(name, "*.prototxt") if _may_be_net(Path(path))]
     if len(texts) > 1 and len(models) == 1:
-        texts = [path for path in texts if path.stem == models[0].stem] or texts
+        texts = [path for path in texts if Path(path).stem == Path(models[0]).stem] or texts
     if len(models) > 1 and len(texts) == 1 and weights is None:
-        models = [path for path in models if path.stem == texts[0].stem] or models
+        models = [path for path in models if Path(path).stem == Path(texts[0]).stem] or models
     for found, what in ((texts, "prototxt of a net"), (models, "caffemodel")):
         if len(found) > 1 and (found is texts or weights is None):
-            names = ", ".join(path.name for path in found[:5])
+            names = ", ".join(Path(path).name for path in found[:5])
             raise InputError(
                 f"{name}: more than one {what} in this folder ({names}); give the file"
             )
     if not texts:
         if models and weights is None:
-            return Given(name, "folder", None, str(models[0]))
+            return None, models[0]
         raise InputError(f"{name}: no prototxt of a net in this folder; give the file itself")
-    model = weights or (str(models[0]) if models else None)
-    return Given(name, "folder", read(texts[0]), model)
+    return texts[0], models[0] if weights is None and models else weights
+
+
+def _given(folder: str, pattern: str) -> list[str]:
+    """The files of that pattern, those apart that a conversion left beside them."""
+    found = sorted(Path(folder).glob(pattern))
+    given = [path for path in found if not path.with_suffix(".report.json").exists()]
+    return [str(path) for path in given or found]
 
 
 def _may_be_net(path: Path) -> bool:

@@ -72,9 +72,13 @@ def test_input_given_through_a_link(pair: Pair, refused: Refused) -> None:
     assert "this is an input" in refused(link, pair.caffemodel, "--force", output="in/net")
 
 
-@pytest.mark.parametrize("output", ["out", "out/", ".", "out/.."])
-def test_output_is_a_directory(pair: Pair, refused: Refused, output: str) -> None:
-    assert "a directory; give a prefix" in refused(pair.prototxt, pair.caffemodel, output=output)
+@pytest.mark.parametrize("name", ["", "a/b", ".hidden", "-o", "..", "n\\033[2J"])
+def test_a_net_does_not_choose_its_folder(cli: Cli, pair: Pair, name: str) -> None:
+    """A name that is no plain one of a file gives way to that of the prototxt."""
+    pair.replace('name: "tiny"', f'name: "{name}"')
+    pair.prototxt.rename(cli.folder / "in/text.prototxt")
+    cli("convert", "in/text.prototxt", pair.caffemodel, "-o", "out/")
+    assert sorted(path.name for path in cli.folder.rglob("*.prototxt")) == ["text.prototxt"] * 2
 
 
 @pytest.mark.parametrize("name", RESULTS)

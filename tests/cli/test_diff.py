@@ -56,7 +56,7 @@ def test_quiet_is_the_exit_code_alone(cli: Cli, pair: Pair, other: Path) -> None
 def test_wrong_usage(cli: Cli, arguments: list[str]) -> None:
     ran = cli("diff", *arguments, expect=2)
     assert ran.out == ""
-    assert "Error: " in ran.err
+    assert ran.err.startswith("error: ")
 
 
 def test_bad_input(cli: Cli, pair: Pair) -> None:

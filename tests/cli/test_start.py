@@ -16,7 +16,7 @@ from caffefold.cli.main import COMMANDS
 from caffefold.cli.main import cli as cli_group
 
 if TYPE_CHECKING:
-    from tests.cli.conftest import Cli, Pair
+    from tests.cli.conftest import Cli, Pair, Ran
 
 _HEAVY = ("numpy", "google.protobuf", "rich", "caffefold._proto", "caffefold.convert")
 _PROBE = """
@@ -75,7 +75,6 @@ def test_start_is_light(cli: Cli, arguments: tuple[str, ...]) -> None:
         (("convert",), "Missing argument 'PROTOTXT'"),
         (("convert", "net.prototxt", "-o", "c"), "give the CAFFEMODEL, or --no-weights"),
         (("convert", "a", "b", "--no-weights", "-o", "c"), "--no-weights contradicts"),
-        (("convert", "a", "b"), "Missing option '-o' / '--prefix'"),
         (("convert", "a", "b", "-o", "c", "--batch", "0"), "--batch"),
         (("convert", "a", "b", "-o", "c", "--head", "=Softmax"), "'=Softmax' is not of the"),
         (("convert", "a", "b", "-o", "c", "d"), "unexpected extra argument"),
@@ -95,7 +94,8 @@ def test_start_is_light(cli: Cli, arguments: tuple[str, ...]) -> None:
 def test_usage_errors(cli: Cli, arguments: tuple[str, ...], complaint: str) -> None:
     ran = cli(*arguments, expect=2)
     assert ran.out == ""
-    assert ran.err.startswith("Usage: caffefold ")
+    assert ran.err.startswith("error: ")
+    assert ran.err.count("\n") == 1
     assert complaint in ran.err
     assert list(cli.folder.iterdir()) == []
 
@@ -126,6 +126,60 @@ def test_the_overview_says_what_the_commands_say() -> None:
     assert cli_group.get_command(click.Context(cli_group), "convrt") is None
 
 
-def test_an_unknown_command(cli: Cli) -> None:
-    ran = cli("convrt", expect=2)
-    assert "No such command 'convrt'" in ran.err
+@pytest.mark.parametrize(
+    ("arguments", "advice"),
+    [
+        (("convret",), "No such command 'convret'; did you mean 'convert'?"),
+        (("merge", "a", "b"), "No such command 'merge'; did you mean 'convert'?"),
+        (("caffe2onnx",), "No such command 'caffe2onnx'; did you mean 'export'?"),
+        (("qqqqq",), "No such command 'qqqqq'; choose from convert, diff, "),
+        (("help",), "No such command 'help'; --help lists the commands, and 'caffefold convert"),
+        (
+            ("a.prototxt", "b.caffemodel"),
+            "'a.prototxt' is no command; try: caffefold convert a.prototxt b.caffemodel\n",
+        ),
+        (("convert",), "Missing argument 'PROTOTXT'; see 'caffefold convert --help'\n"),
+    ],
+)
+def test_what_was_meant_is_said(cli: Cli, arguments: tuple[str, ...], advice: str) -> None:
+    ran = cli(*arguments, expect=2)
+    assert ran.err.startswith(f"error: {advice}")
+    assert ran.out == ""
+
+
+@pytest.mark.parametrize("place", ["before", "behind"])
+def test_flags_work_before_and_behind_the_command(cli: Cli, pair: Pair, place: str) -> None:
+    def run(flag: str, output: str) -> Ran:
+        words = ["convert", str(pair.prototxt), str(pair.caffemodel), "-o", output]
+        return cli(flag, *words) if place == "before" else cli(*words, flag)
+
+    assert run("-q", "a").out == ""
+    assert "fold: 6 layers -> 4" in run("-v", "b").err
+    assert "\x1b[" in run("--color=always", "c").out
+    assert run("--debug", "d").err == ""
+
+
+def test_verbose_adds_up(cli: Cli, pair: Pair) -> None:
+    words = ["convert", str(pair.prototxt), str(pair.caffemodel), "-o"]
+    assert "fold: bn1, scale1: " not in cli("-v", *words, "a").err
+    assert "fold: bn1, scale1: " in cli("-v", *words, "b", "-v").err
+
+
+def test_color_never(cli: Cli, pair: Pair) -> None:
+    run = replace(cli, variables={"FORCE_COLOR": "1"})
+    ran = run("convert", pair.prototxt, pair.caffemodel, "-o", "a", "--color", "never")
+    assert "\x1b[" not in ran.out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(cli: Cli, shell: str) -> None:
+    assert "_CAFFEFOLD_COMPLETE" in cli("completion", shell).out
+
+
+def test_the_shell_is_told_what_fits(cli: Cli) -> None:
+    asked = {
+        "_CAFFEFOLD_COMPLETE": "bash_complete",
+        "COMP_WORDS": "caffefold con",
+        "COMP_CWORD": "1",
+    }
+    assert replace(cli, variables=asked)().out == "plain,convert\n"
