@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from caffefold.check import feeds
 from caffefold.check.agreement import Agreement, BlobAgreement
-from caffefold.check.forward.evaluate import Made, evaluate
+from caffefold.check.forward.evaluate import Made, evaluate, type_of
 from caffefold.errors import Option, ProofError, Text, UsageError
 from caffefold.extras import install
 from caffefold.formats import onnx
@@ -40,6 +40,8 @@ DYNAMIC = 2
 _GROWS, _NOISE = 10, 1e-6
 _INLINE = 64 << 20  # bytes; a larger model is checked through a file that refers to it
 _LISTED = 4
+_MANY, _ALONE = 20, 0.02
+"""Of this many boxes, this share may be others than expected."""
 Array = NDArray[Any]
 
 
@@ -290,11 +292,39 @@ def _compare(
     return found, tuple(skipped[:_LISTED])
 
 
+def _is_rows(made: Made) -> bool:
+    """Whether the numbers are boxes, a row each, whose order the last bit of a score decides."""
+    assert made.layer is not None
+    assert made.values is not None
+    lists = ("DetectionOutput", "Proposal", "YoloDetectionOutput", "Yolov3DetectionOutput")
+    return type_of(made.layer) in lists and made.values.shape[-1] in (5, 7)
+
+
+def _rows_apart(found: Array, wanted: Array) -> tuple[float, float]:
+    """(how far rows are from the nearest of the others, the largest number).
+
+    A few may have no partner: boxes whose overlap is the threshold, but for the last bit.
+    """
+    a = found.reshape(-1, found.shape[-1]).astype(np.float64)
+    b = wanted.reshape(-1, wanted.shape[-1])
+    largest = float(np.abs(b).max(initial=0.0))
+    if not len(a) or not len(b):
+        return (0.0 if len(a) == len(b) else float("inf")), largest
+    worst = []
+    for rows, others in ((a, b), (b, a)):
+        nearest = np.array([np.abs(others - row).max(1).min() for row in rows])
+        alone = max(1, int(_ALONE * len(rows))) if len(rows) >= _MANY else 0
+        worst.append(float(np.sort(nearest)[: len(rows) - alone].max(initial=0.0)))
+    return max(worst) / max(largest, 1e-30), largest
+
+
 def _apart(blob: str, made: Made, found: Array) -> BlobAgreement:
     assert made.layer is not None
     assert made.values is not None
     wanted = made.values
     name = made.layer.name
+    if _is_rows(made):
+        return BlobAgreement(blob, name, *_rows_apart(found, wanted))
     if found.shape != wanted.shape:
         return BlobAgreement(blob, name, float("inf"), 0.0)
     finite = np.isfinite(wanted)

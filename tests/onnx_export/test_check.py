@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
 import pytest
 
 import caffefold
@@ -102,7 +103,9 @@ def test_without_a_check(net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert caffefold.export(net, tmp_path / "a.onnx", check=False).agreement is None
     monkeypatch.setattr(check, "missing", lambda: "onnxruntime")
     assert caffefold.export(net, tmp_path / "b.onnx").agreement is None
-    with pytest.raises(caffefold.UsageError, match=r"check: onnxruntime is not installed; pip"):
+    with pytest.raises(
+        caffefold.UsageError, match=r"check: onnxruntime is not installed; .* install"
+    ):
         caffefold.export(net, tmp_path / "c.onnx", check=True)
 
 
@@ -113,3 +116,14 @@ def test_a_runtime_that_dies(net: Net, tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(caffefold.ProofError, match="onnxruntime dies of the model, of signal 8"):
         caffefold.export(net, tmp_path / "net.onnx")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.caffemodel", "net.prototxt"]
+
+
+def test_rows_in_another_order_are_the_same_rows() -> None:
+    """And one box of many may fall on the other side of a threshold; one of few may not."""
+    rows = np.random.default_rng(1).uniform(size=(40, 7))
+    assert check._rows_apart(rows[::-1], rows)[0] < 1e-12
+    assert check._rows_apart(rows[1:], rows)[0] < 1e-12
+    assert check._rows_apart(rows[3:], rows)[0] > 0.01
+    assert check._rows_apart(rows[1:5], rows[:5])[0] > 0.01
+    assert check._rows_apart(rows + np.eye(1, 7, 2) * 0.01, rows)[0] > 0.005
+    assert check._rows_apart(rows[:0], rows)[0] == float("inf")

@@ -80,7 +80,7 @@ def evaluate(
         if missing:
             found: list[Array] | str = f"'{missing[0]}' is not known"
         else:
-            deciding = _name(layer) in DECIDING
+            deciding = type_of(layer) in DECIDING
             observing = seen if deciding or locally else {}
             found = _made(layer, [observing.get(i, there[i]) for i in reads])
         for k, i in enumerate(writes):
@@ -98,10 +98,10 @@ def evaluate(
 
 def unknown(layer: Layer) -> bool:
     """Whether the reference does not know layers of this type at all."""
-    return _name(layer) not in FUNCTIONS
+    return type_of(layer) not in FUNCTIONS
 
 
-def _name(layer: Layer) -> str:
+def type_of(layer: Layer) -> str:
     """The canonical type; of a Python layer that is one of the known types, that."""
     python = layer.body.message("python_param")
     if python is not None and python.string("layer") == "ProposalLayer":
@@ -111,7 +111,7 @@ def _name(layer: Layer) -> str:
 
 def _made(layer: Layer, inputs: list[Array]) -> list[Array] | str:
     """The tops, or why they are not known."""
-    function = FUNCTIONS.get(_name(layer))
+    function = FUNCTIONS.get(type_of(layer))
     if function is None:
         return f"the reference does not know {layer.type}"
     try:
