@@ -147,7 +147,9 @@ class Verification:
     layers: tuple[Compared, ...] = ()
     """Every blob that both nets share, in the order of the first, where that was asked for."""
     begins: str = ""
-    """The first shared blob that differs; "" for none, or where nobody looked."""
+    """The first shared blob that differs; "" for none."""
+    inside: tuple[Compared, ...] = ()
+    """Shared blobs that differ though no output does."""
     warnings: tuple[str, ...] = ()
     timing: Timing | None = None
 
@@ -155,7 +157,7 @@ class Verification:
     def verdict(self) -> Word:
         """``equal`` only where every output is, or what is inconclusive was decided by what it is
         computed from."""
-        if any(each.verdict == "different" for each in self.outputs):
+        if self.inside or any(each.verdict == "different" for each in self.outputs):
             return "different"
         if self.outputs and all(each.is_fine for each in self.outputs):
             return "equal"
@@ -189,6 +191,8 @@ class Verification:
             yield "output", str(each)
         for each in self.layers:
             yield "layer", str(each)
+        for each in self.inside[:_SHOWN]:
+            yield "inside", str(each)
         if self.begins:
             yield "begins", f"'{self.begins}' is the first shared blob that differs"
         if self.timing is not None:
@@ -209,6 +213,7 @@ class Verification:
             "seed": self.seed,
             "outputs": [_plain(each) for each in self.outputs],
             "layers": [_plain(each) for each in self.layers],
+            "inside": [_plain(each) for each in self.inside],
             "begins": self.begins,
             "warnings": list(self.warnings),
             "timing": None if self.timing is None else _plain(self.timing),

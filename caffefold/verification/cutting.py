@@ -10,7 +10,7 @@ from typing import NamedTuple
 from caffefold.check.verdict import Unrun
 from caffefold.errors import Option, UsageError
 from caffefold.ir import graph
-from caffefold.ir.net import Net
+from caffefold.ir.net import Layer, Net
 from caffefold.verification.runtimes.base import Array, Batch, CannotRun, Runtime, Session
 
 
@@ -106,3 +106,28 @@ def _first_refused(
         except CannotRun as refusal:
             stops, reason = middle, refusal.reason or reason
     return {net.layers[positions[stops - 1]].name: reason} if positions else {}
+
+
+def expanded(net: Net) -> Net:
+    """The net with a name of its own for what each layer in place reads: ``blob@layer``.
+
+    Runtimes hand out the last value of a name; behind a ReLU in place, half of it would be hidden.
+    """
+    wiring = graph.build(net)
+    names = [version.blob for version in wiring.versions]
+    taken = set(names)
+    for position, layer in enumerate(net.layers):
+        for read, top in zip(wiring.reads[position], layer.tops, strict=False):
+            maker = wiring.maker(read)
+            name = f"{top}@{layer.name}"
+            given = maker < 0 or net.layers[maker].is_input
+            if names[read] == top and not given and name not in taken:
+                names[read] = name
+                taken.add(name)
+    changed: dict[int, tuple[Layer, ...]] = {}
+    for position, layer in enumerate(net.layers):
+        bottoms = tuple(names[i] for i in wiring.reads[position])
+        tops = tuple(names[i] for i in wiring.writes[position])
+        if (bottoms, tops) != (layer.bottoms, layer.tops):
+            changed[position] = (layer.with_wiring(bottoms, tops),)
+    return net.substitute(changed)

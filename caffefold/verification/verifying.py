@@ -19,7 +19,15 @@ from caffefold.ir.net import Net
 from caffefold.ops.table import op
 from caffefold.options import ALL, DeployOptions, PathLike, VerifyOptions, takes
 from caffefold.verification import feeding, timing
-from caffefold.verification.cutting import DoesNotRun, Started, kept, outputs, start, without
+from caffefold.verification.cutting import (
+    DoesNotRun,
+    Started,
+    expanded,
+    kept,
+    outputs,
+    start,
+    without,
+)
 from caffefold.verification.evidence import fronts
 from caffefold.verification.judging import Case, judge
 from caffefold.verification.runtimes.base import Array, Batch, CannotRun, Session
@@ -96,7 +104,7 @@ class Verifier:
             return _Comparison(self, b, Path(folder)).result()
 
     def runs(self, cut: tuple[Unrun, ...], *, inner: bool, folder: Path) -> tuple[Started, _Runs]:
-        """The net without the layers ``cut``, run; with ``inner``, every blob of it."""
+        """The net without the layers ``cut``, run; ``inner``: every blob, on the first batch."""
         key = cut, inner
         if key not in self._known:
             self._known[key] = self._run(cut, inner=inner, folder=folder)
@@ -104,13 +112,14 @@ class Verifier:
 
     def _run(self, cut: tuple[Unrun, ...], *, inner: bool, folder: Path) -> tuple[Started, _Runs]:
         part = without(self.net, dict(cut)) if cut else self.net
+        part = expanded(part) if inner else part
         wanted = everything if inner else outputs
-        batches = self._feed.batches
+        batches = self._feed.batches[:1] if inner else self._feed.batches
         name = self._runtimes[0]
         started = start(name, RUNTIMES[name](), part, wanted, folder, batches[0])
         plain = [started.first, *(started.session.run(each) for each in batches[1:])]
         noisy: list[Sequence[Values]] = [plain]
-        for seed in range(_NUDGES):
+        for seed in range(1 if inner else _NUDGES):
             moved = [feeding.nudged(started.net, batch, 77 + seed) for batch in batches]
             noisy.append([started.session.run(batch) for batch in moved])
         exact = [
@@ -215,12 +224,12 @@ class _Comparison:
         if second.cut != first.cut:
             first, runs = verifier.runs(second.cut, inner=False, folder=self.folder)
         compared = self._outputs(first, runs, second, found)
-        layers: tuple[Compared, ...] = ()
-        begins = ""
-        needed = any(each.verdict == "different" for each in compared) and self.net is not None
-        if verifier.options.layers or needed:
-            layers = self._layers(second.cut)
-            begins = next((each.blob for each in layers if each.verdict == "different"), "")
+        layers = self._layers(second.cut)
+        apart = [each for each in layers if each.verdict == "different"]
+        inside: tuple[Compared, ...] = ()
+        if apart and all(each.verdict != "different" for each in compared):
+            inside = self._unexplained(second.cut, apart)
+            apart = list(inside)
         return Verification(
             self._side(first, verifier.net),
             self._side(second, self.net),
@@ -229,7 +238,8 @@ class _Comparison:
             verifier.options.seed,
             compared,
             layers if verifier.options.layers else (),
-            begins,
+            apart[0].blob if apart else "",
+            inside,
             tuple(self.warnings),
             self._timed(first.session, second.session) if verifier.options.time else None,
         )
@@ -371,12 +381,13 @@ class _Comparison:
             else:
                 each = self._judged(blob, runs, found)
             if each.verdict == "inconclusive" and "NaN" not in each.reason:
-                each = each._replace(by=self._evidence(blob, second.cut))
+                each = _decided(each, self._evidence(blob, second.cut))
             elif each.verdict == "different" and _nearly(each.detections):
                 front = self._evidence(blob, second.cut)
-                if front:
+                if front and all(one.verdict == "equal" for one in front):
                     reason = f"{each.reason}, by near ties: what they are made of is equal"
-                    each = each._replace(verdict="equal", reason=reason, by=front)
+                    names = tuple(one.blob for one in front)
+                    each = each._replace(verdict="equal", reason=reason, by=names)
             compared.append(each)
         whole = self._whole(second.cut)
         for blob in runs.exact[0]:
@@ -393,7 +404,7 @@ class _Comparison:
         """The blobs that hold what they should, where the nets are cut."""
         names = dict(cut)
         nets = [net for net in (self.verifier.net, self.net) if net is not None]
-        found = [kept(net, without(net, names)) for net in nets]
+        found = [kept(expanded(net), expanded(without(net, names))) for net in nets]
         return frozenset.intersection(*found)
 
     def _judged(self, blob: str, runs: _Runs, found: Sequence[Values]) -> Compared:
@@ -408,35 +419,51 @@ class _Comparison:
             )
         )
 
-    def _evidence(self, blob: str, cut: tuple[Unrun, ...]) -> tuple[str, ...]:
-        """Blobs in front of ``blob`` that are equal, and from which both nets make it alike."""
+    def _evidence(self, blob: str, cut: tuple[Unrun, ...]) -> tuple[Compared, ...]:
+        """The blobs in front of ``blob`` from which both nets make it alike, as far as they say
+        something."""
         if self.net is None:
             return ()
         runs, found = self._inner(cut)
         stops = set(runs.exact[0]) & set(found[0]) & self._whole(cut)
         while stops:
-            names = fronts(self.verifier.net, self.net, blob, stops)
+            names = fronts(expanded(self.verifier.net), expanded(self.net), blob, stops)
             if not names:
                 return ()
             judged = [self._judged(name, runs, found) for name in names]
             unclear = {each.blob for each in judged if each.verdict == "inconclusive"}
             if not unclear:
-                return names if all(each.verdict == "equal" for each in judged) else ()
+                return tuple(judged)
             stops -= unclear
         return ()
 
     def _inner(self, cut: tuple[Unrun, ...]) -> tuple[_Runs, Sequence[Values]]:
-        """Every blob of both nets."""
+        """Every blob of both nets, on the first batch."""
         if self._found_inner is None:
             assert self.net is not None
             _, runs = self.verifier.runs(cut, inner=True, folder=self.folder)
-            part = without(self.net, dict(cut)) if cut else self.net
+            part = expanded(without(self.net, dict(cut)) if cut else self.net)
             name = self.verifier.runtimes[1]
-            batches = self.verifier.batches
-            started = start(name, RUNTIMES[name](), part, everything, self.folder, batches[0])
-            found = [started.first, *(started.session.run(each) for each in batches[1:])]
-            self._found_inner = runs, found
+            first = self.verifier.batches[0]
+            started = start(name, RUNTIMES[name](), part, everything, self.folder, first)
+            self._found_inner = runs, [started.first]
         return self._found_inner
+
+    def _unexplained(
+        self, cut: tuple[Unrun, ...], apart: Sequence[Compared]
+    ) -> tuple[Compared, ...]:
+        """Of shared blobs that differ though no output does: those that are no blob of the first
+        net at all. Others only have a name that means something else there."""
+        runs, found = self._inner(cut)
+        return tuple(
+            each._replace(reason="the outputs do not show it on this input")
+            for each in apart
+            if not any(
+                self._judged(blob, runs, [{blob: found[0][each.blob]}]).verdict != "different"
+                for blob, values in runs.exact[0].items()
+                if values.shape == found[0][each.blob].shape
+            )
+        )
 
     def _layers(self, cut: tuple[Unrun, ...]) -> tuple[Compared, ...]:
         """Every blob that both nets share, in the order of the first net."""
@@ -444,8 +471,17 @@ class _Comparison:
             return ()
         runs, found = self._inner(cut)
         whole = self._whole(cut) & runs.exact[0].keys()
-        shared = [blob for blob in everything(self.verifier.net) if blob in whole]
+        shared = [blob for blob in everything(expanded(self.verifier.net)) if blob in whole]
         return tuple(self._judged(blob, runs, found) for blob in shared if blob in found[0])
+
+
+def _decided(each: Compared, front: Sequence[Compared]) -> Compared:
+    """An inconclusive output by what is in front of it."""
+    apart = [one.blob for one in front if one.verdict == "different"]
+    if apart:
+        reason = f"{each.reason}; '{apart[0]}' in front of it differs"
+        return each._replace(verdict="different", reason=reason)
+    return each._replace(by=tuple(one.blob for one in front))
 
 
 def _nearly(found: Matched | None) -> bool:

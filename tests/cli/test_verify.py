@@ -50,7 +50,7 @@ def test_a_different_pair(cli: Cli, before: tuple[str, str], tmp_path: Path) -> 
     other = write_pair(tmp_path, [*LAYERS[:2], *LAYERS[3:]], "other")
     done = cli("verify", *before, *map(str, other), *REFERENCE, expect=1)
     assert done.out.splitlines()[-2:] == [
-        "begins    'conv' is the first shared blob that differs",
+        "begins    'conv@relu' is the first shared blob that differs",
         "verdict   different",
     ]
     done = cli("verify", *before, *map(str, other), *REFERENCE, "--json", expect=1)

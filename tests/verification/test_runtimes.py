@@ -50,9 +50,8 @@ def test_a_fold_is_equal_everywhere(name: str, net: Net, folded: Net) -> None:
         pytest.importorskip("cv2")
     found = caffefold.verify(net, folded, runtime={"*": name}, layers=True)
     assert found.verdict == "equal"
-    assert [each.blob for each in found.layers] == ["conv1", "bn2", "fc", "prob"] or [
-        each.blob for each in found.layers
-    ] == ["conv1", "bn2", "small", "prob"]
+    names = ["conv1@relu1", "conv1", "bn2@relu2", "bn2", "small", "prob"]
+    assert [each.blob for each in found.layers] == names
 
 
 def test_each_side_has_its_runtime(net: Net, folded: Net) -> None:
@@ -107,7 +106,8 @@ def test_a_net_is_verified_up_to_a_strange_layer(name: str, net_of: Make, tmp_pa
     assert found.verdict == "equal"
     wrong = net_of(with_stranger(folded=True))
     found = caffefold.verify(net, wrong, runtime={"*": name})
-    assert [each.verdict for each in found.outputs] == ["inconclusive", "different"]
+    assert [each.verdict for each in found.outputs] == ["different", "different"]
+    assert "'conv1' in front of it differs" in found.outputs[0].reason
 
 
 def test_a_net_that_is_all_strange_is_told(net_of: Make) -> None:

@@ -74,8 +74,12 @@ def test_where_a_difference_begins(net: Net, net_of: Make) -> None:
     assert found.layers == ()
     found = caffefold.verify(net, wrong, layers=True, **REFERENCE)
     assert [(each.blob, each.verdict) for each in found.layers] == [
+        ("conv1@bn1", "equal"),
+        ("conv1@scale1", "equal"),
+        ("conv1@relu1", "equal"),
         ("conv1", "equal"),
         ("conv2", "different"),
+        ("bn2@relu2", "different"),
         ("bn2", "different"),
         ("fc", "different"),
         ("small", "different"),
@@ -146,9 +150,40 @@ def test_what_is_in_front_decides(net_of: Make) -> None:
 
 
 def test_a_difference_in_front_of_nothing(net_of: Make) -> None:
+    """Both end in zeros; what was made them differs."""
     layers = ends_in(*NOTHING["all zero"])
     other = [layers[0], RandomLayers(seed=9).conv("conv", "data", 3, 4), layers[2]]
-    assert caffefold.verify(net_of(layers), net_of(other), **REFERENCE).verdict == "inconclusive"
+    found = caffefold.verify(net_of(layers), net_of(other), **REFERENCE)
+    assert found.verdict == "different"
+    assert found.outputs[0].reason == "all zero; 'conv' in front of it differs"
+
+
+def test_a_difference_that_no_output_shows(net_of: Make) -> None:
+    """Behind a dead ReLU in place, a channel may be anything; what the ReLU reads says so."""
+    layers = ends_in(
+        relu("relu", "conv"),
+        MAKE.inner_product("fc", "conv", 196, 5),
+    )
+    layers[1] = with_blob(1, lambda b: np.put(b, 2, -1e3))(layers[1])
+    other = [layers[0], with_blob(0, lambda w: np.multiply(w[2], 1.5, w[2]))(layers[1])]
+    found = caffefold.verify(net_of(layers), net_of([*other, *layers[2:]]), **REFERENCE)
+    assert [(each.blob, each.verdict) for each in found.outputs] == [("fc", "equal")]
+    assert [each.blob for each in found.inside] == ["conv@relu"]
+    assert (found.verdict, found.begins) == ("different", "conv@relu")
+
+
+def test_a_name_for_another_blob_is_no_difference(net_of: Make, tmp_path: Path) -> None:
+    """An author's merged net may call the normalised blob what the convolution's was called."""
+    layers = [
+        input_layer(1, 3, 9, 9),
+        MAKE.conv("conv", "data", 3, 4),
+        MAKE.batch_norm("bn", "conv", 4),
+        MAKE.conv("next", "bn", 4, 2),
+    ]
+    net = net_of(layers)
+    text, weights = caffefold.save(caffefold.fold(net).net, tmp_path / "folded")
+    text.write_text(text.read_text().replace('"bn"', '"conv"'))
+    assert caffefold.verify(net, caffefold.load(text, weights), **REFERENCE).verdict == "equal"
 
 
 def test_numbers_that_are_none_are_never_equal(net_of: Make) -> None:
