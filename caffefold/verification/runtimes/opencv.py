@@ -34,9 +34,7 @@ def _opencv(major: int) -> Any:
 
     if int(cv2.__version__.split(".", maxsplit=1)[0]) != major:
         raise UsageError(option, f": OpenCV {cv2.__version__} is installed, not {major}")
-    cv2.utils.logging.setLogLevel(
-        cv2.utils.logging.LOG_LEVEL_SILENT
-    )  # what it complains of is in its errors
+    cv2.setLogLevel(0)  # silent: what it complains of is in its errors
     return cv2
 
 
