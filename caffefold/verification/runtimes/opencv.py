@@ -34,7 +34,8 @@ def _opencv(major: int) -> Any:
 
     if int(cv2.__version__.split(".", maxsplit=1)[0]) != major:
         raise UsageError(option, f": OpenCV {cv2.__version__} is installed, not {major}")
-    cv2.setLogLevel(0)  # silent: what it complains of is in its errors
+    # Silent: what it complains of is in its errors. OpenCV 4.8 has the function elsewhere.
+    getattr(cv2.utils, "logging", cv2).setLogLevel(0)
     return cv2
 
 
