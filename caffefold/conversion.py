@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from caffefold.analysis import fit, spelling
 from caffefold.analysis.cost import totals
 from caffefold.analysis.shapes import Shapes, carried, infer
 from caffefold.check import origins, proof
 from caffefold.check.proof import Proof
+from caffefold.check.verdict import Verification
 from caffefold.errors import (
     ExistingOutput,
     ModelError,
@@ -86,6 +87,7 @@ if TYPE_CHECKING:  # the options as keywords, for type checkers: those of the cl
             force: bool = ...,
             dry_run: bool = ...,
             beside: Beside | None = ...,
+            verify: Verifies | None = ...,
             *args: _P.args,
             **options: _P.kwargs,
         ) -> ConvertReport: ...
@@ -112,6 +114,10 @@ class Beside(Protocol):
             CaffefoldError: nothing is put in place.
         """
 
+
+Verifies: TypeAlias = Callable[..., Verification]
+"""Runs a net and what was made of it (a net, or the path of a model) side by side, as
+``caffefold.verify`` does; the keywords are the options that make the first a deploy net."""
 
 SUFFIXES = (".prototxt", ".caffemodel", ".report.json")
 
@@ -251,6 +257,7 @@ def convert(
     force: bool = False,
     dry_run: bool = False,
     beside: Beside | None = None,
+    verify: Verifies | None = None,
     **given: Any,
 ) -> ConvertReport:
     """Turn a training net and its snapshot into a folded deploy pair, proven equal.
@@ -266,6 +273,8 @@ def convert(
         force: replace existing results.
         dry_run: do all of it, the proof included, but put no file in place.
         beside: another form of the net to write with the pair, such as ``OnnxBeside``.
+        verify: run the net before and after: ``caffefold.verify``, or ``functools.partial`` of it
+            with options. A pair that is different is not put in place.
         {options}
 
     Returns:
@@ -287,6 +296,8 @@ def convert(
         prefix = _prefix(output, net, Path(prototxt))
         targets = _targets(prefix, (*files, *_sources(net)), suffixes, force)
         report, made = convert_into(staging, net, targets, options, sources)
+        if verify is not None:
+            report = _verified(report, net, verify, options, map(staging.path_of, targets[:2]))
         if beside is not None:
             beside.stage(staging, targets[3], made, report.preprocessing)
         if dry_run:
@@ -294,6 +305,32 @@ def convert(
         staging.write(targets[2], report.to_json().encode("utf-8", "backslashreplace"))
         staging.commit()
     return report
+
+
+def _verified(
+    report: ConvertReport,
+    net: Net,
+    verify: Verifies,
+    options: ConvertOptions,
+    staged: Iterable[Path],
+) -> ConvertReport:
+    """The report, with what running both nets found.
+
+    Raises:
+        ProofError: they are different.
+        UsageError: there are no weights.
+    """
+    if net.weights is None:
+        raise UsageError(Option("verify"), " needs the weights")
+    own = {each.name: getattr(options, each.name) for each in fields(DeployOptions)}
+    with _load(net.document.schema, *staged) as written:
+        found = verify(net, written, **own)
+    if found.verdict == "different":
+        raise ProofError(f"the written net is {found.sentence()}; no output was written")
+    warnings = report.warnings
+    if found.verdict == "inconclusive":
+        warnings += (f"verification is inconclusive: {found.sentence()}",)
+    return replace(report, verification=found, warnings=warnings)
 
 
 def _prefix(output: PathLike | None, net: Net, prototxt: Path) -> Path:

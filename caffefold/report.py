@@ -11,6 +11,7 @@ from caffefold.account import account
 from caffefold.analysis.cost import Totals
 from caffefold.analysis.shapes import Shapes
 from caffefold.check.proof import Proof
+from caffefold.check.verdict import Verification
 from caffefold.humanize import counted, json_text, short, size, some, visible
 from caffefold.ir.net import Net
 from caffefold.passes.infra import Change, ChangeKind, Skip, Step
@@ -184,6 +185,8 @@ class ConvertReport(_Account):
     """How the files were read when not as they are: found through a solver, upgraded."""
     weights: bool = True
     """Whether there were weights; without, only the structure was converted."""
+    verification: Verification | None = None
+    """What running the net before and after found; None where nobody asked."""
     dry_run: bool = False
     """Whether nothing was put in place."""
 
@@ -221,6 +224,8 @@ class ConvertReport(_Account):
             names = some(list(self.gone), _SHOWN)
             yield "gone", f"{counted(len(self.gone), 'blob name')}: {names}"
         yield "proof", self._proof()
+        if self.verification is not None:
+            yield "verified", self.verification.sentence()
         label, rest = ("dry run", " would be written") if self.dry_run else ("wrote", "")
         for file in self.outputs:
             yield label, f"{file.path} ({size(file.bytes)}){rest}"
@@ -262,6 +267,7 @@ class ConvertReport(_Account):
             "preprocessing": list(self.preprocessing),
             "passes": [_step(step) for step in self.passes],
             "skips": [asdict(skip) for skip in self.skips],
+            "verification": None if self.verification is None else self.verification.document(),
             "proof": {**asdict(self.proof), "largest_error": self.proof.largest_error},
             "warnings": list(self.warnings),
             "target": self.target,

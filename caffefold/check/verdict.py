@@ -62,7 +62,8 @@ class Compared(NamedTuple):
     """The largest magnitude of what was expected."""
     cosine: float | None = None
     noise: float = 0.0
-    """How far the first net in float32 is off itself in float64."""
+    """How far the first net in float32 is off itself in float64; with its weights in half precision
+    where those of the second are."""
     budget: float = 0.0
     """What the error may be."""
     top1: float | None = None
@@ -92,7 +93,7 @@ class Compared(NamedTuple):
             return text + (f"; equal in front of it: {some(list(self.by), 4)}" if self.by else "")
         if self.budget:
             text += f", off by {self.error:.1e}, {self.relative:.1e} of the largest"
-            text += f"; budget {self.budget:.1e}, float32 noise {self.noise:.1e}"
+            text += f"; budget {self.budget:.1e}, noise {self.noise:.1e}"
         if self.cosine is not None:
             text += f"; cosine {self.cosine:.9f}"
         if self.top1 is not None:

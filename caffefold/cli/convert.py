@@ -29,6 +29,15 @@ from caffefold.options import ConvertOptions
     help="Convert and fold the structure alone: no CAFFEMODEL is read or written.",
 )
 @click.option("--onnx", is_flag=True, help="Write PREFIX.onnx as well, checked as by export.")
+@click.option(
+    "--verify", is_flag=True, help="Run the net before and after as well; see caffefold verify."
+)
+@click.option(
+    "--verify-input",
+    multiple=True,
+    metavar="PATH",
+    help="... on images or arrays, not on random numbers. Repeatable.",
+)
 @click.option("--force", is_flag=True, help="Replace existing results.")
 @click.option("--dry-run", is_flag=True, help="Do and prove all of it, but leave no file.")
 @options_of(ConvertOptions)
@@ -42,6 +51,8 @@ def convert(
     output: str | None,
     no_weights: bool,
     onnx: bool,
+    verify: bool,
+    verify_input: tuple[str, ...],
     force: bool,
     dry_run: bool,
     as_json: bool,
@@ -79,9 +90,20 @@ def convert(
         from caffefold.onnx_export.exporting import OnnxBeside
 
         beside = OnnxBeside()
+    checked = None
+    if verify or verify_input:
+        if no_weights:
+            raise click.UsageError(
+                "--verify needs the CAFFEMODEL: a net without weights cannot run"
+            )
+        from functools import partial
+
+        from caffefold.verification.verifying import verify as side_by_side
+
+        checked = partial(side_by_side, inputs=verify_input)
     how = {"force": force, "dry_run": dry_run, **given(context, ConvertOptions)}
     with console.working(f"converting {caffemodel or prototxt}"):
-        report = run(prototxt, caffemodel, output, beside=beside, **how)
+        report = run(prototxt, caffemodel, output, beside=beside, verify=checked, **how)
     console.remarks(report.notes, report.warnings)
     rows = report.rows() if beside is None else (*report.rows(), *beside.report.made())
     console.summary(report, rows, as_json=as_json)

@@ -17,6 +17,15 @@ from caffefold.options import ExportOptions
 @click.option(
     "-o", "--onnx", "path", required=True, metavar="FILE.onnx", help="Write the model to FILE.onnx."
 )
+@click.option(
+    "--verify", is_flag=True, help="Run net and model side by side as well; see caffefold verify."
+)
+@click.option(
+    "--verify-input",
+    multiple=True,
+    metavar="PATH",
+    help="... on images or arrays, not on random numbers. Repeatable.",
+)
 @click.option("--force", is_flag=True, help="Replace existing results.")
 @options_of(ExportOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
@@ -27,6 +36,8 @@ def export(
     prototxt: str,
     caffemodel: str | None,
     path: str,
+    verify: bool,
+    verify_input: tuple[str, ...],
     force: bool,
     as_json: bool,
     **options: Any,
@@ -50,8 +61,15 @@ def export(
     del options  # they are read from the context, with where they come from
     console: Console = context.obj
     found = given(context, ExportOptions)
+    checked = None
+    if verify or verify_input:
+        from functools import partial
+
+        from caffefold.verification.verifying import verify as side_by_side
+
+        checked = partial(side_by_side, inputs=verify_input)
     with load(prototxt, caffemodel, proto=found.get("proto")) as net:
-        report = run(net, path, force=force, **found)
+        report = run(net, path, force=force, verify=checked, **found)
     for warning in report.warnings:
         console.warning(warning)
     console.summary(report, report.rows(), as_json=as_json)

@@ -17,8 +17,8 @@ from caffefold._version import VERSION
 from caffefold.analysis.cost import totals
 from caffefold.analysis.shapes import infer
 from caffefold.check.agreement import Agreement
-from caffefold.conversion import fold, prove, to_deploy
-from caffefold.errors import ExistingOutput, Option, OutputError, Text, UsageError
+from caffefold.conversion import Verifies, fold, prove, to_deploy
+from caffefold.errors import ExistingOutput, Option, OutputError, ProofError, Text, UsageError
 from caffefold.formats import onnx
 from caffefold.formats.atomic import Staging
 from caffefold.formats.disk import output_error
@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # the options as keywords, for type checkers
             net: Net,
             path: PathLike,
             force: bool = ...,
+            verify: Verifies | None = ...,
             *args: _P.args,
             **options: _P.kwargs,
         ) -> ExportReport: ...
@@ -58,13 +59,23 @@ _MOST_MACS = 5 * 10**11  # half a minute in float64
 
 
 @_takes(ExportOptions)
-def export(net: Net, path: PathLike, *, force: bool = False, **given: Any) -> ExportReport:
+def export(
+    net: Net,
+    path: PathLike,
+    *,
+    force: bool = False,
+    verify: Verifies | None = None,
+    **given: Any,
+) -> ExportReport:
     """Write a net as an ONNX model.
 
     Args:
         net: a deploy net, or a training net, which is made one and folded as by ``convert``.
         path: the model, ``.onnx``.
         force: replace existing files.
+        verify: run the net and the model: ``caffefold.verify``, or ``functools.partial`` of it with
+            options. A model that is different is not put in place, unless its weights lie in
+            another file: then it is there already.
         {options}
 
     Returns:
@@ -80,8 +91,31 @@ def export(net: Net, path: PathLike, *, force: bool = False, **given: Any) -> Ex
     target = _target(Path(path), net, force=force)
     with Staging() as staging:
         report = stage(staging, target, net, options)
+        alone = len(report.weights) <= 1 and target.name in report.weights
+        if verify is not None and alone:
+            report = _verified(report, net, staging.path_of(target), verify, options)
         staging.commit()
+    if verify is not None and not alone:
+        report = _verified(report, net, target, verify, options)
     return report
+
+
+def _verified(
+    report: ExportReport, net: Net, model: Path, verify: Verifies, options: ExportOptions
+) -> ExportReport:
+    """The report, with what running the net and the model found.
+
+    Raises:
+        ProofError: they are different.
+    """
+    own = _of(options, DeployOptions, dynamic=options.batch == "dynamic")
+    found = verify(net, model, **own)
+    if found.verdict == "different":
+        raise ProofError(f"the model is {found.sentence()}")
+    warnings = report.warnings
+    if found.verdict == "inconclusive":
+        warnings += (f"verification is inconclusive: {found.sentence()}",)
+    return replace(report, verification=found, warnings=warnings)
 
 
 class OnnxBeside:

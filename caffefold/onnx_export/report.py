@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 from caffefold._version import VERSION
 from caffefold.check.agreement import Agreement
+from caffefold.check.verdict import Verification
 from caffefold.humanize import counted, json_text, size
 from caffefold.report import SCHEMA, FileSize
 
 _LABEL = 10
 _SHOWN = 8
+_OWN = ("agreement", "verification")
 
 
 class Port(NamedTuple):
@@ -56,6 +58,8 @@ class ExportReport:
     warnings: tuple[str, ...]
     agreement: Agreement | None
     """The check; None where it was not done."""
+    verification: Verification | None = None
+    """What running the net and the model found; None where nobody asked."""
 
     def __repr__(self) -> str:
         what = f"{counted(self.layers, 'layer')} -> {counted(self.nodes, 'node')}"
@@ -85,6 +89,8 @@ class ExportReport:
     def made(self) -> Iterator[tuple[str, str]]:
         """The check and the files."""
         yield "check", str(self.agreement) if self.agreement else "not done"
+        if self.verification is not None:
+            yield "verified", self.verification.sentence()
         for file in self.outputs:
             yield "wrote", f"{file.path} ({size(file.bytes)})"
 
@@ -93,7 +99,8 @@ class ExportReport:
         document: dict[str, Any] = {
             "schema": SCHEMA,
             "caffefold": VERSION,
-            **{name: _plain(getattr(self, name)) for name in self.__slots__ if name != "agreement"},
+            **{name: _plain(getattr(self, name)) for name in self.__slots__ if name not in _OWN},
+            "verification": None if self.verification is None else self.verification.document(),
             "check": None if self.agreement is None else asdict(self.agreement),
         }
         return json_text(document)

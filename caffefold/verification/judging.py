@@ -19,7 +19,7 @@ from caffefold.verification.runtimes.base import Array, as_float
 
 FACTOR = 10.0
 FLOOR = 2.0**-20
-MOST = 1e-2
+MOST, MOST_COARSE = 1e-2, 1e-1
 """A budget of more than that, relative to the largest value, would let anything pass."""
 _SATURATED = 1e-6
 _CLASSES = 5
@@ -38,6 +38,8 @@ class Case(NamedTuple):
     """Of the first net in float32; several runs, each of all batches."""
     found: Sequence[Array]
     """Of the second net."""
+    coarse: Sequence[Array] = ()
+    """Of the first net with its weights in half precision, where those of the second are."""
 
 
 def judge(case: Case) -> Compared:
@@ -62,10 +64,14 @@ def judge(case: Case) -> Compared:
     noise = max((_apart(expected, run) for run in runs), default=0.0)
     error = _apart(expected, found)
     budget = FACTOR * noise + FLOOR * largest
+    if case.coarse:
+        values = np.concatenate([as_float(each).reshape(-1) for each in case.coarse])
+        noise = max(noise, _apart(expected, values))
+        budget = max(budget, FACTOR * noise)
     word: Word = "equal"
     reason = ""
     if error > budget:
-        word, reason = "different", "beyond the noise of float32"
+        word, reason = "different", "beyond the noise"
     else:
         reason = _says_nothing(case, expected, budget)
         word = "inconclusive" if reason else "equal"
@@ -95,7 +101,7 @@ def _says_nothing(case: Case, expected: Array, budget: float) -> str:
     """Why equal numbers would say nothing of the net; "" where they do."""
     if not expected.any():
         return "all zero"
-    if budget > MOST * np.abs(expected).max():
+    if budget > (MOST_COARSE if case.coarse else MOST) * np.abs(expected).max():
         return "the first net itself is too far off float64 there to tell"
     if expected.size > 1 and np.ptp(expected) <= budget:
         return "constant"
@@ -113,7 +119,7 @@ def _says_nothing(case: Case, expected: Array, budget: float) -> str:
 def _decisions(case: Case, expected: Array, found: Array) -> Compared:
     """Indices and switches: they jump where numbers are nearly equal, in the first net too."""
     jumps = 0
-    for run in case.noisy:
+    for run in (*case.noisy, *([case.coarse] if case.coarse else ())):
         values = np.concatenate([as_float(x).reshape(-1) for x in run])
         jumps = max(jumps, int((values != expected).sum()) if values.size == expected.size else 0)
     apart = int((expected != found).sum())
@@ -157,9 +163,14 @@ def _detections(case: Case) -> Compared:
         made = detections.match(expected, [detections.rows(each) for each in run])
         noise = max(noise, made.apart)
         wobbling = max(wobbling, made.missed + made.extra)
+    budget = FACTOR * noise + FLOOR * largest
+    if case.coarse:
+        made = detections.match(expected, [detections.rows(each) for each in case.coarse])
+        noise = max(noise, made.apart)
+        wobbling = max(wobbling, made.missed + made.extra)
+        budget = max(budget, FACTOR * noise)
     made = detections.match(expected, found)
     total = sum(map(len, expected))
-    budget = FACTOR * noise + FLOOR * largest
     matched = Matched(total, sum(map(len, found)), made.matched, made.overlap, made.score)
     word: Word = "equal"
     reason = ""
@@ -167,7 +178,7 @@ def _detections(case: Case) -> Compared:
         word = "different"
         reason = f"{made.missed} detections are missing, {made.extra} are new"
     elif made.apart > budget:
-        word, reason = "different", "scores or boxes are beyond the noise of float32"
+        word, reason = "different", "scores or boxes are beyond the noise"
     elif not total:
         word, reason = "inconclusive", "nothing is detected"
     return Compared(

@@ -29,6 +29,7 @@ from caffefold.verification.cutting import (
     without,
 )
 from caffefold.verification.evidence import fronts
+from caffefold.verification.halving import halved, is_half, is_half_model
 from caffefold.verification.judging import Case, judge
 from caffefold.verification.runtimes.base import Array, Batch, CannotRun, Session
 from caffefold.verification.runtimes.onnx import OnnxSession, required
@@ -80,6 +81,8 @@ class _Runs(NamedTuple):
     """In float64; of blobs that the reference does not know, in the runtime."""
     noisy: Sequence[Sequence[Values]]
     """In the runtime: on the batches, and on batches that differ in the last bits."""
+    coarse: Sequence[Values] = ()
+    """In the runtime, with weights in half precision; where that is not asked for, nothing."""
 
 
 class Verifier:
@@ -96,21 +99,26 @@ class Verifier:
         deploy = to_deploy(a, **own)
         self.net = deploy.net
         self._feed = feeding.feed(self.net, deploy.preprocessing, self.options)
-        self._known: dict[tuple[tuple[Unrun, ...], bool], tuple[Started, _Runs]] = {}
+        self._known: dict[tuple[tuple[Unrun, ...], bool, bool], tuple[Started, _Runs]] = {}
 
     def of(self, b: Net | PathLike) -> Verification:
         """Compare ``b`` with the net."""
         with tempfile.TemporaryDirectory(prefix="caffefold-") as folder, quiet():
             return _Comparison(self, b, Path(folder)).result()
 
-    def runs(self, cut: tuple[Unrun, ...], *, inner: bool, folder: Path) -> tuple[Started, _Runs]:
-        """The net without the layers ``cut``, run; ``inner``: every blob, on the first batch."""
-        key = cut, inner
+    def runs(
+        self, cut: tuple[Unrun, ...], *, inner: bool, half: bool, folder: Path
+    ) -> tuple[Started, _Runs]:
+        """The net without the layers ``cut``, run; ``inner``: every blob, on the first batch;
+        ``half``: with weights in half precision as well."""
+        key = cut, inner, half
         if key not in self._known:
-            self._known[key] = self._run(cut, inner=inner, folder=folder)
+            self._known[key] = self._run(cut, inner=inner, half=half, folder=folder)
         return self._known[key]
 
-    def _run(self, cut: tuple[Unrun, ...], *, inner: bool, folder: Path) -> tuple[Started, _Runs]:
+    def _run(
+        self, cut: tuple[Unrun, ...], *, inner: bool, half: bool, folder: Path
+    ) -> tuple[Started, _Runs]:
         part = without(self.net, dict(cut)) if cut else self.net
         part = expanded(part) if inner else part
         wanted = everything if inner else outputs
@@ -126,7 +134,11 @@ class Verifier:
             _exact(started.net, batch, values, wanted(started.net))
             for batch, values in zip(batches, plain, strict=True)
         ]
-        return started, _Runs(exact, noisy)
+        coarse: list[Values] = []
+        if half:
+            other = start(name, RUNTIMES[name](), halved(started.net), wanted, folder, batches[0])
+            coarse = [other.first, *(other.session.run(each) for each in batches[1:])]
+        return started, _Runs(exact, noisy, coarse)
 
     @property
     def batches(self) -> tuple[Batch, ...]:
@@ -198,6 +210,9 @@ class _Comparison:
         self.warnings: list[str] = list(verifier.warnings)
         self.model: Path | None = None
         self.net: Net | None = None
+        self.half = (
+            is_half(b) if isinstance(b, Net) else Path(b).is_file() and is_half_model(Path(b))
+        )
         self._found_inner: tuple[_Runs, Sequence[Values]] | None = None
         if isinstance(b, Net):
             theirs = infer(b)
@@ -213,7 +228,7 @@ class _Comparison:
     def result(self) -> Verification:
         """Run, judge, and look for where a difference begins."""
         verifier = self.verifier
-        first, runs = verifier.runs((), inner=False, folder=self.folder)
+        first, runs = verifier.runs((), inner=False, half=self.half, folder=self.folder)
         stranger = self._strange_inputs()
         if stranger:
             return self._refused(first, "different", stranger)
@@ -222,10 +237,11 @@ class _Comparison:
         except DoesNotRun as error:
             return self._refused(first, "inconclusive", str(error))
         if second.cut != first.cut:
-            first, runs = verifier.runs(second.cut, inner=False, folder=self.folder)
+            first, runs = verifier.runs(second.cut, inner=False, half=self.half, folder=self.folder)
         compared = self._outputs(first, runs, second, found)
         layers = self._layers(second.cut)
-        apart = [each for each in layers if each.verdict == "different"]
+        judged = {each.blob for each in compared if each.verdict == "equal"}
+        apart = [each for each in layers if each.verdict == "different" and each.blob not in judged]
         inside: tuple[Compared, ...] = ()
         if apart and all(each.verdict != "different" for each in compared):
             inside = self._unexplained(second.cut, apart)
@@ -416,6 +432,7 @@ class _Comparison:
                 [values[blob] for values in runs.exact],
                 [[values[blob] for values in run] for run in runs.noisy],
                 [values[blob] for values in found],
+                [values[blob] for values in runs.coarse],
             )
         )
 
@@ -441,7 +458,7 @@ class _Comparison:
         """Every blob of both nets, on the first batch."""
         if self._found_inner is None:
             assert self.net is not None
-            _, runs = self.verifier.runs(cut, inner=True, folder=self.folder)
+            _, runs = self.verifier.runs(cut, inner=True, half=self.half, folder=self.folder)
             part = expanded(without(self.net, dict(cut)) if cut else self.net)
             name = self.verifier.runtimes[1]
             first = self.verifier.batches[0]

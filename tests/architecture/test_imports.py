@@ -59,7 +59,7 @@ OUTSIDE = {
     "distributed": {"zoo"},
     "tomli": {"zoo"},
     "tomllib": {"zoo"},
-    "onnx": {"onnx_export"},
+    "onnx": {"onnx_export", "verification"},
     "onnxruntime": {"verification"},
 }
 
