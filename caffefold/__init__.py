@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         UsageError,
         WeightsError,
     )
+    from caffefold.extraction import ExtractReport, extract
     from caffefold.inspection.inspecting import inspect
     from caffefold.inspection.result import Inspection
     from caffefold.ir.net import Layer, Net
@@ -61,6 +62,7 @@ __all__ = [
     "ExistingOutput",
     "ExportOptions",
     "ExportReport",
+    "ExtractReport",
     "FoldResult",
     "InputError",
     "Inspection",
@@ -84,6 +86,7 @@ __all__ = [
     "convert",
     "diff",
     "export",
+    "extract",
     "fold",
     "inspect",
     "load",
@@ -99,6 +102,7 @@ _HOMES = {
     "check.proof": ("Proof",),
     "check.verdict": ("Verification",),
     "conversion": ("convert", "fold", "load", "prove", "retarget", "save", "to_deploy"),
+    "extraction": ("ExtractReport", "extract"),
     "inspection.inspecting": ("inspect",),
     "inspection.result": ("Inspection",),
     "ir.net": ("Layer", "Net"),

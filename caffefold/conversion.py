@@ -135,6 +135,7 @@ def load(
 
     The file is closed by ``with``, by ``net.close()``, or when the net is no longer used.
     ``caffemodel`` may be binary or HDF5. ``proto`` is a fork's ``caffe.proto`` to read fields by.
+    A binary caffemodel alone, in place of the prototxt, holds its net too (``extract``).
 
     Raises:
         InputError: a file is missing, broken, or not what it should be.
@@ -264,7 +265,7 @@ def convert(
 
     Args:
         prototxt: the train, train_val or deploy prototxt; templates are fine. ``"-"``: standard
-            input.
+            input. Or a binary caffemodel alone, which holds its net (``extract``).
         caffemodel: the snapshot, binary or HDF5; it must belong to the prototxt. None: only the
             structure is converted and folded, and no caffemodel is written.
         output: prefix of the results: ``PREFIX.prototxt``, ``.caffemodel``, ``.report.json``; a
@@ -289,7 +290,8 @@ def convert(
     options = ConvertOptions(**given)
     if output is None and detect.is_stream(Path(prototxt)):
         raise UsageError("standard input has no name; give ", Option("prefix", "PREFIX"))
-    sources = tuple(Path(p) for p in (prototxt, caffemodel, options.proto) if p is not None)
+    weights = prototxt if caffemodel is None and _is_alone(prototxt) else caffemodel
+    sources = tuple(Path(p) for p in (prototxt, weights, options.proto) if p is not None)
     with _load(schema_of(options.proto), prototxt, caffemodel) as net, Staging() as staging:
         files = tuple(path for path in sources if not detect.is_stream(path))
         suffixes = SUFFIXES if beside is None else (*SUFFIXES, beside.suffix)
@@ -382,7 +384,16 @@ def convert_into(
 
 
 def _load(schema: Schema, prototxt: PathLike, caffemodel: PathLike | None = None) -> Net:
+    if caffemodel is None and _is_alone(prototxt):
+        from caffefold.extraction import net_of_caffemodel  # seldom needed
+
+        return net_of_caffemodel(os.fspath(prototxt), schema, certain=True)
     return pair(read_net(os.fspath(prototxt), schema), caffemodel)
+
+
+def _is_alone(prototxt: PathLike) -> bool:
+    """Whether this is no prototxt but a caffemodel, which holds its net."""
+    return detect.is_caffemodel(os.fspath(prototxt))
 
 
 def pair(text: NetText, caffemodel: PathLike | None) -> Net:

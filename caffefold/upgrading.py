@@ -9,12 +9,13 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from caffefold.errors import ExistingOutput, InputError, OutputError
-from caffefold.formats import detect, groups
+from caffefold.errors import InputError
+from caffefold.formats import detect
 from caffefold.formats.atomic import Staging
 from caffefold.formats.caffemodel.wire import ByteSource, Range, write_parts
 from caffefold.formats.prototxt.parse import read_if_text
 from caffefold.formats.prototxt.tree import Document
+from caffefold.formats.target import check_target
 from caffefold.formats.upgrade.binary import WeightsUpgrade
 from caffefold.formats.upgrade.solver import is_solver
 from caffefold.formats.upgrade.text import upgrade_document
@@ -63,7 +64,7 @@ def upgrade(source: PathLike, target: PathLike, *, force: bool = False) -> Upgra
     """
     given, wanted = Path(source), Path(target)
     document = read_if_text(given)
-    _check_target(given, wanted, force)
+    check_target(given, wanted, force)
     return _weights(given, wanted) if document is None else _text(document, given, wanted)
 
 
@@ -94,14 +95,3 @@ def _weights(source: Path, target: Path) -> UpgradeReport:
         changes = work.notes() if work.needed else ()
         staging.commit()
     return UpgradeReport(str(source), str(target), "caffemodel", written, changes)
-
-
-def _check_target(source: Path, target: Path, force: bool) -> None:
-    if not target.name or target.is_dir():
-        raise OutputError(f"{target}: a directory; give the file to write")
-    groups.mend(target)
-    if target.exists():
-        if not detect.is_stream(source) and target.samefile(source):
-            raise OutputError(f"{target}: this is the input; choose another output")
-        if not force:
-            raise ExistingOutput(str(target))

@@ -21,6 +21,7 @@ from caffefold.errors import OutputError, Text
 from caffefold.humanize import visible
 
 if TYPE_CHECKING:
+    from caffefold.extraction import ExtractReport
     from caffefold.onnx_export.report import ExportReport
     from caffefold.report import ConvertReport
     from caffefold.upgrading import UpgradeReport
@@ -66,7 +67,7 @@ class Console:
 
     def summary(
         self,
-        report: ConvertReport | ExportReport | UpgradeReport,
+        report: ConvertReport | ExportReport | ExtractReport | UpgradeReport,
         rows: Iterable[tuple[str, str]],
         *,
         as_json: bool,
@@ -99,7 +100,7 @@ class Console:
     def remarks(self, notes: Iterable[str], warnings: Iterable[str]) -> None:
         """What is to be known, then what may be wrong, on stderr."""
         for text in () if self.quiet else notes:
-            note(f"note: {visible(text)}")
+            note(f"note: {visible(_spelled(text))}")
         for text in warnings:
             self.warning(text)
 
@@ -107,11 +108,16 @@ class Console:
         """A warning, on stderr."""
         if not self.quiet:
             label = click.style("warning:", fg="yellow", bold=True)
-            if isinstance(text, Text):
-                from caffefold.cli.options import spelled
+            note(f"{label} {visible(_spelled(text))}")
 
-                text = text.spelled(spelled)
-            note(f"{label} {visible(text)}")
+
+def _spelled(text: str) -> str:
+    """A note or warning with its options as the command line has them."""
+    if not isinstance(text, Text):
+        return text
+    from caffefold.cli.options import spelled
+
+    return text.spelled(spelled)
 
 
 class Log:

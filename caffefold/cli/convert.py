@@ -61,7 +61,8 @@ def convert(
     """Turn a training net and its snapshot into a deploy net, BatchNorm and Scale folded in.
 
     PROTOTXT may be a train, train_val or deploy net, a template with placeholders, or a solver;
-    '-' reads it from standard input. A folder that holds one net and its snapshot stands for both.
+    '-' reads it from standard input. A binary caffemodel alone holds its net, see 'caffefold
+    extract'. A folder that holds one net and its snapshot stands for both.
     What is written is read back and checked against the original arithmetic before it is put in
     place. With --no-weights only the structure is converted and folded.
 
@@ -69,17 +70,23 @@ def convert(
     Examples:
       caffefold convert train_val.prototxt snapshot.caffemodel -o out/net
       caffefold convert models/mobilenet/ -o out/
+      caffefold convert snapshot.caffemodel -o out/net
       caffefold convert train_val.prototxt --no-weights -o out/net
       caffefold convert MobileNetSSD_train_template.prototxt snapshot.caffemodel \\
           -o out/mobilenet_ssd
     """
+    from caffefold.formats import detect
+
     del options  # they are read from the context, with where they come from
     console: Console = context.obj
     if no_weights and caffemodel is not None:
         raise click.UsageError(f"--no-weights contradicts the CAFFEMODEL '{caffemodel}'")
     if caffemodel is None and Path(prototxt).is_dir():
         prototxt, caffemodel = _in_folder(prototxt, no_weights=no_weights)
-    if not no_weights and caffemodel is None:
+    alone = caffemodel is None and detect.is_caffemodel(prototxt)
+    if no_weights and alone:
+        raise click.UsageError("--no-weights goes with a prototxt, and this is a caffemodel")
+    if not (no_weights or alone) and caffemodel is None:
         raise click.UsageError("give the CAFFEMODEL, or --no-weights for the structure alone")
     if no_weights and onnx:
         raise click.UsageError("--onnx needs the CAFFEMODEL: a model holds the weights")

@@ -33,6 +33,7 @@ COMMANDS = {
     "convert": "Training net + snapshot -> folded deploy pair, proven equal.",
     "diff": "What changed between two nets: layers, folds, weights.",
     "export": "Net -> ONNX model, checked in onnxruntime.",
+    "extract": "Caffemodel -> the training net that it holds, as a prototxt.",
     "inspect": "What is in a net: shapes, parameters, MACs, statistics.",
     "targets": "Who takes a deploy pair, and what each of them wants.",
     "upgrade": "Old prototxt, solver or caffemodel -> today's format.",

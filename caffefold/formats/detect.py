@@ -125,6 +125,16 @@ def is_hdf5(path: str | Path) -> bool:
     return head_of(path, "caffemodel").startswith(HDF5)
 
 
+def is_caffemodel(path: str | Path) -> bool:
+    """Whether an existing file is a binary caffemodel, by its first bytes."""
+    try:
+        head = head_of(path, "file")
+    except InputError:
+        return False
+    text = is_text(head) and _mostly_ascii(head)
+    return kinds.may_be_net(head) and not text and kinds.recognise(str(path), head) is None
+
+
 def expect_caffemodel(path: str | Path) -> None:
     """Refuse what is clearly no binary caffemodel.
 

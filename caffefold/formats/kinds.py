@@ -74,6 +74,11 @@ def recognise(path: str, head: bytes) -> Kind | None:
     return None
 
 
+def may_be_net(head: bytes) -> bool:
+    """Whether a NetParameter may begin like this."""
+    return head[0] in _NET_TAGS
+
+
 def is_html(head: bytes) -> bool:
     """Whether this is a web page, which was saved in place of a file."""
     lower = head.lower()
@@ -263,6 +268,6 @@ def _raw(path: str, head: bytes) -> Kind | None:
     suffix = Path(path).suffix.lower()
     if head.startswith(_NCNN_TAGS):
         return Kind("an ncnn .bin file", _MADE_FROM)
-    if suffix == ".bin" and head[0] not in _NET_TAGS:
+    if suffix == ".bin" and not may_be_net(head):
         return Kind("a .bin file of raw weights (of ncnn or OpenVINO?)", _MADE_FROM)
     return None

@@ -15,12 +15,15 @@ from caffefold.analysis.cost import Totals, layer_costs, totals
 from caffefold.analysis.input_size import input_size
 from caffefold.analysis.shapes import Shapes, infer
 from caffefold.conversion import pair
-from caffefold.errors import InputError, UnknownInput, UsageError
+from caffefold.errors import InputError, Text, UnknownInput, UsageError
+from caffefold.extraction import net_of_caffemodel
+from caffefold.formats import detect
 from caffefold.formats.caffemodel.index import WeightsFile
 from caffefold.formats.caffemodel.open import open_snapshot
 from caffefold.formats.prototxt.open import net_of
 from caffefold.formats.prototxt.parse import read, read_if_text
 from caffefold.formats.prototxt.tree import Field, Scalar, quote
+from caffefold.formats.schema import OURS
 from caffefold.inspection.result import BlobShape, Inspection, LayerRow
 from caffefold.ir.net import Net
 from caffefold.ops.shape import Known, Shape, show
@@ -49,8 +52,8 @@ def inspect(
 
     Args:
         net: a net in memory, a (prototxt, caffemodel) pair, or a path: a train, train_val or deploy
-            prototxt, a template, a solver; or a caffemodel alone, of which names, types and blobs
-            are known.
+            prototxt, a template, a solver; or a caffemodel alone, which holds its net (of an
+            HDF5 one, names and blobs are known).
         weights: the caffemodel, where ``net`` is the path of a prototxt.
         classes: number of classes for ``clsNx`` placeholders; by default inferred from the weights.
         values: values of other placeholders, by name.
@@ -73,20 +76,29 @@ def inspect(
         raise UsageError("weights go with the path of a prototxt; a net or a pair brings its own")
     if isinstance(net, tuple):
         net, weights = net
+    alone = False
+    files: tuple[str | None, str | None]
     if isinstance(net, Net):
         files = (net.document.path, net.weights.path if net.weights is not None else None)
         opened: AbstractContextManager[Net] = nullcontext(net)
     else:
-        files = (os.fspath(net), None if weights is None else os.fspath(weights))
-        text = read_if_text(files[0], "net") if weights is None else read(files[0])
-        if text is None:
-            with open_snapshot(files[0]) as file:
+        path = os.fspath(net)
+        text = read_if_text(path, "net") if weights is None else read(path)
+        if text is not None:
+            found = net_of(text)
+            opened = pair(found, weights)
+            files = (found.document.path, None if weights is None else os.fspath(weights))
+        elif detect.is_hdf5(path):
+            with open_snapshot(path) as file:
                 return _weights_alone(file, threshold)
-        opened = pair(net_of(text), weights)
-        files = (text.path, files[1])
+        else:
+            opened = net_of_caffemodel(path, OURS)
+            files, alone = (None, path), True
     with opened as given:
         filled = FillPlaceholders(dict(values or {}), classes).run(given).net
-        viewed, lent = _viewed(filled, State(phase, level, frozenset(stages)))
+        # The layers of a snapshot are those of one phase already.
+        asked = State(phase, level, frozenset(stages))
+        viewed, lent = (filled, {}) if alone else _viewed(filled, asked)
         unknown = spelling.check(filled, viewed, allow_unknown=allow_unknown, strict=strict)
         known, notes = _input_shapes(viewed, input_shapes or {}, lent)
         shapes = infer(viewed, known)
@@ -94,17 +106,19 @@ def inspect(
         sinks = (
             (shapes.graph.versions[sink].blob, shapes.versions[sink]) for sink in shapes.graph.sinks
         )
+        left_out = [note for note in given.notes if isinstance(note, Text)]
         return Inspection(
             given.name,
-            *files,
+            files[0],
+            files[1],
             tuple(map(BlobShape, shapes.inputs, shapes.of_inputs(shapes.inputs))),
             tuple(itertools.starmap(BlobShape, sinks)),
             _rows(viewed, shapes),
             totals(viewed, shapes),
             threshold,
             health.norms(viewed, threshold),
-            (*unknown, *(problem.as_warning() for problem in problems)),
-            (*given.notes, *notes),
+            (*left_out, *unknown, *(problem.as_warning() for problem in problems)),
+            (*(note for note in given.notes if note not in left_out), *notes),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
 
 from caffefold.ir.net import Layer
@@ -98,6 +99,13 @@ class PReLU(Pointwise):
     def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:
         shared = self.params(layer).flag("channel_shared")
         return (WeightSpec(self.role, (1 if shared else channels_of(first(bottoms)),)),)
+
+    def stated_by_blobs(self, layer: Layer) -> dict[str, Sequence[int | str]]:
+        params, count = self.params(layer), blob_size(layer, 0)
+        default = bool(params.descriptor.fields_by_name["channel_shared"].default_value)
+        if params.has("channel_shared") or count is None or (count == 1) == default:
+            return {}
+        return {"channel_shared": ("true" if count == 1 else "false",)}
 
     def input_channels(self, layer: Layer, rank: int | None = None, found: Dim = None) -> Dim:
         return None if blob_size(layer, 0) == 1 else blob_size(layer, 0)

@@ -19,6 +19,7 @@ SegNet forks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -30,7 +31,14 @@ from caffefold.formats.prototxt.tree import Scalar
 from caffefold.ir.affine import Affine
 from caffefold.ir.blob import Doubles
 from caffefold.ir.net import Layer
-from caffefold.ops.base import AffineOp, Refusal, SkipCode, WeightSpec, blob_size
+from caffefold.ops.base import (
+    AffineOp,
+    Refusal,
+    SkipCode,
+    WeightSpec,
+    blob_size,
+    missing_bias,
+)
 from caffefold.ops.shape import (
     Dim,
     Shape,
@@ -220,6 +228,10 @@ class Scale(AffineOp):
         own = (WeightSpec("weights", covered),) if len(layer.bottoms) < 2 else ()
         return (*own, *((WeightSpec("bias", covered),) if self._has_bias(layer) else ()))
 
+    def stated_by_blobs(self, layer: Layer) -> dict[str, Sequence[int | str]]:
+        own = len(layer.bottoms) < 2
+        return missing_bias(layer, self.params(layer), 2) if own and layer.blobs else {}
+
     def _has_bias(self, layer: Layer) -> bool:
         return self.params(layer).flag("bias_term")
 
@@ -309,6 +321,9 @@ class Bias(Scale):
     def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:
         found = super().weights(layer, bottoms)
         return None if found is None else tuple(spec._replace(role="bias") for spec in found)
+
+    def stated_by_blobs(self, layer: Layer) -> dict[str, Sequence[int | str]]:
+        return {}
 
     def _has_bias(self, layer: Layer) -> bool:
         return False

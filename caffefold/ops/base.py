@@ -7,7 +7,7 @@ all types is ``caffefold.ops.table``; nothing else compares ``layer.type``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple, TypeAlias
@@ -221,6 +221,10 @@ class Op:
         """``num_output`` as the stored weights have it; None where they do not say."""
         return None
 
+    def stated_by_blobs(self, layer: Layer) -> dict[str, Sequence[int | str]]:
+        """Fields of the parameter message that the text lacks, and the stored blobs imply."""
+        return {}
+
     def channels(self, layer: Layer, bottoms: ShapeList) -> ChannelFlow:
         """Where the channels (axis 1) of the tops come from."""
         return self.flow
@@ -326,6 +330,16 @@ def blob_size(layer: Layer, index: int) -> int | None:
 def bias_spec(params: Params, outputs: int) -> tuple[WeightSpec, ...]:
     """The bias of a layer with ``bias_term``."""
     return (WeightSpec("bias", (outputs,)),) if params.flag("bias_term") else ()
+
+
+def missing_bias(layer: Layer, params: Params, wanted: int) -> dict[str, Sequence[int | str]]:
+    """``bias_term``, where the text leaves it out and as many blobs as there are say otherwise:
+    ``wanted`` with a bias."""
+    default = bool(params.descriptor.fields_by_name["bias_term"].default_value)
+    has = len(layer.blobs) == wanted
+    if params.has("bias_term") or has == default or len(layer.blobs) not in (wanted - 1, wanted):
+        return {}
+    return {"bias_term": ("true" if has else "false",)}
 
 
 def own_message(layer: Layer, name: str) -> Message:

@@ -12,6 +12,7 @@ column c % (Cout/g).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 from caffefold.formats import schema
@@ -31,6 +32,7 @@ from caffefold.ops.base import (
     Unknown,
     WeightSpec,
     bias_spec,
+    missing_bias,
     own_message,
 )
 from caffefold.ops.shape import (
@@ -177,6 +179,28 @@ class Convolution(LinearOp):
             return None
         return shape[0] if self.outputs_are_rows else shape[1] * self.groups(layer)
 
+    def stated_by_blobs(self, layer: Layer) -> dict[str, Sequence[int | str]]:
+        params, shape = self.params(layer), layer.blobs[0].shape if layer.blobs else ()
+        found: dict[str, Sequence[int | str]] = {}
+        if len(shape) < 3:
+            return found
+        outputs = self.output_channels(layer)
+        if not params.has("num_output") and outputs:
+            found["num_output"] = (outputs,)
+        kernel = shape[2:]
+        if not any(map(params.has, ("kernel_size", "kernel_h", "kernel_w"))):
+            found["kernel_size"] = kernel[:1] if len(set(kernel)) == 1 else kernel
+        return {**found, **missing_bias(layer, params, 2)}
+
+    def missing_groups(self, layer: Layer, channels: Dim) -> int | None:
+        """``group``, where the text leaves it out and an input of ``channels`` needs another."""
+        if self.params(layer).has("group") or not channels or layer.type in _DEPTHWISE:
+            return None
+        taken = self._taken(layer, channels)
+        if not taken or not self.outputs_are_rows or channels % taken:
+            return None
+        return channels // taken if channels != taken else None
+
     def channels(self, layer: Layer, bottoms: ShapeList) -> ChannelFlow:
         params = self.params(layer)
         if params.integer("axis") == 1:
@@ -298,6 +322,13 @@ class InnerProduct(LinearOp):
             return None
         return shape[-1] if self.params(layer).flag("transpose") else shape[-2]
 
+    def stated_by_blobs(self, layer: Layer) -> dict[str, Sequence[int | str]]:
+        params, outputs = self.params(layer), self.output_channels(layer)
+        found: dict[str, Sequence[int | str]] = {}
+        if outputs and not params.has("num_output"):
+            found["num_output"] = (outputs,)
+        return {**found, **missing_bias(layer, params, 2)}
+
     def channels(self, layer: Layer, bottoms: ShapeList) -> ChannelFlow:
         params, shape = self.params(layer), first(bottoms)
         axis = params.integer("axis")
@@ -380,6 +411,12 @@ class Embed(Op):
         outputs = params.integer("num_output")
         table = WeightSpec("weights", (params.integer("input_dim"), outputs))
         return (table, *bias_spec(params, outputs))
+
+    def stated_by_blobs(self, layer: Layer) -> dict[str, Sequence[int | str]]:
+        params, shape = self.params(layer), layer.blobs[0].shape if layer.blobs else ()
+        sizes = dict(zip(("input_dim", "num_output"), shape[-2:], strict=False))
+        found = {name: (size,) for name, size in sizes.items() if not params.has(name)}
+        return {**found, **missing_bias(layer, params, 2)}
 
 
 class Im2col(Op):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from caffefold.ir.net import Layer
 from caffefold.ops.base import Op, WeightSpec
 from caffefold.ops.linear import outputs_of
@@ -69,6 +71,11 @@ class RNN(Recurrent):
             static = (WeightSpec("W_static", (rows, total(bottoms[2], 1))),)
         inputs = WeightSpec("W_x", (rows, total(first(bottoms), 2)))
         return (inputs, WeightSpec("b", (rows,)), *static, WeightSpec("W_h", (rows, outputs)))
+
+    def stated_by_blobs(self, layer: Layer) -> dict[str, Sequence[int | str]]:
+        if self.params(layer).has("num_output") or not (layer.blobs and layer.blobs[-1].shape):
+            return {}
+        return {"num_output": layer.blobs[-1].shape[-1:]}  # of b_o, or of W_h
 
     def macs(self, layer: Layer, bottoms: ShapeList, tops: ShapeList) -> Dim:
         """Time x streams x D x (I + 2 D): the output is a product too."""

@@ -47,7 +47,12 @@ def op_of(kind: str) -> Op:
 
 def in_caffe(layer: Layer) -> bool:
     """Whether BVLC's Caffe or SSD has the layer's type, so that it does the same everywhere."""
-    return layer.type in UPSTREAM_TYPES
+    return is_in_caffe(layer.type)
+
+
+def is_in_caffe(kind: str) -> bool:
+    """Whether BVLC's Caffe or SSD has the layer type ``kind``."""
+    return kind in UPSTREAM_TYPES
 
 
 _unlisted = lru_cache(maxsize=256)(loss.by_name)

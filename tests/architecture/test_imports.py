@@ -25,7 +25,7 @@ HOUSE = (
     {"analysis"},
     {"passes"},
     {"account", "check"},
-    {"report"},
+    {"report", "extraction"},
     {"conversion", "upgrading"},
     {"onnx_export"},
     {"inspection", "compare"},

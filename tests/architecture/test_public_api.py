@@ -48,6 +48,9 @@ PUBLIC = {
     "verify",
     "VerifyOptions",
     "Verification",
+    # the net of a caffemodel alone
+    "extract",
+    "ExtractReport",
     # what is in a net
     "inspect",
     "Inspection",
