@@ -135,6 +135,8 @@ def _check_certain(net: Net, unread: Sequence[Unread], inferred: Sequence[str]) 
     """Refuse a net of which it is not known what one of its layers computes."""
     path = net.document.path
     for each in unread:
+        if not each.layer:
+            continue
         own = op_of(each.type)
         aside = own.category in (Category.DATA, Category.LOSS, Category.MEASURE)
         extra = is_in_caffe(each.type) and "." not in each.field  # beside its own parameters
@@ -168,7 +170,7 @@ def _left_out(path: str, unread: Sequence[Unread]) -> list[Text]:
         return []
     fields = Counter(each.field for each in unread)
     shown = some([f"{field} ({_of(unread, field)})" for field in fields], _SHOWN)
-    layers = counted(len({each.layer for each in unread}), "layer")
+    layers = counted(len({each.layer for each in unread if each.layer}), "layer")
     return [
         Text(
             f"{path}: fields of {layers} are of a fork and left out: {shown}; give ",
@@ -179,7 +181,8 @@ def _left_out(path: str, unread: Sequence[Unread]) -> list[Text]:
 
 
 def _of(unread: Sequence[Unread], field: str) -> str:
-    return some([*dict.fromkeys(each.type for each in unread if each.field == field)], 3)
+    types = dict.fromkeys(each.type or "the net" for each in unread if each.field == field)
+    return some([*types], 3)
 
 
 # ------------------------------------------------------------------------- what blobs imply

@@ -92,12 +92,15 @@ def test_a_prototxt_alone_costs_the_same(tmp_path: Path) -> None:
 
 
 def test_a_caffemodel_alone(tmp_path: Path) -> None:
-    _, caffemodel = write_pair(tmp_path, NET)
+    """It holds its net: the same is known as of the pair."""
+    prototxt, caffemodel = write_pair(tmp_path, NET)
     found = caffefold.inspect(caffemodel)
+    both = caffefold.inspect(prototxt, caffemodel)
+    assert (found.layers, found.totals) == (both.layers, both.totals)
     assert (found.prototxt, found.caffemodel) == (None, str(caffemodel))
     assert [(layer.name, layer.type) for layer in found.layers][1] == ("conv", "Convolution")
     assert found.layers[1].blobs == ((4, 3, 3, 3), (4,))
-    assert found.layers[1].macs is None
+    assert found.layers[1].macs == 3888
     assert found.totals.parameters == 850
 
 

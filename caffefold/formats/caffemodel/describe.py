@@ -29,6 +29,7 @@ class Unread(NamedTuple):
     """A field of a record that was left out."""
 
     layer: str
+    """Empty for a field of the net itself."""
     type: str
     field: str
     """Its path: ``convolution_param.150``; a number where no schema has a name for it."""
@@ -62,7 +63,8 @@ def described(weights: WeightsFile, schema: Schema, belongs: Belongs) -> tuple[s
     made = _document(weights, parameters)
     name = [field for field in made.fields if field.name == "name"]
     layers = [field for field in made.fields if field.name != "name"]
-    own = _net_fields(weights, schema)
+    own, missed = _net_fields(weights)
+    unread += missed
     return str(Document(weights.path, "", (*name, *own, *layers), tail="\n")).lstrip(), unread
 
 
@@ -139,12 +141,15 @@ def _decoded(
     return _printed(message, "  "), [Unread(record.name, record.type, path) for path in paths]
 
 
-def _net_fields(weights: WeightsFile, schema: Schema) -> list[Field]:
-    """What the net says beside its name and its layers: ``input`` and its like."""
+def _net_fields(weights: WeightsFile) -> tuple[list[Field], list[Unread]]:
+    """What the net says beside its name and its layers: ``input`` and its like, which no fork
+    numbers otherwise."""
     ranges = (weights.source.fields(start, end) for start, end in weights.other)
     kept = [field for fields in ranges for field in fields if field.number != _NET_NAME]
-    message = _message(weights, kept, _descriptor(schema, "NetParameter"))
-    return [] if message is None else _printed(message, "")
+    message = _message(weights, kept, _descriptor(OURS, "NetParameter"))
+    if message is None:
+        return [], [Unread("", "", "all of the net's own fields")]
+    return _printed(message, ""), [Unread("", "", path) for path in _unknown(message)]
 
 
 def _descriptor(schema: Schema, name: str) -> Descriptor:
