@@ -86,6 +86,7 @@ if TYPE_CHECKING:  # the options as keywords, for type checkers: those of the cl
             output: PathLike | None = ...,
             force: bool = ...,
             dry_run: bool = ...,
+            html: PathLike | None = ...,
             beside: Beside | None = ...,
             verify: Verifies | None = ...,
             *args: _P.args,
@@ -257,6 +258,7 @@ def convert(
     *,
     force: bool = False,
     dry_run: bool = False,
+    html: PathLike | None = None,
     beside: Beside | None = None,
     verify: Verifies | None = None,
     **given: Any,
@@ -273,6 +275,7 @@ def convert(
             None: beside NAME.prototxt, as ``NAME.deploy``.
         force: replace existing results.
         dry_run: do all of it, the proof included, but put no file in place.
+        html: also write the report there, as a page for people.
         beside: another form of the net to write with the pair, such as ``OnnxBeside``.
         verify: run the net before and after: ``caffefold.verify``, or ``functools.partial`` of it
             with options. A pair that is different is not put in place.
@@ -297,6 +300,10 @@ def convert(
         suffixes = SUFFIXES if beside is None else (*SUFFIXES, beside.suffix)
         prefix = _prefix(output, net, Path(prototxt))
         targets = _targets(prefix, (*files, *_sources(net)), suffixes, force)
+        if html is not None:
+            _targets(Path(html), (*files, *_sources(net)), ("",), force)
+            if Path(html) in targets:
+                raise OutputError(f"{html}: another result goes there; choose another name")
         report, made = convert_into(staging, net, targets, options, sources)
         if verify is not None:
             report = _verified(report, net, verify, options, map(staging.path_of, targets[:2]))
@@ -305,7 +312,14 @@ def convert(
         if dry_run:
             return replace(report, dry_run=True)
         staging.write(targets[2], report.to_json().encode("utf-8", "backslashreplace"))
-        staging.commit()
+        with Staging() as pages:
+            if html is not None:
+                from caffefold.page import page
+
+                pages.write(Path(html), page(report).encode("utf-8", "backslashreplace"))
+                pages.finish()
+            staging.commit()
+            pages.commit()
     return report
 
 

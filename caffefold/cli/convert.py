@@ -38,6 +38,7 @@ from caffefold.options import ConvertOptions
     metavar="PATH",
     help="... on images or arrays, not on random numbers. Repeatable.",
 )
+@click.option("--html", metavar="FILE", help="Also write the report as a page, with the net drawn.")
 @click.option("--force", is_flag=True, help="Replace existing results.")
 @click.option("--dry-run", is_flag=True, help="Do and prove all of it, but leave no file.")
 @options_of(ConvertOptions)
@@ -53,6 +54,7 @@ def convert(
     onnx: bool,
     verify: bool,
     verify_input: tuple[str, ...],
+    html: str | None,
     force: bool,
     dry_run: bool,
     as_json: bool,
@@ -108,11 +110,15 @@ def convert(
         from caffefold.verification.verifying import verify as side_by_side
 
         checked = partial(side_by_side, inputs=verify_input)
-    how = {"force": force, "dry_run": dry_run, **given(context, ConvertOptions)}
+    how = {"force": force, "dry_run": dry_run, "html": html, **given(context, ConvertOptions)}
     with console.working(f"converting {caffemodel or prototxt}"):
         report = run(prototxt, caffemodel, output, beside=beside, verify=checked, **how)
     console.remarks(report.notes, report.warnings)
-    rows = report.rows() if beside is None else (*report.rows(), *beside.report.made())
+    rows = list(report.rows())
+    more = [] if beside is None else list(beside.report.made())
+    more += [("wrote", html)] if html and not dry_run else []
+    end = next((i for i, (label, _) in enumerate(rows) if label == "next"), len(rows))
+    rows[end:end] = more  # what to do next comes last
     console.summary(report, rows, as_json=as_json)
 
 

@@ -10,7 +10,6 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any, get_args
@@ -25,7 +24,6 @@ from caffefold.zoo.storage import FileState
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from caffefold.ir.net import Net
     from caffefold.report import ConvertReport
 
 SCHEMA = 1
@@ -119,9 +117,11 @@ def as_csv(result: Result) -> str:
 @cache
 def templates() -> Environment:
     """The templates of this folder, compiled once for each process."""
-    from jinja2 import PackageLoader
+    from jinja2 import ChoiceLoader, PackageLoader
 
-    made = environment().overlay(loader=PackageLoader("caffefold.zoo.pages"))
+    shared = environment()
+    own = PackageLoader("caffefold.zoo.pages")
+    made = shared.overlay(loader=ChoiceLoader([own, *filter(None, [shared.loader])]))
     made.filters = made.filters | {
         "counted": counted,
         "growth": _growth,
@@ -147,18 +147,11 @@ def index_page(result: Result) -> bytes:
     )
 
 
-def model_page(
-    model: Model, outcome: Outcome, report: ConvertReport, before: Net, after: Net
-) -> bytes:
-    """The page of a converted model. ``before`` is the net as given, ``after`` as written."""
-    return _rendered(
-        "model.html",
-        model=model,
-        outcome=outcome,
-        report=report,
-        proof=dict(report.rows())["proof"],
-        layers=list(_layers(report, before, after)),
-    )
+def model_page(model: Model, outcome: Outcome, report: ConvertReport) -> bytes:
+    """The page of a converted model, whose weights can be read still."""
+    from caffefold.page import values
+
+    return _rendered("model.html", model=model, outcome=outcome, **values(report))
 
 
 def plain_page(model: Model, outcome: Outcome) -> bytes:
@@ -168,43 +161,6 @@ def plain_page(model: Model, outcome: Outcome) -> bytes:
 
 def _rendered(template: str, **values: Any) -> bytes:
     return templates().get_template(template).render(values).encode()
-
-
-def _layers(report: ConvertReport, before: Net, after: Net) -> Iterator[tuple[Any, ...]]:
-    """Both lists of layers side by side: (layer before, layer after, its fate, class of the row).
-
-    What stayed is in one row; what is gone or new has a row of its own.
-    """
-    gone, absorbed = _fates(report)
-    known = {layer.name for layer in before.layers}
-    left = list(after.layers)
-    for layer in before.layers:
-        names = [other.name for other in left]
-        at = names.index(layer.name) if layer.name in names else -1
-        if at < 0 or not known.isdisjoint(names[:at]):
-            yield layer, None, gone.get(layer.name, "removed"), "gone"
-            continue
-        yield from ((None, other, "new", "new") for other in left[:at])
-        kind = "absorbed" if layer.name in absorbed else ""
-        yield layer, left[at], absorbed.get(layer.name, ""), kind
-        del left[: at + 1]
-    yield from ((None, other, "new", "new") for other in left)
-
-
-def _fates(report: ConvertReport) -> tuple[dict[str, str], dict[str, str]]:
-    """By name: what became of layers that are gone, and what those that stay absorbed."""
-    gone: dict[str, str] = {}
-    absorbed: dict[str, list[str]] = {}
-    for step in report.passes:
-        for change in step.changes:
-            for name in change.removed:
-                into = f"into {', '.join(change.modified)}" if change.modified else ""
-                gone.setdefault(name, into or change.detail or step.name)
-    for fold in report.proof.folds:
-        absorbed.setdefault(fold.layer, []).extend(fold.folded)
-    return gone, {
-        name: f"absorbed {', '.join(layers)}" if layers else "" for name, layers in absorbed.items()
-    }
 
 
 def _growth(facts: Facts) -> str:

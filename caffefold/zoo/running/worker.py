@@ -177,7 +177,7 @@ def _converted(task: Task, folder: Path, given: _Given) -> Outcome:
         Staging({targets[suffix]: made[suffix] for suffix in commit.SUFFIXES}) as staging,
     ):
         pairs = targets[".prototxt"], targets[".caffemodel"]
-        report, after = convert_into(staging, net, pairs, options, sources)
+        report, _ = convert_into(staging, net, pairs, options, sources)
         _check_unchanged(task, given.inputs[0])
         outcome = Outcome(
             model.name,
@@ -189,7 +189,7 @@ def _converted(task: Task, folder: Path, given: _Given) -> Outcome:
             fingerprint=model.fingerprint(),
         )
         report = _named(task, outcome, report)
-        page = site.model_page(model, outcome, report, net, after)
+        page = site.model_page(model, outcome, report)
         staging.write(targets[".html"], page)
         text = report.to_json().encode("utf-8", "backslashreplace")
         staging.write(targets[".report.json"], text)
