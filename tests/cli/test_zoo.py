@@ -65,6 +65,7 @@ def test_every_option_of_convert_is_there(cli: Cli) -> None:
     from caffefold.cli.zoo import zoo
 
     own = {"prototxt", "caffemodel", "output", "no_weights", "onnx", "dry_run", "html"}
+    own |= {"verify", "verify_input"}
     assert {o.name for o in convert.params} - own <= {o.name for o in zoo.params}
     assert "--input-shape" in cli("zoo", "--help").out
 
