@@ -44,7 +44,7 @@ caffefold.prove(net, folded.net)
 """,
     "a loss head": f"""
 loss = 'layer {{ name: "l" type: "MultiLabelLoss" bottom: "c" bottom: "label" }}'
-net = caffefold.Net.from_text('input: "label" ' + {NET!r} + loss)
+net = caffefold.Net.from_text({NET!r} + 'input: "label" ' + loss)
 assert [layer.type for layer in caffefold.to_deploy(net).net] == ["Convolution", "Sigmoid"]
 """,
     "an output format": """
