@@ -37,14 +37,23 @@ def trap(tmp_path: Path) -> tuple[Path, Path]:
     return folder, marker
 
 
+# fmt: off
 COMMANDS = {
     "convert": ("convert", "zoo/m000/net.prototxt", "zoo/m000/net.caffemodel", "-o", "x/net"),
     "diff": ("diff", "zoo/m000", "zoo/m001", "--format", "html"),
     "export": ("export", "zoo/m000/net.prototxt", "zoo/m000/net.caffemodel", "-o", "x.onnx"),
+    "extract": ("extract", "zoo/m000/net.caffemodel", "-o", "x.prototxt"),
     "inspect": ("inspect", "zoo/m000/net.prototxt", "zoo/m000/net.caffemodel"),
+    "targets": ("targets",),
     "upgrade": ("upgrade", "zoo/m000/net.caffemodel", "x.caffemodel"),
+    "verify": (
+        "verify", "zoo/m000/net.prototxt", "zoo/m000/net.caffemodel",
+        "zoo/m000/net.prototxt", "zoo/m000/net.caffemodel", "--runtime", "reference",
+    ),
     "zoo": ("zoo", "zoo", "out", "--jobs", "2"),
+    "completion": ("completion", "bash"),
 }
+# fmt: on
 
 
 def test_the_commands_are_all() -> None:
