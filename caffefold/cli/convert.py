@@ -89,6 +89,8 @@ def convert(
     if no_weights and alone:
         raise click.UsageError("--no-weights goes with a prototxt, and this is a caffemodel")
     if not (no_weights or alone) and caffemodel is None:
+        if not detect.is_stream(prototxt):
+            detect.read_prototxt(prototxt)  # something else than a prototxt is named
         raise click.UsageError("give the CAFFEMODEL, or --no-weights for the structure alone")
     if no_weights and onnx:
         raise click.UsageError("--onnx needs the CAFFEMODEL: a model holds the weights")

@@ -44,3 +44,11 @@ def test_numbers_that_follow_from_blobs_are_notes(cli: Cli, pair: Pair) -> None:
     pair.write(net)
     ran = cli("extract", pair.caffemodel, "-o", "train.prototxt")
     assert ran.err == "note: layer 'fc': num_output 3 by its blobs\n"
+
+
+def test_what_is_neither_is_named(cli: Cli) -> None:
+    (cli.folder / "net.onnx").write_bytes(b"\x08\x08\x12\x07pytorch\x3a\x05\x12\x03abc")
+    ran = cli("convert", "net.onnx", "-o", "out", expect=3)
+    assert "net.onnx: this is an ONNX model, not a prototxt; " in ran.err
+    ran = cli("convert", "https://example.org/net.caffemodel", "-o", "out", expect=3)
+    assert "this is a URL; download the prototxt first" in ran.err
