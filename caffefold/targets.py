@@ -42,7 +42,10 @@ class Target(NamedTuple):
     static: bool = False
     """Every shape has to be known."""
     refused_fields: Mapping[str, str] = {}
-    """Parameters that it does not read, as ``message.field``: what to do instead."""
+    """Parameters that it does not read, as ``message.field``: what to do instead. Those that say
+    no more than their default are dropped."""
+    takes: frozenset[str] = frozenset()
+    """All the layer types that it takes, where it is known to take no others."""
 
     def forms(self) -> str:
         """What is written for it, in one line."""
@@ -67,6 +70,21 @@ _NO_FP16 = ("half precision is refused or crashes it", _MEASURED)
 _STRICT = ("its text parser stops at fields it does not know", _MEASURED)
 _NO_DEPTHWISE = ("it has no DepthwiseConvolution: Convolution with group is the same", _MEASURED)
 
+_PPQ = (
+    "Add ArgMax BN BatchNorm ChannelShuffle Clip Concat Convolution Crop Deconvolution Div "
+    "Eltwise Flatten HSigmoid HSwish InnerProduct InstanceNorm Interp MatMul Mul NNUpsample "
+    "PReLU Parameter Pooling Power ReLU ReLU6 Reduce ReduceL2 ReflectionPad Reshape Scale Sigmoid "
+    "Slice Softmax SubpixelDown SubpixelUp TanH Tile Transpose"
+)
+_TPU_MLIR = (
+    "ArgMax BatchNorm BN Concat ContinuationIndicator Convolution ConvolutionDepthwise Crop "
+    "Deconvolution DetectionOutput Dropout DummyData Embed Eltwise Flatten FrcnDetection "
+    "InnerProduct Interp ImageData LRN LSTM Lstm MatMul Mish Normalize Padding Permute Pooling "
+    "Power PReLU PriorBox Proposal Reduction ReLU ReLU6 Reorg Reshape Reverse RetinaFaceDetection "
+    "ROIPooling Scale ShuffleChannel Sigmoid Silence Slice Softmax Split TanH Tile Upsample "
+    "YoloDetection"
+)
+
 TARGETS: Mapping[str, Target] = {
     "caffe": Target(
         "Caffe (BVLC, SSD branch)",
@@ -82,6 +100,7 @@ TARGETS: Mapping[str, Target] = {
             ("it reads half precision in raw_data", _MEASURED),
             ("it has no Bias layer and no DepthwiseConvolution", _MEASURED),
             ("it ignores transpose of InnerProduct", _MEASURED),
+            ("OpenCV 5.0 reads no Caffe nets: for it, caffefold export", _MEASURED),
         ),
         drop_fork_fields=False,
         dtypes=("fp32", "fp16"),
@@ -127,10 +146,23 @@ TARGETS: Mapping[str, Target] = {
         (
             ("it has no input_param: inputs are input: fields", _MEASURED),
             ("it reads the shape of weights from blob.shape alone", _MEASURED),
+            ("its schema has no axis and no dilation of Convolution, no transpose",
+             "ppq 0.6.6, ppl_caffe_pb2.py"),
+            ("it takes the layer types of its caffe_import_map alone",
+             "ppq 0.6.6, caffe_import_utils.py"),
         ),
         "ppq.api.load_caffe_graph('{prefix}.prototxt', '{prefix}.caffemodel')",
         input_style="legacy",
         upstream_only=False,
+        refused_fields={
+            "convolution_param.axis": "only the default axis is supported",
+            "convolution_param.force_nd_im2col": "leave it out",
+            "convolution_param.dilation": "dilated convolutions are not supported",
+            "inner_product_param.transpose": "only the default is supported",
+            "crop_param.axis": "only the default axis is supported",
+            "crop_param.offset": "only the default is supported",
+        },
+        takes=frozenset(_PPQ.split()),
     ),
     "rknn": Target(
         "RKNN-Toolkit2 2.3.2",
@@ -146,10 +178,12 @@ TARGETS: Mapping[str, Target] = {
     ),
     "tpu-mlir": Target(
         "tpu-mlir 1.28.1",
-        (_STRICT, _NO_DEPTHWISE, ("it has no Bias layer", _MEASURED), _NO_FP16),
+        (_STRICT, _NO_DEPTHWISE, ("it has no Bias layer", _MEASURED), _NO_FP16,
+         ("it takes the layer types of its converter alone", "tpu_mlir 1.28.1, CaffeConverter.py")),
         "model_transform.py --model_name {name} --model_def {prefix}.prototxt "
         "--model_data {prefix}.caffemodel --input_shapes [[{shape}]] --mlir {name}.mlir",
         upstream_only=False,
+        takes=frozenset(_TPU_MLIR.split()),
     ),
     "atc": Target(
         "Ascend ATC (CANN)",

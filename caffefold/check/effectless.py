@@ -48,6 +48,18 @@ FORK_FIELDS: Mapping[str, str] = MappingProxyType(
 """Fields of forks that may be dropped for a consumer that does not know them: how a layer computes,
 not what."""
 
+AT_DEFAULT: frozenset[tuple[str, str]] = frozenset(
+    {
+        ("/convolution_param/axis", "1"),
+        ("/convolution_param/dilation", "1"),
+        ("/convolution_param/force_nd_im2col", "false"),
+        ("/eltwise_param/coeff", "1"),
+        ("/softmax_param/axis", "1"),
+    }
+)
+"""Values that a layer has when nothing is written (caffe.proto; base_conv_layer.cpp and
+eltwise_layer.cpp: no dilation and no coeff are 1), for one axis or bottom, or for each."""
+
 SHARING = ("name", "share_mode")
 """What counts of a ``param``: which layers share a blob (net.cpp, AppendParam). Its rates and
 decays are read by solvers alone. A param belongs to a blob by its place."""

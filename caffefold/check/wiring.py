@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from caffefold.check import reference
-from caffefold.check.effectless import FORK_FIELDS
+from caffefold.check.effectless import AT_DEFAULT, FORK_FIELDS
 from caffefold.check.reference import axis_of
 from caffefold.check.signals import IDENTITY, Composition, Signal
 from caffefold.formats.prototxt.tree import Field, ListValue, Message, Scalar, unquote
@@ -55,11 +55,14 @@ def parameters(layer: Layer, dropped: Collection[str] = ()) -> Pairs:
     Fields whose paths are in ``dropped`` do not count.
     """
     pairs = _flattened(field for field in layer.body.fields if field.name not in _IGNORED)
-    return tuple(
+    found = tuple(
         pair
         for pair in pairs
         if not pair[0].endswith("_param/bias_term") and pair[0] not in dropped
     )
+    # Of a repeated field, all values say nothing or none.
+    said = {path for path, value in found if (path, value) not in AT_DEFAULT}
+    return tuple(pair for pair in found if pair[0] in said or pair not in AT_DEFAULT)
 
 
 def without_layout(layer: Layer, pairs: Pairs) -> Pairs:

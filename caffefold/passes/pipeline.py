@@ -21,6 +21,7 @@ from caffefold.passes.infra import Pass, Predicate, nothing
 from caffefold.passes.view.names import NameLayers, SeparateNames
 from caffefold.passes.view.phase import SelectPhase, State
 from caffefold.passes.view.placeholders import FillPlaceholders
+from caffefold.targets import TARGETS
 
 
 def view_passes(options: ViewOptions) -> tuple[Pass, ...]:
@@ -82,6 +83,11 @@ def target_passes(options: TargetOptions, keeps: Predicate = nothing) -> tuple[P
         from caffefold.passes.target.plain import PlainTypes
 
         passes.append(PlainTypes())
+    row = TARGETS.get(options.target)
+    if row is not None and row.refused_fields:
+        from caffefold.passes.target.unread import DropUnread
+
+        passes.append(DropUnread(row.refused_fields))
     if options.drop_fork_fields:
         from caffefold.passes.target.fork_fields import DropForkFields
 

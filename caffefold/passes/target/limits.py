@@ -33,6 +33,11 @@ def check(net: Net, target: Target, dtype: str) -> None:
 
 
 def _check_type(layer: Layer, target: Target) -> None:
+    if target.takes and not layer.is_input and not op(layer).types & target.takes:
+        raise layer.error(
+            f"{target.title} does not take layer type {layer.type}; it takes "
+            f"{', '.join(sorted(target.takes))}"
+        )
     if target.upstream_only and not in_caffe(layer) and not op(layer).types & target.types:
         raise layer.error(
             f"{target.title} has no layer type {layer.type}; choose another target, or replace it"

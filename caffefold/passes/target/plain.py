@@ -71,11 +71,11 @@ def _plain(layer: Layer, channels: int | None) -> Layer:
 
 
 def _turned(layer: Layer) -> Layer:
-    """An InnerProduct with weights of (outputs, inputs)."""
+    """An InnerProduct with weights of (outputs, inputs), which says nothing of ``transpose``."""
     params = INNER_PRODUCT.params(layer)
-    if not params.flag("transpose") or not layer.blobs:
+    turned = params.flag("transpose")
+    if not params.has("transpose") or (turned and not layer.blobs):
         return layer
-    outputs = params.integer("num_output")
 
     def without(field: Field) -> Field:
         if field.name != INNER_PRODUCT.param:
@@ -83,9 +83,11 @@ def _turned(layer: Layer) -> Layer:
         kept = drop(field.body.fields, lambda inner: inner.name == "transpose")
         return field.with_fields(kept)
 
-    body = replace(layer.body, fields=tuple(map(without, layer.body.fields)))
-    weights = TransposedBlob(layer.blobs[0], outputs)
-    return layer.edited(body).with_blobs((weights, *layer.blobs[1:]))
+    plain = layer.edited(replace(layer.body, fields=tuple(map(without, layer.body.fields))))
+    if not turned:
+        return plain
+    weights = TransposedBlob(layer.blobs[0], params.integer("num_output"))
+    return plain.with_blobs((weights, *layer.blobs[1:]))
 
 
 def _separate(net: Net, layer: Layer) -> tuple[Layer, ...]:

@@ -294,3 +294,43 @@ def test_options_win_over_the_target() -> None:
     assert (options.standalone, options.collapse, options.plain_types) == ("conv", True, True)
     assert not aimed(caffefold.ConvertOptions(target="rknn")).collapse
     assert aimed(caffefold.ConvertOptions()) == caffefold.ConvertOptions()
+
+
+UNREAD = (
+    'layer { name: "c" type: "Convolution" bottom: "r" top: "c" convolution_param '
+    "{ num_output: 2 kernel_size: 1 bias_term: false %s } }"
+)
+
+
+@pytest.mark.parametrize(
+    "said", ["axis: 1", "dilation: 1", "dilation: 1 dilation: 1", "force_nd_im2col: false"]
+)
+def test_what_a_consumer_does_not_read_goes_where_it_says_nothing(said: str) -> None:
+    """PPQ's parser stops at axis and dilation, even at their defaults."""
+    net = Net.from_text(HEAD + UNREAD % said, {"c": (np.ones((2, 4, 1, 1)),)})
+    made, result = converted(net, target="ppq")
+    assert said.partition(":")[0] not in made.to_document().encode().decode()
+    assert "it is the default" in result.changes[-1].detail
+
+
+@pytest.mark.parametrize("said", ["dilation: 2", "dilation: 1 dilation: 2"])
+def test_what_a_consumer_does_not_read_is_refused_where_it_says_something(said: str) -> None:
+    net = Net.from_text(HEAD + UNREAD % said, {"c": (np.ones((2, 4, 1, 1)),)})
+    with pytest.raises(caffefold.InputError, match=r"layer 'c': PPQ .* does not read dilation"):
+        caffefold.retarget(net, target="ppq")
+
+
+def test_transpose_goes_where_it_is_false() -> None:
+    text = HEAD + (
+        'layer { name: "c" type: "InnerProduct" bottom: "r" top: "c" inner_product_param '
+        "{ num_output: 2 transpose: false bias_term: false } }"
+    )
+    made, _ = converted(Net.from_text(text, {"c": (np.ones((2, 100)),)}), plain_types=True)
+    assert "transpose" not in made.to_document().encode().decode()
+
+
+@pytest.mark.parametrize("target", ["ppq", "tpu-mlir"])
+def test_types_outside_of_a_known_list_are_refused(target: TargetName) -> None:
+    net = Net.from_text(HEAD + 'layer { name: "e" type: "AbsVal" bottom: "r" top: "e" }')
+    with pytest.raises(caffefold.InputError, match=r"layer 'e': .* does not take .* AbsVal"):
+        caffefold.retarget(net, target=target)

@@ -1,0 +1,103 @@
+"""The shared models, with real Caffe's answers: what every consumer is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf import text_format
+from numpy.typing import NDArray
+
+from caffefold._proto import caffe_pb2
+
+
+@dataclass(frozen=True)
+class Model:
+    """A pair as somebody has it, and what real Caffe answers."""
+
+    name: str
+    prototxt: Path
+    caffemodel: Path
+    inputs: dict[str, NDArray[Any]]
+    wanted: dict[str, NDArray[Any]]
+
+    def error(self, blob: str, found: NDArray[Any]) -> float:
+        """How far from Caffe, of the largest value; inf for another size."""
+        wanted = self.wanted[blob]
+        if blob == "detection_out":  # rows, in no set order
+            if found.size % 7:
+                return float("inf")
+            found, wanted = _rows(found), _rows(wanted)
+        if found.size != wanted.size:
+            return float("inf")
+        apart = np.abs(found.reshape(-1).astype(np.float64) - wanted.reshape(-1))
+        worst = float(apart.max() / np.abs(wanted).max())
+        return worst if np.isfinite(worst) else float("inf")
+
+
+def _rows(found: NDArray[Any]) -> NDArray[Any]:
+    """Rows of detections by label and falling score, without padding."""
+    flat = found.reshape(-1, 7)
+    flat = flat[flat[:, 2] > 0]
+    return flat[np.lexsort((-flat[:, 2], flat[:, 1]))]
+
+
+def writers(prototxt: Path) -> dict[str, str]:
+    """The layer that writes each blob last: some consumers are asked for layers."""
+    text = prototxt.read_text(encoding="utf-8")
+    net = text_format.Parse(text, caffe_pb2.NetParameter(), allow_unknown_field=True)
+    made: dict[str, str] = {}
+    for layer in net.layer:
+        made.update(dict.fromkeys(layer.top, layer.name))
+    for v1 in net.layers:
+        made.update(dict.fromkeys(v1.top, v1.name))
+    return made
+
+
+def models(shared: Path, corpus: bool = False) -> Iterator[Model]:
+    """The nets of ``models/``; with ``corpus``, also other people's."""
+    for folder in sorted(path.parent for path in shared.glob("models/edge/*/golden.npz")):
+        with np.load(folder / "golden.npz") as golden:
+            inputs = {key[3:]: golden[key] for key in golden if key.startswith("in_")}
+            prefix = "global_" if any(key.startswith("global_") for key in golden) else "out_"
+            wanted = {k[len(prefix) :]: golden[k] for k in golden if k.startswith(prefix)}
+        yield Model(
+            folder.name, folder / "net.prototxt", folder / "weights.caffemodel", inputs, wanted
+        )
+    folder = shared / "models/lenet_bn"
+    with np.load(folder / "golden.npz") as golden:
+        inputs, wanted = {"data": golden["inputs"]}, {"prob": golden["prob"]}
+    weights = folder / "lenet_bn_iter_5000.caffemodel"
+    yield Model(folder.name, folder / "deploy_bn.prototxt", weights, inputs, wanted)
+    folder = shared / "models/mobilenet_ssd_shapes"
+    with np.load(folder / "golden.npz") as golden:
+        first = golden["detection_out"][:, 0] == 0
+        inputs, wanted = (
+            {"data": golden["data"][:1]},
+            {"detection_out": golden["detection_out"][first]},
+        )
+    weights = folder / "shapes_iter_9000.caffemodel"
+    yield Model(folder.name, folder / "deploy_bn.prototxt", weights, inputs, wanted)
+    if corpus:
+        yield from _corpus(shared)
+
+
+def _corpus(shared: Path) -> Iterator[Model]:
+    for path in sorted(shared.glob("corpus/*/*/golden.npz")):
+        text, weights = path.parent / "deploy.prototxt", path.parent / "weights.caffemodel"
+        if not text.exists():
+            continue
+        made = writers(text)
+        with np.load(path) as golden:
+            arrays = {tuple(key.split(":", 1)): golden[key] for key in golden if ":" in key}
+        inputs = {name: value for (kind, name), value in arrays.items() if kind == "input"}
+        wanted = {
+            name: value
+            for (kind, name), value in arrays.items()
+            if kind == "output" and name in made
+        }
+        if wanted:
+            yield Model(path.parent.name, text, weights, inputs, wanted)
