@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from caffefold.zoo import Event, Outcome, Plan, Result
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_PLANNING = ("manifest", "prefer", "snapshots")  # options that are handed on as they are
+_PLANNING = ("manifest", "prefer", "snapshots", "onnx")  # options that are handed on as they are
 _RUNNING = ("engine", "scheduler", "timeout", "memory", "fail_fast")
 _COLOURS = {"converted": "green", "refused": "yellow", "failed": "red"}
 _CURRENT = 8  # models that are shown while they are converted
@@ -68,6 +68,12 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     default="last",
     show_default=True,
     help="Convert the last snapshot of each net, or all of them.",
+)
+@click.option(
+    "--onnx",
+    is_flag=True,
+    help="Write NAME.onnx beside each pair as well, checked as by export; where that is refused, "
+    "the pair is written all the same, and the report says why.",
 )
 @click.option(
     "-j",
@@ -297,6 +303,10 @@ def _print_table(console: Console, result: Result) -> None:
         for text in outcome.notes:
             if "converted again" in text:
                 console.warning(f"{outcome.name}: {text}")
+        if outcome.facts is not None and outcome.facts.onnx is not None:
+            made = outcome.facts.onnx
+            if made.reason:
+                console.warning(f"{outcome.name}: no ONNX model: {made.reason}")
     target = result.plan.target
     console.row("wrote", f"{target}/index.html, zoo.json, zoo.csv")
 

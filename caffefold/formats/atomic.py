@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -65,6 +65,12 @@ class Staging:
     def path_of(self, target: Path) -> Path:
         """Where ``target`` is staged."""
         return next(staged.temporary for staged in self._staged if staged.target == target)
+
+    def drop(self, targets: Collection[Path]) -> None:
+        """Give up ``targets``, as far as they are staged; the others of the group go on."""
+        for staged in [each for each in self._staged if each.target in targets]:
+            staged.discard()
+            self._staged.remove(staged)
 
     def finish(self) -> None:
         """Wait until every staged file is on the disk.

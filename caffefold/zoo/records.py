@@ -77,10 +77,20 @@ class Model:
     """The SHA-1 of the caffemodel according to that readme.md."""
     problem: str = ""
     """Why it cannot be converted, if planning found that out."""
+    onnx: bool = False
+    """Whether its ONNX model is written beside the pair."""
 
     def fingerprint(self) -> str:
         """Changes whenever the result might, the content of the files aside."""
-        asked = [self.caffemodel, self.prototxts, self.options, self.title, self.sha1, self.problem]
+        asked: list[Any] = [
+            self.caffemodel,
+            self.prototxts,
+            self.options,
+            self.title,
+            self.sha1,
+            self.problem,
+        ]
+        asked += ["onnx"] if self.onnx else []
         text = json.dumps([VERSION, *asked], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -122,6 +132,22 @@ class Plan(_Record):
 
 
 @dataclass(frozen=True, slots=True)
+class OnnxFacts:
+    """What became of the ONNX model that was asked for beside a pair."""
+
+    reason: str = ""
+    """Why there is none, in one sentence; "" when there is one."""
+    nodes: int = 0
+    error: float | None = None
+    """The largest error of the check, relative to the blob's largest number; None: not checked."""
+
+    def __str__(self) -> str:
+        if self.reason:
+            return f"refused: {self.reason}"
+        return "not checked" if self.error is None else f"{self.error:.1e}"
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What a conversion achieved: the columns of the result."""
 
@@ -139,6 +165,8 @@ class Facts:
     left: Mapping[str, int]
     """How many layers were left alone, by the code of the reason."""
     warnings: tuple[str, ...] = ()
+    onnx: OnnxFacts | None = None
+    """None: no ONNX model was asked for."""
 
 
 @dataclass(frozen=True, slots=True)

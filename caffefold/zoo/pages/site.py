@@ -33,6 +33,7 @@ _NUMBERS = (
 )  # fmt: skip
 COLUMNS = (
     "model", "status", "reason", "caffemodel", "prototxt", *_NUMBERS, "largest_error", "left",
+    "onnx",
 )  # fmt: skip
 
 
@@ -90,6 +91,7 @@ def _result(facts: Facts) -> dict[str, Any]:
         "largest_error": facts.largest_error,
         "left": dict(facts.left),
         "warnings": list(facts.warnings),
+        "onnx": None if facts.onnx is None else asdict(facts.onnx),
     }
 
 
@@ -108,7 +110,7 @@ def as_csv(result: Result) -> str:
         if facts is not None:
             left = " ".join(f"{code}:{count}" for code, count in facts.left.items())
             row += [getattr(facts, name) for name in _NUMBERS]
-            row += [f"{facts.largest_error:.3e}", left]
+            row += [f"{facts.largest_error:.3e}", left, facts.onnx or ""]
         cells = [f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in map(str, row)]
         writer.writerow(cells + [""] * (len(COLUMNS) - len(row)))
     return out.getvalue()
@@ -142,6 +144,7 @@ def index_page(result: Result) -> bytes:
         plan=result.plan,
         summary=summary(result),
         rows=result.pairs,
+        onnx=any(model.onnx for model in result.plan.models),
         converted=[outcome.facts for outcome in result.outcomes if outcome.facts is not None],
         others=[*result.plan.orphans, *(Orphan(n, "result", gone) for n in result.stale)],
     )

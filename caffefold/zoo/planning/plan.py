@@ -32,6 +32,7 @@ def plan(
     prefer: str = "train",
     snapshots: str = "last",
     manifest: PathLike = "",
+    onnx: bool = False,
     jobs: int = 0,
     fresh: bool = False,
 ) -> Plan:
@@ -44,6 +45,8 @@ def plan(
         prefer: of several prototxts that fit, use ``"train"`` or ``"deploy"``.
         snapshots: convert the ``"last"`` snapshot of a net, or ``"all"``.
         manifest: a zoo.toml; by default the one in ``source``, if there is one.
+        onnx: write each model as ONNX as well, beside its pair; where that is refused, the result
+            says why.
         jobs: processes that read files; 0: one for each core.
         fresh: do not use the plan of an earlier run.
 
@@ -70,7 +73,7 @@ def plan(
         data = storage.read(manifests.NAME) or b""
     root = results.root if results else ""
     entries = list(storage.walk(root))
-    asked = [VERSION, storage.root, root, shared, prefer, snapshots, data.hex(), entries]
+    asked = [VERSION, storage.root, root, shared, prefer, snapshots, data.hex(), entries, onnx]
     key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     cached = _cached(results, key) if results and not fresh else None
     urls = (storage.address, results.address if results else "")
@@ -80,7 +83,7 @@ def plan(
     named = manifests.parse(data, where) if data else Manifest()
     models, orphans = _planned(storage, entries, named, prefer, snapshots, jobs)
     common = _merged(named.options, shared)
-    models = [replace(model, options=_merged(common, model.options)) for model in models]
+    models = [replace(model, options=_merged(common, model.options), onnx=onnx) for model in models]
     orphans += [Orphan(path, "skipped", f"skip = true in {where}") for path in named.skipped]
     return Plan(storage.root, root, tuple(models), tuple(orphans), key, urls)
 

@@ -26,11 +26,15 @@ from caffefold.zoo.storage import (
     Storage,
     digest,
     stamped,
+    unchanged,
 )
 
 WORK = f"{STATE}/work"
 # Appended to the model's name, in the order in which the files are put in place.
 SUFFIXES = (".prototxt", ".caffemodel", ".html", ".report.json")
+ONNX = (".onnx", ".onnx.data")
+"""Where it is asked for and can be made; the second one of more than 2 GB."""
+ALL = (*SUFFIXES[:2], *ONNX, *SUFFIXES[2:])
 _ENDED = "the run was ended while its results were put in place"
 
 
@@ -52,8 +56,26 @@ def record(target: Storage, outcome: Outcome, token: str) -> None:
 
 def upload(folder: Path, target: RemoteStorage, outcome: Outcome, token: str) -> None:
     """Put the files of ``folder`` in place behind a URL, the report last."""
-    for suffix in SUFFIXES:
-        target.store(folder / f"{token}{suffix}", outcome.name + suffix)
+    for path, suffix in _files(outcome):
+        target.store(folder / f"{token}{suffix}", path)
+
+
+def remove_former(target: Storage, former: Outcome | None, outcome: Outcome) -> None:
+    """Remove what ``former`` wrote and a new conversion did not: it does not belong to the pair.
+
+    What somebody changed since is theirs, and stays.
+    """
+    if former is None or outcome.status != "converted":
+        return
+    written = {file.path for file in outcome.outputs}
+    for file in former.outputs:
+        if file.path not in written and unchanged(target, (file,)) is not None:
+            target.remove(file.path)
+
+
+def _files(outcome: Outcome) -> list[tuple[str, str]]:
+    """The results, as paths and as what is appended to the model's name; in their order."""
+    return [(file.path, file.path.removeprefix(outcome.name)) for file in outcome.outputs]
 
 
 def is_recorded(target: Storage, token: str) -> bool:
@@ -107,8 +129,7 @@ def _is_finished(target: LocalStorage, outcome: Outcome, token: str) -> bool:
     """Put in place what is not there yet; whether all of it is there then."""
     folder = Path(target.root, WORK)
     files = [
-        (folder / f"{token}{suffix}", Path(target.place(outcome.name + suffix)))
-        for suffix in SUFFIXES
+        (folder / f"{token}{suffix}", Path(target.place(path))) for path, suffix in _files(outcome)
     ]
     known = {Path(target.root, file.path): file.sha256 for file in outcome.outputs}
     for made, place in files:

@@ -142,6 +142,7 @@ def _recover(target: Storage, book: journal.Journal, known: dict[str, Outcome]) 
         old = known.get(outcome.name)
         # The journal has it already when the run was killed before the record was cleared away.
         if old is None or _identity(old) != _identity(outcome):
+            commit.remove_former(target, old, outcome)
             book.append(outcome)
             known[outcome.name] = outcome
     commit.clear(target)
@@ -254,11 +255,13 @@ class _Run:
 
     def foreign(self, model: Model, old: Outcome | None) -> bool:
         """Refuse to replace files that no journal knows, without ``force``."""
-        if self.force or (old is not None and old.outputs):
+        if self.force:
             return False
-        results = [model.name + suffix for suffix in commit.SUFFIXES if suffix != ".html"]
-        there = [path for path in results if self.target.stat(path) is not None]
-        if not there or self.ours(model):
+        known = {file.path for file in old.outputs} if old is not None else set()
+        suffixes = commit.ALL if model.onnx else commit.SUFFIXES
+        results = [model.name + suffix for suffix in suffixes if suffix != ".html"]
+        there = [p for p in results if p not in known and self.target.stat(p) is not None]
+        if not there or (not known and self.ours(model)):
             return False
         reason = (
             f"{there[0]}: already exists, and is not from an earlier run; use force to replace it"
@@ -310,6 +313,7 @@ class _Run:
         if outcome.status != "converted" and old is not None and old.outputs:
             notes, outputs = (*notes, _STILL_THERE), old.outputs
         outcome = replace(outcome, notes=notes, outputs=outputs)
+        commit.remove_former(self.target, old, outcome)
         self.book.append(outcome)
         self.known[model.name] = self.outcomes[model.name] = outcome
         self.worked.add(model.name)

@@ -7,7 +7,7 @@ import shutil
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,10 +17,11 @@ from caffefold.errors import CaffefoldError, InputError, UsageError
 from caffefold.formats import disk
 from caffefold.formats.atomic import Staging
 from caffefold.formats.prototxt.open import read_net, schema_of
+from caffefold.ir.net import Net
 from caffefold.options import ConvertOptions
 from caffefold.report import ConvertReport
 from caffefold.zoo.pages import site
-from caffefold.zoo.records import Facts, Model, Outcome, Status
+from caffefold.zoo.records import Facts, Model, OnnxFacts, Outcome, Status
 from caffefold.zoo.running import commit
 from caffefold.zoo.storage import (
     Copies,
@@ -164,26 +165,27 @@ def _converted(task: Task, folder: Path, given: _Given) -> Outcome:
     """
     model = task.model
     target = open_storage(task.target)
-    made = {suffix: folder / f"{task.token}{suffix}" for suffix in commit.SUFFIXES}
+    made = {suffix: folder / f"{task.token}{suffix}" for suffix in commit.ALL}
     if isinstance(target, RemoteStorage):
         place = folder / "results" / task.token
     else:
         place = target.place(model.name)
-    targets = {suffix: place.with_name(place.name + suffix) for suffix in commit.SUFFIXES}
+    targets = {suffix: place.with_name(place.name + suffix) for suffix in commit.ALL}
     options = ConvertOptions(**model.options)
     sources = (given.prototxt, given.caffemodel)
     with (
         pair(read_net(given.prototxt, schema_of(options.proto)), given.caffemodel) as net,
-        Staging({targets[suffix]: made[suffix] for suffix in commit.SUFFIXES}) as staging,
+        Staging({targets[suffix]: made[suffix] for suffix in commit.ALL}) as staging,
     ):
         pairs = targets[".prototxt"], targets[".caffemodel"]
-        report, _ = convert_into(staging, net, pairs, options, sources)
+        report, after = convert_into(staging, net, pairs, options, sources)
+        onnx = _as_onnx(staging, targets, after, report) if model.onnx else None
         _check_unchanged(task, given.inputs[0])
         outcome = Outcome(
             model.name,
             "converted",
             prototxt=given.path,
-            facts=_facts(report),
+            facts=replace(_facts(report), onnx=onnx),
             notes=given.notes,
             inputs=given.inputs,
             fingerprint=model.fingerprint(),
@@ -196,6 +198,7 @@ def _converted(task: Task, folder: Path, given: _Given) -> Outcome:
         written = tuple(
             FileState(model.name + suffix, path.stat().st_size, "", digest(path))
             for suffix, path in made.items()
+            if suffix in commit.SUFFIXES or path.exists()
         )
         outcome = replace(outcome, outputs=written)
         if task.deadline and time.time() > task.deadline:
@@ -211,6 +214,28 @@ def _converted(task: Task, folder: Path, given: _Given) -> Outcome:
             commit.clear(target, task.token)  # what is not in place will not be
             raise
     return replace(outcome, outputs=stamped(target, outcome.outputs))
+
+
+def _as_onnx(
+    staging: Staging, targets: Mapping[str, Path], net: Net, report: ConvertReport
+) -> OnnxFacts:
+    """Stage the ONNX model of a pair; a net that has none keeps its pair.
+
+    Raises:
+        CaffefoldError: the model cannot be written, or does not compute what the net does.
+    """
+    from caffefold.onnx_export.exporting import OnnxBeside  # seldom needed
+
+    beside = OnnxBeside()
+    try:
+        beside.stage(staging, targets[".onnx"], net, report.preprocessing)
+    except (InputError, UsageError) as error:
+        staging.drop([targets[suffix] for suffix in commit.ONNX])
+        return OnnxFacts(" ".join(str(error).split()))
+    agreement = beside.report.agreement
+    return OnnxFacts(
+        nodes=beside.report.nodes, error=None if agreement is None else agreement.worst.error
+    )
 
 
 def _check_unchanged(task: Task, given: FileState) -> None:
@@ -293,5 +318,5 @@ def _folder(task: Task, target: Storage) -> Iterator[Path]:
         yield folder
     finally:
         if not commit.is_recorded(target, task.token):
-            for suffix in commit.SUFFIXES:
+            for suffix in commit.ALL:
                 (folder / f"{task.token}{suffix}").unlink(missing_ok=True)
