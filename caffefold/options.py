@@ -301,6 +301,11 @@ class VerifyOptions(DeployOptions):
     channel_order: Literal["", "BGR", "RGB"] = _option(
         "", "Channel order that the net reads colour images in; Caffe's is BGR."
     )
+    labels: PathLike | None = _option(
+        None, "What is in the images: lines IMAGE CLASS, or IMAGE CLASS X1 Y1 X2 Y2 an object; the "
+        "accuracy, or the mAP, of both is told. An array 'labels' in .npz says the same.",
+        metavar="FILE",
+    )  # fmt: skip
     batches: int = _option(2, "Batches of random input.", metavar="N", least=1)
     seed: int = _option(1, "Seed of the random input.", metavar="N", least=0)
     runtime: Mapping[str, str] = _option(

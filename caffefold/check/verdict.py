@@ -107,6 +107,22 @@ class Compared(NamedTuple):
         return text
 
 
+class Accuracy(NamedTuple):
+    """How good both nets are on items of which somebody says what is in them."""
+
+    measure: str
+    """``accuracy``: the share whose first class is right; ``mAP``: PASCAL VOC's, at 11 recalls."""
+    samples: int
+    before: float
+    after: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.measure} {self.before:.4f} before, {self.after:.4f} after, "
+            f"on {counted(self.samples, 'sample')}"
+        )
+
+
 class Timing(NamedTuple):
     """Forward passes of both nets in turn."""
 
@@ -153,6 +169,7 @@ class Verification:
     """Shared blobs that differ though no output does."""
     warnings: tuple[str, ...] = ()
     timing: Timing | None = None
+    accuracy: Accuracy | None = None
 
     @property
     def verdict(self) -> Word:
@@ -196,6 +213,8 @@ class Verification:
             yield "inside", str(each)
         if self.begins:
             yield "begins", f"'{self.begins}' is the first shared blob that differs"
+        if self.accuracy is not None:
+            yield "accuracy", str(self.accuracy)
         if self.timing is not None:
             yield "time", str(self.timing)
             if all(self.timing.memory):
@@ -217,6 +236,7 @@ class Verification:
             "inside": [_plain(each) for each in self.inside],
             "begins": self.begins,
             "warnings": list(self.warnings),
+            "accuracy": None if self.accuracy is None else _plain(self.accuracy),
             "timing": None if self.timing is None else _plain(self.timing),
         }
 

@@ -50,7 +50,7 @@ def match(expected: Sequence[Array], found: Sequence[Array]) -> Match:
         free = np.ones(len(b), bool)
         for row in a[np.argsort(-a[:, 2], kind="stable")]:
             fits = free & (b[:, 0] == row[0]) & (b[:, 1] == row[1])
-            ious = np.where(fits, _overlaps(row[3:], b[:, 3:]), -1.0)
+            ious = np.where(fits, overlaps(row[3:], b[:, 3:]), -1.0)
             # Of boxes that overlap alike, the one with the nearest score.
             best = int(np.lexsort((np.abs(b[:, 2] - row[2]), -ious))[0]) if len(b) else -1
             if best < 0 or ious[best] < _LEAST:
@@ -65,7 +65,7 @@ def match(expected: Sequence[Array], found: Sequence[Array]) -> Match:
     return Match(matched, missed, extra, overlap, score, apart)
 
 
-def _overlaps(box: Array, boxes: Array) -> Array:
+def overlaps(box: Array, boxes: Array) -> Array:
     """Intersection over union with each of ``boxes``; a box without area overlaps its equal."""
     low = np.maximum(box[:2], boxes[:, :2])
     high = np.minimum(box[2:], boxes[:, 2:])

@@ -21,6 +21,8 @@ from caffefold.options import VerifyOptions
 from caffefold.verification.runtimes.base import Array, Batch, first_line
 
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_LABELS = "labels"
+"""The array of a .npz that says what is in the items."""
 _NUDGE = 2.0**-22
 _COLOURS = {1: "GRAY", 3: "BGR"}
 _EXACT = frozenset(
@@ -36,6 +38,10 @@ class Feed(NamedTuple):
     batches: tuple[Batch, ...]
     about: str
     warnings: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    """The names of the images, in order."""
+    labels: Array | None = None
+    """The class of each item, where the file of the items says it."""
 
 
 def feed(net: Net, stated: Sequence[Mapping[str, Any]], options: VerifyOptions) -> Feed:
@@ -72,10 +78,13 @@ def feed(net: Net, stated: Sequence[Mapping[str, Any]], options: VerifyOptions) 
         raise UsageError(Option("inputs"), ": give images or arrays, not both")
     if arrays:
         given = _joined([_arrays(path, shapes) for path in arrays])
+        labels = given.pop(_LABELS, None)
         made = tuple(_batches(net, shapes, known, given, options.seed))
     else:
+        labels = None
         made = tuple(_pictured(net, shapes, known, pictures, options.seed))
-    return Feed(made, f"{counted(len(paths), 'file')}: {paths[0].name}{_more(paths)}", warnings)
+    about = f"{counted(len(paths), 'file')}: {paths[0].name}{_more(paths)}"
+    return Feed(made, about, warnings, tuple(path.name for path in pictures), labels)
 
 
 def _more(paths: Sequence[Path]) -> str:
@@ -198,6 +207,7 @@ def _arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Arra
         found = {next(iter(shapes)): np.load(path, allow_pickle=False)}
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: not an array of numpy: {first_line(error)}") from None
+    labels = found.pop(_LABELS, None)
     if len(found) == 1 and not found.keys() & shapes.keys():
         found = {next(iter(shapes)): next(iter(found.values()))}
     known = {blob: found[blob] for blob in shapes if blob in found}
@@ -209,11 +219,15 @@ def _arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Arra
     for blob, values in known.items():
         if values.dtype.kind not in "fiub":
             raise InputError(f"{path}: '{blob}' holds {values.dtype}, not numbers")
-    return known
+    return known if labels is None else {**known, _LABELS: labels}
 
 
 def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    return {blob: np.concatenate([part[blob] for part in parts]) for blob in parts[0]}
+    return {
+        blob: np.concatenate([part[blob] for part in parts])
+        for blob in parts[0]
+        if all(blob in part for part in parts)
+    }
 
 
 def _batches(

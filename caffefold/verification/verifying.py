@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from caffefold.analysis.shapes import infer
 from caffefold.check.forward.evaluate import evaluate
-from caffefold.check.verdict import Compared, Matched, Side, Unrun, Verification, Word
+from caffefold.check.verdict import Accuracy, Compared, Matched, Side, Unrun, Verification, Word
 from caffefold.conversion import to_deploy
 from caffefold.errors import InputError, Option, UsageError
 from caffefold.formats.caffemodel.blob import quiet
@@ -19,6 +19,7 @@ from caffefold.ir.net import Net
 from caffefold.ops.table import op
 from caffefold.options import ALL, DeployOptions, PathLike, VerifyOptions, takes
 from caffefold.verification import feeding, timing
+from caffefold.verification.accuracy import Truth, accuracy, read_truth
 from caffefold.verification.cutting import (
     DoesNotRun,
     Started,
@@ -141,6 +142,18 @@ class Verifier:
         return started, _Runs(exact, noisy, coarse)
 
     @property
+    def truth(self) -> Truth | None:
+        """What is in the items of the batches, where somebody says it."""
+        labels = self.options.labels
+        if labels is not None:
+            if not self._feed.names:
+                raise UsageError(
+                    Option("labels"), ": give the images with ", Option("inputs", "DIR")
+                )
+            return read_truth(labels, self._feed.names)
+        return None if self._feed.labels is None else Truth(self._feed.labels)
+
+    @property
     def batches(self) -> tuple[Batch, ...]:
         """What both nets are fed with."""
         return self._feed.batches
@@ -257,7 +270,8 @@ class _Comparison:
             apart[0].blob if apart else "",
             inside,
             tuple(self.warnings),
-            self._timed(first.session, second.session) if verifier.options.time else None,
+            accuracy=self._accuracy(runs, found),
+            timing=self._timed(first.session, second.session) if verifier.options.time else None,
         )
 
     def _side(self, started: Started, net: Net | None) -> Side:
@@ -267,6 +281,15 @@ class _Comparison:
     def _timed(self, first: Session, second: Session) -> Any:
         memory = [0 if net is None else timing.memory(net) for net in (self.verifier.net, self.net)]
         return timing.measure(first, second, self.verifier.batches[0], (memory[0], memory[1]))
+
+    def _accuracy(self, runs: _Runs, found: Sequence[Values]) -> Accuracy | None:
+        truth = self.verifier.truth
+        if truth is None:
+            return None
+        there = [blob for blob in outputs(self.verifier.net) if blob in found[0]]
+        kinds = {blob: self._kind(blob) for blob in there if blob in runs.noisy[0][0]}
+        size = max(len(values) for values in self.verifier.batches[0].values.values())
+        return accuracy(truth, kinds, runs.noisy[0], found, size)
 
     def _refused(self, first: Started, word: Word, why: str) -> Verification:
         verifier = self.verifier
