@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from caffefold.check.proof import Proof
     from caffefold.check.verdict import Verification
     from caffefold.compare.diff import NetDiff, diff
-    from caffefold.conversion import convert, fold, load, prove, retarget, save, to_deploy
+    from caffefold.conversion import convert, fold, load, prove, retarget, save, slim, to_deploy
     from caffefold.errors import (
         CaffefoldError,
         ExistingOutput,
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from caffefold.onnx_export.exporting import export
     from caffefold.onnx_export.report import ExportReport
     from caffefold.options import ConvertOptions, DetectionOptions, ExportOptions, VerifyOptions
-    from caffefold.report import ConvertReport, DeployResult, FoldResult, TargetResult
+    from caffefold.report import ConvertReport, DeployResult, FoldResult, SlimResult, TargetResult
     from caffefold.verification.verifying import verify
 
 __version__ = _version.VERSION
@@ -74,6 +74,7 @@ __all__ = [
     "OutputError",
     "Proof",
     "ProofError",
+    "SlimResult",
     "TargetResult",
     "TextError",
     "UnknownInput",
@@ -93,6 +94,7 @@ __all__ = [
     "prove",
     "retarget",
     "save",
+    "slim",
     "to_deploy",
     "verify",
 ]
@@ -101,7 +103,7 @@ _HOMES = {
     "compare.diff": ("NetDiff", "diff"),
     "check.proof": ("Proof",),
     "check.verdict": ("Verification",),
-    "conversion": ("convert", "fold", "load", "prove", "retarget", "save", "to_deploy"),
+    "conversion": ("convert", "fold", "load", "prove", "retarget", "save", "slim", "to_deploy"),
     "extraction": ("ExtractReport", "extract"),
     "inspection.inspecting": ("inspect",),
     "inspection.result": ("Inspection",),
@@ -109,7 +111,7 @@ _HOMES = {
     "onnx_export.exporting": ("export",),
     "onnx_export.report": ("ExportReport",),
     "options": ("ConvertOptions", "DetectionOptions", "ExportOptions", "VerifyOptions"),
-    "report": ("ConvertReport", "DeployResult", "FoldResult", "TargetResult"),
+    "report": ("ConvertReport", "DeployResult", "FoldResult", "SlimResult", "TargetResult"),
     "verification.verifying": ("verify",),
 }
 

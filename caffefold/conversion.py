@@ -49,8 +49,11 @@ from caffefold.options import (
     DeployOptions,
     Dtype,
     FoldOptions,
+    KeepOptions,
     PathLike,
     SaveOptions,
+    SlimNetOptions,
+    SlimPairOptions,
     TargetOptions,
     takes,
 )
@@ -58,7 +61,14 @@ from caffefold.passes import infra, pipeline
 from caffefold.passes.deploy.preprocessing import comment, preprocessing
 from caffefold.passes.infra import Change
 from caffefold.passes.view import placeholders
-from caffefold.report import ConvertReport, DeployResult, FileSize, FoldResult, TargetResult
+from caffefold.report import (
+    ConvertReport,
+    DeployResult,
+    FileSize,
+    FoldResult,
+    SlimResult,
+    TargetResult,
+)
 from caffefold.targets import TARGETS, aimed
 
 if TYPE_CHECKING:  # the options as keywords, for type checkers: those of the class that is given
@@ -201,6 +211,64 @@ def retarget(net: Net, **given: Any) -> TargetResult:
     return _retarget(net, aimed(ConvertOptions(**given)))
 
 
+@_on_net(SlimNetOptions)
+def slim(net: Net, **given: Any) -> SlimResult:
+    """Take channels out of a net: by default those that do nothing, which changes no result.
+
+    Args:
+        net: a train, train_val or deploy net with weights, not folded; templates are fine.
+        {options}
+
+    Returns:
+        The deploy net without them, or the training net; what went, and what did not and why.
+
+    Raises:
+        InputError: the net is broken, or its weights do not fit it.
+        ProofError: the net is not the same: a fault of ours.
+        UsageError: an option has a wrong value, contradicts the net, or is missing.
+    """
+    from caffefold import slimming  # seldom needed
+
+    options = SlimNetOptions(**given)
+    with quiet():
+        deploy = _to_deploy(net, options)
+        result = slimming.slim_deploy(deploy, options, net)
+    warnings = (*deploy.warnings, *_idle(net, options))
+    return replace(result, warnings=warnings)
+
+
+def slim_training_files(
+    prototxt: PathLike, caffemodel: PathLike | None, output: PathLike | None,
+    options: SlimPairOptions, *, force: bool = False, dry_run: bool = False,
+) -> tuple[SlimResult, tuple[str, ...]]:  # fmt: skip
+    """Slim a pair of files and write the training net, with a report.
+
+    Returns:
+        What went, and the names of the files.
+
+    Raises:
+        CaffefoldError: as ``convert``.
+    """
+    from caffefold import slimming  # seldom needed
+
+    _named(prototxt, output)
+    sources = tuple(Path(p) for p in (prototxt, caffemodel, options.proto) if p is not None)
+    with _load(schema_of(options.proto), prototxt, caffemodel) as net, Staging() as staging:
+        files = tuple(path for path in sources if not detect.is_stream(path))
+        prefix = _prefix(output, net, Path(prototxt))
+        targets = _targets(prefix, (*files, *_sources(net)), SUFFIXES, force)
+        with quiet():
+            deploy = _to_deploy(net, options)
+            result = slimming.slim_deploy(deploy, options, net)
+            warnings = (*deploy.warnings, *_idle(net, options), *_orphans(net, options))
+            result = replace(result, warnings=warnings)
+            _stage(staging, result.net, targets, options)
+        staging.write(targets[2], result.to_json().encode("utf-8", "backslashreplace"))
+        if not dry_run:
+            staging.commit()
+    return result, () if dry_run else tuple(map(str, targets))
+
+
 def prove(original: Net, folded: Net, *, dtype: Dtype = "fp32") -> Proof:
     """Check that ``folded``, which ``fold`` made of ``original``, computes the same.
 
@@ -290,9 +358,8 @@ def convert(
         ProofError: the written pair does not compute the same; no output was written.
         UsageError: an option has a wrong value, or contradicts the files.
     """
-    options = ConvertOptions(**given)
-    if output is None and detect.is_stream(Path(prototxt)):
-        raise UsageError("standard input has no name; give ", Option("prefix", "PREFIX"))
+    options = _options_of(given)
+    _named(prototxt, output)
     weights = prototxt if caffemodel is None and _is_alone(prototxt) else caffemodel
     sources = tuple(Path(p) for p in (prototxt, weights, options.proto) if p is not None)
     with _load(schema_of(options.proto), prototxt, caffemodel) as net, Staging() as staging:
@@ -349,6 +416,19 @@ def _verified(
     return replace(report, verification=found, warnings=warnings)
 
 
+def _options_of(given: Mapping[str, Any]) -> ConvertOptions:
+    """Those of a conversion; with what channels go, where that is said."""
+    slims = {each.name for each in fields(SlimPairOptions)} - {
+        f.name for f in fields(ConvertOptions)
+    }
+    return SlimPairOptions(**given) if slims & given.keys() else ConvertOptions(**given)
+
+
+def _named(prototxt: PathLike, output: PathLike | None) -> None:
+    if output is None and detect.is_stream(Path(prototxt)):
+        raise UsageError("standard input has no name; give ", Option("prefix", "PREFIX"))
+
+
 def _prefix(output: PathLike | None, net: Net, prototxt: Path) -> Path:
     """Where the results go: as asked for, into a folder, or beside the prototxt.
 
@@ -383,6 +463,12 @@ def convert_into(
     with quiet():
         try:
             deploy = _to_deploy(net, options)
+            slimmed = None
+            if options.slim:
+                from caffefold.slimming import slim_deploy, slimmed_deploy  # seldom needed
+
+                slimmed = slim_deploy(deploy, options)
+                deploy = slimmed_deploy(deploy, slimmed)
             folded = _fold(deploy.net, options)
             result = _retarget(folded.net, options)
             written = _stage(staging, result.net, targets, options)
@@ -394,6 +480,9 @@ def convert_into(
         except ProofError as error:
             raise error.advised("; no output was written") from None
         report = _report(net, deploy, folded, result, proven, options, sources, staged)
+        if slimmed is not None:
+            costs = slimmed.costs[0], report.costs[1]
+            report = replace(report, slimmed=slimmed, costs=costs)
     return report, result.net
 
 
@@ -567,7 +656,7 @@ def _orphans(net: Net, options: SaveOptions) -> tuple[str, ...]:
     return (Text(f"{what}dropped; ", Option("keep_records"), " keeps them"),)
 
 
-def _idle(net: Net, options: FoldOptions) -> tuple[str, ...]:
+def _idle(net: Net, options: KeepOptions) -> tuple[str, ...]:
     """A warning for each pattern of layers to leave alone that no layer of the read net fits."""
     return tuple(
         Text(Option("keep", pattern), ": no effect; no layer has that name")

@@ -159,7 +159,22 @@ class DeployOptions(ViewOptions):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class FoldOptions(_Checked):
+class KeepOptions(_Checked):
+    """Which layers stay as they are."""
+
+    keep: Sequence[str] = _option(
+        (), "Leave layers whose names match this pattern alone.", metavar="GLOB"
+    )
+
+    def keeps(self, name: str) -> bool:
+        """Whether the layer ``name`` is left alone."""
+        from fnmatch import fnmatchcase
+
+        return any(fnmatchcase(name, pattern) for pattern in self.keep)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class FoldOptions(KeepOptions):
     """What folding may do."""
 
     fold: Directions = _option(
@@ -170,18 +185,41 @@ class FoldOptions(_Checked):
     collapse: bool = _option(
         True, "Merge affine layers that no linear layer can absorb into one Scale, or leave them."
     )
-    keep: Sequence[str] = _option(
-        (), "Leave layers whose names match this pattern alone.", metavar="GLOB"
-    )
     unshare: bool = _option(
         False, "Give layers that share weights their own copies, so that they can absorb others."
     )
 
-    def keeps(self, name: str) -> bool:
-        """Whether the layer ``name`` is left alone."""
-        from fnmatch import fnmatchcase
 
-        return any(fnmatchcase(name, pattern) for pattern in self.keep)
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SlimOptions(KeepOptions):
+    """Which channels slimming takes out; by default those that do nothing."""
+
+    threshold: float | None = _option(
+        None, "Take channels out whose |gamma| is at most this. Approximate: fine-tune the result.",
+        metavar="T", least=0,
+    )  # fmt: skip
+    ratio: float | None = _option(
+        None, "Take this share of all channels out, those of the smallest |gamma|. Approximate.",
+        metavar="R", least=0, most=1,
+    )  # fmt: skip
+    layers: Mapping[str, float] = _option(
+        {}, "Take this share of the channels of each of these layers out. Approximate.",
+        flag="--layer", metavar="GLOB=R", least=0, most=1,
+    )  # fmt: skip
+    multiple: int = _option(
+        1, "Leave layers a number of outputs that is a multiple of this, or all.",
+        metavar="N", least=1,
+    )  # fmt: skip
+    approximate: bool = _option(
+        False,
+        "Also take out channels that are constant, but not at padded borders, and those whose "
+        "|gamma| is below 1e-6 without a proof.",
+    )
+
+    @property
+    def by_size(self) -> bool:
+        """Whether channels go that do something."""
+        return self.threshold is not None or self.ratio is not None or bool(self.layers)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -227,10 +265,27 @@ class SaveOptions(_Checked):
 class ConvertOptions(SaveOptions, TargetOptions, FoldOptions, DeployOptions):
     """All options of a conversion."""
 
+    slim: bool = _option(False, "Take channels out first that do nothing: those that are constant.")
     proto: PathLike | None = _option(
         None, "A fork's caffe.proto: its fields and defaults apply (needs grpcio-tools).",
         metavar="FILE",
     )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SlimNetOptions(SlimOptions, DeployOptions):
+    """All options of slimming a net in memory."""
+
+    keep_training: bool = _option(
+        False, "Keep the training net, to fine-tune it; by default it becomes a deploy net."
+    )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SlimPairOptions(SlimNetOptions, ConvertOptions):
+    """All options of slimming a pair of files, which is folded as in a conversion."""
+
+    slim: bool = _option(True, "Take channels out; by default those that do nothing.")
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

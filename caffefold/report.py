@@ -11,6 +11,7 @@ from caffefold.account import account
 from caffefold.analysis.cost import Totals
 from caffefold.analysis.shapes import Shapes
 from caffefold.check.proof import Proof
+from caffefold.check.slimmed import SlimProof
 from caffefold.check.verdict import Verification
 from caffefold.humanize import counted, json_text, short, size, some, visible
 from caffefold.ir.net import Net
@@ -158,6 +159,84 @@ class TargetResult(_Account):
         return f"<TargetResult {counted(len(self.changes), 'change')}: {self.net!r}>"
 
 
+class SlimRow(NamedTuple):
+    """What became of one layer; each pair is before and after."""
+
+    layer: str
+    type: str
+    outputs: tuple[int, int]
+    parameters: tuple[int, int]
+    macs: tuple[int | None, int | None]
+    made: bool
+    """Whether the layer makes channels, instead of handing on those of another."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SlimResult(_Account):
+    """A net that lost channels, what it lost, and what was not taken out and why."""
+
+    net: Net
+    passes: tuple[Step, ...]
+    table: tuple[SlimRow, ...]
+    """The layers of the deploy net that lost something."""
+    costs: tuple[Totals, Totals]
+    """What the deploy net costs, before and after."""
+    gammas: tuple[float, float]
+    """The sum of all |gamma| of BatchNorms, and of those that went."""
+    channels: tuple[int, int]
+    """How many such gammas there were, and how many went."""
+    proof: SlimProof
+    warnings: tuple[str, ...] = ()
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """What went, layer by layer; what stays and why; the proof and the costs."""
+        yield from self.account()
+        before, after = self.costs
+        for what, old, new in (
+            ("parameters", before.parameters, after.parameters),
+            ("MACs", before.macs, after.macs),
+        ):
+            less = f" ({(new - old) / old:+.1%})" if old != new else ""
+            yield "cost", f"{new:,} {what} of {old:,}{less}"
+
+    def account(self) -> Iterator[tuple[str, str]]:
+        """What went, what stays and why, and the proof."""
+        (every, gone), (whole, part) = self.channels, self.gammas
+        share = f"{part / whole:.2g}" if whole else "0"
+        went = f"{gone:,} of {counted(every, 'channel')} with a gamma, {share} of all |gamma|"
+        yield "slimmed", went if self.table else "nothing was taken out"
+        cut = [row for row in self.table if row.outputs[0] != row.outputs[1] and row.made]
+        for row in cut[:_SHOWN]:
+            yield "", f"{row.layer}: {row.outputs[0]} -> {row.outputs[1]}"
+        if len(cut) > _SHOWN:
+            yield "", f"... and {counted(len(cut) - _SHOWN, 'more layer')}, see the report"
+        held = [f"{', '.join(s.layers)}: {s.message} [{s.code.value}]" for s in self.skips]
+        for number, line in enumerate(held[:_SHOWN]):
+            yield "" if number else "stays", line
+        if len(held) > _SHOWN:
+            yield "", f"... and {len(held) - _SHOWN} more, see the report"
+        yield "same" if not self.proof.approximate else "differs", self.proof.sentence()
+
+    def __repr__(self) -> str:
+        return f"<SlimResult {self.channels[1]} of {self.channels[0]} channels: {self.net!r}>"
+
+    def as_json(self) -> dict[str, Any]:
+        """What went, as JSON."""
+        return {
+            "channels": {"before": self.channels[0], "gone": self.channels[1]},
+            "gammas": {"sum": self.gammas[0], "gone": self.gammas[1]},
+            "costs": {"before": asdict(self.costs[0]), "after": asdict(self.costs[1])},
+            "layers": [row._asdict() for row in self.table],
+            "stays": [asdict(skip) for skip in self.skips],
+            "proof": asdict(self.proof),
+        }
+
+    def to_json(self) -> str:
+        """The result as a JSON document; the same net gives the same text."""
+        document = {"schema": SCHEMA, "caffefold": VERSION, "net": self.net.name, **self.as_json()}
+        return json_text({**document, "warnings": list(self.warnings)})
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class ConvertReport(_Account):
     """Everything that is known of one conversion."""
@@ -189,6 +268,8 @@ class ConvertReport(_Account):
     """What running the net before and after found; None where nobody asked."""
     dry_run: bool = False
     """Whether nothing was put in place."""
+    slimmed: SlimResult | None = None
+    """What was taken out before folding, if that was asked for."""
 
     @property
     def gone(self) -> tuple[str, ...]:
@@ -218,6 +299,8 @@ class ConvertReport(_Account):
         for number, cells in enumerate((("", "before", "after", ""), *self.table())):
             what, before, after, remark = cells
             yield "" if number else "cost", f"{what:<11}{before:>11}{after:>11}{remark}".rstrip()
+        if self.slimmed is not None:
+            yield from self.slimmed.account()
         yield from self._account(self.nets[0])
         yield from self._rewritten()
         if self.gone:
@@ -274,6 +357,8 @@ class ConvertReport(_Account):
             "next_step": list(self.next_step),
             "notes": list(self.notes),
         }
+        if self.slimmed is not None:
+            document["slimmed"] = self.slimmed.as_json()
         return json_text(document)
 
 

@@ -23,7 +23,7 @@ from caffefold.humanize import visible
 if TYPE_CHECKING:
     from caffefold.extraction import ExtractReport
     from caffefold.onnx_export.report import ExportReport
-    from caffefold.report import ConvertReport
+    from caffefold.report import ConvertReport, SlimResult
     from caffefold.upgrading import UpgradeReport
 
 INTERRUPTED = 130
@@ -67,7 +67,7 @@ class Console:
 
     def summary(
         self,
-        report: ConvertReport | ExportReport | ExtractReport | UpgradeReport,
+        report: ConvertReport | ExportReport | ExtractReport | SlimResult | UpgradeReport,
         rows: Iterable[tuple[str, str]],
         *,
         as_json: bool,

@@ -35,6 +35,7 @@ COMMANDS = {
     "export": "Net -> ONNX model, checked in onnxruntime.",
     "extract": "Caffemodel -> the training net that it holds, as a prototxt.",
     "inspect": "What is in a net: shapes, parameters, MACs, statistics.",
+    "slim": "Take channels out that do nothing; proven equal.",
     "targets": "Who takes a deploy pair, and what each of them wants.",
     "upgrade": "Old prototxt, solver or caffemodel -> today's format.",
     "verify": "Two nets, or a net and its ONNX model, run side by side.",

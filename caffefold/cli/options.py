@@ -12,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from caffefold.errors import Option
-from caffefold.options import ConvertOptions, ExportOptions, VerifyOptions
+from caffefold.options import ConvertOptions, ExportOptions, SlimPairOptions, VerifyOptions
 
 Callback = Callable[[click.Context, click.Parameter, tuple[str, ...]], dict[str, Any]]
 _DEFAULTS = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
@@ -45,8 +45,8 @@ def given(context: click.Context, kind: type) -> dict[str, Any]:
 
 def spelled(option: Option) -> str:
     """An option of a message as the command line has it: ``--input-shape data=1,3,H,W``."""
-    known = (*_flat(ConvertOptions), *_flat(ExportOptions), *_flat(VerifyOptions))
-    flags = {each.name: _flag(each) for each in known}
+    kinds = (ConvertOptions, ExportOptions, VerifyOptions, SlimPairOptions)
+    flags = {each.name: _flag(each) for kind in kinds for each in _flat(kind)}
     return f"{flags.get(option.name, '--' + option.name)} {option.value}".rstrip()
 
 
@@ -172,6 +172,8 @@ def _assignments(key: str, kind: Any) -> Callback:
             found[name] = content
         if kind is str:
             return found
+        if kind is float:
+            return {name: _share(name, content) for name, content in found.items()}
         return {name: _shape(name, content) for name, content in found.items()}
 
     return read
@@ -183,3 +185,11 @@ def _shape(name: str, content: str) -> tuple[int, ...]:
     if not all(dim.strip().isdecimal() and int(dim) > 0 for dim in dims):
         raise click.BadParameter(f"'{content}' is not a shape; write {name}=1,3,300,300")
     return tuple(int(dim) for dim in dims)
+
+
+def _share(name: str, content: str) -> float:
+    """``0.3``."""
+    try:
+        return float(content)
+    except ValueError:
+        raise click.BadParameter(f"'{content}' is not a number; write {name}=0.3") from None

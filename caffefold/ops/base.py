@@ -64,6 +64,12 @@ class SkipCode(str, Enum):
     NOT_ASKED = "NOT_ASKED"
     UNKNOWN_LAYOUT = "UNKNOWN_LAYOUT"
     NOT_FINITE = "NOT_FINITE"
+    NOT_FOLLOWED = "NOT_FOLLOWED"
+    NOT_CONSTANT = "NOT_CONSTANT"
+    UNEVEN_GROUPS = "UNEVEN_GROUPS"
+    MULTIPLE = "MULTIPLE"
+    LAST_CHANNEL = "LAST_CHANNEL"
+    TRAINING_READS = "TRAINING_READS"
 
 
 class Refusal(NamedTuple):
@@ -152,6 +158,10 @@ class Op:
     """Whether bottoms of different extents are an error."""
     pointwise: ClassVar[bool] = False
     """Whether each element of the top depends on the element at its place alone."""
+
+    separate: ClassVar[bool] = False
+    """Whether each channel of the tops is made of the channel at its place alone, with no number
+    learned for it."""
 
     assists: ClassVar[bool] = False
     """Whether layers help training along with labels, and pass their first input on without."""

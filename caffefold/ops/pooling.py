@@ -25,6 +25,7 @@ class Pooling(Op):
 
     param = "pooling_param"
     flow = Same()
+    separate = True
 
     def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
         shape, floor = first(bottoms), self.floor(layer)
@@ -132,6 +133,7 @@ class ROIPooling(Op):
 
     param = "roi_pooling_param"
     flow = Same()
+    separate = True
 
     def aligns(self, layer: Layer) -> bool:
         """Whether it interpolates (ROIAlign) instead of taking maxima."""
@@ -177,6 +179,7 @@ class Interp(Op):
     param = "interp_param"
     spatial = True
     flow = Same()
+    separate = True
 
     def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
         params = self.params(layer)
@@ -216,6 +219,7 @@ class Upsample(Op):
     param = "upsample_param"
     spatial = True
     flow = Same()
+    separate = True
 
     def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
         params, message = self.params(layer), own_message(layer, self.param)

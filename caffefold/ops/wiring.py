@@ -250,6 +250,7 @@ class Crop(Wiring):
 
     param = "crop_param"
     spatial = True
+    separate = True
     joins = True
 
     def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
@@ -331,6 +332,7 @@ class BatchReindex(Wiring):
     """BatchReindex: as many items as the second bottom lists."""
 
     flow = Same()
+    separate = True
 
     def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
         shape = first(bottoms)

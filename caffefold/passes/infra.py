@@ -82,6 +82,8 @@ class ChangeKind(str, Enum):
     FORK_FIELDS_DROPPED = "FORK_FIELDS_DROPPED"
     REWRITTEN = "REWRITTEN"
     """Layers were written in a form that a consumer takes."""
+    SLIMMED = "SLIMMED"
+    """Layers lost channels."""
     UNIT_DROPPED = "UNIT_DROPPED"
     """Affine layers that change nothing were dropped."""
 

@@ -26,7 +26,7 @@ HOUSE = (
     {"passes"},
     {"account", "check", "rails"},
     {"report", "extraction"},
-    {"page"},
+    {"page", "slimming"},
     {"conversion", "upgrading"},
     {"onnx_export"},
     {"inspection", "compare"},

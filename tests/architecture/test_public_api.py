@@ -36,8 +36,10 @@ PUBLIC = {
     "prove",
     "retarget",
     "save",
+    "slim",
     "DeployResult",
     "FoldResult",
+    "SlimResult",
     "TargetResult",
     "Proof",
     # for runtimes other than Caffe
@@ -196,7 +198,19 @@ def test_importing_the_package_loads_nothing_else(run: Callable[[str], None]) ->
 
 
 @pytest.mark.parametrize(
-    "name", ["convert", "diff", "fold", "inspect", "load", "prove", "retarget", "save", "to_deploy"]
+    "name",
+    [
+        "convert",
+        "diff",
+        "fold",
+        "inspect",
+        "load",
+        "prove",
+        "retarget",
+        "save",
+        "slim",
+        "to_deploy",
+    ],
 )
 def test_functions_are_typed(name: str) -> None:
     function = getattr(caffefold, name)

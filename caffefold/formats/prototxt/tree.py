@@ -336,16 +336,26 @@ def set_strings(message: Message, name: str, values: tuple[str, ...]) -> Message
     old = message.strings(name)
     if old == values:
         return message
+    if not len(old) == len(values) == sum(f.name == name for f in message.fields):
+        return set_values(message, name, tuple(map(quote, values)))
+    raws = (v.raw for v in message.all(name) if isinstance(v, Scalar))
+    triples = zip(raws, old, values, strict=True)
+    kept = tuple(raw if before == after else quote(after) for raw, before, after in triples)
+    return set_values(message, name, kept)
+
+
+def set_values(message: Message, name: str, raws: tuple[str, ...]) -> Message:
+    """The repeated field ``name`` with exactly these plain values; only what differs changes."""
     places = [i for i, f in enumerate(message.fields) if f.name == name]
     fields = list(message.fields)
-    if len(old) == len(values) == len(places):
-        for i, before, after in zip(places, old, values, strict=True):
-            if before != after:
-                fields[i] = _revalued(fields[i], quote(after))
+    if len(places) == len(raws) and all(isinstance(fields[i].value, Scalar) for i in places):
+        for i, raw in zip(places, raws, strict=True):
+            if str(fields[i].value) != raw:
+                fields[i] = _revalued(fields[i], raw)
         return replace(message, fields=tuple(fields))
     rest = list(drop(message.fields, lambda f: f.name == name))
     at = sum(f.name != name for f in fields[: places[0]]) if places else len(rest)
-    new = [Field(name, Scalar(quote(value))) for value in values]
+    new = [Field(name, Scalar(raw)) for raw in raws]
     near = fields[places[0]] if places else fields[-1] if fields else None
     return replace(message, fields=_inserted(rest, at, new, near))
 

@@ -1,0 +1,108 @@
+"""Channels out of a deploy net, or out of the training net that it comes from; run side by side.
+
+The plan is made on the deploy net, whose shapes are known; a training net loses the same channels,
+layer by layer of the same name. Blobs that only its training layers read as well keep theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from caffefold.analysis.cost import layer_costs, totals
+from caffefold.analysis.shapes import Shapes, infer
+from caffefold.check import slimmed
+from caffefold.errors import Option, UsageError
+from caffefold.ir import graph
+from caffefold.ir.net import Net
+from caffefold.ops.base import LinearOp
+from caffefold.ops.table import op
+from caffefold.options import ConvertOptions, SlimNetOptions, SlimOptions
+from caffefold.passes import infra
+from caffefold.passes.slim.slim import Plan, Planner, Slim, cut
+from caffefold.report import DeployResult, SlimResult, SlimRow
+
+
+def slim_deploy(
+    deploy: DeployResult, options: SlimOptions | ConvertOptions, origin: Net | None = None
+) -> SlimResult:
+    """Take channels out of a deploy net, and run both nets side by side.
+
+    Args:
+        deploy: the deploy net, not folded.
+        options: which channels; those of a conversion take out what does nothing.
+        origin: the net that ``deploy`` was made of, cut instead where training is to be kept.
+
+    Raises:
+        UsageError: there are no weights.
+        ProofError: the nets are not the same: a fault of ours.
+    """
+    how = options if isinstance(options, SlimOptions) else SlimOptions(keep=options.keep)
+    training = isinstance(how, SlimNetOptions) and how.keep_training and origin is not None
+    net = deploy.net
+    if net.weights is None:
+        raise UsageError(Option("slim"), ": weights say which channels go; give the caffemodel")
+    stays = dict(_read_in_training(origin, net)) if training and origin is not None else {}
+    plan = Planner(how, stays).plan(net)
+    made, steps = infra.run((Slim(plan),), net)
+    before, after = infer(net), infer(made)
+    for problem in after.problems[len(before.problems) :]:
+        raise problem
+    proof = _compared(deploy, made, plan, approximate=how.by_size or how.approximate)
+    kept = made
+    if training and origin is not None:
+        kept, changes = cut(plan, origin)
+        kept = replace(kept, history=(*kept.history, *changes))
+    return SlimResult(
+        net=kept,
+        passes=steps,
+        table=tuple(_rows(net, made, before, after)),
+        costs=(totals(net, before), totals(made, after)),
+        gammas=plan.gammas,
+        channels=plan.channels,
+        proof=proof,
+    )
+
+
+def slimmed_deploy(deploy: DeployResult, result: SlimResult) -> DeployResult:
+    """The deploy net after slimming, as if it had been made so."""
+    passes = deploy.passes + result.passes
+    return replace(deploy, net=result.net, passes=passes, shapes=infer(result.net))
+
+
+def _compared(
+    deploy: DeployResult, made: Net, plan: Plan, *, approximate: bool
+) -> slimmed.SlimProof:
+    if made is deploy.net:
+        return slimmed.SlimProof(0, None, ())
+    shapes = {name: deploy.shapes.of_input(name) or () for name in deploy.net.inputs}
+    known = {name: tuple(dim or 1 for dim in shape) for name, shape in shapes.items()}
+    return slimmed.compare(
+        deploy.net, made, plan.kept, known, deploy.preprocessing, approximate=approximate
+    )
+
+
+def _rows(net: Net, made: Net, before: Shapes, after: Shapes) -> Iterator[SlimRow]:
+    costs = zip(layer_costs(net, before), layer_costs(made, after), strict=True)
+    for i, (one, other, (old, new)) in enumerate(zip(net, made, costs, strict=True)):
+        if one is not other:
+            outputs = _outputs(before, i), _outputs(after, i)
+            numbers = (old.parameters or 0, new.parameters or 0), (old.macs, new.macs)
+            makes = isinstance(op(one), LinearOp)
+            yield SlimRow(one.name, one.type, outputs, *numbers, makes)
+
+
+def _outputs(shapes: Shapes, position: int) -> int:
+    """The channels of a layer's first top."""
+    return shapes.channels(shapes.graph.writes[position][0]) or 0
+
+
+def _read_in_training(origin: Net, deploy: Net) -> Iterator[tuple[str, str]]:
+    """Blobs of the deploy net that a layer reads which is in the training net alone."""
+    known = {(layer.name, op(layer).name) for layer in deploy}
+    blobs = {version.blob for version in graph.build(deploy).versions}
+    for layer in origin:
+        if (layer.name, op(layer).name) not in known:
+            for blob in layer.bottoms:
+                if blob in blobs:
+                    yield blob, f"'{layer.name}' reads '{blob}' in training"

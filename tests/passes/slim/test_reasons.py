@@ -1,0 +1,188 @@
+"""Who stays, and the reason a user reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import caffefold
+from caffefold.ops.base import SkipCode
+from caffefold.passes.infra import Skip
+from caffefold.testing import LayerSpec, write_pair
+from tests.passes.slim.structures import DATA, SAME, N, block, dead
+
+READER = N.conv("b", "a", 6, 4, **SAME)  # type: ignore[arg-type]
+
+PADDED = (
+    "1 channel of 6 stay: it is a constant, but 'b' pads its input with zeros, to which the map "
+    "must not apply"
+)
+BORDER = (
+    "1 channel of 6 stay: it is a constant, but 'b' is a Deconvolution: at its borders only part "
+    "of the kernel meets the input, so the shift cannot move behind it"
+)
+
+
+def shared() -> list[LayerSpec]:
+    named = 'param { name: "w" }'
+    one, two = N.conv("a", "data", 3, 6), N.conv("c", "data", 3, 6)
+    return [
+        DATA,
+        LayerSpec("a", one.type, "data", params=one.params + named, blobs=one.blobs),
+        LayerSpec("c", two.type, "data", params=two.params + named, blobs=one.blobs),
+        *dead("a", "a", 6, {1: 0.0}),
+        READER,
+    ]
+
+
+CASES: list[tuple[SkipCode, list[LayerSpec], str, dict[str, object]]] = [
+    (
+        SkipCode.PADDED_INPUT,
+        [DATA, *block("a", "data", 3, 6, {1: 2.0, 4: -1.0}), READER],
+        PADDED,
+        {},
+    ),
+    (
+        SkipCode.PADDED_INPUT,
+        [
+            DATA,
+            *block("a", "data", 3, 6, {1: 2.0}),
+            N.conv("b", "a", 6, 4, kind="Deconvolution"),
+        ],
+        BORDER,
+        {},
+    ),
+    (
+        SkipCode.NET_OUTPUT,
+        [DATA, *block("a", "data", 3, 6, {1: -1.0})],
+        "1 channel of 6 stay: 'a' is an output of the net",
+        {},
+    ),
+    (
+        SkipCode.NOT_FOLLOWED,
+        [DATA, *block("a", "data", 3, 6, {1: -1.0}), LayerSpec("lrn", "LRN", "a"),
+         N.conv("b", "lrn", 6, 4)],
+        "1 channel of 6 stay: 'lrn' (LRN) reads it, which may mix channels",
+        {},
+    ),
+    (
+        SkipCode.NOT_FOLLOWED,
+        [DATA, *block("a", "data", 3, 6, {1: -1.0}),
+         LayerSpec("r", "Reshape", "a", "r",
+                   "reshape_param { shape { dim: 0 dim: 2 dim: 3 dim: -1 } }"),
+         N.conv("b", "r", 2, 4, kernel=1)],
+        "1 channel of 6 stay: 'r' lays its channels out along several axes",
+        {},
+    ),
+    (
+        SkipCode.SHARED_WEIGHTS,
+        shared(),
+        "1 channel of 6 stay: the weights of 'a' are shared as param 'w'",
+        {},
+    ),
+    (
+        SkipCode.KEPT,
+        [DATA, *block("a", "data", 3, 6, {1: -1.0}), READER],
+        "1 channel of 6 stay: 'a' is kept as requested",
+        {"keep": ["a"]},
+    ),
+    (
+        SkipCode.UNEVEN_GROUPS,
+        [DATA, *block("a", "data", 3, 6, {1: -1.0}), N.conv("b", "a", 6, 4, group=2)],
+        "1 channel of 6 stay: the 2 groups of 'b' must keep equal numbers of channels",
+        {},
+    ),
+    (
+        SkipCode.MULTIPLE,
+        [DATA, *block("a", "data", 3, 6, {1: -1.0, 2: -1.0, 5: -1.0}), READER],
+        "1 channel of 6 stay: kept for a multiple of 4",
+        {"multiple": 4},
+    ),
+    (
+        SkipCode.LAST_CHANNEL,
+        [DATA, *block("a", "data", 3, 6, dict.fromkeys(range(6), -1.0)), READER],
+        "1 channel of 6 stay: a blob must keep one channel",
+        {},
+    ),
+    (
+        SkipCode.NOT_CONSTANT,
+        [
+            DATA,
+            *block("a", "data", 3, 6, {1: 1.0}),
+            LayerSpec("n", "Normalize", "a", "n", "norm_param { channel_shared: false }",
+                      [N.positive(6)]),
+            N.conv("b", "n", 6, 4),
+        ],
+        "1 channel of 6 stay: 'n' divides by a norm that it is a part of",
+        {},
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "layers", "message", "options"), CASES)
+def test_the_reason(
+    tmp_path: Path,
+    code: SkipCode,
+    layers: list[LayerSpec],
+    message: str,
+    options: dict[str, object],
+) -> None:
+    net = caffefold.load(*write_pair(tmp_path, layers))
+    result = caffefold.slim(net, **options)  # type: ignore[arg-type]
+    found = [skip for skip in result.skips if skip.code == code]
+    if message:
+        assert found == [Skip("slim", ("a",), code, message)]
+    assert result.net["a"].params("convolution_param").integer("num_output") > 0
+    assert f"[{code.value}]" in str(result)
+
+
+def tiny(gamma: float, beta: float) -> list[LayerSpec]:
+    """A channel of such a gamma and beta, behind a bounded and before a padded layer."""
+    made = [DATA, *block("a", "data", 3, 6, {2: beta}), READER]
+    scale = next(layer for layer in made if layer.type == "Scale")
+    scale.blobs[0][2] = gamma  # type: ignore[index]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("gamma", "beta", "left"),
+    [(1e-14, -1e-15, 5), (1e-14, 1e-12, 5), (9e-7, 0.0, 6), (2e-6, 0.0, 6)],
+)
+def test_a_small_gamma_goes_where_float32_rounds_it_away(
+    tmp_path: Path, gamma: float, beta: float, left: int
+) -> None:
+    result = caffefold.slim(caffefold.load(*write_pair(tmp_path, tiny(gamma, beta))))
+    assert result.net["a"].params("convolution_param").integer("num_output") == left
+    if left == 6 and gamma < 1e-6:
+        (skip,) = result.skips
+        assert skip.code == SkipCode.NOT_CONSTANT
+        assert "what it adds to 'b' may be more than float32 rounds" in skip.message
+
+
+def test_approximate_takes_what_is_not_proven(tmp_path: Path) -> None:
+    for layers in (tiny(9e-7, 0.0), [DATA, *block("a", "data", 3, 6, {1: 2.0}), READER]):
+        net = caffefold.load(*write_pair(tmp_path, layers))
+        result = caffefold.slim(net, approximate=True)
+        assert result.net["a"].params("convolution_param").integer("num_output") == 5
+        assert result.proof.approximate
+        assert result.proof.outputs[0].error < 0.9
+
+
+def test_without_weights_it_is_refused(tmp_path: Path) -> None:
+    prototxt, _ = write_pair(tmp_path, [DATA, READER._replace(bottoms="data")])
+    with pytest.raises(caffefold.UsageError, match="weights say which channels go"):
+        caffefold.slim(caffefold.load(prototxt))
+
+
+def test_nothing_dead_leaves_every_layer_as_it_is(tmp_path: Path) -> None:
+    net = caffefold.load(*write_pair(tmp_path, [DATA, *block("a", "data", 3, 6, {}), READER]))
+    result = caffefold.slim(net)
+    assert result.table == ()
+    assert str(result).startswith("slimmed   nothing was taken out")
+    assert result.proof.blobs == 0
+    deploy = caffefold.to_deploy(net).net
+    assert all(np.array_equal(np.asarray(x), np.asarray(y))
+               for a, b in zip(deploy, result.net, strict=True)
+               for x, y in zip(a.blobs, b.blobs, strict=True))  # fmt: skip
