@@ -44,6 +44,8 @@ class Target(NamedTuple):
     refused_fields: Mapping[str, str] = {}
     """Parameters that it does not read, as ``message.field``: what to do instead. Those that say
     no more than their default are dropped."""
+    own_outputs: bool = False
+    """No layer works in place on an output."""
     takes: frozenset[str] = frozenset()
     """All the layer types that it takes, where it is known to take no others."""
 
@@ -52,6 +54,8 @@ class Target(NamedTuple):
         parts = [f"affine layers as {_STANDALONE[self.standalone]}", "/".join(self.dtypes)]
         if self.input_style == "legacy":
             parts.append("input: fields")
+        if self.own_outputs:
+            parts.append("outputs not in place")
         if self.plain_types:
             parts.append("plain types")
         if self.drop_fork_fields:
@@ -179,10 +183,13 @@ TARGETS: Mapping[str, Target] = {
     "tpu-mlir": Target(
         "tpu-mlir 1.28.1",
         (_STRICT, _NO_DEPTHWISE, ("it has no Bias layer", _MEASURED), _NO_FP16,
+         ("it loses, in silence, layers that work in place on an output",
+          "tpu_mlir 1.28.1, CaffeConverter.py; measured"),
          ("it takes the layer types of its converter alone", "tpu_mlir 1.28.1, CaffeConverter.py")),
         "model_transform.py --model_name {name} --model_def {prefix}.prototxt "
         "--model_data {prefix}.caffemodel --input_shapes [[{shape}]] --mlir {name}.mlir",
         upstream_only=False,
+        own_outputs=True,
         takes=frozenset(_TPU_MLIR.split()),
     ),
     "atc": Target(

@@ -88,6 +88,10 @@ def target_passes(options: TargetOptions, keeps: Predicate = nothing) -> tuple[P
         from caffefold.passes.target.unread import DropUnread
 
         passes.append(DropUnread(row.refused_fields))
+    if row is not None and row.own_outputs:
+        from caffefold.passes.target.outputs import OwnOutputs
+
+        passes.append(OwnOutputs())
     if options.drop_fork_fields:
         from caffefold.passes.target.fork_fields import DropForkFields
 

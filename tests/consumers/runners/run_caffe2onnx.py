@@ -17,9 +17,10 @@ def run(prototxt: str, caffemodel: str, inputs: dict[str, Any], outputs: Any) ->
     if subprocess.run(command, check=False).returncode:
         raise SystemExit(1)  # its own last line stands
     session = onnxruntime.InferenceSession("net.onnx", providers=["CPUExecutionProvider"])
-    names = [each.name for each in session.get_inputs()]  # the blob's, with something behind it
+    # An input is called after its blob, with something behind it, or is the only one.
+    names = [each.name for each in session.get_inputs()]
     feeds = {
-        next(name for name in names if name.startswith(blob)): value
+        next((name for name in names if name.startswith(blob)), names[0]): value
         for blob, value in inputs.items()
     }
     found = session.run(None, feeds)

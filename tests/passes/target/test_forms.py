@@ -334,3 +334,34 @@ def test_types_outside_of_a_known_list_are_refused(target: TargetName) -> None:
     net = Net.from_text(HEAD + 'layer { name: "e" type: "AbsVal" bottom: "r" top: "e" }')
     with pytest.raises(caffefold.InputError, match=r"layer 'e': .* does not take .* AbsVal"):
         caffefold.retarget(net, target=target)
+
+
+def test_outputs_are_not_written_in_place() -> None:
+    """tpu-mlir stops at the first layer that writes an output's name."""
+    text = HEAD + "".join(
+        f'layer {{ name: "{name}" type: "{kind}" bottom: "{bottom}" top: "{top}" }}'
+        for name, kind, bottom, top in (
+            *(("a", "Sigmoid", "r", "y"), ("b", "TanH", "y", "y"), ("side", "ReLU", "y", "z")),
+            *(("c", "ReLU", "y", "y"), ("own", "ReLU", "r", "r")),
+        )
+    )
+    net = Net.from_text(text)
+    made, result = converted(net, target="tpu-mlir")
+    assert sorted(made.outputs) == sorted(net.outputs) == ["r", "y", "z"]
+    wires = {name: (made[name].bottoms, made[name].tops) for name in ("a", "b", "side", "c", "own")}
+    assert wires == {
+        "a": (("r2",), ("y2",)),
+        "b": (("y2",), ("y2",)),
+        "side": (("y2",), ("z",)),
+        "c": (("y2",), ("y",)),
+        "own": (("r2",), ("r",)),
+    }
+    assert "outputs are not written in place" in [change.detail for change in result.changes]
+
+
+def test_an_input_keeps_its_name() -> None:
+    text = """input: "data" input_shape { dim: 1 dim: 4 }
+    layer { name: "a" type: "ReLU" bottom: "data" top: "data" }"""
+    made, result = converted(Net.from_text(text), target="tpu-mlir")
+    assert made["a"].bottoms == ("data",)
+    assert result.changes == ()
