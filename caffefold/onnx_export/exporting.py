@@ -18,7 +18,15 @@ from caffefold.analysis.cost import totals
 from caffefold.analysis.shapes import infer
 from caffefold.check.agreement import Agreement
 from caffefold.conversion import Verifies, fold, prove, to_deploy
-from caffefold.errors import ExistingOutput, Option, OutputError, ProofError, Text, UsageError
+from caffefold.errors import (
+    CaffefoldError,
+    ExistingOutput,
+    Option,
+    OutputError,
+    ProofError,
+    Text,
+    UsageError,
+)
 from caffefold.formats import onnx
 from caffefold.formats.atomic import Staging
 from caffefold.formats.disk import output_error
@@ -29,7 +37,14 @@ from caffefold.onnx_export.build import Built, build
 from caffefold.onnx_export.labels import read_labels
 from caffefold.onnx_export.report import ExportReport, Port
 from caffefold.onnx_export.site import Settings
-from caffefold.options import DeployOptions, ExportOptions, FoldOptions, PathLike, takes
+from caffefold.options import (
+    ConvertOptions,
+    DeployOptions,
+    ExportOptions,
+    FoldOptions,
+    PathLike,
+    takes,
+)
 from caffefold.report import DeployResult, FileSize
 
 if TYPE_CHECKING:  # the options as keywords, for type checkers
@@ -127,8 +142,20 @@ class OnnxBeside:
     def stage(
         self, staging: Staging, target: Path, net: Net, known: tuple[dict[str, Any], ...]
     ) -> None:
-        """Stage the model of a converted net, which is folded already."""
-        self.report = stage(staging, target, net, ExportOptions(fold="none"), known)
+        """Stage the model of a converted net, which is folded already.
+
+        Raises:
+            CaffefoldError: as ``export``; where its advice is an option of ``export`` alone, it
+                says so.
+        """
+        try:
+            self.report = stage(staging, target, net, ExportOptions(fold="none"), known)
+        except CaffefoldError as error:
+            shared = {each.name for each in fields(ConvertOptions)}
+            parts = error.text.parts
+            if any(isinstance(part, Option) and part.name not in shared for part in parts):
+                raise error.advised(" (an option of 'caffefold export')") from None
+            raise
 
 
 def stage(
