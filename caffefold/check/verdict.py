@@ -123,6 +123,25 @@ class Accuracy(NamedTuple):
         )
 
 
+class Points(NamedTuple):
+    """Some values of an output, evenly spread over it."""
+
+    blob: str
+    expected: tuple[float, ...]
+    found: tuple[float, ...]
+
+
+class Picture(NamedTuple):
+    """The first image, and what both nets detect on it: rows of class, score, x1, y1, x2, y2."""
+
+    width: int
+    height: int
+    pixels: bytes
+    """RGB, line by line."""
+    expected: tuple[tuple[float, ...], ...]
+    found: tuple[tuple[float, ...], ...]
+
+
 class Timing(NamedTuple):
     """Forward passes of both nets in turn."""
 
@@ -170,6 +189,9 @@ class Verification:
     warnings: tuple[str, ...] = ()
     timing: Timing | None = None
     accuracy: Accuracy | None = None
+    points: tuple[Points, ...] = ()
+    """What a page draws; no part of the JSON."""
+    picture: Picture | None = None
 
     @property
     def verdict(self) -> Word:

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from caffefold.cli.console import Console
 from caffefold.cli.options import given, options_of
+from caffefold.errors import ExistingOutput
 from caffefold.options import VerifyOptions
+
+if TYPE_CHECKING:
+    from caffefold.check.verdict import Verification
 
 
 @click.command(short_help="Two nets, or a net and its ONNX model, run side by side.")
 @click.argument("files", nargs=-1, required=True, metavar="BEFORE... AFTER...")
 @options_of(VerifyOptions)
+@click.option("--html", metavar="FILE", help="Also write a page with everything in it to FILE.")
+@click.option("--force", is_flag=True, help="Replace an existing page.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verification as JSON.")
 @click.pass_context
-def verify(context: click.Context, /, files: tuple[str, ...], as_json: bool, **options: Any) -> int:
+def verify(
+    context: click.Context,
+    /,
+    files: tuple[str, ...],
+    html: str | None,
+    force: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
     """Run a net and what was made of it on the same inputs, and compare every output.
 
     BEFORE is a prototxt and its caffemodel: a train net (put in test phase, its BatchNorm kept) or
@@ -32,18 +47,26 @@ def verify(context: click.Context, /, files: tuple[str, ...], as_json: bool, **o
       caffefold verify train_val.prototxt snapshot.caffemodel out/net.prototxt out/net.caffemodel
       caffefold verify deploy.prototxt net.caffemodel net.onnx --input photos/ --layers
     """
+    from dataclasses import replace
+
     from caffefold.conversion import load
     from caffefold.verification.verifying import verify as run
 
-    del options  # they are read from the context, with where they come from
     console: Console = context.obj
     before, after = _sides(files)
     found = given(context, VerifyOptions)
+    if html is not None:
+        if Path(html).exists() and not force:
+            raise ExistingOutput(html)
+        found["layers"] = True  # the page shows them
     proto = found.get("proto")
     with contextlib.ExitStack() as stack:
         a = stack.enter_context(load(*before, proto=proto))
         b = after[0] if _is_model(after) else stack.enter_context(load(*after, proto=proto))
         result = run(a, b, **found)
+    if html is not None:
+        _write(html, result)
+        result = result if options["layers"] else replace(result, layers=())
     for warning in result.warnings:
         console.warning(warning)
     if as_json:
@@ -52,6 +75,16 @@ def verify(context: click.Context, /, files: tuple[str, ...], as_json: bool, **o
         for label, value in result.rows():
             console.row(label, value)
     return 0 if result.verdict == "equal" else 1
+
+
+def _write(path: str, found: Verification) -> None:
+    """Put the page in place, whole."""
+    from caffefold.formats.atomic import Staging
+    from caffefold.verification.page import page
+
+    with Staging() as staging:
+        staging.write(Path(path), page(found).encode("utf-8", "backslashreplace"))
+        staging.commit()
 
 
 def _is_model(files: tuple[str, ...]) -> bool:

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
+import numpy as np
+
 from caffefold.analysis.shapes import infer
 from caffefold.check.forward.evaluate import evaluate
-from caffefold.check.verdict import Accuracy, Compared, Matched, Side, Unrun, Verification, Word
+from caffefold.check.verdict import (
+    Accuracy,
+    Compared,
+    Matched,
+    Picture,
+    Points,
+    Side,
+    Unrun,
+    Verification,
+    Word,
+)
 from caffefold.conversion import to_deploy
 from caffefold.errors import InputError, Option, UsageError
 from caffefold.formats.caffemodel.blob import quiet
@@ -29,6 +42,8 @@ from caffefold.verification.cutting import (
     start,
     without,
 )
+from caffefold.verification.detections import KINDS
+from caffefold.verification.detections import rows as detected
 from caffefold.verification.evidence import fronts
 from caffefold.verification.halving import halved, is_half, is_half_model
 from caffefold.verification.judging import Case, judge
@@ -51,6 +66,7 @@ else:
 
 SIDES = ("before", "after")
 _NUDGES = 3
+_POINTS = 400  # of an output, on a page
 _NEARLY = 0.02
 Values = Mapping[str, Array]
 
@@ -271,6 +287,8 @@ class _Comparison:
             inside,
             tuple(self.warnings),
             accuracy=self._accuracy(runs, found),
+            points=tuple(self._points(runs, found)),
+            picture=self._picture(runs, found),
             timing=self._timed(first.session, second.session) if verifier.options.time else None,
         )
 
@@ -281,6 +299,30 @@ class _Comparison:
     def _timed(self, first: Session, second: Session) -> Any:
         memory = [0 if net is None else timing.memory(net) for net in (self.verifier.net, self.net)]
         return timing.measure(first, second, self.verifier.batches[0], (memory[0], memory[1]))
+
+    def _points(self, runs: _Runs, found: Sequence[Values]) -> Iterator[Points]:
+        for blob in outputs(self.verifier.net):
+            both = [run for run in (runs.exact, found) if blob in run[0]]
+            pair = [np.concatenate([x[blob].reshape(-1) for x in run]) for run in both]
+            if len(pair) < 2 or pair[0].shape != pair[1].shape or self._kind(blob) in KINDS:
+                continue
+            step = max(1, pair[0].size // _POINTS)
+            rows = [tuple(map(float, values[::step])) for values in pair]
+            if pair[0].size and all(map(math.isfinite, (*rows[0], *rows[1]))):
+                yield Points(blob, *rows)
+
+    def _picture(self, runs: _Runs, found: Sequence[Values]) -> Picture | None:
+        """The first image with what both nets detect, where they do."""
+        images = [each for each in self.verifier.batches[0].pixels.values() if each.shape[3] == 3]
+        there = [x for x in outputs(self.verifier.net) if self._kind(x) in KINDS and x in found[0]]
+        if not images or not there or there[0] not in runs.exact[0]:
+            return None
+        boxes = [
+            tuple(tuple(map(float, row[1:])) for row in detected(run[0][there[0]]) if row[0] == 0)
+            for run in (runs.exact, found)
+        ]
+        height, width = images[0].shape[1:3]
+        return Picture(width, height, images[0][0].tobytes(), boxes[0], boxes[1])
 
     def _accuracy(self, runs: _Runs, found: Sequence[Values]) -> Accuracy | None:
         truth = self.verifier.truth

@@ -81,3 +81,13 @@ def test_wrong_usage(cli: Cli, arguments: list[str], complaint: str) -> None:
 def test_a_wrong_runtime(cli: Cli, before: tuple[str, str], after: tuple[str, str]) -> None:
     done = cli("verify", *before, *after, "--runtime", "tf", expect=2)
     assert "--runtime tf: not a runtime; choose from onnxruntime, opencv" in done.err
+
+
+def test_a_page(cli: Cli, before: tuple[str, str], after: tuple[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    done = cli("verify", *before, *after, *REFERENCE, "--html", path)
+    assert "layer" not in [line.split()[0] for line in done.out.splitlines()]
+    assert path.read_text().startswith("<!doctype html>")
+    done = cli("verify", *before, *after, *REFERENCE, "--html", path, expect=3)
+    assert "page.html" in done.err
+    cli("verify", *before, *after, *REFERENCE, "--html", path, "--force")
