@@ -202,7 +202,7 @@ class SlimResult(_Account):
     def account(self) -> Iterator[tuple[str, str]]:
         """What went, what stays and why, and the proof."""
         (every, gone), (whole, part) = self.channels, self.gammas
-        share = f"{part / whole:.2g}" if whole else "0"
+        share = f"{100 * part / whole:.2g}%" if whole else "0%"
         went = f"{gone:,} of {counted(every, 'channel')} with a gamma, {share} of all |gamma|"
         yield "slimmed", went if self.table else "nothing was taken out"
         cut = [row for row in self.table if row.outputs[0] != row.outputs[1] and row.made]

@@ -252,9 +252,9 @@ def smallest(chooser: Chooser, gammas: Iterable[Gamma], share: float) -> Mask:
 
 
 def under(chooser: Chooser, threshold: float) -> Mask:
-    """The units all of whose gammas are at most ``threshold``."""
+    """The units all of whose gammas are at most ``threshold``, as float32 has it."""
     with_gamma = np.zeros(len(chooser.roots), bool)
     for gamma in chooser.flow.gammas:
         with_gamma[chooser.roots[gamma.labels]] = True
-    made: Mask = with_gamma & (chooser.score <= threshold)
+    made: Mask = with_gamma & (chooser.score <= max(threshold, float(np.float32(threshold))))
     return made
