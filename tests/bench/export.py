@@ -25,13 +25,14 @@ sys.path.append(str(ROOT))
 
 import caffefold  # noqa: E402
 from caffefold.check.forward.boxes import detection_output  # noqa: E402
-from tests.onnx_export import test_detections, test_models  # noqa: E402
+from tests.onnx_export import test_detections, test_models, test_windows  # noqa: E402
 from tests.onnx_export.conftest import bytes_of  # noqa: E402
 from tests.support.onnx_models import difference, run  # noqa: E402
 
 CLI = [sys.executable, "-m", "caffefold"]
 SHAPES = test_models.SHARED / "models/mobilenet_ssd_shapes"
 DETECTOR = SHAPES / "deploy_bn.prototxt", SHAPES / "shapes_iter_9000.caffemodel"
+LENET = "train_val.prototxt", "lenet_bn_iter_5000.caffemodel"
 _RUNS = 5
 _IN_RUNTIME = """
 import sys, numpy as np
@@ -79,6 +80,29 @@ def models(folder: Path) -> None:
         if "corpus" in str(model.prototxt):
             say(model.name, f"{error:.1e}")
     say("models and edge nets", f"{right} of {count} within 1e-4", f"largest {worst:.1e}")
+
+
+def lenet(folder: Path) -> None:
+    """LeNet-BN, a training net: all its golden digits at once."""
+    net, weights = (test_models.SHARED / "models/lenet_bn" / name for name in LENET)
+    path = test_models.exported(net, weights, folder, batch="dynamic")
+    with np.load(net.with_name("golden.npz")) as golden:
+        found = run(path, {"data": golden["inputs"].astype(np.float32)})["prob"]
+        say("LeNet-BN", f"{difference(found, golden['prob']):.1e}")
+
+
+def windows() -> None:
+    """Pooling windows of every kind and size that are as in the reference."""
+    each = len(test_windows.SIZES) * len(test_windows.KINDS)
+    right = 0
+    for window in test_windows.WINDOWS:
+        try:
+            test_windows.test_every_window(window, bytes_of)
+        except AssertionError:
+            say("pooling: kernel, stride, pad", window, "WRONG")
+        else:
+            right += each
+    say("pooling windows", f"{right} of {len(test_windows.WINDOWS) * each} right")
 
 
 def detector(folder: Path, others: Iterable[str]) -> None:
@@ -255,6 +279,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="caffefold-bench-") as name:
         folder = Path(name)
         models(folder)
+        lenet(folder)
+        windows()
         detector(folder, options.others)
         optimised(folder)
         detections()
