@@ -72,6 +72,10 @@ _STANDALONE = {
 _MEASURED = "measured, November 2026"
 _NO_FP16 = ("half precision is refused or crashes it", _MEASURED)
 _STRICT = ("its text parser stops at fields it does not know", _MEASURED)
+_UNEVEN = (
+    "two values of pad or dilation, one for each axis, are misread in silence",
+    f"{_MEASURED}: edge/dilated",
+)
 _NO_DEPTHWISE = ("it has no DepthwiseConvolution: Convolution with group is the same", _MEASURED)
 
 _PPQ = (
@@ -113,7 +117,7 @@ TARGETS: Mapping[str, Target] = {
     "mnn": Target(
         "MNN 3.6.1",
         (
-            *(_STRICT, _NO_FP16, _NO_DEPTHWISE),
+            *(_STRICT, _NO_FP16, _NO_DEPTHWISE, _UNEVEN),
             ("an Input layer with several tops crashes it", _MEASURED),
         ),
         "MNNConvert -f CAFFE --modelFile {prefix}.caffemodel --prototxt {prefix}.prototxt "
@@ -128,7 +132,7 @@ TARGETS: Mapping[str, Target] = {
     ),
     "openvino": Target(
         "OpenVINO Model Optimizer 2023.3",
-        (_STRICT, _NO_FP16),
+        (_STRICT, _NO_FP16, _UNEVEN),
         "mo --framework caffe --input_proto {prefix}.prototxt --input_model {prefix}.caffemodel",
         upstream_only=False,
     ),
@@ -182,7 +186,7 @@ TARGETS: Mapping[str, Target] = {
     ),
     "tpu-mlir": Target(
         "tpu-mlir 1.28.1",
-        (_STRICT, _NO_DEPTHWISE, ("it has no Bias layer", _MEASURED), _NO_FP16,
+        (_STRICT, _NO_DEPTHWISE, ("it has no Bias layer", _MEASURED), _NO_FP16, _UNEVEN,
          ("it loses, in silence, layers that work in place on an output",
           "tpu_mlir 1.28.1, CaffeConverter.py; measured"),
          ("it takes the layer types of its converter alone", "tpu_mlir 1.28.1, CaffeConverter.py")),
@@ -213,7 +217,7 @@ TARGETS: Mapping[str, Target] = {
             ("InnerProduct with transpose is not quantised", "CANN documentation, AMCT (Caffe)"),
         ),
         "amct_caffe calibration --model {prefix}.prototxt --weights {prefix}.caffemodel "
-        "--save_path {name}",
+        "--save_path {name} --input_shape INPUT:{shape} --data_dir IMAGES --data_types float32",
         most_axes=4,
         static=True,
         upstream_only=False,
@@ -247,7 +251,6 @@ TARGETS: Mapping[str, Target] = {
     "armnn": Target(
         "Arm NN (Caffe parser, until 20.11)",
         (("no dilation, no Eltwise coeff, no Softmax axis", "Arm NN documentation, Caffe parser"),),
-        "ExecuteNetwork -f caffe-binary -m {prefix}.caffemodel",
         refused_fields={
             "convolution_param.dilation": "dilated convolutions are not supported",
             "eltwise_param.coeff": "write the factors as Scale layers",
