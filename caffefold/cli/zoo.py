@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caffefold.cli.console import INTERRUPTED, Console, colour, error, note
+from caffefold.cli.console import width as columns_of
 from caffefold.cli.options import Number, given, options_of
 from caffefold.humanize import json_text, size, visible
 from caffefold.options import ConvertOptions
@@ -22,6 +23,10 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _PLANNING = ("manifest", "prefer", "snapshots", "onnx")  # options that are handed on as they are
 _RUNNING = ("engine", "scheduler", "timeout", "memory", "fail_fast")
 _COLOURS = {"converted": "green", "refused": "yellow", "failed": "red"}
+_STATUS = 11  # characters
+_NAME = 20  # of a name that are worth more than the last column
+_REASON = 32
+_NUMBERS = (("layers", 11), ("size", 9), ("folds", 5), ("error", 7))
 _CURRENT = 8  # models that are shown while they are converted
 
 
@@ -276,18 +281,21 @@ def _line(outcome: Outcome) -> str:
 
 def _print_table(console: Console, result: Result) -> None:
     """The result on screen: a row for each model, then the sums."""
-    import shutil  # not at the top: it loads every compression module
-
     from caffefold.zoo.pages import site
 
     names = [visible(outcome.name) for outcome in result.outcomes]
+    room = columns_of(sys.stdout)
+    columns = [*_NUMBERS]
+    while room and len(columns) > 1 and room < _STATUS + _NAME + _taken(columns):
+        columns.pop()
     width = min(max(map(len, names), default=0), 60)
-    room = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+    if room:
+        width = min(width, max(room - _STATUS - _taken(columns), 1))
     if names:
-        head = f"{'status':<10} {'model':<{width}}  {'layers':>11} {'size':>9} {'folds':>5}  error"
-        console.result(click.style(head, bold=True))
+        heads = "".join(f"  {title:>{size}}" for title, size in columns)
+        console.result(click.style(f"{'status':<10} {'model':<{width}}{heads}", bold=True))
     for name, outcome in zip(names, result.outcomes, strict=True):
-        console.result(_row(name, outcome, width, room))
+        console.result(_row(name, outcome, width, room, len(columns)))
     counts = site.summary(result)
     parts = [f"{counts[status]} {status}" for status in _COLOURS if counts[status]]
     parts += [f"{counts['waiting']} not tried"] if counts["waiting"] else []
@@ -311,16 +319,30 @@ def _print_table(console: Console, result: Result) -> None:
     console.row("wrote", f"{target}/index.html, zoo.json, zoo.csv")
 
 
-def _row(name: str, outcome: Outcome, width: int, room: int) -> str:
+def _taken(columns: list[tuple[str, int]]) -> int:
+    """The room of so many columns."""
+    return sum(2 + size for _, size in columns)
+
+
+def _row(name: str, outcome: Outcome, width: int, room: int, columns: int) -> str:
+    """One model in one line; of what does not fit, names lose their start and reasons their end."""
     status = click.style(f"{outcome.status:<10}", fg=_COLOURS[outcome.status])
     facts = outcome.facts
     if facts is None:
-        reason = visible(outcome.reason)
-        left = room - width - 13
-        if room and len(reason) > max(left, 20):
-            reason = reason[: max(left, 20) - 3] + "..."
-        return f"{status} {name:<{width}}  {reason}"
-    layers = f"{facts.layers_before} -> {facts.layers_after}"
+        reason = re.sub(r"^\S*/", "", visible(outcome.reason))  # the name says where it lies
+        if room:
+            width = min(width, max(room - _STATUS - 2 - _REASON, 1))
+            left = max(room - _STATUS - 2 - width, 4)
+            reason = reason if len(reason) <= left else f"{reason[: left - 3].rstrip()}..."
+        return f"{status} {_end(name, width):<{width}}  {reason}"
     error = f"{facts.largest_error:.1e}" if facts.folds else "-"
-    numbers = f"{layers:>11} {size(facts.bytes_after):>9} {facts.folds:>5}  {error}"
-    return f"{status} {name:<{width}}  {numbers}"
+    layers = f"{facts.layers_before} -> {facts.layers_after}"
+    cells = (layers, size(facts.bytes_after), str(facts.folds), error)
+    shown = zip(cells[:columns], _NUMBERS, strict=False)
+    numbers = "".join(f"  {cell:>{room}}" for cell, (_, room) in shown)
+    return f"{status} {_end(name, width):<{width}}{numbers}"
+
+
+def _end(name: str, width: int) -> str:
+    """The end of a name that is too long."""
+    return name if len(name) <= width else f"...{name[len(name) + 3 - width :]}"[:width]

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -234,3 +235,23 @@ def test_no_rich_off_a_terminal(cli: Cli) -> None:
         cwd=cli.folder, capture_output=True, check=False, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_a_line_for_each_model_fits_the_terminal(cli: Cli, columns: int) -> None:
+    """With the reason of a refusal; columns go before names are of no use."""
+    model(cli.folder / "zoo/a/folder/of/folders/that/go/deeper/and/deeper", seed=1)
+    put(cli.folder / "zoo/a/folder/of/folders/that/go/bad.caffemodel", b"PK\x03\x04rest")
+    cli("zoo", "zoo", "out", "--jobs", "1", expect=1)
+    run = replace(cli, terminal=True, variables={"COLUMNS": str(columns)})
+    out = re.sub("\x1b\\[[0-9;]*m", "", run("zoo", "zoo", "out", expect=1).out)
+    lines = out.replace("\r\n", "\n").splitlines()
+    (bad,) = [line for line in lines if line.startswith("refused")]
+    (good,) = [line for line in lines if line.startswith("converted")]
+    assert "go/bad  " in bad
+    assert "bad.caffemodel: this is a ZI" in bad
+    assert "deeper/net  " in good
+    assert "6 -> 4" in good
+    (head,) = [line for line in lines if "status" in line]
+    assert max(len(bad), len(good)) <= columns
+    assert ("error" in head) == (columns > 60)

@@ -67,3 +67,11 @@ def test_the_browser_draws_it(page: Path, tmp_path: Path) -> None:
     assert head.startswith(b"\x89PNG")
     assert struct.unpack(">II", head[16:]) == (1200, 1600)
     assert picture.stat().st_size > 50_000  # an empty page is far smaller
+
+
+def test_the_largest_change_comes_first() -> None:
+    from caffefold.compare.render import markup
+
+    rows = [("a", "0", "3", "9", change, "1") for change in ("0.01", "1e-07", "nan", "inf", "0.5")]
+    ordered = sorted(rows, key=markup._change, reverse=True)
+    assert [row[4] for row in ordered] == ["nan", "inf", "0.5", "0.01", "1e-07"]

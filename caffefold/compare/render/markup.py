@@ -5,6 +5,7 @@ Every name is escaped.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from html import escape
@@ -37,8 +38,15 @@ def _html(template: str, found: Summary, context: int) -> str:
         kinds=SYMBOLS,
         signs=_SIGNS,
         number_columns=NUMBER_COLUMNS,
+        numbers=sorted(found.numbers, key=_change, reverse=True),
         counted=counted,
     )
+
+
+def _change(row: tuple[str, ...]) -> float:
+    """How large a change of numbers is, beside the numbers; what is not a number comes first."""
+    change = float(row[NUMBER_COLUMNS.index("max rel")])
+    return float("inf") if math.isnan(change) else change
 
 
 def markdown(found: Summary) -> str:
