@@ -233,7 +233,7 @@ def slim(net: Net, **given: Any) -> SlimResult:
     with quiet():
         deploy = _to_deploy(net, options)
         result = slimming.slim_deploy(deploy, options, net)
-    warnings = (*deploy.warnings, *_idle(net, options))
+    warnings = (*deploy.warnings, *result.warnings, *_idle(net, options))
     return replace(result, warnings=warnings)
 
 
@@ -260,7 +260,8 @@ def slim_training_files(
         with quiet():
             deploy = _to_deploy(net, options)
             result = slimming.slim_deploy(deploy, options, net)
-            warnings = (*deploy.warnings, *_idle(net, options), *_orphans(net, options))
+            own = (*_idle(net, options), *_orphans(net, options))
+            warnings = (*deploy.warnings, *result.warnings, *own)
             result = replace(result, warnings=warnings)
             _stage(staging, result.net, targets, options)
         staging.write(targets[2], result.to_json().encode("utf-8", "backslashreplace"))

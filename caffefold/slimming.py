@@ -12,7 +12,7 @@ from dataclasses import replace
 from caffefold.analysis.cost import layer_costs, totals
 from caffefold.analysis.shapes import Shapes, infer
 from caffefold.check import slimmed
-from caffefold.errors import Option, UsageError
+from caffefold.errors import Option, Text, UsageError
 from caffefold.ir import graph
 from caffefold.ir.net import Net
 from caffefold.ops.base import LinearOp
@@ -61,13 +61,25 @@ def slim_deploy(
         gammas=plan.gammas,
         channels=plan.channels,
         proof=proof,
+        warnings=tuple(_not_followed(deploy)),
     )
 
 
 def slimmed_deploy(deploy: DeployResult, result: SlimResult) -> DeployResult:
     """The deploy net after slimming, as if it had been made so."""
     passes = deploy.passes + result.passes
-    return replace(deploy, net=result.net, passes=passes, shapes=infer(result.net))
+    warnings = (*deploy.warnings, *result.warnings)
+    shapes = infer(result.net)
+    return replace(deploy, net=result.net, passes=passes, shapes=shapes, warnings=warnings)
+
+
+def _not_followed(deploy: DeployResult) -> Iterator[str]:
+    """A warning for each input of unknown shape: channels behind it stay."""
+    for name in deploy.net.inputs:
+        shape = deploy.shapes.of_input(name)
+        if shape is None or None in shape:
+            what = f"the shape of input '{name}' is not known, so no channel behind it goes; give "
+            yield Text(what, Option("input_shapes", f"{name}=1,3,H,W"))
 
 
 def _compared(

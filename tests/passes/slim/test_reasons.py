@@ -186,3 +186,12 @@ def test_nothing_dead_leaves_every_layer_as_it_is(tmp_path: Path) -> None:
     assert all(np.array_equal(np.asarray(x), np.asarray(y))
                for a, b in zip(deploy, result.net, strict=True)
                for x, y in zip(a.blobs, b.blobs, strict=True))  # fmt: skip
+
+
+def test_an_input_of_unknown_shape_is_warned_of(tmp_path: Path) -> None:
+    prototxt, caffemodel = write_pair(tmp_path, [*block("a", "data", 3, 6, {1: -1.0}), READER])
+    prototxt.write_text('input: "data"\n' + prototxt.read_text())
+    net = caffefold.load(prototxt, caffemodel)
+    result = caffefold.slim(net)
+    assert any("the shape of input 'data' is not known" in text for text in result.warnings)
+    assert caffefold.slim(net, input_shapes={"data": (1, 3, 9, 9)}).channels[1] == 1
