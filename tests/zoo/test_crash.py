@@ -63,11 +63,17 @@ def left_over(target: Path) -> list[Path]:
 @pytest.mark.parametrize(
     ("how", "again"),
     [
-        *(("EIO", False), ("kill", True), ("power", True)),
+        ("EIO", False),
         *(
             pytest.param(how, again, marks=pytest.mark.slow)
             for how, again in (
-                *(("EIO", True), ("kill", False), ("power", False)),
+                *(
+                    ("EIO", True),
+                    ("kill", True),
+                    ("kill", False),
+                    ("power", True),
+                    ("power", False),
+                ),
                 *(("ENOSPC", False), ("EINTR", False)),
             )
         ),
