@@ -1,6 +1,6 @@
 """OpenCV's dnn: version 4 reads Caffe's files, version 5 the ONNX model of the net.
 
-Its own fusion is switched off: that of a grouped deconvolution is wrong in 4.14, and what is fused
+Version 4's own fusion is switched off: that of a grouped deconvolution is wrong in 4.14, and what is fused
 is not handed out.
 """
 
@@ -84,7 +84,8 @@ class _OpenCVSession:
         self.about = f"OpenCV {cv2.__version__}"
         self._cv2, self._made, self._net, self._names = cv2, made, net, names
         made.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
-        made.enableFusion(False)
+        if cv2.__version__.startswith("4."):  # in 5.0 this leaves an empty net
+            made.enableFusion(False)
 
     def run(self, batch: Batch) -> Mapping[str, Array]:
         names = list(dict.fromkeys(self._names.values()))
