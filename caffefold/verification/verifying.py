@@ -121,7 +121,10 @@ class Verifier:
     def of(self, b: Net | PathLike) -> Verification:
         """Compare ``b`` with the net."""
         with tempfile.TemporaryDirectory(prefix="caffefold-") as folder, quiet():
-            return _Comparison(self, b, Path(folder)).result()
+            try:
+                return _Comparison(self, b, Path(folder)).result()
+            except CannotRun as refusal:  # having run the first batch
+                raise UsageError(Option("runtime"), f": {refusal}") from None
 
     def runs(
         self, cut: tuple[Unrun, ...], *, inner: bool, half: bool, folder: Path

@@ -30,7 +30,7 @@ class CannotRun(Exception):  # noqa: N818
     """
 
     def __init__(self, layers: Mapping[str, str], reason: str = "") -> None:
-        super().__init__(reason)
+        super().__init__(reason or "; ".join(layers.values()))
         self.layers = dict(layers)
         self.reason = reason
 

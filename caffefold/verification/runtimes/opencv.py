@@ -1,7 +1,7 @@
 """OpenCV's dnn: version 4 reads Caffe's files, version 5 the ONNX model of the net.
 
-Version 4's own fusion is switched off: that of a grouped deconvolution is wrong in 4.14, and what is fused
-is not handed out.
+Version 4's own fusion is switched off: that of a grouped deconvolution is wrong in 4.14, and what
+is fused is not handed out.
 """
 
 from __future__ import annotations
