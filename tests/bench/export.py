@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -134,7 +135,7 @@ def optimised(folder: Path) -> None:
     whole = run(folder / "ssd.onnx", {"data": image})["detection_out"]
     import onnx
 
-    tools: dict[str, Callable[[], object]] = {}
+    tools: dict[str, Callable[[], Any]] = {}
     try:
         import onnxslim
 
