@@ -32,7 +32,10 @@ def is_half_model(path: Path) -> bool:
         return False
     import onnx
 
-    model = onnx.load(str(path), load_external_data=False)
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception:  # a damaged file, which each onnx calls otherwise: the runtime tells
+        return False
     return any(tensor.data_type == _HALF for tensor in model.graph.initializer)
 
 

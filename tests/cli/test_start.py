@@ -73,7 +73,7 @@ def test_start_is_light(cli: Cli, arguments: tuple[str, ...]) -> None:
     ("arguments", "complaint"),
     [
         (("convert",), "Missing argument 'PROTOTXT'"),
-        (("convert", "net.prototxt", "-o", "c"), "give the CAFFEMODEL, or --no-weights"),
+        (("convert", "-", "-o", "c"), "give the CAFFEMODEL, or --no-weights"),
         (("convert", "a", "b", "--no-weights", "-o", "c"), "--no-weights contradicts"),
         (("convert", "a", "b", "-o", "c", "--batch", "0"), "--batch"),
         (("convert", "a", "b", "-o", "c", "--head", "=Softmax"), "'=Softmax' is not of the"),

@@ -111,7 +111,7 @@ def test_pages_load_nothing(target: Path) -> None:
         content = path.read_text()
         assert not re.search(r"https?://|@import|url\(", content)
         assert not any(name.startswith("on") for name in Seen(content.encode()).attributes)
-        assert "default-src 'none'; style-src" in content
+        assert "default-src 'none'; img-src data:; style-src" in content
 
 
 @pytest.mark.usefixtures("done")

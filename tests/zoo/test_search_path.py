@@ -44,6 +44,7 @@ COMMANDS = {
     "export": ("export", "zoo/m000/net.prototxt", "zoo/m000/net.caffemodel", "-o", "x.onnx"),
     "extract": ("extract", "zoo/m000/net.caffemodel", "-o", "x.prototxt"),
     "inspect": ("inspect", "zoo/m000/net.prototxt", "zoo/m000/net.caffemodel"),
+    "slim": ("slim", "zoo/m000/net.prototxt", "zoo/m000/net.caffemodel", "-o", "x/slim"),
     "targets": ("targets",),
     "upgrade": ("upgrade", "zoo/m000/net.caffemodel", "x.caffemodel"),
     "verify": (
