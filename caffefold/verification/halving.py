@@ -31,10 +31,11 @@ def is_half_model(path: Path) -> bool:
     if find_spec("onnx") is None:
         return False
     import onnx
+    from google.protobuf.message import DecodeError
 
     try:
         model = onnx.load(str(path), load_external_data=False)
-    except Exception:  # a damaged file, which each onnx calls otherwise: the runtime tells
+    except DecodeError:  # a damaged file: the runtime tells
         return False
     return any(tensor.data_type == _HALF for tensor in model.graph.initializer)
 

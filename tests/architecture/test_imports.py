@@ -55,7 +55,7 @@ OUTSIDE = {
         "verification",
     },
     "cv2": {"verification"},
-    "google": {"formats", "testing", "ir", "ops", "compare"},
+    "google": {"formats", "testing", "ir", "ops", "compare", "verification"},
     "fsspec": {"zoo"},
     "distributed": {"zoo"},
     "tomli": {"zoo"},
