@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from caffefold._version import VERSION
 from caffefold.account import account
 from caffefold.analysis.cost import Totals
 from caffefold.analysis.shapes import Shapes
 from caffefold.check.proof import Proof
-from caffefold.check.slimmed import SlimProof
 from caffefold.check.verdict import Verification
 from caffefold.humanize import counted, json_text, short, size, some, visible
 from caffefold.ir.net import Net
 from caffefold.passes.infra import Change, ChangeKind, Skip, Step
+
+if TYPE_CHECKING:  # seldom made, and it brings a whole evaluation of nets along
+    from caffefold.check.slimmed import SlimProof
 
 SCHEMA = 1
 _SHOWN = 8

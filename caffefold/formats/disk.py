@@ -10,7 +10,6 @@ choose, by a link, which of our files elsewhere are overwritten.
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import os
 import stat
@@ -40,6 +39,8 @@ def beside(target: Path, ending: str) -> Path:
     name, fixed = target.name, len(os.fsencode(ending)) + 2
     data = os.fsencode(name)
     if len(data) + fixed > _LONGEST:
+        import hashlib  # seldom needed, and slow to load
+
         digest = hashlib.sha256(data).hexdigest()[:16]
         name = data[: _LONGEST - fixed - 17].decode("utf-8", "ignore") + f"~{digest}"
     return target.with_name(f".{name}.{ending}")
