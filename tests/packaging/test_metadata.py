@@ -80,6 +80,20 @@ def test_version() -> None:
     assert caffefold.__version__ == DIST.version
 
 
+def test_the_changelog_goes_by_version() -> None:
+    """Keep a Changelog: what is to come, then every release with its date, in known kinds."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    first, *releases = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert first == "[Unreleased]"
+    found = [re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - \d{4}-\d\d-\d\d", line) for line in releases]
+    numbers = [Version(match[1]) for match in found if match]
+    assert len(numbers) == len(releases)
+    assert numbers == sorted(numbers, reverse=True)
+    assert numbers[0] == Version(caffefold.__version__)
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.*)$", text, re.MULTILINE)) <= kinds
+
+
 def test_entry_point() -> None:
     (script,) = DIST.entry_points.select(group="console_scripts")
     assert (script.name, script.value) == ("caffefold", "caffefold.cli.main:main")
