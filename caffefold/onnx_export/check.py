@@ -40,6 +40,8 @@ DYNAMIC = 2
 _GROWS, _NOISE = 10, 1e-6
 _INLINE = 64 << 20  # bytes; a larger model is checked through a file that refers to it
 _LISTED = 4
+_NEW_OPSET, _RUNS_IT = 22, (1, 21)
+"""The opset that the oldest onnxruntime of pyproject.toml does not run, and the first that does."""
 _MANY, _ALONE = 20, 0.02
 """Of this many boxes, this share may be others than expected."""
 Array = NDArray[Any]
@@ -73,6 +75,15 @@ def required() -> UsageError:
     """The error for a check that was asked for and cannot be done."""
     command = install("onnx", "onnxruntime")
     return UsageError(Option("check"), f": {missing()} is not installed; {command}")
+
+
+def too_old(opset: int) -> str:
+    """Why the installed onnxruntime cannot run models of ``opset``; "" when it can."""
+    installed = version("onnxruntime")
+    numbers = tuple(int(part) for part in installed.split(".")[:2])
+    if opset >= _NEW_OPSET and numbers < _RUNS_IT:
+        return f"onnxruntime {installed} does not run opset {opset}"
+    return ""
 
 
 def check(case: Case) -> tuple[Agreement, tuple[str | Text, ...]]:

@@ -281,10 +281,10 @@ def _checked(
                 f": no runtime knows the custom nodes of {', '.join(built.custom[:4])}",
             )
         )
-    if too_much := _beyond(deploy):
+    if why_not := proving.too_old(options.opset) or _beyond(deploy):
         if options.check:
-            raise UsageError(Option("check"), f": {too_much}")
-        return None, (f"not checked: {too_much}",)
+            raise UsageError(Option("check"), f": {why_not}")
+        return None, (f"not checked: {why_not}",)
     data = None
     if len(staged) > 1:
         data = staged[1].name, staging.path_of(staged[1]).name

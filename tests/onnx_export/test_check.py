@@ -127,3 +127,24 @@ def test_rows_in_another_order_are_the_same_rows() -> None:
     assert check._rows_apart(rows[1:5], rows[:5])[0] > 0.01
     assert check._rows_apart(rows + np.eye(1, 7, 2) * 0.01, rows)[0] > 0.005
     assert check._rows_apart(rows[:0], rows)[0] == float("inf")
+
+
+@pytest.mark.parametrize(("installed", "runs"), [("1.20.1", False), ("1.21.0", True)])
+def test_an_onnxruntime_that_is_too_old(
+    installed: str, runs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """onnxruntime 1.20 refuses opset 22, 1.21 is the first that runs it."""
+    monkeypatch.setattr(check, "version", lambda _: installed)
+    assert check.too_old(22) == ("" if runs else "onnxruntime 1.20.1 does not run opset 22")
+    assert check.too_old(21) == ""
+
+
+def test_what_onnxruntime_is_too_old_for_is_not_checked(
+    net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "version", lambda _: "1.19.2")
+    report = caffefold.export(net, tmp_path / "net.onnx", opset=22)
+    assert report.agreement is None
+    assert "not checked: onnxruntime 1.19.2 does not run opset 22" in map(str, report.warnings)
+    with pytest.raises(caffefold.UsageError, match=r"1\.19\.2 does not run opset 22"):
+        caffefold.export(net, tmp_path / "net.onnx", opset=22, check=True, force=True)
