@@ -14,6 +14,7 @@ from caffefold.check.proof import Proof
 from caffefold.check.verdict import Verification
 from caffefold.humanize import counted, json_text, short, size, some, visible
 from caffefold.ir.net import Net
+from caffefold.ops.ranges import INPUT
 from caffefold.passes.infra import Change, ChangeKind, Skip, Step
 
 if TYPE_CHECKING:  # seldom made, and it brings a whole evaluation of nets along
@@ -188,6 +189,8 @@ class SlimResult(_Account):
     channels: tuple[int, int]
     """How many such gammas there were, and how many went."""
     proof: SlimProof
+    bounded: int = 0
+    """How many went that do nothing as long as inputs are of a plain size, ``ranges.INPUT``."""
     warnings: tuple[str, ...] = ()
 
     def rows(self) -> Iterator[tuple[str, str]]:
@@ -207,6 +210,12 @@ class SlimResult(_Account):
         share = f"{100 * part / whole:.2g}%" if whole else "0%"
         went = f"{gone:,} of {counted(every, 'channel')} with a gamma, {share} of all |gamma|"
         yield "slimmed", went if self.table else "nothing was taken out"
+        if self.bounded:
+            do = "does" if self.bounded == 1 else "do"
+            yield (
+                "",
+                f"{self.bounded} of them {do} nothing as long as inputs are at most {INPUT:,.0f}",
+            )
         cut = [row for row in self.table if row.outputs[0] != row.outputs[1] and row.made]
         for row in cut[:_SHOWN]:
             yield "", f"{row.layer}: {row.outputs[0]} -> {row.outputs[1]}"
@@ -226,6 +235,7 @@ class SlimResult(_Account):
         """What went, as JSON."""
         return {
             "channels": {"before": self.channels[0], "gone": self.channels[1]},
+            "bounded": {"channels": self.bounded, "inputs": INPUT},
             "gammas": {"sum": self.gammas[0], "gone": self.gammas[1]},
             "costs": {"before": asdict(self.costs[0]), "after": asdict(self.costs[1])},
             "layers": [row._asdict() for row in self.table],

@@ -61,6 +61,7 @@ def slim_deploy(
         gammas=plan.gammas,
         channels=plan.channels,
         proof=proof,
+        bounded=plan.bounded,
         warnings=tuple(_not_followed(deploy)),
     )
 

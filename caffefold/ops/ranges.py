@@ -2,8 +2,7 @@
 
 Interval arithmetic, a pair of numbers for each channel: exact for a channel that is the same number
 everywhere, and never too narrow for another. Formulas: the Forward function of the layer in Caffe.
-Beside what follows from the numbers of a net, two bounds are taken for granted: ``INPUT`` of what
-comes from outside, and ``DEVIATIONS`` of what a BatchNorm makes.
+What comes from outside may be assumed to be of a plain size, ``INPUT``, or not.
 """
 
 from __future__ import annotations
@@ -22,9 +21,7 @@ from caffefold.ops.shape import ShapeList
 from caffefold.ops.table import op
 
 INPUT = 65536.0
-"""The largest size of a number that comes from outside."""
-DEVIATIONS = 1024.0
-"""How many standard deviations of the training data a number may be away from its mean."""
+"""The largest size of a number that comes from outside: pixels of 16 bits are smaller."""
 
 
 class Range(NamedTuple):
@@ -50,10 +47,6 @@ class Range(NamedTuple):
         """Products of two numbers."""
         ends = [times(a, b) for a in self for b in other]
         return Range(np.minimum.reduce(ends), np.maximum.reduce(ends))
-
-    def within(self, low: Doubles, high: Doubles) -> Range:
-        """The part of it that lies in another one."""
-        return Range(np.clip(self.low, low, high), np.clip(self.high, low, high))
 
 
 def times(a: Doubles, b: Doubles) -> Doubles:

@@ -15,7 +15,7 @@ from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = Path(os.environ.get("CAFFEFOLD_SHARED") or ROOT.parent / "shared")
 # With channels that do nothing: gammas of 1e-8 over weights of 1e-20, rows of zeros.
-DEAD = {"retinaface/clancylian-mnet-deconv": 22, "segmentation/eric612-tusimple": 28}
+DEAD = {"retinaface/clancylian-mnet-deconv": 18, "segmentation/eric612-tusimple": 28}
 LIMIT = 5e-5  # of the largest value
 
 

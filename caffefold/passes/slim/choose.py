@@ -7,7 +7,7 @@ none does: each only ever puts back, so the order does not matter and it ends.
     the groups of a grouped layer keep equal numbers of inputs and of outputs, or go whole
     with ``multiple``, the outputs of a layer are a multiple of it, or all stay
     what a gone channel added to a layer that sums over it was constant: exactly, or but for less
-    than float32 rounds (``_TINY``) of what another channel adds at one standard deviation
+    than float32 rounds (``_TINY``) of the bias that the layer has after folding
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from caffefold.analysis.health import DEAD
 from caffefold.ir.blob import Doubles
 from caffefold.ir.net import Net
+from caffefold.ops import ranges
 from caffefold.ops.base import Refusal, SkipCode
 from caffefold.passes.slim.flow import Content, Flow, Gamma, Reader, weight_blocks
 from caffefold.passes.slim.units import Labels, Mask
@@ -194,43 +195,49 @@ class _Negligible:
             SkipCode.NOT_CONSTANT,
             f"what it adds to '{name}' may be more than float32 rounds",
         )
-        self.weights: tuple[Doubles, Doubles] | None = None
+        self.tied = Refusal(
+            SkipCode.NOT_CONSTANT, "it can only go together with channels that do something"
+        )
+        self.shares: dict[tuple[int, int], Doubles] | None = None
 
-    def sizes(self) -> tuple[Doubles, Doubles]:
-        """(groups, outputs, inputs) of summed |weights|, of columns that might go and are not
-        exact; and (groups, outputs): the most another channel adds at one standard deviation."""
-        if self.weights is None:
-            layer = self.chooser.net.layers[self.reader.position]
-            groups, each = self.reader.outputs.shape
-            inputs = self.reader.content.labels.shape[1]
-            found, scale = np.zeros((groups, each, inputs)), np.zeros((groups, each))
-            typical = self.reader.content.typical
-            for group, outs, ins, numbers in weight_blocks(layer, self.reader.layout):
-                size = np.abs(numbers).sum(2)
-                found[group, outs, ins] = size
-                most = (size * typical[group, ins]).max(1, initial=0.0)
-                scale[group, outs] = np.maximum(scale[group, outs], most)
-            self.weights = found, scale
-        return self.weights
+    def measured(self, doubtful: Mask) -> dict[tuple[int, int], Doubles]:
+        """By (group, input) of those that are ``doubtful``: the most that it adds to each output
+        of the group, as a share of the bias; both as they are after folding."""
+        layer = self.chooser.net.layers[self.reader.position]
+        shape = self.reader.outputs.shape
+        factor, bias = (
+            np.abs(np.broadcast_to(each, self.reader.outputs.size)).reshape(shape)
+            for each in (self.reader.bias.scale, self.reader.bias.shift)
+        )
+        found = {
+            (group, column): np.zeros(shape[1])
+            for group, column in zip(*(each.tolist() for each in np.nonzero(doubtful)), strict=True)
+        }
+        for group, outs, ins, numbers in weight_blocks(layer, self.reader.layout):
+            first = ins.start or 0
+            size = np.abs(numbers).sum(2)
+            for column in np.flatnonzero(doubtful[group, ins]).tolist():
+                most = ranges.times(size[:, column], self.spread[group, first + column])
+                found[group, first + column][outs] = ranges.times(most, factor[group, outs])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return {at: np.where(adds == 0, 0.0, adds / bias[at[0]]) for at, adds in found.items()}
 
     def __call__(self, gone: Mask) -> Back:
-        out = gone[self.reader.content.labels]
-        doubtful = out & (self.spread > 0)
+        doubtful = gone[self.reader.content.labels] & (self.spread > 0)
         if not doubtful.any():
             return
-        sizes, scale = self.sizes()
+        if self.shares is None:  # fewer are doubtful from now on
+            self.shares = self.measured(doubtful)
         stays = ~gone[self.reader.outputs]
-        spread = np.where(doubtful, self.spread, 0.0)
-        count = max(int(doubtful.sum()), 1)
+        count = int(doubtful.sum())
+        low, high = self.reader.content.range
         for group, column in zip(*np.nonzero(doubtful), strict=True):
-            with np.errstate(invalid="ignore"):
-                adds = sizes[group, :, column] * spread[group, column]
-            adds = np.where(sizes[group, :, column] == 0, 0.0, adds)
-            if (stays[group] & (adds > scale[group] * _TINY / count)).any():
-                low, high = self.reader.content.range
-                exact = low[group, column] == high[group, column]
+            if (stays[group] & (self.shares[group, column] > _TINY / count)).any():
                 unit = int(self.chooser.roots[self.reader.content.labels[group, column]])
-                yield unit, self.border if exact else self.unsure
+                if low[group, column] == high[group, column]:
+                    yield unit, self.border
+                else:
+                    yield unit, self.tied if self.chooser.score[unit] >= DEAD else self.unsure
 
 
 def smallest(chooser: Chooser, gammas: Iterable[Gamma], share: float) -> Mask:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from caffefold.analysis.shapes import Shapes
 from caffefold.formats.caffemodel.blob import array, size
+from caffefold.ir.affine import Affine
 from caffefold.ir.blob import Doubles
 from caffefold.ir.net import Layer, Net
 from caffefold.ops import ranges
@@ -58,12 +59,10 @@ class Content(NamedTuple):
 
     labels: Labels
     range: Range
-    typical: Doubles
-    """Standard deviation by the BatchNorm that made it; 0 where none did."""
 
     def each(self, change: Callable[[Array], Array]) -> Content:
         """All arrays changed alike."""
-        return Content(change(self.labels), Range(*map(change, self.range)), change(self.typical))
+        return Content(change(self.labels), Range(*map(change, self.range)))
 
 
 class Gamma(NamedTuple):
@@ -88,6 +87,9 @@ class Reader(NamedTuple):
     sums: bool
     """Whether outputs are made of several channels: what a constant adds is a bias then. A
     depthwise one hands its channels on."""
+    bias: Affine
+    """What becomes of 1 and of the bias in the affine layers right behind it, by output: the bias
+    as it is after folding."""
 
 
 @dataclass(slots=True)
@@ -110,7 +112,10 @@ class Keeps(NamedTuple):
     blobs: Mapping[str, Refusal]
 
 
-def walk(net: Net, shapes: Shapes, keeps: Keeps, without: Mapping[int, Mask] | None = None) -> Flow:
+def walk(
+    net: Net, shapes: Shapes, keeps: Keeps, without: Mapping[int, Mask] | None = None,
+    largest: float = ranges.INPUT,
+) -> Flow:  # fmt: skip
     """Walk through a net that has weights and whose shapes are known.
 
     Args:
@@ -119,13 +124,18 @@ def walk(net: Net, shapes: Shapes, keeps: Keeps, without: Mapping[int, Mask] | N
         keeps: what stays as it is.
         without: by position of a layer with a gamma, True for each channel whose gamma is taken
             for 0.
+        largest: the largest size of a number that comes from outside.
     """
-    return _Walk(net, shapes, keeps, without or {}).run()
+    return _Walk(net, shapes, keeps, without or {}, largest).run()
 
 
 class _Walk:
-    def __init__(self, net: Net, shapes: Shapes, keeps: Keeps, without: Mapping[int, Mask]) -> None:
+    def __init__(
+        self, net: Net, shapes: Shapes, keeps: Keeps, without: Mapping[int, Mask], largest: float
+    ) -> None:
         self.net, self.shapes, self.keeps, self.without = net, shapes, keeps, without
+        self.largest = largest
+        self.behind: dict[int, int] = {}  # by version, the reader that makes it but for affine maps
         self.flow = Flow(contents=[None] * len(shapes.versions))
         self.units = self.flow.units
 
@@ -153,9 +163,9 @@ class _Walk:
     # ------------------------------------------------------------------------------ contents
 
     def outside(self, shape: Shape) -> Content | None:
-        """A blob whose channels stay, of any numbers of a plain size."""
+        """A blob whose channels stay."""
         reason = Refusal(SkipCode.NOT_FOLLOWED, "it comes from outside")
-        made = self.one(shape, ranges.INPUT)
+        made = self.one(shape, self.largest)
         self.pin([made], reason)
         return made
 
@@ -165,7 +175,7 @@ class _Walk:
             return None
         ends = np.full((1,) * (len(shape) - 1), most)
         labels = self.units.fresh(1).reshape(ends.shape)
-        return Content(labels, Range(-ends, ends), np.zeros_like(ends))
+        return Content(labels, Range(-ends, ends))
 
     def pin(self, contents: Sequence[Content | None], reason: Refusal) -> None:
         for content in contents:
@@ -247,40 +257,45 @@ class _Walk:
             self.flow.zeros.append((given.labels, given.range, layer.name))
             zero = (given.range.low == 0) & (given.range.high == 0)
             wide = np.where(zero, 0.0, np.inf)
-            made = Content(given.labels, Range(-wide, wide), np.zeros_like(given.typical))
+            made = Content(given.labels, Range(-wide, wide))
         else:
             made = made._replace(range=ranges.pointwise(layer, given.range))
         return [made] * len(layer.tops)
 
     def affine(self, position: int, layer: Layer, own: AffineOp, given: Content) -> Content | None:
-        """The map of an affine layer; what statistics normalise has a plain size."""
+        """The map of an affine layer."""
         found = affine_map(own, layer, given.labels.ndim + 1)
         if isinstance(found, Refusal):
             return None
         lie = (-1, *(1,) * (given.labels.ndim - 1))
         scale, shift = found.scale.reshape(lie), found.shift.reshape(lie)
-        typical = given.typical * np.abs(scale)
-        gamma: Doubles | None = None
+        made, middle = given.range.mapped(scale, shift), shift
         if isinstance(own, Normalization):
             roles = own.blob_roles(layer)
-            gamma, beta = np.ones(1), np.zeros(1)
             if roles is not None and roles.gamma is not None and roles.beta is not None:
-                gamma = array(layer.blobs[roles.gamma]).reshape(-1).astype(np.float64)
-                beta = array(layer.blobs[roles.beta]).reshape(-1).astype(np.float64)
-                self.gamma(position, given, gamma)
-            size_, middle = np.abs(gamma).reshape(lie), beta.reshape(lie)
-            bound = ranges.DEVIATIONS * size_
-            made = given.range.mapped(scale, shift).within(middle - bound, middle + bound)
-            typical = np.broadcast_to(size_, made.low.shape)
-        else:
-            made, middle = given.range.mapped(scale, shift), shift
-            if isinstance(own, Scale) and self.normalised(position):
-                self.gamma(position, given, found.scale)
+                gamma, beta = (array(layer.blobs[i]).reshape(-1) for i in (roles.gamma, roles.beta))
+                self.gamma(position, given, gamma.astype(np.float64))
+                middle = beta.reshape(lie).astype(np.float64)
+        elif isinstance(own, Scale) and self.normalised(position):
+            self.gamma(position, given, found.scale)
         gone = self.without.get(position)
         if gone is not None:
             at = gone.reshape(lie)
             made = Range(*(np.where(at, middle, end) for end in made))
-        return Content(given.labels, made, np.broadcast_to(typical, made.low.shape))
+        self.follow(position, found)
+        return Content(given.labels, made)
+
+    def follow(self, position: int, found: Affine) -> None:
+        """A layer that folding merges into the linear layer right in front of it."""
+        graph = self.shapes.graph
+        (read,), (made,) = graph.reads[position], graph.writes[position]
+        at = self.behind.get(read)
+        if at is None or len(graph.versions[read].readers) > 1:
+            return
+        reader = self.flow.readers[at]
+        if found.channels in (1, reader.layout.outputs):
+            self.flow.readers[at] = reader._replace(bias=reader.bias.then(found))
+            self.behind[made] = at
 
     def gamma(self, position: int, given: Content, sizes: Doubles) -> None:
         if sizes.size == given.labels.shape[0] and _simple(given):
@@ -334,11 +349,13 @@ class _Walk:
             labels = self.units.fresh(layout.outputs)
         else:
             labels = np.repeat(inputs.labels.reshape(-1), each)
+        self.behind[self.shapes.graph.writes[position][0]] = len(self.flow.readers)
+        bias = Affine(np.ones(layout.outputs), bias_of(layer, layout.outputs))
         self.flow.readers.append(
-            Reader(position, layout, inputs, labels.reshape(groups, -1), border, sums)
+            Reader(position, layout, inputs, labels.reshape(groups, -1), border, sums, bias)
         )
         lie = (-1, *(1,) * (len(top) - 2))
-        made = Content(labels, Range(low, high), np.zeros_like(low)).each(lambda a: a.reshape(lie))
+        made = Content(labels, Range(low, high)).each(lambda a: a.reshape(lie))
         return [made]
 
     def tie(self, one: Content, other: Content) -> Content:
@@ -353,10 +370,7 @@ class _Walk:
         for other in bottoms[1:]:
             made = self.tie(made, other)
         alike = [Range(*np.broadcast_arrays(*b.range, made.labels)[:2]) for b in bottoms]
-        typical = np.maximum.reduce(
-            [np.broadcast_to(b.typical, made.labels.shape) for b in bottoms]
-        )
-        return [Content(made.labels, ranges.joined(layer, alike), typical)]
+        return [Content(made.labels, ranges.joined(layer, alike))]
 
     def gate(self, position: int, layer: Layer, bottoms: list[Content]) -> Sequence[Content | None]:
         """Scale and Bias by a second bottom; along the channels these are tied."""
@@ -376,7 +390,7 @@ class _Walk:
             if op(layer).macs(layer, self.shapes.bottoms[position], self.shapes.tops(position))
             else alike[0].plus(alike[1])
         )
-        return [Content(made.labels, both, np.zeros_like(made.typical))]
+        return [Content(made.labels, both)]
 
     def axpy(self, bottoms: list[Content]) -> Sequence[Content | None]:
         lie = (-1, *(1,) * (bottoms[1].labels.ndim - 1))
@@ -386,7 +400,7 @@ class _Walk:
             Range(*np.broadcast_arrays(*b.range, made.labels)[:2])
             for b in (gate, bottoms[1], bottoms[2])
         )
-        return [Content(made.labels, a.product(x).plus(y), np.zeros_like(made.typical))]
+        return [Content(made.labels, a.product(x).plus(y))]
 
     # ------------------------------------------------------------------------------- layouts
 
@@ -414,7 +428,7 @@ class _Walk:
                     np.minimum(made.range.low, other.range.low),
                     np.maximum(made.range.high, other.range.high),
                 )
-                made = made._replace(range=hull, typical=np.minimum(made.typical, other.typical))
+                made = made._replace(range=hull)
             if axis == 0 or any(b.labels.size > 1 for b in bottoms):
                 return made
         at = axis - 1
@@ -529,19 +543,17 @@ def _stacked(parts: Sequence[Content], axis: int) -> Content:
     return Content(
         np.concatenate([p.labels for p in parts], axis),
         Range(*(np.concatenate([p.range[i] for p in parts], axis) for i in (0, 1))),
-        np.concatenate([p.typical for p in parts], axis),
     )
 
 
 def _compressed(content: Content) -> Content:
     """Extent 1 along axes on which labels do not vary; ranges are widened to all there."""
-    labels, (low, high), typical = content
+    labels, (low, high) = content
     for axis in range(labels.ndim):
         if labels.shape[axis] > 1 and (labels == labels.take([0], axis)).all():
             labels = labels.take([0], axis)
             low, high = low.min(axis, keepdims=True), high.max(axis, keepdims=True)
-            typical = typical.min(axis, keepdims=True)
-    return Content(labels, Range(low, high), typical)
+    return Content(labels, Range(low, high))
 
 
 def weight_blocks(

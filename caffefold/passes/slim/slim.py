@@ -61,6 +61,9 @@ class Plan:
     """Sum of all |gamma|, and of those that go."""
     channels: tuple[int, int]
     """How many gammas there are, and how many go."""
+    bounded: int = 0
+    """How many of those go only because what comes from outside is of a plain size
+    (``ranges.INPUT``); where the result is approximate, that is not asked."""
 
     @property
     def kept(self) -> tuple[Kept | None, ...]:
@@ -84,8 +87,13 @@ class Planner:
         flow = walk(net, shapes, keeps, self.tiny(net, shapes, keeps))
         chooser = Chooser(net, flow)
         choice = chooser.dead(options.multiple, approximate=options.approximate)
+        bounded = 0
         if options.by_size:
             flow, choice = self.by_size(net, shapes, keeps, chooser)
+        elif not options.approximate and choice.gone.any():
+            anything = Chooser(net, walk(net, shapes, keeps, largest=np.inf))
+            always = anything.dead(options.multiple, approximate=False).gone
+            bounded = sum(int((choice.gone & ~always)[g.labels].sum()) for g in flow.gammas)
         every = [(float(g.sizes.sum()), float(g.sizes[choice.gone[g.labels]].sum()))
                  for g in flow.gammas]  # fmt: skip
         count = [(g.labels.size, int(choice.gone[g.labels].sum())) for g in flow.gammas]
@@ -93,6 +101,7 @@ class Planner:
             net, flow, choice,
             (sum(a for a, _ in every), sum(b for _, b in every)),
             (sum(a for a, _ in count), sum(b for _, b in count)),
+            bounded,
         )  # fmt: skip
 
     def stays(self, net: Net) -> Keeps:

@@ -148,13 +148,16 @@ def tiny(gamma: float, beta: float) -> list[LayerSpec]:
 
 @pytest.mark.parametrize(
     ("gamma", "beta", "left"),
-    [(1e-14, -1e-15, 5), (1e-14, 1e-12, 5), (9e-7, 0.0, 6), (2e-6, 0.0, 6)],
+    [(1e-20, -1e-15, 5), (1e-20, 1e-12, 5), (9e-7, 0.0, 6), (2e-6, 0.0, 6)],
 )
 def test_a_small_gamma_goes_where_float32_rounds_it_away(
     tmp_path: Path, gamma: float, beta: float, left: int
 ) -> None:
     result = caffefold.slim(caffefold.load(*write_pair(tmp_path, tiny(gamma, beta))))
     assert result.net["a"].params("convolution_param").integer("num_output") == left
+    if left == 5:  # an input without bounds would come through
+        assert result.bounded == 1
+        assert "1 of them does nothing as long as inputs are at most 65,536" in str(result)
     if left == 6 and gamma < 1e-6:
         (skip,) = result.skips
         assert skip.code == SkipCode.NOT_CONSTANT
