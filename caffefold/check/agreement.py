@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class BlobAgreement(NamedTuple):
@@ -17,8 +16,7 @@ class BlobAgreement(NamedTuple):
     """The largest magnitude of what was expected."""
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
+class Agreement(NamedTuple):
     """What a run found."""
 
     runtime: str
@@ -40,3 +38,8 @@ class Agreement:
             f"{self.runtime}: outputs within {error:.1e} of an independent evaluation, "
             f"{self.blobs} blobs compared{where}"
         )
+
+    def document(self) -> dict[str, Any]:
+        """For JSON."""
+        outputs = [each._asdict() for each in self.outputs]
+        return {**self._asdict(), "outputs": outputs, "worst": self.worst._asdict()}

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 from caffefold._version import VERSION
 from caffefold.analysis.cost import totals
 from caffefold.analysis.shapes import infer
-from caffefold.check.agreement import Agreement
 from caffefold.conversion import Verifies, fold, prove, to_deploy
 from caffefold.errors import (
     CaffefoldError,
@@ -31,7 +30,6 @@ from caffefold.formats import onnx
 from caffefold.formats.atomic import Staging
 from caffefold.formats.disk import output_error
 from caffefold.ir.net import Net
-from caffefold.onnx_export import check as proving
 from caffefold.onnx_export import images, targets, weights
 from caffefold.onnx_export.build import Built, build
 from caffefold.onnx_export.labels import read_labels
@@ -47,7 +45,10 @@ from caffefold.options import (
 )
 from caffefold.report import DeployResult, FileSize
 
-if TYPE_CHECKING:  # the options as keywords, for type checkers
+if TYPE_CHECKING:
+    from caffefold.check.agreement import Agreement
+
+    # The options as keywords, for type checkers.
     _P = ParamSpec("_P")
     _R_co = TypeVar("_R_co", covariant=True)
 
@@ -270,6 +271,8 @@ def _checked(
     options: ExportOptions,
 ) -> tuple[Agreement | None, tuple[str | Text, ...]]:
     """What the check of the staged files found, and warnings about what it could not do."""
+    from caffefold.onnx_export import check as proving  # with the evaluation of whole nets
+
     if proving.missing() or built.custom:
         if options.check is None:
             return None, ()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from caffefold._version import VERSION
-from caffefold.check.agreement import Agreement
-from caffefold.check.verdict import Verification
 from caffefold.humanize import counted, json_text, size
 from caffefold.report import SCHEMA, FileSize
+
+if TYPE_CHECKING:
+    from caffefold.check.agreement import Agreement
+    from caffefold.check.verdict import Verification
 
 _LABEL = 10
 _SHOWN = 8
@@ -101,7 +103,7 @@ class ExportReport:
             "caffefold": VERSION,
             **{name: _plain(getattr(self, name)) for name in self.__slots__ if name not in _OWN},
             "verification": None if self.verification is None else self.verification.document(),
-            "check": None if self.agreement is None else asdict(self.agreement),
+            "check": None if self.agreement is None else self.agreement.document(),
         }
         return json_text(document)
 

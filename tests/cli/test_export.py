@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,19 @@ def test_what_is_printed(pair: list[str], tmp_path: Path) -> None:
     ]
     assert lines[6].startswith(f"wrote     {target} (")
     assert target.exists()
+
+
+def test_what_no_check_needs_is_not_loaded(pair: list[str], tmp_path: Path) -> None:
+    arguments = ["export", *pair, "-o", str(tmp_path / "net.onnx"), "--no-check"]
+    code = (
+        "import sys; from caffefold.cli.main import run; code = run(sys.argv[1:]);"
+        "print(*(name for name in ('onnx', 'caffefold.check.forward', 'importlib.metadata')"
+        " if name in sys.modules), file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.strip() == ""
 
 
 def test_json(pair: list[str], tmp_path: Path) -> None:

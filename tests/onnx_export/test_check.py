@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import MappingProxyType
@@ -44,6 +45,9 @@ def test_every_blob_is_compared(net: Net, tmp_path: Path) -> None:
     assert found.worst.error < 1e-6
     assert found.grows == ""
     assert "check     onnxruntime" in str(report)
+    told = json.loads(report.to_json())["check"]
+    assert told["worst"] == found.worst._asdict()
+    assert [each["blob"] for each in told["outputs"]] == ["down"]
 
 
 def _wrong(change: Callable[[Site], None]) -> MappingProxyType[str, Callable[[Site], None]]:
