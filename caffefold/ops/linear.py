@@ -372,11 +372,16 @@ class Local(Op):
         return Params(layer.document, own_message(layer, self.param), kind, f"layer '{layer.name}'")
 
     def shapes(self, layer: Layer, bottoms: ShapeList) -> ShapeList:
-        outputs, windows = self.params(layer).integer("num_output"), self._windows(layer)
+        outputs, windows = self.params(layer).integer("num_output"), self.windows(layer)
         items, _, *spatial = four_axes(layer, first(bottoms))
         return [(items, outputs, *swept(layer, tuple(spatial), windows, Window.convolved))]
 
-    def _windows(self, layer: Layer) -> tuple[Window, ...]:
+    def windows(self, layer: Layer) -> tuple[Window, ...]:
+        """Kernel, stride, pad and dilation of both axes.
+
+        Raises:
+            TextError: as ``windows_of``.
+        """
         return windows_of(layer, self.params(layer), 2)
 
     def weights(self, layer: Layer, bottoms: ShapeList) -> tuple[WeightSpec, ...] | None:
@@ -387,7 +392,7 @@ class Local(Op):
 
     def macs(self, layer: Layer, bottoms: ShapeList, tops: ShapeList) -> Dim:
         """Elements of the top x channels of the input x window."""
-        window = product(window.kernel for window in self._windows(layer))
+        window = product(window.kernel for window in self.windows(layer))
         return product((total(first(tops)), axis_of(first(bottoms), 1), window))
 
 

@@ -180,7 +180,7 @@ class Window(NamedTuple):
         only then.
         """
         room = size + 2 * self.pad - self.kernel
-        count = (int_div(room, self.stride) if floor else -(-room // self.stride)) + 1
+        count = (room // self.stride if floor else -(-room // self.stride)) + 1
         if clip and (count - 1) * self.stride >= size + self.pad:
             count -= 1
         return count

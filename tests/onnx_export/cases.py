@@ -87,6 +87,14 @@ OTHERS: dict[str, tuple[LayerSpec, dict[str, AnyArray]]] = {
     "interp_zoom": _plain("Interp", "interp_param { zoom_factor: 3 pad_beg: -1 }"),
     "interp_size": _plain("Interp", "interp_param { height: 9 width: 4 }"),
     "interp_one": _plain("Interp", "interp_param { height: 4 width: 5 }", (1, 3, 1, 1)),
+    "local": _learned(
+        "LOCAL", "local_param { num_output: 3 kernel_size: 2 stride: 2 pad: 1 }",
+        MAKE.normal(3, 1, 16, 12), MAKE.normal(1, 1, 3, 12),
+    ),
+    "local_no_bias": _learned(
+        "LOCAL", "local_param { num_output: 3 kernel_size: 4 bias_term: false }",
+        MAKE.normal(3, 1, 64, 6),
+    ),
     "mish": _plain("Mish"),
     "proposal": _mixed(
         "Proposal", ANCHORS,

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import caffefold
+from caffefold.check.forward.evaluate import Made
 from caffefold.ir.net import Net
 from caffefold.onnx_export import check
 from caffefold.onnx_export.lower import linear, table
@@ -131,6 +132,14 @@ def test_rows_in_another_order_are_the_same_rows() -> None:
     assert check._rows_apart(rows[1:5], rows[:5])[0] > 0.01
     assert check._rows_apart(rows + np.eye(1, 7, 2) * 0.01, rows)[0] > 0.005
     assert check._rows_apart(rows[:0], rows)[0] == float("inf")
+
+
+def test_the_smallest_number_of_an_empty_window_hides_no_error(net: Net) -> None:
+    wanted = np.array([np.finfo(np.float32).min, 1.0, np.nan])
+    made = Made(1, net["conv"], wanted)
+    assert check._apart("conv", made, wanted.astype(np.float32)).error == 0
+    assert check._apart("conv", made, np.array([wanted[0], 1.5, np.nan], np.float32)).error == 0.5
+    assert check._apart("conv", made, np.array([-3.0, 1, np.nan], np.float32)).error == np.inf
 
 
 @pytest.mark.parametrize(("installed", "runs"), [("1.20.1", False), ("1.21.0", True)])

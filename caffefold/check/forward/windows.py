@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from caffefold.check.forward.layers import Array, Arrays, Function, NotEvaluated, front, stored
+from caffefold.formats import schema
+from caffefold.formats.prototxt.tree import Message
 from caffefold.ir.net import Layer
 from caffefold.ir.params import Params
 
@@ -162,6 +164,32 @@ def im2col(layer: Layer, inputs: Arrays) -> Arrays:
     return [np.stack(parts, 2).reshape(*lead, channels * len(parts), *out)]
 
 
+def local(layer: Layer, inputs: Arrays) -> Arrays:
+    """A filter for each place (local_layer.cpp of face nets): weights (outputs, 1, C k k, places),
+    biases (outputs, places)."""
+    (x,) = inputs
+    kind = schema.message("ConvolutionParameter")
+    body = layer.body.message("local_param") or Message(())
+    params = Params(layer.document, body, kind, f"layer '{layer.name}'")
+    g, count = _geometry(params, 2), params.integer("num_output")
+    out = tuple(
+        (n + 2 * p - (d * (k - 1) + 1)) // s + 1
+        for n, p, d, k, s in zip(x.shape[2:], g.pad, g.dilation, g.kernel, g.stride, strict=True)
+    )
+    places, window = prod(out), x.shape[1] * prod(g.kernel)
+    if layer.blobs and layer.blobs[0].shape != (count, 1, window, places):
+        raise NotEvaluated("another fork's layout of local weights")
+    weights = stored(layer, 0, (count, x.shape[1], prod(g.kernel), *out))
+    framed = _framed(x, g.pad, g.pad)
+    y = np.zeros((len(x), count, *out))
+    for k, (_, offset) in enumerate(g.taps()):
+        part = _picked(framed, offset, g.stride, out)
+        y += (part[:, None] * weights[None, :, :, k]).sum(2)
+    if params.flag("bias_term"):
+        y += stored(layer, 1, (count, *out))
+    return [y]
+
+
 # ------------------------------------------------------------------------------------- pooling
 
 
@@ -280,6 +308,7 @@ WINDOWS: dict[str, Function] = {
     "Deconvolution": deconvolution,
     "Im2col": im2col,
     "Interp": interp,
+    "LOCAL": local,
     "LRN": lrn,
     "Pooling": pooling,
     "SPP": spp,

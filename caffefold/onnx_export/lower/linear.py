@@ -7,8 +7,8 @@ from math import prod
 import numpy as np
 
 from caffefold.onnx_export.site import Site
-from caffefold.ops.linear import Convolution, Im2col
-from caffefold.ops.shape import Window, canonical, windows_of
+from caffefold.ops.linear import Convolution, Im2col, Local
+from caffefold.ops.shape import Window, canonical, show, windows_of
 
 
 def convolution(site: Site) -> None:
@@ -113,28 +113,58 @@ def embed(site: Site) -> None:
 
 
 def im2col(site: Site) -> None:
-    """A Conv whose filters each pick one number of the window."""
+    """The windows of a convolution along the channels."""
     layer, shape = site.layer, site.shape
     assert isinstance(site.op, Im2col)
     axis = canonical(layer, site.params.integer("axis"), len(shape))
     spatial, channels = site.extents(0, axis + 1), site.extents(0, axis)[0]
     windows = windows_of(layer, site.params, len(spatial))
-    kernel = [window.kernel for window in windows]
-    site.afford(channels, *kernel, *kernel)
-    picks = np.eye(prod(kernel)).reshape(prod(kernel), 1, *kernel)
     value = site.x
     if axis != 1:
         value = site.reshape(value, (_product(site, 0, axis), *shape[axis:]), like=())
-    value = site.add(
+    value = _unfolded(site, value, channels, spatial, windows, top=0 if axis == 1 else None)
+    if axis != 1:
+        site.reshape(value, site.made[0] or (), top=0)
+
+
+def _unfolded(
+    site: Site, value: str, channels: int, spatial: tuple[int, ...], windows: tuple[Window, ...],
+    top: int | None = None,
+) -> str:  # fmt: skip
+    """A Conv whose filters each pick one number of the window, (items, channels x window, ...)."""
+    kernel = [window.kernel for window in windows]
+    site.afford(channels, *kernel, *kernel)
+    picks = np.eye(prod(kernel)).reshape(prod(kernel), 1, *kernel)
+    return site.add(
         "Conv",
-        value,
-        site.const(np.tile(picks, (channels, *(1,) * (1 + len(kernel)))), "weights"),
-        top=0 if axis == 1 else None,
+        _framed(site, value, spatial, windows),
+        site.const(np.tile(picks, (channels, *(1,) * (1 + len(kernel)))), "picks"),
+        top=top,
         kernel_shape=kernel,
         strides=[window.stride for window in windows],
-        pads=[window.pad for window in windows] * 2,
+        pads=_pads(spatial, windows),
         dilations=[window.dilation for window in windows],
         group=channels,
     )
-    if axis != 1:
-        site.reshape(value, site.made[0] or (), top=0)
+
+
+def local(site: Site) -> None:
+    """Each place has weights of its own: windows times (outputs, 1, window, places)."""
+    own, layer, made = site.op, site.layer, site.made[0] or ()
+    assert isinstance(own, Local)
+    outputs = site.params.integer("num_output")
+    channels, *spatial = site.extents(0, 1)
+    places, windows = made[2:], own.windows(layer)
+    window, count = channels * prod(w.kernel for w in windows), prod(dim or 0 for dim in places)
+    laid = (outputs, 1, window, count)
+    if layer.blobs and layer.blobs[0].shape != laid:
+        raise site.error(
+            f"its weights are {show(layer.blobs[0].shape)}, not {show(laid)}: another fork's layout"
+        )
+    value = _unfolded(site, site.x, channels, tuple(spatial), windows)
+    value = site.reshape(value, (site.batch(), window, count))
+    weights = site.weight(0, (outputs, window, count), "weights")
+    value = site.add("Einsum", value, weights, equation="nkp,okp->nop")
+    if site.params.flag("bias_term"):
+        value = site.add("Add", value, site.weight(1, (outputs, count), "bias"))
+    site.reshape(value, made, top=0)

@@ -35,6 +35,7 @@ LOWERINGS: Mapping[str, Lowering] = MappingProxyType(
         "Embed": linear.embed,
         "Im2col": linear.im2col,
         "InnerProduct": linear.inner_product,
+        "LOCAL": linear.local,
         # affine
         "BN": affine.normalization,
         "BatchNorm": affine.normalization,
