@@ -46,6 +46,10 @@ class Target(NamedTuple):
     no more than their default are dropped."""
     own_outputs: bool = False
     """No layer works in place on an output."""
+    plain_windows: bool = False
+    """A convolution has one value of pad, stride and dilation, or one for ``_h`` and ``_w``."""
+    planar: bool = True
+    """Convolutions have two spatial axes."""
     takes: frozenset[str] = frozenset()
     """All the layer types that it takes, where it is known to take no others."""
 
@@ -56,6 +60,8 @@ class Target(NamedTuple):
             parts.append("input: fields")
         if self.own_outputs:
             parts.append("outputs not in place")
+        if self.plain_windows:
+            parts.append("plain windows")
         if self.plain_types:
             parts.append("plain types")
         if self.drop_fork_fields:
@@ -73,9 +79,10 @@ _MEASURED = "measured, November 2026"
 _NO_FP16 = ("half precision is refused or crashes it", _MEASURED)
 _STRICT = ("its text parser stops at fields it does not know", _MEASURED)
 _UNEVEN = (
-    "two values of pad or dilation, one for each axis, are misread in silence",
+    "two values of pad or dilation, one for each axis, are misread; pad_h and pad_w are not",
     f"{_MEASURED}: edge/dilated",
 )
+_NO_VOLUMES = ("convolutions with three spatial axes are refused, or misread in silence", _MEASURED)
 _NO_DEPTHWISE = ("it has no DepthwiseConvolution: Convolution with group is the same", _MEASURED)
 
 _PPQ = (
@@ -101,6 +108,7 @@ TARGETS: Mapping[str, Target] = {
             ("it has no raw_data, in which half precision is stored", "caffe.proto, BlobProto"),
         ),
         "caffe test -model {prefix}.prototxt -weights {prefix}.caffemodel -iterations 1",
+        planar=False,
     ),
     "opencv": Target(
         "OpenCV 4 dnn (4.14)",
@@ -108,6 +116,7 @@ TARGETS: Mapping[str, Target] = {
             ("it reads half precision in raw_data", _MEASURED),
             ("it has no Bias layer and no DepthwiseConvolution", _MEASURED),
             ("it ignores transpose of InnerProduct", _MEASURED),
+            _NO_VOLUMES,
             ("OpenCV 5.0 reads no Caffe nets: for it, caffefold export", _MEASURED),
         ),
         drop_fork_fields=False,
@@ -117,12 +126,13 @@ TARGETS: Mapping[str, Target] = {
     "mnn": Target(
         "MNN 3.6.1",
         (
-            *(_STRICT, _NO_FP16, _NO_DEPTHWISE, _UNEVEN),
+            *(_STRICT, _NO_FP16, _NO_DEPTHWISE, _UNEVEN, _NO_VOLUMES),
             ("an Input layer with several tops crashes it", _MEASURED),
         ),
         "MNNConvert -f CAFFE --modelFile {prefix}.caffemodel --prototxt {prefix}.prototxt "
         "--MNNModel {name}.mnn --bizCode caffefold",
         upstream_only=False,
+        plain_windows=True,
     ),
     "ncnn": Target(
         "ncnn caffe2ncnn (a4d2ea1)",
@@ -132,9 +142,10 @@ TARGETS: Mapping[str, Target] = {
     ),
     "openvino": Target(
         "OpenVINO Model Optimizer 2023.3",
-        (_STRICT, _NO_FP16, _UNEVEN),
+        (_STRICT, _NO_FP16, _UNEVEN, _NO_VOLUMES),
         "mo --framework caffe --input_proto {prefix}.prototxt --input_model {prefix}.caffemodel",
         upstream_only=False,
+        plain_windows=True,
     ),
     "caffe2onnx": Target(
         "caffe2onnx 2.0.1",
@@ -142,12 +153,13 @@ TARGETS: Mapping[str, Target] = {
             ("a Scale that follows no BatchNorm is misread in silence, or crashes it", _MEASURED),
             ("a 1x1 depthwise Convolution in its place is exact", _MEASURED),
             ("it reads the shape of weights from blob.shape alone", _MEASURED),
-            _NO_FP16,
+            *(_UNEVEN, _NO_FP16, _NO_VOLUMES),
         ),
         "python -m caffe2onnx.convert --prototxt {prefix}.prototxt "
         "--caffemodel {prefix}.caffemodel --onnx {name}.onnx",
         standalone="conv",
         upstream_only=False,
+        plain_windows=True,
     ),
     "ppq": Target(
         "PPQ 0.6.6",
@@ -179,6 +191,7 @@ TARGETS: Mapping[str, Target] = {
             _NO_FP16,
             ("a lone Scale, or such a Convolution, behind Concat crashes it", _MEASURED),
             ("BatchNorm + Scale is taken", _MEASURED),
+            _NO_VOLUMES,
         ),
         "rknn.load_caffe(model='{prefix}.prototxt', blobs='{prefix}.caffemodel')",
         standalone="bn",
@@ -187,6 +200,7 @@ TARGETS: Mapping[str, Target] = {
     "tpu-mlir": Target(
         "tpu-mlir 1.28.1",
         (_STRICT, _NO_DEPTHWISE, ("it has no Bias layer", _MEASURED), _NO_FP16, _UNEVEN,
+         _NO_VOLUMES,
          ("it loses, in silence, layers that work in place on an output",
           "tpu_mlir 1.28.1, CaffeConverter.py; measured"),
          ("it takes the layer types of its converter alone", "tpu_mlir 1.28.1, CaffeConverter.py")),
@@ -194,6 +208,7 @@ TARGETS: Mapping[str, Target] = {
         "--model_data {prefix}.caffemodel --input_shapes [[{shape}]] --mlir {name}.mlir",
         upstream_only=False,
         own_outputs=True,
+        plain_windows=True,
         takes=frozenset(_TPU_MLIR.split()),
     ),
     "atc": Target(

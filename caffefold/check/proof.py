@@ -149,6 +149,8 @@ class _Prover:
                 raise ProofError(f"layer '{after.name}': is fed different values")
             return None
         self.checked.add(place.position)
+        if turned:
+            after = _as_before(before, after)
         layout = reference.linear(before, fed.base.channels)
         written = reference.linear(after, fed.base.channels)
         assert layout is not None is not written  # else the walk had met no linear layer
@@ -288,6 +290,20 @@ class _Prover:
             if old is not new and not _equal(old, new, dtype):
                 return f"blob {index} should not have changed, but did"
         return None
+
+
+def _as_before(before: Layer, after: Layer) -> Layer:
+    """``after`` with the taps of ``before``, when the others that it has are 0."""
+    taps = reference.taps(before), reference.taps(after)
+    if taps[0] is None or taps[1] is None or taps[0].kernel == taps[1].kernel:
+        return after
+    steps = taps[0].steps_in(taps[1])
+    if steps is None:
+        return after  # the shapes of its blobs are compared next
+    thin, idle = reference.thinned(after, steps)
+    if not idle:
+        raise ProofError(f"layer '{after.name}': weights between its taps are not 0")
+    return thin
 
 
 def _patches(layer: Layer, layout: Linear, *, mapped: bool) -> tuple[Doubles, Doubles]:

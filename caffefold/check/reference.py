@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffefold.formats.caffemodel.blob import CHUNK, array, size
+from caffefold.ir.blob import ArrayBlob
 from caffefold.ir.net import Layer
 from caffefold.ir.params import Params
 from caffefold.ops.table import op
@@ -300,6 +301,61 @@ def learns(layer: Layer) -> bool:
     if name in ("Scale", "Bias"):
         return len(layer.bottoms) == 1
     return name in ("BatchNorm", "BN") or _LEARNED.search(name) is not None
+
+
+class Taps(NamedTuple):
+    """Where the windows of a convolution meet its input, each with a number for each axis."""
+
+    kernel: tuple[int, ...]
+    pad: tuple[int, ...]
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    def steps_in(self, other: Taps) -> tuple[int, ...] | None:
+        """Along each axis, which one in how many taps of ``other`` is one of these; None where the
+        first and the last tap of both are not the same, or the windows lie elsewhere."""
+        if (self.pad, self.stride) != (other.pad, other.stride):
+            return None
+        steps = []
+        for old, new, far, near in zip(
+            self.kernel, other.kernel, self.dilation, other.dilation, strict=True
+        ):
+            if (old - 1) * far != (new - 1) * near or (old > 1 and far % near):
+                return None
+            steps.append(far // near if old > 1 else 1)
+        return tuple(steps)
+
+
+def taps(layer: Layer) -> Taps | None:
+    """The windows as the text has them (base_conv_layer.cpp, LayerSetUp); None for layers without,
+    and where the kernel is not that of the weights."""
+    if op(layer).name not in ("Convolution", "Deconvolution") or not layer.blobs:
+        return None
+    params, kernel = layer.params("convolution_param"), layer.blobs[0].shape[2:]
+
+    def each(name: str, absent: int, repeated: str) -> tuple[int, ...]:
+        if name and (params.has(f"{name}_h") or params.has(f"{name}_w")):
+            return params.integer(f"{name}_h"), params.integer(f"{name}_w")
+        found = params.integers(repeated) or (absent,)
+        return found * len(kernel) if len(found) == 1 else found
+
+    made = Taps(
+        each("kernel", 0, "kernel_size"),
+        each("pad", 0, "pad"),
+        each("stride", 1, "stride"),
+        each("", 1, "dilation"),
+    )
+    fits = made.kernel == kernel and {len(numbers) for numbers in made} == {len(kernel)}
+    return made if fits and min(made.dilation, default=1) > 0 else None
+
+
+def thinned(layer: Layer, steps: tuple[int, ...]) -> tuple[Layer, bool]:
+    """The layer with one in ``steps`` taps of its weights, and whether all others are 0."""
+    weights = array(layer.blobs[0])
+    every = (slice(None, None, step) for step in (1, 1, *steps))
+    kept = weights[tuple(every)]
+    idle = np.count_nonzero(weights) == np.count_nonzero(kept)
+    return layer.with_blobs((ArrayBlob(kept.astype(np.float64)), *layer.blobs[1:])), idle
 
 
 def patches(seed: int, channels: int, taps: int, count: int) -> Doubles:

@@ -201,7 +201,8 @@ class SideBySide:
 
 
 def _meets_alike(before: Layer, after: Layer, inputs: Signals) -> bool:
-    """Whether two linear layers meet their input alike, however their weights lie in the file.
+    """Whether two linear layers meet their input alike, however their weights lie in the file and
+    their windows are written.
 
     A depthwise type of a fork may leave ``group`` out; written as another type, it may not.
     """
@@ -211,6 +212,11 @@ def _meets_alike(before: Layer, after: Layer, inputs: Signals) -> bool:
         return old is new
     if (old.outputs, old.meets_border) != (new.outputs, new.meets_border):
         return False
+    windows = wiring.windows(before), wiring.windows(after)
+    if windows[0] != windows[1]:
+        taps = reference.taps(before), reference.taps(after)
+        if taps[0] is None or taps[1] is None or taps[0].steps_in(taps[1]) is None:
+            return False
     groups = [wiring.groups(layer) for layer in (before, after)]
     renamed = before.body.string("type") != after.body.string("type")
     return groups[1] == old.view[0] or (groups[0] == groups[1] and not renamed)

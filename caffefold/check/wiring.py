@@ -27,7 +27,14 @@ Signals = tuple[Signal, ...]
 Pairs = tuple[tuple[str, str], ...]
 # Wiring is compared on its own; folding may create a bias, and un-share weights.
 _IGNORED = frozenset({"name", "bottom", "top", "param"})
-_LAYOUT = frozenset({"/convolution_param/group", "/inner_product_param/transpose"})
+_WINDOW = (
+    *("kernel_size", "kernel_h", "kernel_w", "pad", "pad_h", "pad_w"),
+    *("stride", "stride_h", "stride_w", "dilation"),
+)
+_LAYOUT = frozenset(
+    {"/convolution_param/group", "/inner_product_param/transpose"}
+    | {f"/convolution_param/{name}" for name in _WINDOW}
+)
 
 
 # Channels of a Concat through which a map is followed: no small text may ask for much memory.
@@ -66,7 +73,8 @@ def parameters(layer: Layer, dropped: Collection[str] = ()) -> Pairs:
 
 
 def without_layout(layer: Layer, pairs: Pairs) -> Pairs:
-    """The parameters of a linear layer with weights, without what says how these lie."""
+    """The parameters of a linear layer with weights, without what says how these lie
+    and where they meet its input."""
     if reference.linear(layer, None) is None:
         return pairs
     return tuple(
@@ -74,6 +82,12 @@ def without_layout(layer: Layer, pairs: Pairs) -> Pairs:
         for path, value in pairs
         if path not in _LAYOUT
     )
+
+
+def windows(layer: Layer) -> Pairs:
+    """What the text says of where a convolution meets its input."""
+    paths = {f"/convolution_param/{name}" for name in _WINDOW}
+    return tuple(pair for pair in parameters(layer) if pair[0] in paths)
 
 
 def groups(layer: Layer) -> int:

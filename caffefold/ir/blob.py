@@ -6,6 +6,7 @@ Nothing is rounded here. A fold keeps float64 until the writer rounds once to th
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,6 +138,41 @@ class TransposedBlob(Blob):
         ]
         block: Floats = np.concatenate(parts, axis=1).reshape(-1)
         return block[start - first * columns : stop - first * columns]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpreadBlob(Blob):
+    """Filters whose taps are set apart with zeros: ``steps`` elements along each of the last axes.
+
+    ``steps`` (2, 1) makes 5x3 of 3x3, the rows 1 and 3 of which are 0.
+    """
+
+    source: Blob
+    steps: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The source's first axes, then the wider filters."""
+        wide = ((n - 1) * step + 1 for n, step in zip(self._taps, self.steps, strict=True))
+        return (*self.source.shape[: -len(self.steps)], *wide)
+
+    @property
+    def _taps(self) -> tuple[int, ...]:
+        return self.source.shape[-len(self.steps) :]
+
+    def read(self, start: int, stop: int) -> Floats:
+        """The elements ``start:stop``."""
+        if stop <= start:
+            return np.empty(0, np.float32)
+        wide = self.shape[-len(self.steps) :]
+        area, wide_area = prod(self._taps), prod(wide)
+        first, last = start // wide_area, -(-stop // wide_area)
+        taps = self.source.read(first * area, last * area).reshape(-1, *self._taps)
+        made = np.zeros((last - first, *wide), taps.dtype)
+        every = (slice(None, None, step) for step in (1, *self.steps))
+        made[tuple(every)] = taps
+        flat: Floats = made.reshape(-1)
+        return flat[start - first * wide_area : stop - first * wide_area]
 
 
 def _product(old: Doubles | None, new: Doubles | None) -> Doubles | None:

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.skipif(not EDGE, reason="CAFFEFOLD_SHARED is not there"
 FORMS = sorted({(row.standalone, row.input_style) for row in TARGETS.values()})
 TESTED: tuple[TargetName, ...] = ("caffe2onnx", "ppq", "rknn", "atc")
 REFUSED = {
+    **{("conv3d", target): "takes convolutions with two spatial axes" for target in TESTED},
     ("conv3d", "atc"): r"has 5 axes, .* takes 4 at most",
     ("dilated", "ppq"): "PPQ",
 }

@@ -5,8 +5,12 @@ from __future__ import annotations
 from caffefold.analysis.shapes import Shapes, infer
 from caffefold.errors import Option, UsageError
 from caffefold.ir.net import Layer, Net
+from caffefold.ops.linear import Convolution
 from caffefold.ops.table import in_caffe, op
+from caffefold.passes.target.windows import REPEATED, has_two_values
 from caffefold.targets import Target
+
+_IMAGE = 4  # axes of the weights of a convolution that has two spatial ones
 
 
 def check(net: Net, target: Target, dtype: str) -> None:
@@ -25,6 +29,7 @@ def check(net: Net, target: Target, dtype: str) -> None:
     for position, layer in enumerate(net.layers):
         _check_type(layer, target)
         _check_fields(layer, target)
+        _check_windows(layer, target)
         _check_shapes(layer, position, shapes, target)
         for top in layer.tops:
             if target.static and top in made and top not in layer.bottoms:
@@ -50,6 +55,19 @@ def _check_fields(layer: Layer, target: Target) -> None:
         found = layer.body.message(message)
         if found is not None and found.last(name) is not None:
             raise layer.error(f"{target.title} does not read {name} of {message}; {advice}")
+
+
+def _check_windows(layer: Layer, target: Target) -> None:
+    weights = layer.blobs[0].shape if layer.blobs and isinstance(op(layer), Convolution) else ()
+    if target.planar and len(weights) > _IMAGE:
+        raise layer.error(
+            f"{target.title} takes convolutions with two spatial axes, this has {len(weights) - 2}"
+        )
+    if target.plain_windows and has_two_values(layer):
+        raise layer.error(
+            f"{target.title} misreads {', '.join(REPEATED)} with a value for each axis; write "
+            "kernel_h, kernel_w, pad_h, pad_w, stride_h, stride_w, and one dilation"
+        )
 
 
 def _check_shapes(layer: Layer, position: int, shapes: Shapes, target: Target) -> None:
