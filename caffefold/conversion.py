@@ -523,7 +523,8 @@ def _to_deploy(net: Net, options: DeployOptions) -> DeployResult:
             raise ModelError(
                 f"{net.document.path}: nothing is left of this net without its training layers"
             )
-        deploy = replace(deploy, header=comment(known) or deploy.header)
+        header = comment(known) or deploy.header
+        deploy = replace(deploy, header=header, preprocessing=known)
         placeholders.check(deploy)
         graph.validate(deploy)
         if net.weights is not None:
@@ -761,7 +762,12 @@ def _report(
         ),
         nets=(deploy.net, result.net),
         weights=net.weights is not None,
-        warnings=(*deploy.warnings, *_orphans(net, options), *folded.warnings),
+        warnings=(
+            *deploy.warnings,
+            *_orphans(net, options),
+            *folded.warnings,
+            *(warning for step in result.passes for warning in step.warnings),
+        ),
         notes=net.notes,
         target=options.target,
         next_step=next_step(options.target, prefix, shapes, deploy.preprocessing)

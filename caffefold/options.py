@@ -23,7 +23,7 @@ PathLike = str | os.PathLike[str]
 Dtype = Literal["fp32", "fp16"]
 TargetName = Literal[
     "", "amct", "armnn", "atc", "caffe", "caffe2onnx", "horizon", "mnn", "ncnn", "opencv",
-    "openvino", "ppq", "rknn", "snpe", "tidl", "tpu-mlir",
+    "openvino", "ppq", "rknn", "snpe", "tidl", "tpu-mlir", "vitis",
 ]  # fmt: skip
 Standalone = Literal["", "scale", "conv", "bn"]
 Directions = Literal["all", "output", "none"]

@@ -48,6 +48,8 @@ class Target(NamedTuple):
     """No layer works in place on an output."""
     plain_windows: bool = False
     """A convolution has one value of pad, stride and dilation, or one for ``_h`` and ``_w``."""
+    image_inputs: bool = False
+    """Inputs are ImageData layers, which read the images it calibrates with."""
     planar: bool = True
     """Convolutions have two spatial axes."""
     takes: frozenset[str] = frozenset()
@@ -58,6 +60,8 @@ class Target(NamedTuple):
         parts = [f"affine layers as {_STANDALONE[self.standalone]}", "/".join(self.dtypes)]
         if self.input_style == "legacy":
             parts.append("input: fields")
+        if self.image_inputs:
+            parts.append("ImageData layers as inputs")
         if self.own_outputs:
             parts.append("outputs not in place")
         if self.plain_windows:
@@ -235,6 +239,20 @@ TARGETS: Mapping[str, Target] = {
         "--save_path {name} --input_shape INPUT:{shape} --data_dir IMAGES --data_types float32",
         most_axes=4,
         static=True,
+        upstream_only=False,
+    ),
+    "vitis": Target(
+        "Vitis AI vai_q_caffe (until 2.0)",
+        (
+            ("a data layer reads the calibration images: ImageData, with source and root_folder",
+             "UG1414 1.4.1, Running vai_q_caffe"),
+            ("its list has two columns, a name and any number, for 100 to 1000 images", "as above"),
+            ("it folds BatchNorm itself, and drops layers of training", "UG1414, Quantizer Flow"),
+        ),
+        "vai_q_caffe quantize -model {prefix}.prototxt -weights {prefix}.caffemodel "
+        "-output_dir {name}_quantized -keep_fixed_neuron",
+        input_style="layer",
+        image_inputs=True,
         upstream_only=False,
     ),
     "tidl": Target(

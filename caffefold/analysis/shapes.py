@@ -205,7 +205,8 @@ def carried(known: Shapes, before: Net, after: Net) -> Shapes:
     ):
         found[i] = shape
     for made, layer in zip(wiring.writes, after.layers, strict=True):
-        for version, shape in zip(made, known.tops(places[layer.name]), strict=True):
+        # A data layer in place of an input has a label more.
+        for version, shape in zip(made, known.tops(places[layer.name]), strict=False):
             found[version] = shape
     bottoms = tuple(known.bottoms[places[layer.name]] for layer in after.layers)
     return known._replace(graph=wiring, versions=tuple(found), bottoms=bottoms)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from caffefold.check import reference
+from caffefold.check import images, reference
 from caffefold.check.reference import AffineMap, Doubles, Linear, Response
 from caffefold.check.signals import Signal
 from caffefold.check.walk import Place, SideBySide
@@ -94,6 +94,7 @@ def prove(
     Raises:
         ProofError: they differ; the layer and the size of the difference are named.
     """
+    written = images.as_inputs(original, written)
     prover = _Prover(original, written, changes, precision)
     outputs, gone = prover.walk.compare(written)
     unchanged = sum(prover.unchanged(at, layer) for at, layer in enumerate(written.layers))

@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import cast
+from typing import Any, cast
 
 from caffefold.errors import ModelError, TextError
 from caffefold.formats.caffemodel.blob import Blob
@@ -106,6 +106,8 @@ class Net:
     """Names of all layers of the net as it was read: records of other names are not its own."""
     history: tuple[object, ...] = ()
     """What was done to the net since it was read: the changes of each pass, in order."""
+    preprocessing: tuple[Mapping[str, Any], ...] = ()
+    """What the training net did to the images of each input, where it is known: a deploy net's."""
     layers: tuple[Layer, ...] = dataclasses.field(init=False, repr=False)
     """The layers in file order."""
 

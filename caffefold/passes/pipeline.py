@@ -96,6 +96,11 @@ def target_passes(options: TargetOptions, keeps: Predicate = nothing) -> tuple[P
         from caffefold.passes.target.outputs import OwnOutputs
 
         passes.append(OwnOutputs())
+    if row is not None and row.image_inputs:
+        from caffefold.passes.target.images import ImageInputs
+
+        # After plain types, which gives each input a layer of its own.
+        passes.append(ImageInputs())
     if options.drop_fork_fields:
         from caffefold.passes.target.fork_fields import DropForkFields
 

@@ -71,6 +71,12 @@ def _preprocessing(net: Net, layer: Layer, blob: str, dims: tuple[int, ...]) -> 
     scale = image.numbers(layer, "scale")
     if scale and scale[-1] != 1:
         found["scale"] = _short(scale[-1])
+    images = layer.params("image_data_param")
+    if images.has("source"):
+        found["source"], found["root_folder"] = (
+            images.string("source"),
+            images.string("root_folder"),
+        )
     return found
 
 
