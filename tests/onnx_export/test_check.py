@@ -16,7 +16,7 @@ from caffefold.ir.net import Net
 from caffefold.onnx_export import check
 from caffefold.onnx_export.lower import linear, table
 from caffefold.onnx_export.site import Site
-from caffefold.testing import RandomLayers, input_layer, relu, write_pair
+from caffefold.testing import LayerSpec, RandomLayers, input_layer, net_text, relu, write_pair
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -140,6 +140,15 @@ def test_the_smallest_number_of_an_empty_window_hides_no_error(net: Net) -> None
     assert check._apart("conv", made, wanted.astype(np.float32)).error == 0
     assert check._apart("conv", made, np.array([wanted[0], 1.5, np.nan], np.float32)).error == 0.5
     assert check._apart("conv", made, np.array([-3.0, 1, np.nan], np.float32)).error == np.inf
+
+
+@pytest.mark.parametrize("shift", [-10, -20])
+def test_small_probabilities(shift: int, tmp_path: Path) -> None:
+    """onnxruntime's sigmoid is exact to 1e-7, as Caffe's is: of 4e-5 that is much."""
+    moved = LayerSpec("move", "Power", "data", params=f"power_param {{ shift: {shift} }}")
+    layers = [input_layer(1, 3, 4, 4), moved, LayerSpec("small", "Sigmoid", "move")]
+    report = caffefold.export(Net.from_text(net_text(layers)), tmp_path / "net.onnx")
+    assert report.warnings == ()
 
 
 @pytest.mark.parametrize(("installed", "runs"), [("1.20.1", False), ("1.21.0", True)])
