@@ -95,6 +95,7 @@ OTHERS: dict[str, tuple[LayerSpec, dict[str, AnyArray]]] = {
         "LOCAL", "local_param { num_output: 3 kernel_size: 4 bias_term: false }",
         MAKE.normal(3, 1, 64, 6),
     ),
+    "lrn_fraction": _plain("LRN", "lrn_param { local_size: 7 k: 1.7 alpha: 0.3 beta: 0.6 }"),
     "mish": _plain("Mish"),
     "proposal": _mixed(
         "Proposal", ANCHORS,
@@ -105,6 +106,7 @@ OTHERS: dict[str, tuple[LayerSpec, dict[str, AnyArray]]] = {
         "PSROIPooling", "psroi_pooling_param { spatial_scale: 0.0625 output_dim: 2 group_size: 3 }",
         x=MAKE.normal(1, 18, 6, 7), rois=REGIONS,
     ),
+    "reduction_all": _plain("Reduction", "reduction_param { axis: 0 coeff: 0.5 }"),
     "relu1": _plain("ReLU1"),
     "relu6": _plain("ReLU6"),
     "reorg": _plain("Reorg", "reorg_param { stride: 2 }", (2, 8, 4, 6)),

@@ -133,13 +133,22 @@ def lrn(site: Site) -> None:
     if count % 2 == 0:
         raise site.error(f"its local_size is {count}; Caffe takes odd ones only")
     if params.enum("norm_region") == "ACROSS_CHANNELS":
-        site.add("LRN", site.x, top=0, size=count, alpha=alpha, beta=beta, bias=params.number("k"))
+        _across_channels(site, count, alpha, beta, params.number("k"))
         return
     window = Window(count, 1, count // 2)
     squares = site.add("Mul", site.x, site.x)
     mean = average(site, squares, site.extents(0, 2), site.extents(0, 2), (window, window))
     base = site.moved(site.scaled(mean, alpha), 1.0)
     site.add("Mul", site.x, site.add("Pow", base, site.const(-beta, "power")), top=0)
+
+
+def _across_channels(site: Site, count: int, alpha: float, beta: float, k: float) -> None:
+    """LRN; of a ``k`` with a fraction, which OpenVINO cuts off, k^-beta is taken out."""
+    if k <= 0 or k.is_integer():
+        site.add("LRN", site.x, top=0, size=count, alpha=alpha, beta=beta, bias=k)
+        return
+    value = site.add("LRN", site.x, size=count, alpha=alpha / k, beta=beta, bias=1.0)
+    site.scaled(value, k**-beta, top=0)
 
 
 def mvn(site: Site) -> None:

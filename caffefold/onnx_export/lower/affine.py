@@ -38,12 +38,18 @@ def _affine(site: Site, scale: NDArray[np.float64], shift: NDArray[np.float64]) 
 
 
 def _by_batch(site: Site, eps: float) -> None:
-    axes = [axis for axis in range(site.rank) if axis != 1]
-    mean = site.reduce("ReduceMean", site.x, axes)
-    apart = site.add("Sub", site.x, mean)
-    variance = site.reduce("ReduceMean", site.add("Mul", apart, apart), axes)
+    apart = site.add("Sub", site.x, _mean(site, site.x))
+    variance = _mean(site, site.add("Mul", apart, apart))
     deviation = site.add("Sqrt", site.add("Add", variance, site.const(eps, "eps")))
     site.add("Div", apart, deviation, top=0)
+
+
+def _mean(site: Site, value: str) -> str:
+    """The mean of each channel, in two steps: OpenCV 5 reduces three axes wrongly that are not the
+    last ones."""
+    if site.rank > 2:
+        value = site.reduce("ReduceMean", value, range(2, site.rank))
+    return site.reduce("ReduceMean", value, [0])
 
 
 def scale(site: Site) -> None:

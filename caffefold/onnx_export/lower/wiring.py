@@ -114,9 +114,12 @@ def reduction(site: Site) -> None:
         value = site.add("Mul", value, value)
     name = "ReduceMean" if kind == "MEAN" else "ReduceSum"
     axes = list(range(axis, site.rank))
-    made = site.reduce(name, value, axes, keep=False, top=0 if factor == 1 else None)
-    if factor != 1:
-        site.scaled(made, factor, top=0)
+    if factor == 1:
+        site.reduce(name, value, axes, keep=False, top=0)
+    elif axis:
+        site.scaled(site.reduce(name, value, axes, keep=False), factor, top=0)
+    else:  # OpenCV 5 does not multiply a number without axes
+        site.reshape(site.scaled(site.reduce(name, value, axes), factor), (), top=0)
 
 
 def argmax(site: Site) -> None:

@@ -1,0 +1,40 @@
+"""What runtimes compute wrongly or not at all is not written; found by every layer in each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from caffefold.formats.onnx import Node
+from caffefold.onnx_export.build import build
+from caffefold.onnx_export.site import Settings
+from tests.onnx_export.cases import OTHERS, SHARED, of_caffe, of_reference
+
+BATCH_STATISTICS = SHARED / "layers/bn_batch_stats__bn_2d"
+
+
+def _nodes(case: str | Path) -> tuple[Node, ...]:
+    net = of_reference(case).net if isinstance(case, str) else of_caffe(case).net
+    return build(net, Settings()).model.nodes
+
+
+@pytest.mark.parametrize("name", [name for name in OTHERS if name.startswith("lrn")])
+def test_no_fraction_of_k(name: str) -> None:
+    """OpenVINO cuts it off."""
+    (node,) = (node for node in _nodes(name) if node.type == "LRN")
+    assert float(node.attributes["bias"]).is_integer()  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not BATCH_STATISTICS.exists(), reason="CAFFEFOLD_SHARED is not there")
+def test_no_three_axes_that_are_not_the_last_are_reduced() -> None:
+    """OpenCV 5 mixes them up."""
+    reductions = [node for node in _nodes(BATCH_STATISTICS) if node.type == "ReduceMean"]
+    assert len(reductions) == 4
+    assert all(len(node.attributes["axes"]) < 3 for node in reductions)  # type: ignore[arg-type]
+
+
+def test_no_number_without_axes_is_multiplied() -> None:
+    """OpenCV 5 stops."""
+    *_, factor, last = _nodes("reduction_all")
+    assert (factor.type, last.type) == ("Mul", "Reshape")
