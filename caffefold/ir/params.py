@@ -65,12 +65,18 @@ class Params(NamedTuple):
 
     def enum(self, name: str) -> str:
         """The name of the enum field's value, whether it was written as name, string or number."""
+        found = self.enums(name)
+        return found[-1] if found else self.word(name)
+
+    def enums(self, name: str) -> tuple[str, ...]:
+        """All values of an enum field, by name."""
         values = self._field(name).enum_type
         assert values is not None, name
-        for offset, raw in self._scalars(name):
-            if self._named(values, raw) not in values.values_by_name:
+        found = [(offset, raw, self._named(values, raw)) for offset, raw in self._scalars(name)]
+        for offset, raw, value in found:
+            if value not in values.values_by_name:
                 raise self._error(offset, name, raw, "one of " + ", ".join(values.values_by_name))
-        return self.word(name)
+        return tuple(value for *_, value in found)
 
     def word(self, name: str) -> str:
         """``enum``, but a value that the schema does not have (a fork's) as it is written."""

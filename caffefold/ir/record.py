@@ -178,7 +178,7 @@ def _values(params: Params, name: str, about: _Declared) -> Iterable[int | float
     if about.kind == _BOOL:
         return (params.flag(name),)
     if about.kind == _ENUM:
-        return (about.enum[params.enum(name)],)
+        return [about.enum[value] for value in params.enums(name)]
     return params.integers(name)
 
 

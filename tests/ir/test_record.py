@@ -76,6 +76,17 @@ def test_the_text_counts(read: Any) -> None:
     assert record(read(text, old.SerializeToString()))[0] == wanted
 
 
+@pytest.mark.parametrize("modes", [(), (1,), (1, 2, 4, 3)])
+def test_every_value_of_a_repeated_enum_is_written(tmp_path: Path, modes: tuple[int, ...]) -> None:
+    wanted = pb.LayerParameter(name="a", type="AnnotatedData", top=["x"])
+    wanted.transform_param.resize_param.width = 3
+    wanted.transform_param.resize_param.interp_mode.extend(modes)
+    net = Net.from_text(f"layer {{ {text_format.MessageToString(wanted)} }}", blobs={})
+    caffefold.save(net, tmp_path / "net")
+    found = pb.NetParameter.FromString((tmp_path / "net.caffemodel").read_bytes())
+    assert found.layer[0].transform_param == wanted.transform_param
+
+
 @pytest.mark.parametrize("kind", ["Convolution", "Fancy"])
 def test_fields_that_our_schema_lacks_are_carried_over(read: Any, kind: str) -> None:
     inner = len_field(106, varint_field(1, 9) + FORK)
