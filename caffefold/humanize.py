@@ -60,6 +60,14 @@ def some(names: list[str], shown: int = 5) -> str:
     return ", ".join(names[:shown]) + more
 
 
+def ends(text: str, room: int) -> str:
+    """``text``, or its two ends: names of one block, and paths, differ in the last characters."""
+    if len(text) <= room:
+        return text
+    tail = (room - 3) * 2 // 3
+    return f"{text[: room - 3 - tail]}...{text[len(text) - tail :]}"
+
+
 def size(count: int) -> str:
     """A number of bytes, in powers of 1000."""
     number, unit = float(count), "B"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from caffefold.cli.console import Console, discard
+from caffefold.cli.console import Console, discard, width
 from caffefold.cli.options import Number
 from caffefold.humanize import visible
 
@@ -23,6 +23,7 @@ _COLOURS: dict[str, dict[str, Any]] = {
     ">": {"fg": "cyan"},
     "=": {"dim": True},
 }
+_ENDLESS = 1_000_000  # columns of a pipe
 _GIT = (7, 9)  # arguments with which git calls an external diff
 
 
@@ -146,7 +147,7 @@ def diff(
     )
     if form == "text":
         for line in _lines(found, context, side_by_side=side_by_side, stat=stat):
-            console.result(line)
+            console.result(line, 10)
     else:
         console.document(_document(found, form, context).rstrip("\n"))
     return int(bool(found))
@@ -166,24 +167,23 @@ def _document(found: NetDiff, form: str, context: int | None) -> str:
 def _lines(found: NetDiff, context: int | None, *, side_by_side: bool, stat: bool) -> Iterable[str]:
     from caffefold.compare.render import text
 
-    summary, width = found.summary, _width()
+    summary, room = found.summary, _width()
     near = text.CONTEXT if context is None else context
     if side_by_side:
-        return text.side_by_side(summary, width, near, _painted)
+        return text.side_by_side(summary, room, near, _painted)
     if stat:
-        return text.counts(summary, _painted)
+        return text.counts(summary, room, _painted)
     if context is not None:
-        return text.listing(summary, context, width, _painted)
-    return text.overview(summary, width, _painted)
+        return text.listing(summary, context, room if width(sys.stdout) else _ENDLESS, _painted)
+    return text.overview(summary, room, _painted)
 
 
 def _width() -> int:
     """How long lines may be: COLUMNS, or the terminal's width."""
-    import shutil  # not at the top: it loads every compression module
-
     from caffefold.compare.render.text import WIDTH
 
-    return shutil.get_terminal_size((WIDTH, 24)).columns
+    asked = os.environ.get("COLUMNS", "")
+    return int(asked) if asked.isdecimal() and int(asked) else width(sys.stdout) or WIDTH
 
 
 def _painted(symbol: str, text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from caffefold.cli.console import Console
+from caffefold.cli.console import Console, width
 from caffefold.cli.options import Number, given, options_of
 from caffefold.options import ViewOptions
 
@@ -76,8 +76,5 @@ def inspect(
     if as_json:
         console.document(found.to_json().rstrip("\n"))
     else:
-        import shutil  # not at the top: it loads every compression module
-
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        for line in found.lines(width, partial(click.style, bold=True)):
-            console.result(line)
+        for line in found.lines(width(sys.stdout) or None, partial(click.style, bold=True)):
+            console.result(line, 10)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
 from caffefold.cli.console import Console
@@ -29,12 +31,12 @@ def targets(context: click.Context, /, name: str | None, as_json: bool) -> None:
         rows = {each: _plain(row) for each, row in chosen.items()}
         console.document(json_text({"schema": 1, "targets": rows}))
     elif name is not None:
-        for line in _about(name, TARGETS[name]):
-            console.result(line)
+        for label, value in _about(name, TARGETS[name]):
+            console.row(label, value)
     else:
         width = max(map(len, TARGETS))
         for each, row in chosen.items():
-            console.result(f"{each:<{width}}  {row.title}: {row.forms()}")
+            console.row(each, f"{row.title}: {row.forms()}", width + 2)
 
 
 def _plain(row: Target) -> dict[str, object]:
@@ -43,7 +45,10 @@ def _plain(row: Target) -> dict[str, object]:
     return {key: sorted(x) if isinstance(x, frozenset) else x for key, x in found.items()}
 
 
-def _about(name: str, row: Target) -> list[str]:
-    lines = [f"{name}: {row.title}", f"  written: {row.forms()}"]
-    lines += [f"  {fact} ({source})" for fact, source in row.facts]
-    return [*lines, f"  next: {row.next_step}"] if row.next_step else lines
+def _about(name: str, row: Target) -> Iterator[tuple[str, str]]:
+    yield "target", f"{name}: {row.title}"
+    yield "written", row.forms()
+    for index, (fact, source) in enumerate(row.facts):
+        yield "" if index else "known", f"{fact} ({source})"
+    if row.next_step:
+        yield "next", row.next_step

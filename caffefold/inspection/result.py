@@ -2,52 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from caffefold._version import VERSION
 from caffefold.analysis.cost import Totals
 from caffefold.analysis.health import DEAD, Health
-from caffefold.humanize import all_visible, json_text, size
+from caffefold.humanize import all_visible, ends, json_text, short, size
 from caffefold.ops.shape import Shape, show
 
 SCHEMA = 1
 _GAP = "  "
-_NARROWEST = 18  # below that, names say nothing; the line gets longer instead
+_NARROW, _NARROWEST = 18, 8  # names give way so far before a column goes, and after that
+
+
+class Number(NamedTuple):
+    """A number of a table; None is one that is not known."""
+
+    value: int | None
+    more: bool = False
+    """Whether unknown ones come on top."""
+
+    def __str__(self) -> str:
+        return self._with("?" if self.value is None else f"{self.value:,}")
+
+    @property
+    def brief(self) -> str:
+        """In a few digits: ``11.06M``."""
+        return self._with("?" if self.value is None else short(self.value))
+
+    def _with(self, known: str) -> str:
+        return f"{known} + ?" if self.more else known
 
 
 class Column(NamedTuple):
-    """A heading, and how its cells are aligned; the first ``flexible`` one gives way."""
+    """A heading, and how its cells are aligned."""
 
     title: str
     right: bool = False
     flexible: bool = False
+    """Whether long cells may lose their middle where lines are short."""
+    brief: str = ""
+    """Another heading where lines are short."""
+    spare: int = 0
+    """Which columns go first where lines are still too long: those of 1, then of 2; 0: it stays."""
 
 
 class Table(NamedTuple):
     """Columns and the cells below them."""
 
     columns: tuple[Column, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[str | Number, ...], ...]
 
     def lines(self, room: int | None = None) -> list[str]:
-        """The heading and the rows; ``room`` is the most characters a line should have."""
-        columns = self.columns
-        cells = [tuple(column.title for column in columns), *self.rows]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        over = 0 if room is None else sum(widths) + len(_GAP) * (len(widths) - 1) - room
-        for i, column in enumerate(columns):
-            if column.flexible and over > 0:
-                given = min(over, max(widths[i] - _NARROWEST, 0))
-                widths[i], over = widths[i] - given, over - given
+        """The heading and the rows; ``room`` is the most characters a line should have.
+
+        Where that is not enough, headings and numbers are given in brief, names lose their middle,
+        and columns go that can be spared.
+        """
+        columns, cells = self.columns, self._cells(brief=False)
+        room = _length(_widths(cells)) if room is None else room
+        if _length(_widths(cells)) > room:
+            cells = self._cells(brief=True)
+        widths = _narrower(columns, _widths(cells), room, _NARROW)
+        for spare in sorted({column.spare for column in columns} - {0}):
+            if _length(widths) > room:
+                left = [i for i, column in enumerate(columns) if column.spare != spare]
+                columns = tuple(columns[i] for i in left)
+                cells = [tuple(row[i] for i in left) for row in cells]
+                widths = _narrower(columns, _widths(cells), room, _NARROW)
+        widths = _narrower(columns, widths, room, _NARROWEST)
         return [
             _GAP.join(
-                _fitted(cell, size).rjust(size) if column.right else _fitted(cell, size).ljust(size)
+                ends(cell, size).rjust(size) if column.right else ends(cell, size).ljust(size)
                 for cell, size, column in zip(row, widths, columns, strict=True)
             ).rstrip()
             for row in cells
         ]
+
+    def _cells(self, *, brief: bool) -> list[tuple[str, ...]]:
+        """The heading and the rows as text."""
+        heading = tuple((brief and column.brief) or column.title for column in self.columns)
+        rows = (
+            tuple(x.brief if brief and isinstance(x, Number) else str(x) for x in row)
+            for row in self.rows
+        )
+        return [heading, *rows]
+
+
+def _widths(cells: Iterable[tuple[str, ...]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*cells, strict=True)]
+
+
+def _length(widths: Sequence[int]) -> int:
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
+
+
+def _narrower(
+    columns: Iterable[Column], widths: Sequence[int], room: int, least: int
+) -> list[int]:
+    """The widths, flexible ones reduced down to ``least`` while a line has no room."""
+    found, over = list(widths), _length(widths) - room
+    for i, column in enumerate(columns):
+        if column.flexible and over > 0:
+            given = min(over, max(found[i] - least, 0))
+            found[i], over = found[i] - given, over - given
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,43 +221,43 @@ class Inspection:
             yield self._norms()
 
     def _layers(self) -> Table:
-        rows: list[tuple[str, ...]] = []
+        rows: list[tuple[str | Number, ...]] = []
         for layer in self.layers:
             shape, *more = [show(top.shape) for top in layer.tops] or ["-"]
             memory = "?" if layer.memory is None else size(layer.memory) if layer.memory else "0"
-            costs = (_count(layer.parameters), _count(layer.macs), memory)
+            costs = (Number(layer.parameters), Number(layer.macs), memory)
             rows.append((layer.name, layer.type, shape, *costs))
             rows += [("", "", shape, "", "", "") for shape in more]
         sums = self.totals
         costs = (
-            _sum(f"{sums.parameters:,}", sums.unknown_parameters),
-            _sum(f"{sums.macs:,}", sums.unknown_macs),
-            _sum(size(sums.memory), sums.unknown_memory),
+            Number(sums.parameters, sums.unknown_parameters > 0),
+            Number(sums.macs, sums.unknown_macs > 0),
+            f"{size(sums.memory)} + ?" if sums.unknown_memory else size(sums.memory),
         )
         rows.append(("total", f"{sums.layers:,} layers", "", *costs))
-        numbers = _numbers("parameters", "MACs", "memory")
+        numbers = (_PARAMETERS, Column("MACs", right=True), Column("memory", right=True, spare=1))
         return Table((*_names("layer", "type"), Column("output"), *numbers), tuple(rows))
 
     def _records(self) -> Table:
         """A caffemodel alone: what its layers hold."""
-        rows = [
-            (x.name, x.type, ", ".join(map(show, x.blobs)) or "-", _count(x.parameters))
+        rows: list[tuple[str | Number, ...]] = [
+            (x.name, x.type, ", ".join(map(show, x.blobs)) or "-", Number(x.parameters))
             for x in self.layers
         ]
         sums = self.totals
-        rows.append(("total", f"{sums.layers:,} layers", "", f"{sums.parameters:,}"))
-        columns = (*_names("layer", "type"), Column("blobs"), *_numbers("parameters"))
+        rows.append(("total", f"{sums.layers:,} layers", "", Number(sums.parameters)))
+        columns = (*_names("layer", "type"), Column("blobs", flexible=True), _PARAMETERS)
         return Table(columns, tuple(rows))
 
     def _norms(self) -> Table:
-        rows = [
+        rows: list[tuple[str | Number, ...]] = [
             (
                 norm.layer,
                 "-" if norm.factor is None else f"{norm.factor:.6g}",
                 f"{norm.smallest_variance:.3g}",
                 norm.gamma or "-",
-                f"{norm.channels:,}",
-                "-" if norm.dead is None else f"{norm.dead:,}",
+                Number(norm.channels),
+                "-" if norm.dead is None else Number(norm.dead),
                 "-" if norm.share is None else f"{norm.share:.1%}",
             )
             for norm in self.norms
@@ -206,35 +267,22 @@ class Inspection:
             channels = sum(norm.channels for norm in scaled)
             dead = sum(norm.dead or 0 for norm in scaled)
             share = sum(norm.small or 0 for norm in scaled) / max(channels, 1)
-            sums = (f"{channels:,}", f"{dead:,}", f"{share:.1%}")
+            sums = (Number(channels), Number(dead), f"{share:.1%}")
             rows.append(("all with a gamma", "", "", "", *sums))
-        small = f"|gamma|<{self.threshold:g}"
         columns = (
-            *(*_names("statistics of"), *_numbers("factor", "min variance")),
-            *(*_names("gamma of"), *_numbers("channels", "dead", small)),
+            *_names("statistics of"),
+            Column("factor", right=True, spare=2),
+            Column("min variance", right=True, brief="min var"),
+            Column("gamma of", flexible=True, spare=1),
+            Column("channels", right=True),
+            Column("dead", right=True),
+            Column(f"|gamma|<{self.threshold:g}", right=True),
         )
         return Table(columns, tuple(rows))
 
 
+_PARAMETERS = Column("parameters", right=True, brief="params")
+
+
 def _names(*titles: str) -> tuple[Column, ...]:
     return tuple(Column(title, flexible=True) for title in titles)
-
-
-def _numbers(*titles: str) -> tuple[Column, ...]:
-    return tuple(Column(title, right=True) for title in titles)
-
-
-def _count(number: int | None) -> str:
-    return "?" if number is None else f"{number:,}"
-
-
-def _sum(known: str, unknown: int) -> str:
-    return f"{known} + ?" if unknown else known
-
-
-def _fitted(cell: str, size: int) -> str:
-    """The cell, or its two ends: names of one block differ in the last characters."""
-    if len(cell) <= size:
-        return cell
-    tail = (size - 3) * 2 // 3
-    return f"{cell[: size - 3 - tail]}...{cell[len(cell) - tail :]}"

@@ -70,9 +70,12 @@ def test_the_overview_with_weights(converted: tuple[Path, ...]) -> None:
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
-def test_the_overview_fits_one_screen(converted: tuple[Path, ...], width: int) -> None:
+def test_the_overview_fits_one_screen(
+    converted: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
     train, snapshot, deploy, merged = converted
-    found = caffefold.diff(train, deploy, weights=(snapshot, merged))
+    monkeypatch.chdir(train.parent)  # a note names the file, and a path is never broken
+    found = caffefold.diff(train.name, deploy, weights=(snapshot, merged))
     lines = list(text.overview(found.summary, width))
     assert len(lines) <= 45
     assert all(len(line) <= width for line in lines[2:])
@@ -170,13 +173,36 @@ def test_side_by_side(compare: Compare) -> None:
     one = DATA + conv("c1", "data") + layer("r", "ReLU", "c1", "c1") + conv("c2", "c1")
     two = DATA + conv("c1", "data", 9) + conv("c2", "c1")
     lines = list(text.side_by_side(compare(one, two).summary, 61))
-    assert lines[1:] == [
+    assert [(line[:2], line[-8:]) for line in lines[:2]] == [("A ", "4 layers"), ("B ", "3 layers")]
+    assert max(map(len, lines)) <= 61
+    assert lines[2:] == [
         "data  Input                   = data  Input",
         "c1  Convolution               ~ c1  Convolution",
         "  num_output: 8                   num_output: 9",
         "r  ReLU                       -",
         "c2  Convolution               = c2  Convolution",
         "total     - 1 removed   ~ 1 changed   = 2 same",
+    ]
+
+
+def test_side_by_side_breaks_no_value(compare: Compare) -> None:
+    one = DATA + layer("s", "Slice", "data", "s", "slice_param { slice_point: [1, 2] }")
+    two = one.replace("[1, 2]", "[1, 20, 300, 4000, 50000]")
+    lines = list(text.side_by_side(compare(one, two).summary, 61))
+    start = next(n for n, line in enumerate(lines) if "slice_point" in line)
+    assert lines[start : start + 2] == [
+        "  slice_point: [1, 2]             slice_point: [1, 20, 300,",
+        "                                    4000, 50000]",
+    ]
+
+
+def test_the_list_hangs_on_its_columns(compare: Compare) -> None:
+    two = DATA + conv("c1", "data", 9, "pad: 1")
+    lines = list(text.listing(compare(DATA + conv("c1", "data"), two).summary, 0, 32))
+    assert [line for line in lines if "num_output" in line or line.startswith("   ")] == [
+        "~ c1  Convolution  num_output: 8 ->",
+        "                   9",
+        "                   pad: 0 -> 1",
     ]
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
+from typing import Any
 
 from caffefold.compare.entries import LayerInfo, NetInfo
 from caffefold.compare.groups import grouped
 from caffefold.compare.summary import NUMBER_COLUMNS, Item, RowView, Section, Summary, runs
-from caffefold.humanize import counted
+from caffefold.humanize import counted, ends
 
 Paint = Callable[[str, str], str]
 """(symbol, text) -> text, coloured as the symbol asks."""
@@ -20,6 +22,7 @@ CONTEXT = 1
 _LABEL = 10
 _SHOWN = 12
 _LINES = 6
+_WHOLE: dict[str, Any] = {"break_on_hyphens": False, "break_long_words": False}
 
 
 def plain(symbol: str, text: str) -> str:
@@ -112,13 +115,20 @@ def _wrapped(
         room,
         initial_indent=" " * indent,
         subsequent_indent=" " * min(max(hang, indent), room // 2),
-        break_on_hyphens=False,
+        **_WHOLE,
     ) or [""]
     label, mark = f"{title:<{_LABEL}}", symbol or " "
     for line in lines:
         shown = f"{mark} {line}"
         yield (label + (paint(symbol, shown) if symbol else shown)).rstrip()
         label, mark = " " * _LABEL, " "
+
+
+def _hanging(line: str, width: int, indent: int) -> list[str]:
+    """``line`` in lines of ``width``, all but the first indented; its own spaces stay."""
+    head, rest = line[:indent], line[indent:]
+    lines = textwrap.wrap(rest, max(width - indent, 16), **_WHOLE) or [""]
+    return [f"{head}{lines[0]}".rstrip(), *(" " * indent + more for more in lines[1:])]
 
 
 def _weights(found: Summary, width: int, paint: Paint) -> Iterator[str]:
@@ -158,13 +168,13 @@ def listing(
         if not shown:
             yield paint("=", f"= {counted(len(run), 'layer')}")
         for row in run if shown else ():
-            first = f"{row.symbol} {row.name:<{name}}  {row.type:<{kind}}"
-            lines = [fact.line for fact in row.facts] or [row.why]
-            yield paint(row.symbol, f"{first}  {lines[0]}".rstrip())
-            for line in lines[1:]:
-                yield paint(row.symbol, f"{'':<{len(first)}}  {line}")
+            first = f"{row.symbol} {row.name:<{name}}  {row.type:<{kind}}  "
+            for fact in [fact.line for fact in row.facts] or [row.why]:
+                for line in _hanging(first + fact, width, len(first)):
+                    yield paint(row.symbol, line)
+                first = " " * len(first)
     for doubt in found.doubts:
-        yield paint("~", f"~ {doubt}")
+        yield from (paint("~", line) for line in _hanging(f"~ {doubt}", width, 2))
     yield from totals(found, width, paint)
 
 
@@ -173,18 +183,23 @@ def side_by_side(
 ) -> Iterator[str]:
     """Both nets in two columns that fit ``width``."""
     half = max((width - 3) // 2, 16)
-    yield _columns(f"A  {describe(found.a)}", " ", f"B  {describe(found.b)}", half)
+    a, b = (f"{side}  {describe(net)}" for side, net in (("A", found.a), ("B", found.b)))
+    if max(len(a), len(b)) > half:
+        yield from (ends(line, width) for line in (a, b))
+    else:
+        yield from _columns(a, " ", b, half)
     for note in found.notes:
-        yield _cut(note, 2 * half + 3)
+        yield from _hanging(note, width, 2)
     for fact in found.net:
-        yield paint("~", _columns(fact.before, "~", fact.after, half))
+        yield from (paint("~", line) for line in _columns(fact.before, "~", fact.after, half))
     for shown, run in runs(found.rows, context):
         if not shown:
             text = f" {counted(len(run), 'layer')} the same "
             yield paint("=", f"{text:-^{2 * half + 3}}")
         for row in run if shown else ():
             for left, symbol, right in _lines(row):
-                yield paint(row.symbol, _columns(left, symbol, right, half))
+                for line in _columns(left, symbol, right, half):
+                    yield paint(row.symbol, line)
     yield from totals(found, width, paint)
 
 
@@ -203,15 +218,14 @@ def _title(layer: LayerInfo) -> str:
     return f"{layer.name}  {layer.type}{phase}"
 
 
-def _columns(left: str, symbol: str, right: str, half: int) -> str:
-    return f"{_cut(left, half):<{half}} {symbol:1} {_cut(right, half)}".rstrip()
+def _columns(left: str, symbol: str, right: str, half: int) -> Iterator[str]:
+    """Both texts beside each other, each in as many lines as it needs."""
+    sides = ([ends(line, half) for line in _hanging(text, half, 4)] for text in (left, right))
+    for a, mark, b in zip_longest(next(sides), (symbol,), next(sides), fillvalue=""):
+        yield f"{a:<{half}} {mark:1} {b}".rstrip()
 
 
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 3] + "..."
-
-
-def counts(found: Summary, paint: Paint = plain) -> Iterator[str]:
+def counts(found: Summary, width: int = WIDTH, paint: Paint = plain) -> Iterator[str]:
     """How many layers of each type were removed, added, changed, moved, or are the same."""
     by_type = grouped((row.type, row.symbol) for row in found.rows)
     wide = max((len(kind) for kind in by_type), default=4)
@@ -224,4 +238,4 @@ def counts(found: Summary, paint: Paint = plain) -> Iterator[str]:
                 line += gap + (paint(symbol, text) if text else "")
                 gap = " " * (7 - len(text))
             yield line.rstrip()
-    yield from totals(found, paint=paint)
+    yield from totals(found, width, paint)
