@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from caffefold.cli.console import Console
+from caffefold.cli.console import Console, width
 from caffefold.cli.options import given, options_of
 from caffefold.errors import ExistingOutput
+from caffefold.humanize import visible
 from caffefold.options import VerifyOptions
 
 if TYPE_CHECKING:
-    from caffefold.check.verdict import Verification
+    from caffefold.check.verdict import Compared, Verification
 
 
 @click.command(short_help="Two nets, or a net and its ONNX model, run side by side.")
@@ -72,9 +74,40 @@ def verify(
     if as_json:
         console.document(result.to_json().rstrip("\n"))
     else:
-        for label, value in result.rows():
+        *rows, verdict = replace(result, layers=_odd(result)).rows()
+        for label, value in rows:
             console.row(label, value)
+        if result.layers:
+            _print_layers(console, result.layers)
+        console.row(*verdict)
     return 0 if result.verdict == "equal" else 1
+
+
+def _odd(found: Verification) -> tuple[Compared, ...]:
+    """The blobs of which there is more to say than numbers."""
+    return tuple(each for each in found.layers if each.verdict != "equal" or each.reason)
+
+
+def _print_layers(console: Console, layers: tuple[Compared, ...]) -> None:
+    """Every blob that both nets share, a line each."""
+    from caffefold.inspection.result import Column, Table
+
+    titles = ("verdict", "off by", "of largest", "budget")
+    columns = (
+        Column("layer", flexible=True),
+        *(Column(title, right=title != "verdict") for title in titles),
+        Column("noise", right=True, spare=1),
+        Column("cosine", right=True, spare=2),
+    )
+    rows = []
+    for each in layers:
+        numbers = (each.error, each.relative, each.budget, each.noise)
+        cosine = "-" if each.cosine is None else f"{each.cosine:.9f}"
+        cells = (f"{number:.1e}" if each.budget else "-" for number in numbers)
+        rows.append((visible(each.blob), each.verdict, *cells, cosine))
+    heading, *lines = Table(columns, tuple(rows)).lines(width(sys.stdout) or None)
+    for line in ("", click.style(heading, bold=True), *lines, ""):
+        console.result(line)
 
 
 def _write(path: str, found: Verification) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections import Counter
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -315,7 +317,7 @@ def _print_table(console: Console, result: Result) -> None:
             made = outcome.facts.onnx
             if made.reason:
                 console.warning(f"{outcome.name}: no ONNX model: {made.reason}")
-    target = result.plan.target
+    target = result.plan.target.removeprefix(str(Path.cwd()) + os.sep)
     console.row("wrote", f"{target}/index.html, zoo.json, zoo.csv")
 
 
