@@ -15,7 +15,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from caffefold.errors import Option, UsageError
 
@@ -42,14 +42,17 @@ def _option(
     least: float | None = None,
     most: float | None = None,
     key: str = "",
+    heading: str = "",
 ) -> Any:
     """A field with its documentation.
 
     ``flag`` and ``metavar`` are how the command line spells it, by default by its name; ``least``
     and ``most`` bound every number in it; ``key`` stands for the key that a bare string lacks.
+    ``heading`` is what it stands under in a help page, if not that of its class.
     """
     about = {
         "help": text, "flag": flag, "metavar": metavar, "least": least, "most": most, "key": key,
+        "heading": heading,
     }  # fmt: skip
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=about)
@@ -58,6 +61,9 @@ def _option(
 
 class _Checked:
     """Checks its fields: a value has the type of its field when it can be read as one."""
+
+    heading: ClassVar[str] = ""
+    """Over its options in a help page."""
 
     def __post_init__(self) -> None:
         for each in fields(self):  # type: ignore[arg-type]
@@ -79,20 +85,26 @@ class _Checked:
 class DetectionOptions(_Checked):
     """Thresholds of a detection layer, which no training net knows; MobileNet-SSD's values."""
 
+    heading = "Detection layer that replaces a MultiBoxLoss"
+
     nms_threshold: float = _option(
-        0.45, "DetectionOutput made from MultiBoxLoss: overlap above which boxes are merged.",
-        least=0, most=1,
+        0.45, "Overlap above which the box of lower confidence is suppressed.",
+        metavar="X", least=0, most=1,
     )  # fmt: skip
-    top_k: int = _option(100, "... boxes per class considered for merging; -1: all.", least=-1)
-    keep_top_k: int = _option(100, "... boxes per image that are kept; -1: all.", least=-1)
+    top_k: int = _option(
+        100, "Boxes per class that enter the suppression; -1: all.", metavar="N", least=-1
+    )
+    keep_top_k: int = _option(100, "Boxes per image that are kept; -1: all.", metavar="N", least=-1)
     confidence_threshold: float = _option(
-        0.25, "... confidence below which a box is dropped.", least=0, most=1
+        0.25, "Confidence below which a box is dropped.", metavar="X", least=0, most=1
     )
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ViewOptions(_Checked):
     """Which concrete net a prototxt stands for: placeholders, input shapes, phase."""
+
+    heading = "How the prototxt is read"
 
     classes: int | None = _option(
         None, "Number of classes for cls1x, cls3x ... placeholders; must agree with the weights.",
@@ -109,12 +121,12 @@ class ViewOptions(_Checked):
     phase: Literal["TEST", "TRAIN"] = _option(
         "TEST", "Phase that include and exclude rules are matched against."
     )
-    level: int = _option(0, "Level that these rules are matched against.")
+    level: int = _option(0, "Level that these rules are matched against.", metavar="N")
     stages: Sequence[str] = _option(
-        (), "Stage to enable when these rules are matched.", flag="--stage"
+        (), "Stage to enable when these rules are matched.", flag="--stage", metavar="NAME"
     )
     allow_unknown: bool = _option(
-        False, "Pass unknown fields and layer types, even those that look like a slip."
+        False, "Accept unknown fields and layer types, even those that look like typos."
     )
     strict: bool = _option(False, "Refuse every unknown field, layer type and enum value.")
 
@@ -127,6 +139,8 @@ class ViewOptions(_Checked):
 @dataclass(frozen=True, kw_only=True, repr=False)
 class DeployOptions(ViewOptions):
     """How a training net becomes a deploy net: also its inputs, heads and outputs."""
+
+    heading = "Inputs, heads and outputs of the deploy net"
 
     batch: int | None = _option(
         None, "Batch size, the first axis of the inputs; 1 by default.", metavar="N", least=1
@@ -142,7 +156,7 @@ class DeployOptions(ViewOptions):
         flag="--head", metavar="[LAYER=]TYPE", key=ALL,
     )  # fmt: skip
     bypass: Sequence[str] = _option(
-        (), "Layer that passes its input on unchanged at test time: it goes, and what read its "
+        (), "Drop this layer, which passes its input on unchanged at test time: what read its "
         "output reads its input.",
         metavar="LAYER",
     )  # fmt: skip
@@ -150,7 +164,7 @@ class DeployOptions(ViewOptions):
         "", "Name of the probability layer and its blob, instead of prob.", metavar="NAME"
     )
     outputs: Sequence[str] = _option(
-        (), "Keep what this blob is computed from as the output, and drop the rest.",
+        (), "Make this blob an output: keep what it is computed from, and drop the rest.",
         flag="--output", metavar="BLOB",
     )  # fmt: skip
     detection: DetectionOptions | None = _option(
@@ -162,8 +176,10 @@ class DeployOptions(ViewOptions):
 class KeepOptions(_Checked):
     """Which layers stay as they are."""
 
+    heading = "Folding"
+
     keep: Sequence[str] = _option(
-        (), "Leave layers whose names match this pattern alone.", metavar="GLOB"
+        (), "Leave layers whose names match this pattern as they are.", metavar="GLOB"
     )
 
     def keeps(self, name: str) -> bool:
@@ -194,25 +210,27 @@ class FoldOptions(KeepOptions):
 class SlimOptions(KeepOptions):
     """Which channels slimming takes out; by default those that do nothing."""
 
+    heading = "Slimming"
+
     threshold: float | None = _option(
-        None, "Take channels out whose |gamma| is at most this. Approximate: fine-tune the result.",
+        None, "Remove channels whose |gamma| is at most T. Approximate: fine-tune the result.",
         metavar="T", least=0,
     )  # fmt: skip
     ratio: float | None = _option(
-        None, "Take this share of all channels out, those of the smallest |gamma|. Approximate.",
+        None, "Remove this share of all channels, those of the smallest |gamma|. Approximate.",
         metavar="R", least=0, most=1,
     )  # fmt: skip
     layers: Mapping[str, float] = _option(
-        {}, "Take this share of the channels of each of these layers out. Approximate.",
+        {}, "Remove this share of the channels of each of these layers. Approximate.",
         flag="--layer", metavar="GLOB=R", least=0, most=1,
     )  # fmt: skip
     multiple: int = _option(
-        1, "Leave layers a number of outputs that is a multiple of this, or all.",
+        1, "Leave layers a number of outputs that is a multiple of N, or all of them.",
         metavar="N", least=1,
     )  # fmt: skip
     approximate: bool = _option(
         False,
-        "Also take out channels that are constant, but not at padded borders, and those whose "
+        "Also remove channels that are constant, but not at padded borders, and those whose "
         "|gamma| is below 1e-6 without a proof.",
     )
 
@@ -226,16 +244,18 @@ class SlimOptions(KeepOptions):
 class TargetOptions(_Checked):
     """The forms that a consumer of the result takes."""
 
+    heading = "What the consumer of the pair accepts"
+
     target: TargetName = _option(
         "",
-        "Write what this consumer takes, and refuse what it is known to refuse; "
+        "Write what this consumer accepts, and refuse what it is known to reject; "
         "`caffefold targets` lists them.",
         metavar="NAME",
     )
     standalone: Standalone = _option(
         "",
-        "What an affine layer becomes that no linear layer absorbs: Scale, a 1x1 depthwise "
-        "Convolution, or BatchNorm + Scale as they are.",
+        "How affine layers are written that no linear layer absorbs: as Scale, as a 1x1 depthwise "
+        "Convolution, or as BatchNorm + Scale, unchanged.",
     )
     plain_types: bool = _option(
         False,
@@ -251,13 +271,15 @@ class TargetOptions(_Checked):
 class SaveOptions(_Checked):
     """How a net is written."""
 
+    heading = "Weights"
+
     dtype: Dtype = _option(
         "fp32",
         "What weights are stored as, rounded once after the fold; fp16 is NVCaffe's half "
         "precision, which OpenCV reads too.",
     )
     keep_records: bool = _option(
-        False, "Keep weights of layers that the prototxt does not have; by default they go."
+        False, "Keep weights of layers that are not in the prototxt; by default they are dropped."
     )
 
 
@@ -265,7 +287,11 @@ class SaveOptions(_Checked):
 class ConvertOptions(SaveOptions, TargetOptions, FoldOptions, DeployOptions):
     """All options of a conversion."""
 
-    slim: bool = _option(False, "Take channels out first that do nothing: those that are constant.")
+    heading = "How the prototxt is read"
+
+    slim: bool = _option(
+        False, "First remove channels that do nothing: those that are constant.", heading="Slimming"
+    )
     proto: PathLike | None = _option(
         None, "A fork's caffe.proto: its fields and defaults apply (needs grpcio-tools).",
         metavar="FILE",
@@ -276,8 +302,10 @@ class ConvertOptions(SaveOptions, TargetOptions, FoldOptions, DeployOptions):
 class SlimNetOptions(SlimOptions, DeployOptions):
     """All options of slimming a net in memory."""
 
+    heading = "Slimming"
+
     keep_training: bool = _option(
-        False, "Keep the training net, to fine-tune it; by default it becomes a deploy net."
+        False, "Keep the training net, to be fine-tuned; by default it becomes a deploy net."
     )
 
 
@@ -285,16 +313,20 @@ class SlimNetOptions(SlimOptions, DeployOptions):
 class SlimPairOptions(SlimNetOptions, ConvertOptions):
     """All options of slimming a pair of files, which is folded as in a conversion."""
 
-    slim: bool = _option(True, "Take channels out; by default those that do nothing.")
+    slim: bool = _option(
+        True, "Remove channels; by default those that do nothing.", heading="Slimming"
+    )
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class ExportOptions(FoldOptions, DeployOptions):
     """All options of an export to ONNX; the net is made and folded as in a conversion."""
 
+    heading = "The ONNX model"
+
     batch: int | Literal["dynamic"] | None = _option(  # type: ignore[assignment]
-        None, "Batch size, the first axis of the inputs, or dynamic: any number of items; "
-        "by default that of the net.",
+        None, "Batch size, the first axis of the inputs; dynamic: any number of items. "
+        "By default that of the net.",
         metavar="N|dynamic", least=1,
     )  # fmt: skip
     opset: int = _option(13, "Version of ONNX's operators.", metavar="N", least=13, most=22)
@@ -305,16 +337,16 @@ class ExportOptions(FoldOptions, DeployOptions):
     )
     nms: Literal["inside", "outside"] = _option(
         "inside",
-        "Detections come out of the model (inside), or boxes and scores, for runtimes that merge "
-        "boxes themselves (outside).",
+        "Whether the model gives detections (inside), or boxes and scores for runtimes that "
+        "suppress boxes themselves (outside).",
     )
     target: Literal["ort", "opencv5", "openvino", "tensorrt"] = _option(
-        "ort", "Refuse what this runtime is known not to run; ort is onnxruntime."
+        "ort", "Refuse what this runtime is known not to run; ort: onnxruntime."
     )
     raw_input: bool = _option(
         False,
-        "Take images as they are: uint8 RGB of N,H,W,C. Channel order, mean and scale that the "
-        "training net states become part of the model.",
+        "Make a model that takes images as they are: uint8 RGB of N,H,W,C. Channel order, mean "
+        "and scale, as the training net states them, become part of it.",
     )
     labels: PathLike | None = _option(
         None, "Names of the classes, kept in the model's metadata: a labelmap, or a line each.",
@@ -333,13 +365,15 @@ class ExportOptions(FoldOptions, DeployOptions):
     )
     proto: PathLike | None = _option(
         None, "A fork's caffe.proto: its fields and defaults apply (needs grpcio-tools).",
-        metavar="FILE",
+        metavar="FILE", heading="How the prototxt is read",
     )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class VerifyOptions(DeployOptions):
     """All options of a verification; the first net is made a deploy net as in a conversion."""
+
+    heading = "What is run, on what"
 
     inputs: Sequence[PathLike] = _option(
         (),
@@ -371,8 +405,8 @@ class VerifyOptions(DeployOptions):
     layers: bool = _option(False, "Compare every blob that both nets share, not outputs alone.")
     time: bool = _option(False, "Measure the forward time of both, in turn.")
     proto: PathLike | None = _option(
-        None, "A fork's caffe.proto: its fields and defaults apply (needs caffefold[proto]).",
-        metavar="FILE",
+        None, "A fork's caffe.proto: its fields and defaults apply (needs grpcio-tools).",
+        metavar="FILE", heading="How the prototxt is read",
     )  # fmt: skip
 
 

@@ -226,7 +226,8 @@ class SlimResult(_Account):
             yield "" if number else "stays", line
         if len(held) > _SHOWN:
             yield "", f"... and {len(held) - _SHOWN} more, see the report"
-        yield "same" if not self.proof.approximate else "differs", self.proof.sentence()
+        if self.proof.blobs:
+            yield "differs" if self.proof.approximate else "same", self.proof.sentence()
 
     def __repr__(self) -> str:
         return f"<SlimResult {self.channels[1]} of {self.channels[0]} channels: {self.net!r}>"

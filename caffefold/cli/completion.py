@@ -5,9 +5,10 @@ from __future__ import annotations
 import click
 
 from caffefold.cli.console import Console
+from caffefold.cli.help import Command
 
 
-@click.command(short_help="Completion of commands and options for bash, zsh or fish.")
+@click.command(cls=Command)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, /, shell: str) -> None:

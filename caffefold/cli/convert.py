@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from caffefold.cli.console import Console
+from caffefold.cli.help import Command
 from caffefold.cli.options import given, options_of
 from caffefold.options import ConvertOptions
 
 
-@click.command(short_help="Training net + snapshot -> folded deploy pair, proven equal.")
+@click.command(cls=Command)
 @click.argument("prototxt")
 @click.argument("caffemodel", required=False)
 @click.option(
@@ -28,19 +29,19 @@ from caffefold.options import ConvertOptions
     is_flag=True,
     help="Convert and fold the structure alone: no CAFFEMODEL is read or written.",
 )
-@click.option("--onnx", is_flag=True, help="Write PREFIX.onnx as well, checked as by export.")
+@click.option("--onnx", is_flag=True, help="Also write PREFIX.onnx, checked as by export.")
 @click.option(
-    "--verify", is_flag=True, help="Run the net before and after as well; see caffefold verify."
+    "--verify", is_flag=True, help="Also run the net before and after; see caffefold verify."
 )
 @click.option(
     "--verify-input",
     multiple=True,
     metavar="PATH",
-    help="... on images or arrays, not on random numbers. Repeatable.",
+    help="Images or arrays to verify on, instead of random numbers. Repeatable.",
 )
 @click.option("--html", metavar="FILE", help="Also write the report as a page, with the net drawn.")
 @click.option("--force", is_flag=True, help="Replace existing results.")
-@click.option("--dry-run", is_flag=True, help="Do and prove all of it, but leave no file.")
+@click.option("--dry-run", is_flag=True, help="Do everything, proof included, but leave no file.")
 @options_of(ConvertOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
@@ -63,7 +64,7 @@ def convert(
     """Turn a training net and its snapshot into a deploy net, BatchNorm and Scale folded in.
 
     PROTOTXT may be a train, train_val or deploy net, a template with placeholders, or a solver;
-    '-' reads it from standard input. A binary caffemodel alone holds its net, see 'caffefold
+    '-' reads it from standard input. A binary caffemodel alone holds its net; see 'caffefold
     extract'. A folder that holds one net and its snapshot stands for both.
     What is written is read back and checked against the original arithmetic before it is put in
     place. With --no-weights only the structure is converted and folded.

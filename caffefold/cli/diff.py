@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caffefold.cli.console import Console, discard, width
+from caffefold.cli.help import Command
 from caffefold.cli.options import Number
 from caffefold.humanize import visible
 
@@ -27,13 +28,13 @@ _ENDLESS = 1_000_000  # columns of a pipe
 _GIT = (7, 9)  # arguments with which git calls an external diff
 
 
-@click.command(short_help="What changed between two nets: layers, folds, weights.")
+@click.command(cls=Command)
 @click.argument("paths", nargs=-1, metavar="A B")
 @click.option(
     "--weights",
     nargs=2,
     metavar="A.caffemodel B.caffemodel",
-    help="Weights of A and B: compares them as well, and checks folds.",
+    help="Weights of A and B: compare them as well, and check folds.",
 )
 @click.option("--ignore-training", is_flag=True, help="Leave out rates, fillers, data and losses.")
 @click.option("--structure", is_flag=True, help="Compare names, types and wiring only.")
@@ -43,16 +44,18 @@ _GIT = (7, 9)  # arguments with which git calls an external diff
 @click.option(
     "--phase",
     type=click.Choice(["TEST", "TRAIN"], case_sensitive=False),
-    help="Compare one phase. [default: TEST, then layers of other phases]",
+    help="Compare one phase.  [default: TEST, then layers of other phases]",
 )
-@click.option("--stage", "stages", multiple=True, help="Stage to enable. Repeatable.")
+@click.option(
+    "--stage", "stages", multiple=True, metavar="NAME", help="Stage to enable. Repeatable."
+)
 @click.option(
     "--rtol", type=Number(min=0), default=0.0, metavar="X", show_default=True,
     help="Numbers agree when |a - b| <= atol + rtol * max(|a|, |b|).",
 )  # fmt: skip
 @click.option(
     "--atol", type=Number(min=0), default=0.0, metavar="X", show_default=True,
-    help="... see --rtol.",
+    help="See --rtol.",
 )  # fmt: skip
 @click.option(
     "--context",
@@ -60,15 +63,15 @@ _GIT = (7, 9)  # arguments with which git calls an external diff
     metavar="N",
     help="List every layer that differs, with N unchanged ones around it, instead of groups.",
 )
-@click.option("--side-by-side", is_flag=True, help="Two columns, fitted to the terminal.")
-@click.option("--stat", is_flag=True, help="Counts by layer type.")
+@click.option("--side-by-side", is_flag=True, help="Show both nets in two columns.")
+@click.option("--stat", is_flag=True, help="Count layers by type.")
 @click.option(
     "--format",
     "form",
     type=click.Choice(["text", "json", "markdown", "html"]),
     default="text",
     show_default=True,
-    help="What to print.",
+    help="How to print it.",
 )
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
 @click.pass_obj
@@ -101,11 +104,13 @@ def diff(
     In front of a line: - removed, + added, ~ changed, > moved, = the same.
 
     \b
-    Example:
+    Examples:
       caffefold diff train.prototxt deploy.prototxt
-      caffefold diff train.prototxt deploy.prototxt --weights a.caffemodel b.caffemodel
+      caffefold diff a.prototxt b.prototxt --weights a.caffemodel b.caffemodel
+
     \b
-    With git, in .gitattributes "*.prototxt diff=caffe" and "*.caffemodel diff=caffe", then:
+    With git: *.prototxt diff=caffe and *.caffemodel diff=caffe in .gitattributes,
+    then
       git config diff.caffe.command "caffefold diff"
     """
     if len(paths) in _GIT:

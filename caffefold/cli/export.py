@@ -7,24 +7,25 @@ from typing import Any
 import click
 
 from caffefold.cli.console import Console
+from caffefold.cli.help import Command
 from caffefold.cli.options import given, options_of
 from caffefold.options import ExportOptions
 
 
-@click.command(short_help="Net -> ONNX model, checked in onnxruntime.")
+@click.command(cls=Command)
 @click.argument("prototxt")
 @click.argument("caffemodel", required=False)
 @click.option(
     "-o", "--onnx", "path", required=True, metavar="FILE.onnx", help="Write the model to FILE.onnx."
 )
 @click.option(
-    "--verify", is_flag=True, help="Run net and model side by side as well; see caffefold verify."
+    "--verify", is_flag=True, help="Also run net and model side by side; see caffefold verify."
 )
 @click.option(
     "--verify-input",
     multiple=True,
     metavar="PATH",
-    help="... on images or arrays, not on random numbers. Repeatable.",
+    help="Images or arrays to verify on, instead of random numbers. Repeatable.",
 )
 @click.option("--force", is_flag=True, help="Replace existing results.")
 @options_of(ExportOptions)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from caffefold.cli.console import Console
+from caffefold.cli.help import Command
 
 if TYPE_CHECKING:
     from caffefold.extraction import ExtractReport
@@ -15,10 +16,10 @@ if TYPE_CHECKING:
 _SHOWN = 8
 
 
-@click.command(short_help="Caffemodel -> the training net that it holds, as a prototxt.")
+@click.command(cls=Command)
 @click.argument("caffemodel")
 @click.option(
-    "-o", "--output", metavar="FILE", help="Write the prototxt there; without, it is printed."
+    "-o", "--output", metavar="FILE", help="Write the prototxt to FILE instead of printing it."
 )
 @click.option(
     "--proto",
@@ -44,7 +45,7 @@ def extract(
     blobs where they tell it.
 
     \b
-    Example:
+    Examples:
       caffefold extract snapshot.caffemodel -o train.prototxt
       caffefold extract snapshot.caffemodel --proto fork/caffe.proto | less
     """

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from caffefold.cli.console import Console, width
+from caffefold.cli.help import Command
 from caffefold.cli.options import Number, given, options_of
 from caffefold.options import ViewOptions
 
@@ -16,13 +17,14 @@ _SHOWN = 8
 _THRESHOLD = 1e-3  # health.THRESHOLD, which is not loaded for --help
 
 
-@click.command(short_help="What is in a net: shapes, parameters, MACs, statistics.")
+@click.command(cls=Command)
 @click.argument("net")
 @click.argument("weights", required=False)
 @options_of(ViewOptions)
 @click.option(
     "--threshold",
     type=Number(min=0),
+    metavar="X",
     default=_THRESHOLD,
     show_default=True,
     help="|gamma| below which a BatchNorm channel counts as small.",
@@ -48,12 +50,12 @@ def inspect(
     """Show the contents of NET, layer by layer, with totals.
 
     NET is a train, train_val or deploy prototxt ('-': standard input), a template, a solver, or a
-    caffemodel alone;
-    WEIGHTS is the caffemodel of a prototxt. MACs are multiply-accumulates of one forward pass for
-    the batch shown; memory is that of the output blobs as float32. Unknown values are '?'.
+    caffemodel alone; WEIGHTS is the caffemodel of a prototxt. MACs are multiply-accumulates of one
+    forward pass for the batch shown; memory is that of the output blobs as float32. Unknown values
+    are '?'.
 
     \b
-    Example:
+    Examples:
       caffefold inspect deploy.prototxt net.caffemodel
       git config diff.caffe.textconv "caffefold inspect --textconv"
     """

@@ -30,17 +30,17 @@ _LINE = 160  # characters of a source line that are shown
 
 # Commands and what the overview says of them: a command's module is loaded when it is called.
 COMMANDS = {
-    "convert": "Training net + snapshot -> folded deploy pair, proven equal.",
-    "diff": "What changed between two nets: layers, folds, weights.",
-    "export": "Net -> ONNX model, checked in onnxruntime.",
-    "extract": "Caffemodel -> the training net that it holds, as a prototxt.",
-    "inspect": "What is in a net: shapes, parameters, MACs, statistics.",
-    "slim": "Take channels out that do nothing; proven equal.",
-    "targets": "Who takes a deploy pair, and what each of them wants.",
-    "upgrade": "Old prototxt, solver or caffemodel -> today's format.",
-    "verify": "Two nets, or a net and its ONNX model, run side by side.",
+    "convert": "Turn a training net and its snapshot into a folded, proven pair.",
+    "diff": "Show what changed between two nets: layers, folds, weights.",
+    "export": "Write a net as an ONNX model, checked in onnxruntime.",
+    "extract": "Write the training net that a caffemodel holds as a prototxt.",
+    "inspect": "Show what is in a net: shapes, parameters, MACs, statistics.",
+    "slim": "Remove channels that do nothing, with proof.",
+    "targets": "List consumers of deploy pairs, and what each of them accepts.",
+    "upgrade": "Bring an old prototxt, solver or caffemodel to today's format.",
+    "verify": "Run two nets, or a net and its ONNX model, side by side.",
     "zoo": "Convert a whole model zoo: parallel, resumable, with a report.",
-    "completion": "Completion of commands and options for bash, zsh or fish.",
+    "completion": "Print what bash, zsh or fish needs to complete commands.",
 }
 
 
@@ -60,7 +60,7 @@ def _flags() -> list[click.Option]:
     return [
         click.Option(
             ["-v", "--verbose"], count=True, expose_value=False, callback=_verbose,
-            help="Log progress; repeat for more detail.",
+            help="Log what is done; repeat for more detail.",
         ),
         click.Option(
             ["-q", "--quiet"], is_flag=True, expose_value=False, callback=_quiet,
@@ -68,7 +68,7 @@ def _flags() -> list[click.Option]:
         ),
         click.Option(
             ["--color"], type=click.Choice(["auto", "always", "never"]), expose_value=False,
-            callback=_color, help="Colours; auto: on a terminal.",
+            callback=_color, help="Use colour; auto: on a terminal.",
         ),
         click.Option(
             ["--debug"], is_flag=True, expose_value=False, callback=_debug,
@@ -117,8 +117,14 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         found: click.Command = getattr(import_module(f"caffefold.cli.{cmd_name}"), cmd_name)
-        if not any(each.name == "verbose" for each in found.params):
-            found.params += _flags()
+        if not found.short_help:  # the first time
+            from caffefold.cli.help import GENERAL
+
+            found.short_help = COMMANDS[cmd_name]
+            flags = _flags()
+            for each in flags:
+                each.heading = GENERAL  # type: ignore[attr-defined]
+            found.params += flags
         return found
 
     def resolve_command(

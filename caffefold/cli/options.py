@@ -24,6 +24,8 @@ def options_of(kind: type) -> Callable[[Any], Any]:
     def decorate(command: Any) -> Any:
         for each in reversed([*_flat(kind)]):
             command = _click_option(each)(command)
+            command.__click_params__[-1].heading = _heading(kind, each)
+        command.heading = getattr(kind, "heading", "")  # these come first
         return command
 
     return decorate
@@ -60,6 +62,16 @@ def _flat(kind: type) -> Iterator[Field[Any]]:
     for each in fields(kind):
         inner = _nested(each)
         yield from (each,) if inner is None else fields(inner)
+
+
+def _heading(kind: type, each: Field[Any]) -> str:
+    """Over which options of a help page it stands: those of the class that defines it."""
+    if each.metadata["heading"]:
+        return str(each.metadata["heading"])
+    tables = [inner for outer in fields(kind) if (inner := _nested(outer))]
+    bases = [*reversed(kind.__mro__), *tables]
+    owner = next(c for c in bases if each.name in getattr(c, "__dataclass_fields__", ()))
+    return str(getattr(owner, "heading", ""))
 
 
 def _flag(each: Field[Any]) -> str:
@@ -104,6 +116,10 @@ def _words(kinds: Sequence[Any]) -> list[str]:
 
 class Number(click.FloatRange):
     """A number; one with a decimal comma is told how to write it."""
+
+    def _describe_range(self) -> str:
+        """For the help; click says ``x<=None`` of one without bounds."""
+        return "" if self.min is None is self.max else super()._describe_range()
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None

@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from caffefold.cli.console import Console
+from caffefold.cli.help import Command
 from caffefold.cli.options import given, options_of
 from caffefold.options import SlimPairOptions
 
 
-@click.command(short_help="Take channels out that do nothing; proven equal.")
+@click.command(cls=Command)
 @click.argument("prototxt")
 @click.argument("caffemodel")
 @click.option(
@@ -23,7 +24,7 @@ from caffefold.options import SlimPairOptions
     "the net's name.  [default: NAME.deploy beside NAME.prototxt]",
 )
 @click.option("--force", is_flag=True, help="Replace existing results.")
-@click.option("--dry-run", is_flag=True, help="Do and prove all of it, but leave no file.")
+@click.option("--dry-run", is_flag=True, help="Do everything, proof included, but leave no file.")
 @options_of(SlimPairOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
@@ -38,11 +39,11 @@ def slim(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Take channels out of a net: by default those that do nothing, as where gamma is 0.
+    """Remove channels from a net: by default those that do nothing, as where gamma is 0.
 
     What such a channel adds, a constant, goes into the biases of the next layers. The net before
-    and after run side by side in float64. With --threshold, --ratio or --layer channels of small
-    gammas go as well: fine-tune the result, with --keep-training.
+    and after run side by side in float64. With --threshold, --ratio or --layer, channels of small
+    gammas are removed as well: fine-tune the result, with --keep-training.
 
     \b
     Examples:

@@ -7,16 +7,17 @@ from collections.abc import Iterator
 import click
 
 from caffefold.cli.console import Console
+from caffefold.cli.help import Command
 from caffefold.humanize import json_text
 from caffefold.targets import TARGETS, Target
 
 
-@click.command(short_help="Who takes a deploy pair, and what each of them wants.")
+@click.command(cls=Command)
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the table as JSON.")
 @click.pass_context
 def targets(context: click.Context, /, name: str | None, as_json: bool) -> None:
-    """List the targets of `convert --target`, or show what is known of one, with the sources.
+    """List the targets of `convert --target`, or what is known of one, with its sources.
 
     \b
     Examples:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from caffefold.cli.console import Console
+from caffefold.cli.help import Command
 from caffefold.humanize import size
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _SHOWN = 20
 
 
-@click.command(short_help="Old prototxt, solver or caffemodel -> today's format.")
+@click.command(cls=Command)
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="OUT")
 @click.option("--force", is_flag=True, help="Replace OUT if it exists.")
@@ -32,7 +33,7 @@ def upgrade(console: Console, /, source: str, target: str, force: bool, as_json:
     unknown fields are kept; blobs and files that are already up to date are copied byte for byte.
 
     \b
-    Example:
+    Examples:
       caffefold upgrade old_deploy.prototxt deploy.prototxt
       caffefold upgrade old.caffemodel new.caffemodel
     """

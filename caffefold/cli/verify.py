@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from caffefold.cli.console import Console, width
+from caffefold.cli.help import Command
 from caffefold.cli.options import given, options_of
 from caffefold.errors import ExistingOutput
 from caffefold.humanize import visible
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
     from caffefold.check.verdict import Compared, Verification
 
 
-@click.command(short_help="Two nets, or a net and its ONNX model, run side by side.")
+@click.command(cls=Command)
 @click.argument("files", nargs=-1, required=True, metavar="BEFORE... AFTER...")
 @options_of(VerifyOptions)
-@click.option("--html", metavar="FILE", help="Also write a page with everything in it to FILE.")
+@click.option("--html", metavar="FILE", help="Also write FILE, a page with everything in it.")
 @click.option("--force", is_flag=True, help="Replace an existing page.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verification as JSON.")
 @click.pass_context
@@ -46,8 +47,9 @@ def verify(
 
     \b
     Examples:
-      caffefold verify train_val.prototxt snapshot.caffemodel out/net.prototxt out/net.caffemodel
-      caffefold verify deploy.prototxt net.caffemodel net.onnx --input photos/ --layers
+      caffefold verify train_val.prototxt snapshot.caffemodel \\
+          out/net.prototxt out/net.caffemodel
+      caffefold verify deploy.prototxt net.caffemodel net.onnx --input photos/
     """
     from dataclasses import replace
 

@@ -14,6 +14,7 @@ import click
 
 from caffefold.cli.console import INTERRUPTED, Console, colour, error, note
 from caffefold.cli.console import width as columns_of
+from caffefold.cli.help import Command
 from caffefold.cli.options import Number, given, options_of
 from caffefold.humanize import json_text, size, visible
 from caffefold.options import ConvertOptions
@@ -47,7 +48,7 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return int(float(match[1]) * _UNITS[match[2]])
 
 
-@click.command(short_help="Convert a whole model zoo: parallel, resumable, with a report.")
+@click.command(cls=Command)
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DST", required=False, default="")
 @click.option(
@@ -121,7 +122,7 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     "--scheduler", metavar="URL", default="", help="Address of the Dask scheduler: tcp://HOST:8786."
 )
 @options_of(ConvertOptions)
-@click.option("--json", "as_json", is_flag=True, help="Print zoo.json (or the plan) as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print zoo.json, or the plan, as JSON.")
 @click.pass_context
 def zoo(
     context: click.Context,
@@ -143,7 +144,7 @@ def zoo(
     URLs such as s3://bucket/zoo. All options of 'caffefold convert' apply to every model.
 
     \b
-    Example:
+    Examples:
       caffefold zoo models/ out/ --jobs 8
       caffefold zoo models/ --plan > models/zoo.toml
     """
@@ -331,7 +332,8 @@ def _row(name: str, outcome: Outcome, width: int, room: int, columns: int) -> st
     status = click.style(f"{outcome.status:<10}", fg=_COLOURS[outcome.status])
     facts = outcome.facts
     if facts is None:
-        reason = re.sub(r"^\S*/", "", visible(outcome.reason))  # the name says where it lies
+        # The name says where it lies.
+        reason = re.sub(r"(?<!\S)\S*/(?=\S*\.\w)", "", visible(outcome.reason))
         if room:
             width = min(width, max(room - _STATUS - 2 - _REASON, 1))
             left = max(room - _STATUS - 2 - width, 4)

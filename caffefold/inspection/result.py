@@ -99,9 +99,7 @@ def _length(widths: Sequence[int]) -> int:
     return sum(widths) + len(_GAP) * (len(widths) - 1)
 
 
-def _narrower(
-    columns: Iterable[Column], widths: Sequence[int], room: int, least: int
-) -> list[int]:
+def _narrower(columns: Iterable[Column], widths: Sequence[int], room: int, least: int) -> list[int]:
     """The widths, flexible ones reduced down to ``least`` while a line has no room."""
     found, over = list(widths), _length(widths) - room
     for i, column in enumerate(columns):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
+import caffefold
 from caffefold.cli.main import COMMANDS
 from caffefold.cli.main import cli as cli_group
 
@@ -55,7 +55,7 @@ def test_help_of_convert_shows_an_example_and_every_option(cli: Cli) -> None:
 @pytest.mark.parametrize("flag", ["-V", "--version"])
 def test_version(cli: Cli, flag: str) -> None:
     ran = cli(flag)
-    assert ran.out == f"caffefold {importlib.metadata.version('caffefold')}\n"
+    assert ran.out == f"caffefold {caffefold.__version__}\n"
     assert ran.err == ""
 
 

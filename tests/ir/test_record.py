@@ -76,11 +76,13 @@ def test_the_text_counts(read: Any) -> None:
     assert record(read(text, old.SerializeToString()))[0] == wanted
 
 
-@pytest.mark.parametrize("modes", [(), (1,), (1, 2, 4, 3)])
-def test_every_value_of_a_repeated_enum_is_written(tmp_path: Path, modes: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("modes", [[], ["LINEAR"], ["LINEAR", "AREA", "CUBIC", "NEAREST"]])
+def test_every_value_of_a_repeated_enum_is_written(tmp_path: Path, modes: list[str]) -> None:
     wanted = pb.LayerParameter(name="a", type="AnnotatedData", top=["x"])
     wanted.transform_param.resize_param.width = 3
-    wanted.transform_param.resize_param.interp_mode.extend(modes)
+    wanted.transform_param.resize_param.interp_mode.extend(
+        map(pb.ResizeParameter.Interp_mode.Value, modes)
+    )
     net = Net.from_text(f"layer {{ {text_format.MessageToString(wanted)} }}", blobs={})
     caffefold.save(net, tmp_path / "net")
     found = pb.NetParameter.FromString((tmp_path / "net.caffemodel").read_bytes())

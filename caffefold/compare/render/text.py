@@ -169,8 +169,8 @@ def listing(
             yield paint("=", f"= {counted(len(run), 'layer')}")
         for row in run if shown else ():
             first = f"{row.symbol} {row.name:<{name}}  {row.type:<{kind}}  "
-            for fact in [fact.line for fact in row.facts] or [row.why]:
-                for line in _hanging(first + fact, width, len(first)):
+            for said in [each.line for each in row.facts] or [row.why]:
+                for line in _hanging(first + said, width, len(first)):
                     yield paint(row.symbol, line)
                 first = " " * len(first)
     for doubt in found.doubts:
