@@ -78,12 +78,12 @@ def test_the_text_counts(read: Any) -> None:
 
 @pytest.mark.parametrize("modes", [[], ["LINEAR"], ["LINEAR", "AREA", "CUBIC", "NEAREST"]])
 def test_every_value_of_a_repeated_enum_is_written(tmp_path: Path, modes: list[str]) -> None:
-    wanted = pb.LayerParameter(name="a", type="AnnotatedData", top=["x"])
-    wanted.transform_param.resize_param.width = 3
-    wanted.transform_param.resize_param.interp_mode.extend(
-        map(pb.ResizeParameter.Interp_mode.Value, modes)
+    said = " ".join(f"interp_mode: {mode}" for mode in modes)
+    text = (
+        f'name: "a" type: "AnnotatedData" transform_param {{ resize_param {{ width: 3 {said} }} }}'
     )
-    net = Net.from_text(f"layer {{ {text_format.MessageToString(wanted)} }}", blobs={})
+    wanted = text_format.Parse(text, pb.LayerParameter())
+    net = Net.from_text(f"layer {{ {text} }}", blobs={})
     caffefold.save(net, tmp_path / "net")
     found = pb.NetParameter.FromString((tmp_path / "net.caffemodel").read_bytes())
     assert found.layer[0].transform_param == wanted.transform_param
