@@ -10,6 +10,7 @@ runtime may die of a model.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import shutil
 import subprocess
@@ -36,27 +37,29 @@ SHAPES = test_models.SHARED / "models/mobilenet_ssd_shapes"
 DETECTOR = SHAPES / "deploy_bn.prototxt", SHAPES / "shapes_iter_9000.caffemodel"
 LENET = "train_val.prototxt", "lenet_bn_iter_5000.caffemodel"
 _RUNS = 5
+_RUNTIMES = ("onnxruntime", "openvino", "cv2")
 _IN_RUNTIME = """
 import sys, numpy as np
-path, data, out = sys.argv[1:]
+runtime, path, data, out = sys.argv[1:]
 images = np.load(data)
-try:
+if runtime == "openvino":
     import openvino
     model = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     name, run = "OpenVINO " + openvino.__version__[:9], lambda x: model(x)[0]
-except ImportError:
-    try:
-        import onnxruntime
-        session = onnxruntime.InferenceSession(path)
-        name = "onnxruntime " + onnxruntime.__version__
-        run = lambda x: session.run(None, {"data": x})[0]
-    except ImportError:
-        import cv2
-        net = cv2.dnn.readNetFromONNX(path)
-        name = "OpenCV " + cv2.__version__
-        def run(x):
-            net.setInput(x, "data")
-            return net.forward()
+elif runtime == "onnxruntime":
+    import onnxruntime
+    session = onnxruntime.InferenceSession(path)
+    name = "onnxruntime " + onnxruntime.__version__
+    run = lambda x: session.run(None, {"data": x})[0]
+else:
+    import cv2
+    if cv2.__version__ < "5":
+        sys.exit("No module named 'cv2' that runs NonMaxSuppression")
+    net = cv2.dnn.readNetFromONNX(path)
+    name = "OpenCV " + cv2.__version__
+    def run(x):
+        net.setInput(x, "data")
+        return net.forward()
 rows = [run(images[i : i + 1]).reshape(-1, 7) for i in range(len(images))]
 for i, part in enumerate(rows):
     part[:, 0] += i
@@ -108,7 +111,7 @@ def windows() -> None:
 
 
 def detector(folder: Path, others: Iterable[str]) -> None:
-    """MobileNet-SSD with suppression inside, in every runtime there is."""
+    """MobileNet-SSD with suppression inside, in every runtime of every environment."""
     path, data = folder / "ssd.onnx", folder / "images.npy"
     with caffefold.load(*DETECTOR) as net:
         caffefold.export(net, path, check=False, target="opencv5")
@@ -116,12 +119,15 @@ def detector(folder: Path, others: Iterable[str]) -> None:
         images, wanted = golden["data"], golden["detection_out"]
     np.save(data, images)
     empty = np.array([[0, *[-1] * 6]], np.float32)
-    for python in (sys.executable, *others):
+    for python, runtime in itertools.product((sys.executable, *others), _RUNTIMES):
         out = folder / "rows.npz"
-        command = [python, "-c", _IN_RUNTIME, str(path), str(data), str(out)]
+        command = [python, "-c", _IN_RUNTIME, runtime, str(path), str(data), str(out)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if f"No module named '{runtime}'" in done.stderr:
+            continue
         if done.returncode:
-            say(python, "died", done.returncode, done.stderr.strip().splitlines()[-1:])
+            last = done.stderr.strip().splitlines()[-1:]
+            say(python, runtime, "died", done.returncode, *last)
             continue
         with np.load(out) as found:
             error = difference(found["rows"], wanted)

@@ -25,7 +25,9 @@ def parsed(text: str) -> manifest.Manifest:
 @pytest.mark.parametrize(("text", "said"), [
     ("discover = !", r"at line 1, column 12"),
     ("discover = 1", "expected true or false"),
-    ("modell = 1", "unknown key 'modell'; choose from discover, model, options"),
+    ("modell = 1", "unknown key 'modell'; choose from discover, model, onnx, options"),
+    ("onnx = 1", "onnx is 1, expected true or false"),
+    ("[[model]]\ncaffemodel = 'a'\nonnx = 'no'", "onnx is 'no', expected true or false"),
     ("[model]\ncaffemodel = 'a'", r"write one \[\[model\]\]"),
     ("[[model]]\nprototxt = 'a'", "model 1: caffemodel is missing"),
     ("[[model]]\ncaffemodel = 7", "expected a string"),
@@ -100,6 +102,26 @@ def test_the_prototxt_may_be_left_to_discovery(source: Path) -> None:
     put(source / "zoo.toml", "[[model]]\ncaffemodel = 'net.caffemodel'\nname = 'mine'\n")
     (found,) = zoo.plan(source, jobs=1).models
     assert (found.name, found.prototxts) == ("mine", ("net.prototxt",))
+
+
+@pytest.mark.parametrize(
+    ("text", "asked", "wanted"),
+    [
+        ("onnx = true\n", False, (True, False)),
+        ("", False, (False, False)),
+        ("", True, (True, True)),
+    ],
+)
+def test_onnx_of_all_or_of_one(
+    text: str, asked: bool, wanted: tuple[bool, bool], source: Path, tmp_path: Path
+) -> None:
+    model(source / "a", prefix="a_")
+    model(source / "b", prefix="b_")
+    put(source / "zoo.toml", text + "[[model]]\ncaffemodel = 'b/net.caffemodel'\nonnx = false\n")
+    plan = zoo.plan(source, onnx=asked, jobs=1)
+    assert tuple(m.onnx for m in plan.models) == wanted
+    printed = put(tmp_path / "plan.toml", manifest.to_toml(plan))
+    assert zoo.plan(source, manifest=printed, jobs=1).models == plan.models
 
 
 def test_a_file_that_is_not_there(source: Path) -> None:

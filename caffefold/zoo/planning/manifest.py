@@ -1,6 +1,7 @@
 """zoo.toml: pairs and options that discovery cannot know; and a plan printed as such a file.
 
 discover = true                     # look for further models (the default)
+onnx = false                        # true: write each model as ONNX as well; also of one model
 [options]                           # of every model: keyword options of caffefold.convert
 fold = "output"
 [[model]]
@@ -35,8 +36,8 @@ else:
 
 NAME = "zoo.toml"
 RESERVED = ("index", "zoo")  # index.html and zoo.json are the zoo's own
-_TOP = frozenset({"discover", "options", "model"})
-_MODEL = frozenset({"name", "caffemodel", "prototxt", "options", "skip", "title", "sha1"})
+_TOP = frozenset({"discover", "onnx", "options", "model"})
+_MODEL = frozenset({"name", "caffemodel", "prototxt", "options", "onnx", "skip", "title", "sha1"})
 _SPOKEN = {bool: "true or false", str: "a string", dict: "a table"}
 _T = TypeVar("_T")
 
@@ -49,6 +50,7 @@ class Manifest:
     skipped: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     discover: bool = True
+    onnx: bool = False
 
 
 def parse(data: bytes, path: str) -> Manifest:
@@ -66,12 +68,12 @@ def parse(data: bytes, path: str) -> Manifest:
     entries = document.get("model", [])
     if not isinstance(entries, list):
         raise UsageError(f"{path}: model is a single table; write one [[model]] for each")
-    shared = _options(document, path)
+    shared, onnx = _options(document, path), _get(document, "onnx", False, path)
     models: dict[str, Model] = {}
     skipped = []
     for number, entry in enumerate(entries, 1):
         where = f"{path}: model {number}"
-        model = _model(_typed(entry, dict, where), where)
+        model = _model(_typed(entry, dict, where), where, onnx=onnx)
         if _get(entry, "skip", False, where):
             skipped.append(model.caffemodel)
         elif models.setdefault(model.name.lower(), model) is not model:
@@ -79,10 +81,10 @@ def parse(data: bytes, path: str) -> Manifest:
                 f"{path}: two models are called '{model.name}'; give each its own name"
             )
     discover = _get(document, "discover", True, path)
-    return Manifest(tuple(models.values()), tuple(skipped), shared, discover)
+    return Manifest(tuple(models.values()), tuple(skipped), shared, discover, onnx)
 
 
-def _model(entry: dict[str, Any], where: str) -> Model:
+def _model(entry: dict[str, Any], where: str, *, onnx: bool) -> Model:
     _only(entry, _MODEL, where)
     caffemodel = _get(entry, "caffemodel", "", where)
     if not caffemodel:
@@ -105,6 +107,7 @@ def _model(entry: dict[str, Any], where: str) -> Model:
         _options(entry, where),
         title=_get(entry, "title", "", where),
         sha1=_get(entry, "sha1", "", where).lower(),
+        onnx=_get(entry, "onnx", onnx, where),
     )
 
 
@@ -167,6 +170,7 @@ def _entry(model: Model) -> Iterator[str]:
         ("name", model.name),
         ("title", model.title),
         ("sha1", model.sha1),
+        ("onnx", model.onnx),
         ("options", model.options),
     ):
         if value or key == "caffemodel":

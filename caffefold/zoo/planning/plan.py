@@ -83,7 +83,10 @@ def plan(
     named = manifests.parse(data, where) if data else Manifest()
     models, orphans = _planned(storage, entries, named, prefer, snapshots, jobs)
     common = _merged(named.options, shared)
-    models = [replace(model, options=_merged(common, model.options), onnx=onnx) for model in models]
+    models = [
+        replace(model, options=_merged(common, model.options), onnx=onnx or model.onnx)
+        for model in models
+    ]
     orphans += [Orphan(path, "skipped", f"skip = true in {where}") for path in named.skipped]
     return Plan(storage.root, root, tuple(models), tuple(orphans), key, urls)
 
@@ -124,7 +127,10 @@ def _planned(
         return models, []
     used = {path for model in models for path in model.prototxts}
     names = unique((m.name for m in by_weights.values()), (m.name for m in models))
-    models += [replace(m, name=name) for m, name in zip(by_weights.values(), names, strict=True)]
+    models += [
+        replace(m, name=name, onnx=named.onnx)
+        for m, name in zip(by_weights.values(), names, strict=True)
+    ]
     orphans = [orphan for orphan in orphans if orphan.path not in used]
     return sorted(models, key=lambda model: model.name), orphans
 
