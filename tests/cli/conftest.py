@@ -19,7 +19,7 @@ from google.protobuf import text_format
 
 from caffefold._proto import caffe_pb2
 from caffefold.testing import blob_message
-from tests.support.forked import MEASURED, Forks
+from tests.support.forked import Forks
 
 TINY = """\
 name: "tiny"
@@ -93,8 +93,7 @@ class Cli:
     def __call__(self, *arguments: str | Path, expect: int = 0) -> Ran:
         words, environment = list(map(str, arguments)), {**_environment(), **self.variables}
         plain = self.prefix == _PREFIX and not any(map(_AT_START.match, self.variables))
-        measured = any(name.startswith(MEASURED) for name in os.environ)
-        if plain and (self.terminal or not measured):
+        if plain:
             code, out, err = self.forks.run(words, self.folder, environment, terminal=self.terminal)
         else:
             done = subprocess.run(

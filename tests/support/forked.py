@@ -22,8 +22,6 @@ from pathlib import Path
 
 _LENGTH = 8  # bytes that tell how long a message is
 _TIMEOUT = 120.0
-MEASURED = "COVERAGE_PROCESS"
-"""Starts the names of variables by which coverage measures the processes that tests start."""
 
 
 class Forks:
@@ -34,8 +32,6 @@ class Forks:
 
     def __init__(self, environment: Mapping[str, str], *packages: str) -> None:
         self._socket, theirs = socket.socketpair()
-        # A process that is measured cannot be forked: its measure would be written many times.
-        environment = {k: v for k, v in environment.items() if not k.startswith(MEASURED)}
         self._socket.settimeout(_TIMEOUT)
         with theirs:
             self._process = subprocess.Popen(

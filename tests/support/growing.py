@@ -160,10 +160,22 @@ def pools(count: int) -> str:
     return _net([_conv("c", "data"), *made, layer("r", "ReLU", last)])
 
 
+def pools_down(count: int) -> str:
+    """Average pooling and maps in turn, in front of a convolution."""
+    rest = "pooling_param { pool: AVE kernel_size: 1 }"
+    made, last = [], "r"
+    for i in range(count // 2):
+        made.append(layer(f"p{i}", "Power", last, rest=POWER))
+        made.append(layer(f"a{i}", "Pooling", f"p{i}", rest=rest))
+        last = f"a{i}"
+    return _net([layer("r", "ReLU", "data"), *made, _conv("c", last)])
+
+
 SHAPES: dict[str, Callable[[int], str]] = {
     made.__name__: made
     for made in (
         *(ordinary, power_readers, alike_readers, alike_readers_left, slice_powers, inputs),
         *(data_losses, losses, dropouts, in_place, shared, concat, concat_maps, swapped, pools),
+        pools_down,
     )
 }

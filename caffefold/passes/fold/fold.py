@@ -63,8 +63,9 @@ class Fold(Pass):
         """Fold until nothing more can be; one Skip for each affine layer that is kept."""
         folder = _Folder(net, self)
         folder.products()
-        while folder.sweep():
-            pass
+        way = 1
+        while folder.sweep(way):
+            way = -way  # back: a map may have waited for the one in front of it, or behind it
         result = folder.editor.to_net()
         return PassResult(
             result, tuple(folder.changes), tuple(folder.skips()), tuple(folder.warnings)
@@ -182,13 +183,13 @@ class _Folder:
             if on_channels or affine is None or isinstance(layout, Refusal) or not alone:
                 continue
             if affine.channels in (1, layout.outputs):
-                plan = Plan([Absorption(source, layout, affine, WHOLE)], [])
+                plan = Plan([Absorption(source, layout, affine, WHOLE)], [], {})
                 self.apply([Chain((position,), affine)], plan, upward=True)
 
-    def sweep(self) -> bool:
-        """Try every chain once; whether anything was folded."""
+    def sweep(self, way: int) -> bool:
+        """Try every chain once, forth (1) or back (-1); whether anything was folded."""
         folded = False
-        for chain in chains(self.editor, self.maps):
+        for chain in chains(self.editor, self.maps)[::way]:
             if self.editor.alive[chain.positions[0]]:
                 folded |= self.fold(chain)
         return folded
@@ -253,6 +254,7 @@ class _Folder:
         absorptions = plan.absorptions
         if not editor.bypass(going, absorptions[0].position, plan.mapped):
             return False
+        self.propagation.went(plan, upward=upward)
         absorb = absorb_output if upward else absorb_input
         folded = tuple(self.references[p] for p in group[0].positions)
         claims = []

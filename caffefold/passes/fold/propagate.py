@@ -81,6 +81,8 @@ class Plan(NamedTuple):
     absorptions: list[Absorption]
     mapped: list[int]
     """The versions on the way there, which then hold other values."""
+    hops: dict[int, int]
+    """From versions on the way that one layer reads and hands on, to what holds the same behind."""
 
 
 Answer = Plan | Refusal
@@ -90,9 +92,11 @@ Guard = Callable[[Layer], Refusal | None]
 class _Way:
     """What one map meets: planned so far, and where to go on."""
 
-    def __init__(self, affine: Affine) -> None:
+    def __init__(self, affine: Affine, start: int) -> None:
         self.affine = affine
-        self.plan = Plan([], [])
+        self.start = start
+        """The version that is, or need not be, mapped."""
+        self.plan = Plan([], [], {})
         self.queue: list[int] = []
         """Positions of the layers to pass next, as a heap; negative on the way up."""
         self.met: dict[int, list[int]] = {}
@@ -127,13 +131,23 @@ class Propagation:
         self._passes: dict[int, bool] = {}
         self._flows: dict[int, ChannelFlow] = {}
         self._tops: dict[int, dict[int, int]] = {}
+        self._above: dict[int, int] = {}
+        self._below: dict[int, int] = {}
+
+    def went(self, plan: Plan, *, upward: bool) -> None:
+        """The plan was carried out: the next map passes its straight parts in one step.
+
+        Only affine layers go, and none of them reads the versions there: they keep their one
+        reader, and hold other values already.
+        """
+        (self._above if upward else self._below).update(plan.hops)
 
     def up(self, version: int, affine: Affine, asking: set[int]) -> Answer:
         """Who absorbs ``affine`` on its output so that ``version`` comes out mapped.
 
         ``asking`` are the layers that the map stands for; nobody else may read the version.
         """
-        way = _Way(affine)
+        way = _Way(affine, version)
         refusal = self._ask(way, version, WHOLE, asking)
         way.plan.mapped.clear()  # the first one stays what the layers that go made of it
         while refusal is None and way.queue:
@@ -145,7 +159,7 @@ class Propagation:
 
     def down(self, version: int, affine: Affine) -> Answer:
         """Who absorbs ``affine`` on its input so that ``version`` need not be mapped."""
-        way = _Way(affine)
+        way = _Way(affine, version)
         refusal = self._tell(way, version, WHOLE)
         way.plan.mapped.clear()
         while refusal is None and way.queue:
@@ -193,6 +207,8 @@ class Propagation:
         source, versions = self.editor.layers[position], way.met[position]
         bottoms = self._bottoms(position)
         if self._commutes(position, bottoms):
+            if versions[0] != way.start:
+                way.plan.hops[versions[0]] = self.editor.reads[position][0]
             return self._ask_further(position, way, versions[0], way.pieces[versions[0]])
         match self._flow(position, bottoms):
             case Joined():
@@ -208,10 +224,12 @@ class Propagation:
         self, position: int, way: _Way, version: int, pieces: Pieces
     ) -> Refusal | None:
         """Behind a layer with one bottom: that is mapped instead of ``version``."""
-        before, branch = self.editor.reads[position][0], way.branch_of.get(version)
+        first, branch = self.editor.reads[position][0], way.branch_of.get(version)
+        before = _end(self._above, first)
         if branch is not None:
             way.branch_of[before] = branch
-        return self._ask(way, before, pieces, {position})
+        asking = {position} if before == first else set(self.editor.readers[before])
+        return self._ask(way, before, pieces, asking)
 
     def _up_branches(self, position: int, pieces: Pieces, way: _Way) -> Refusal | None:
         """Each branch of a Concat takes its slice; all or none."""
@@ -260,7 +278,9 @@ class Propagation:
             return refuse_input(layer, layout, affine)
         bottoms, tops = self._bottoms(position), self.editor.writes[position]
         if self._commutes(position, bottoms):
-            return self._tell(way, tops[0], pieces)
+            if version != way.start and len(self.editor.readers[version]) == 1:
+                way.plan.hops[version] = tops[0]
+            return self._tell(way, _end(self._below, tops[0]), pieces)
         match self._flow(position, bottoms):
             case Joined():
                 return self._down_concat(position, way)
@@ -342,6 +362,16 @@ def _in_branch(name: str | None, refusal: Refusal) -> Refusal:
         if name is None
         else refusal._replace(message=f"a branch of '{name}': {refusal.message}")
     )
+
+
+def _end(hops: dict[int, int], start: int) -> int:
+    """Where the hops from ``start`` lead; next time in one."""
+    end, passed = start, []
+    while end in hops:
+        passed.append(end)
+        end = hops[end]
+    hops.update(dict.fromkeys(passed, end))
+    return end
 
 
 # ------------------------------------------------------------------------------------- pieces
