@@ -8,8 +8,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
+from contextlib import contextmanager, suppress
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from types import ModuleType
@@ -153,15 +153,31 @@ def mapper(jobs: int) -> Iterator[Mapper]:
         yield map
         return
     with ProcessPoolExecutor(jobs, mp_context=context(), initializer=prepare) as pool:
+        # Takes as long as the fork server loads: this process works meanwhile.
+        starting = threading.Thread(target=_start, args=(pool,), daemon=True)
+        starting.start()
 
         def spread(function: Callable[[Any], Any], listed: Sequence[Any]) -> Iterator[Any]:
             done = 0
+            while done < len(listed) and starting.is_alive():
+                yield function(listed[done])
+                done += 1
             try:
-                chunk = max(1, len(listed) // (jobs * 8))
-                for result in pool.map(function, listed, chunksize=chunk):
+                rest = listed[done:]
+                chunk = max(1, len(rest) // (jobs * 8))
+                for result in pool.map(function, rest, chunksize=chunk) if rest else ():
                     done += 1
                     yield result
             except BrokenExecutor:  # a process was killed; go on without them
                 yield from map(function, listed[done:])
 
-        yield spread
+        try:
+            yield spread
+        finally:
+            starting.join()
+
+
+def _start(pool: Executor) -> None:
+    """Have the first process of a pool there."""
+    with suppress(BrokenExecutor):
+        pool.submit(os.getpid).result()

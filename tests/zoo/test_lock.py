@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -65,16 +64,16 @@ def test_it_is_free_again_afterwards(target: Path) -> None:
 def test_workers_of_a_dead_run_are_waited_for(target: Path) -> None:
     code = (
         "import sys, time, pathlib\nfrom caffefold.zoo.running.lock import hold_shared\n"
-        "hold_shared(pathlib.Path(sys.argv[1]))\nprint('held', flush=True)\ntime.sleep(0.5)"
+        "hold_shared(pathlib.Path(sys.argv[1]))\nprint('held', flush=True)\ntime.sleep(0.5)\n"
+        "pathlib.Path(sys.argv[2]).touch()"
     )
-    guard = target / lock.GUARD
-    command = [sys.executable, "-c", code, str(guard)]
+    guard, over = target / lock.GUARD, target / "over"
+    command = [sys.executable, "-c", code, str(guard), str(over)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None
         worker.stdout.readline()
-        start = time.monotonic()
         with lock.held(LocalStorage(str(target))):
-            assert time.monotonic() - start > 0.1
+            assert over.exists()
             assert worker.wait(10) == 0
 
 
