@@ -6,7 +6,7 @@ in the lane of a blob that it reads last, or in a new one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from caffefold.ir.graph import Graph
@@ -86,8 +86,3 @@ def _curve(x: float, y: float, to_x: float, to_y: float) -> str:
         return f"M{x:g} {y:g}V{to_y:g}"
     middle = (y + to_y) / 2
     return f"M{x:g} {y:g}C{x:g} {middle:g} {to_x:g} {middle:g} {to_x:g} {to_y:g}"
-
-
-def lanes_of(rows: Sequence[Rail]) -> int:
-    """How many lanes a drawing has."""
-    return 1 + max((lane for row in rows for lane, _ in (*row.through, (row.lane, 0.0))), default=0)

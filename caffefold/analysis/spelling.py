@@ -246,10 +246,10 @@ class _Walk:
         ``own`` is the parameter message of the layer it stands in.
         """
         known = self.kind(message)[1]
-        near = _nearest(name, known, _field_slip)
+        near = nearest_field(name, known)
         if near:
             return f"'{near}'", _decides(place, near)
-        near = _nearest(name, sorted(forks.fields_of(message)), _field_slip)
+        near = nearest_field(name, sorted(forks.fields_of(message)))
         if near:
             return f"'{near}'", False
         parents = {
@@ -264,7 +264,7 @@ class _Walk:
                 near = _nearest(name, parents.get(holder, ()), slip)
                 if near:
                     return f"'{near}' in {holder}", False
-        near = _nearest(name, sorted(forks.all_fields()), _field_slip)
+        near = nearest_field(name, sorted(forks.all_fields()))
         return f"'{near}'" if near else "", False
 
     def meant(self, name: str, message: str, place: str, layer: Layer | None) -> tuple[str, bool]:

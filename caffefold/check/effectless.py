@@ -60,15 +60,6 @@ AT_DEFAULT: frozenset[tuple[str, str]] = frozenset(
 """Values that a layer has when nothing is written (caffe.proto; base_conv_layer.cpp and
 eltwise_layer.cpp: no dilation and no coeff are 1), for one axis or bottom, or for each."""
 
-SHARING = ("name", "share_mode")
-"""What counts of a ``param``: which layers share a blob (net.cpp, AppendParam). Its rates and
-decays are read by solvers alone. A param belongs to a blob by its place."""
-
-FILLERS = "stored numbers overwrite what was filled (net.cpp, CopyTrainedLayersFrom)"
-"""Why a filler has no effect on a layer whose numbers are stored. It has one on DummyData, which
-fills its tops (dummy_data_layer.cpp), and on NVCaffe's BatchNorm, where it says that there are
-gamma and beta (its batch_norm_layer.cpp, LayerSetUp)."""
-
 BATCH_NORM: Mapping[str, str] = MappingProxyType(
     {
         "moving_average_fraction": "how statistics are collected (batch_norm_layer.cpp)",
@@ -110,7 +101,8 @@ class Effects(NamedTuple):
     """Which fields of one given layer count."""
 
     filled: bool
-    """Whether fillers decide numbers."""
+    """Whether fillers decide numbers. Where they are stored, those overwrite what was filled
+    (net.cpp, CopyTrainedLayersFrom); DummyData fills its tops with them (dummy_data_layer.cpp)."""
     normalizes: bool
     """Whether it is a BatchNorm of a net for training."""
 
@@ -123,7 +115,7 @@ class Effects(NamedTuple):
 
     def counts(self, message: str, name: str) -> bool:
         """Whether the field ``name`` of a parameter message has an effect."""
-        if message == "batch_norm_param":
+        if message == "batch_norm_param":  # NVCaffe: its fillers say that it has gamma and beta
             return not (self.normalizes and name in BATCH_NORM)
         return self.filled or not (name == "filler" or name.endswith("_filler"))
 
@@ -149,7 +141,11 @@ def net_difference(before: Iterable[Field], after: Iterable[Field]) -> Differenc
 
 
 def _sharing(layer: Layer) -> list[tuple[str, str]]:
-    """Name and mode of each blob's sharing; a mode without a name shares nothing."""
+    """Name and mode of each blob's sharing; a mode without a name shares nothing.
+
+    A param belongs to a blob by its place (net.cpp, AppendParam); its rates and decays are read by
+    solvers alone.
+    """
     params = [field.body for field in layer.body.fields if field.name == "param"]
     named = [(body.string("name"), body.string("share_mode")) for body in params]
     while named and not named[-1][0]:

@@ -24,7 +24,6 @@ from caffefold.formats.caffemodel.wire import (
 from caffefold.formats.caffemodel.write import Numbers, rounded
 
 FLOAT, UINT8, INT64, BOOL, FLOAT16 = 1, 2, 7, 9, 10  # TensorProto.DataType
-ITEM_SIZES = {FLOAT: 4, UINT8: 1, INT64: 8, BOOL: 1, FLOAT16: 2}
 _EXTERNAL = 1  # TensorProto.DataLocation
 LARGEST = (1 << 31) - 1
 """Protobuf's limit: a model with more bytes keeps its weights in another file."""
