@@ -150,7 +150,7 @@ def _called(net: Net, behind: int, old: str, new: str) -> Net:
 
 def verdict(net: RandomNet, fault: Fault, draw: Random) -> str:
     """What became of a fault: ``nowhere``, ``caught``, ``refused``, ``harmless``, ``missed``."""
-    planted = []
+    planted: list[Net | None] = []
 
     def spoiled(self: Collapse, given: Net) -> object:
         result = original(self, given)
