@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from caffefold.analysis.shapes import input_shapes
@@ -24,6 +24,7 @@ from caffefold.formats.prototxt.parse import parse
 from caffefold.formats.prototxt.tree import Message, scalar
 from caffefold.formats.schema import Schema
 from caffefold.formats.target import check_target
+from caffefold.frozen import dataclass
 from caffefold.humanize import counted, json_text, some
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.base import Category

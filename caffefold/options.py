@@ -6,7 +6,7 @@ From the fields of these classes derive the keyword arguments of ``convert``, ``
 object is made, so that no other module has to.
 """
 
-# ruff: noqa: RUF009 (fields are made by a function of ours)
+
 # No ``from __future__ import annotations``: types are read while the program runs.
 
 import operator
@@ -14,10 +14,11 @@ import os
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, field, fields, is_dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
 from caffefold.errors import Option, UsageError
+from caffefold.frozen import dataclass
 
 PathLike = str | os.PathLike[str]
 Dtype = Literal["fp32", "fp16"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from caffefold._version import VERSION
@@ -12,6 +12,7 @@ from caffefold.analysis.cost import Totals
 from caffefold.analysis.shapes import Shapes
 from caffefold.check.proof import Proof
 from caffefold.check.verdict import Verification
+from caffefold.frozen import dataclass
 from caffefold.humanize import counted, json_text, short, size, some, visible
 from caffefold.ir.net import Net
 from caffefold.ops.ranges import INPUT

@@ -6,7 +6,7 @@ What ``caffefold upgrade`` does. The result appears complete or not at all.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from caffefold.errors import InputError
@@ -19,6 +19,7 @@ from caffefold.formats.target import check_target
 from caffefold.formats.upgrade.binary import WeightsUpgrade
 from caffefold.formats.upgrade.solver import is_solver
 from caffefold.formats.upgrade.text import upgrade_document
+from caffefold.frozen import dataclass
 from caffefold.humanize import json_text
 
 PathLike = str | os.PathLike[str]

@@ -13,13 +13,13 @@ place costs nothing more.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from caffefold.analysis.shapes import Shapes, infer
 from caffefold.errors import TextError
 from caffefold.formats.caffemodel.blob import size
 from caffefold.formats.prototxt.tree import Message
+from caffefold.frozen import dataclass
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.shape import Dim, ShapeList, product, total
 from caffefold.ops.table import op

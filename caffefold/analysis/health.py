@@ -8,11 +8,10 @@ this share up.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from caffefold.formats.caffemodel.blob import array, size
+from caffefold.frozen import dataclass
 from caffefold.ir import graph
 from caffefold.ir.blob import Doubles
 from caffefold.ir.graph import Graph

@@ -16,13 +16,14 @@ chosen, of several the one with most even halvings; unless that is one size, all
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import lcm
 from typing import NamedTuple
 
 from caffefold.analysis.shapes import infer
 from caffefold.errors import TextError
 from caffefold.formats.prototxt.tree import Field, Scalar, quote
+from caffefold.frozen import dataclass
 from caffefold.ir.graph import OUTSIDE
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.affine import POWER

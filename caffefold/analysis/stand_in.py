@@ -7,7 +7,7 @@ place of the weights, the same passes make the same structure, and the same proo
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from math import prod
 
@@ -16,6 +16,7 @@ import numpy as np
 from caffefold.analysis.shapes import infer
 from caffefold.errors import TextError
 from caffefold.formats.caffemodel.blob import CHUNK, Blob, Floats
+from caffefold.frozen import dataclass
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.base import AffineOp, LinearOp
 from caffefold.ops.shape import ShapeList

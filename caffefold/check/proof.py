@@ -14,7 +14,6 @@ On two nets in memory, whether read back from disk or not:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,6 +24,7 @@ from caffefold.check.walk import Place, SideBySide
 from caffefold.errors import ProofError
 from caffefold.formats.caffemodel.blob import Blob, chunks, size
 from caffefold.formats.caffemodel.precision import FLOAT32, Precision, of_layer
+from caffefold.frozen import dataclass
 from caffefold.humanize import counted
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.table import op

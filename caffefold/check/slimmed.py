@@ -8,7 +8,6 @@ layer that decides (NMS, ArgMax) is fed with what the first net made, in both.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from caffefold.check import feeds
 from caffefold.check.forward.evaluate import evaluate
 from caffefold.check.forward.layers import Array
 from caffefold.errors import ProofError
+from caffefold.frozen import dataclass
 from caffefold.humanize import counted
 from caffefold.ir import graph
 from caffefold.ir.net import Net

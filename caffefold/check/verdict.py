@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from caffefold.frozen import dataclass
 from caffefold.humanize import counted, json_text, some, visible
 
 SCHEMA = 1

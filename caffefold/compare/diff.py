@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 
@@ -32,6 +32,7 @@ from caffefold.compare.settings import SettingMap
 from caffefold.compare.summary import Summary
 from caffefold.compare.weights import Tolerance, compare, same_statistics
 from caffefold.errors import UsageError
+from caffefold.frozen import dataclass
 from caffefold.ops.affine import BATCH_NORM
 from caffefold.ops.table import op_of
 from caffefold.options import PathLike

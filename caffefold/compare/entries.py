@@ -7,10 +7,11 @@ computes; renderers only read.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Union
 
 from caffefold.compare.settings import SettingValue
+from caffefold.frozen import dataclass
 
 Dims = tuple[int, ...]
 SYMBOLS = {"-": "removed", "+": "added", "~": "changed", ">": "moved", "=": "same"}

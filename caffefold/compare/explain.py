@@ -11,7 +11,7 @@ head       the inference head that stands for a loss: Softmax, DetectionOutput
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from caffefold.compare.entries import Replacement, mirrored
 from caffefold.compare.folds import is_affine
@@ -19,6 +19,7 @@ from caffefold.compare.groups import connected
 from caffefold.compare.load import ComparedNet
 from caffefold.compare.match import source_of
 from caffefold.errors import TextError
+from caffefold.frozen import dataclass
 from caffefold.ir.net import Layer
 from caffefold.ops.base import Category, Op
 from caffefold.ops.detection import Detections

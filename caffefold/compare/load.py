@@ -12,7 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +27,7 @@ from caffefold.formats.caffemodel.open import open_current
 from caffefold.formats.prototxt.open import net_of
 from caffefold.formats.prototxt.parse import read, read_if_text
 from caffefold.formats.prototxt.tree import Document, Field, Message
+from caffefold.frozen import dataclass
 from caffefold.humanize import counted
 from caffefold.ir import graph
 from caffefold.ir.graph import Graph

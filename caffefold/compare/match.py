@@ -16,12 +16,12 @@ import itertools
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from caffefold.compare.entries import Dims, LayerInfo
 from caffefold.compare.groups import grouped
 from caffefold.compare.settings import is_training
+from caffefold.frozen import dataclass
 from caffefold.ir.graph import Graph
 from caffefold.ops.base import Category
 from caffefold.ops.table import op_of

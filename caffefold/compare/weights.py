@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from caffefold.compare.entries import BlobDiff
 from caffefold.compare.match import same_shape
 from caffefold.formats.caffemodel.blob import Blob, Floats, StoredBlob, array, size
+from caffefold.frozen import dataclass
 
 _BYTES = 1 << 16  # a read: small enough for malloc to use the same memory again
 _STEP = 1 << 15  # numbers of one step of arithmetic

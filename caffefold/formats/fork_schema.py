@@ -15,7 +15,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +24,7 @@ from caffefold.errors import InputError
 from caffefold.extras import install
 from caffefold.formats import schema
 from caffefold.formats.schema import FieldType, MessageType, Schema
+from caffefold.frozen import dataclass
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor

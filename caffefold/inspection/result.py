@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import NamedTuple
 
 from caffefold._version import VERSION
 from caffefold.analysis.cost import Totals
 from caffefold.analysis.health import DEAD, Health
+from caffefold.frozen import dataclass
 from caffefold.humanize import all_visible, ends, json_text, short, size
 from caffefold.ops.shape import Shape, show
 

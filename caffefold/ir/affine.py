@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from caffefold.frozen import dataclass
 from caffefold.ir.blob import Doubles
 
 

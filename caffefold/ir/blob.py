@@ -5,13 +5,14 @@ Nothing is rounded here. A fold keeps float64 until the writer rounds once to th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
 from caffefold.formats.caffemodel.blob import CHUNK, Blob, Floats, StoredBlob, size
+from caffefold.frozen import dataclass
 
 Doubles = NDArray[np.float64]
 _BLOCK = 1 << 22  # elements

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from caffefold.errors import ModelError, TextError
 from caffefold.formats.caffemodel.blob import Blob
 from caffefold.formats.caffemodel.index import LayerRecord, WeightsFile, weights_in_memory
 from caffefold.formats.prototxt.tree import Document, Field, Gap, Message, set_strings
+from caffefold.frozen import dataclass
 from caffefold.humanize import counted
 from caffefold.ir.params import Params
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from caffefold._version import VERSION
+from caffefold.frozen import dataclass
 from caffefold.humanize import counted, json_text, size
 from caffefold.report import SCHEMA, FileSize
 

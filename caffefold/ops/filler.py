@@ -13,13 +13,13 @@ is 2 or 3.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import ceil, prod
 from typing import NamedTuple
 
 import numpy as np
 
 from caffefold.formats.caffemodel.blob import Blob, Floats
+from caffefold.frozen import dataclass
 from caffefold.ir.net import Layer
 from caffefold.ops.base import Op, WeightSpec
 

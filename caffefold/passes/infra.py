@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum
 from typing import ClassVar, NamedTuple, Protocol
 
 from caffefold import log
+from caffefold.frozen import dataclass
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.base import SkipCode
 from caffefold.passes.contracts import Condition, ContractError, text_agrees

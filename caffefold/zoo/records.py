@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, field, is_dataclass
 from functools import cache
 from types import UnionType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from caffefold._version import VERSION
+from caffefold.frozen import dataclass
 from caffefold.zoo.storage import FileState
 
 Status = Literal["converted", "refused", "failed"]

@@ -17,7 +17,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from caffefold.errors import CaffefoldError, InputError, Option, OutputError, Us
 from caffefold.extras import install
 from caffefold.formats import disk
 from caffefold.formats.atomic import write_file
+from caffefold.frozen import dataclass
 
 STATE = ".caffefold-zoo"
 TEMPORARY = "caffefold-zoo-"  # what names of temporary folders begin with

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # From the ground up: a room may use itself, those below it, and none beside or above it.
 HOUSE = (
     {"_proto"},
-    {"humanize", "log", "search_path", "extras", "_version"},
+    {"frozen", "humanize", "log", "search_path", "extras", "_version"},
     {"errors", "html"},
     {"options"},
     {"targets"},
@@ -104,6 +104,7 @@ def test_nobody_imports_through_the_top(modules: tuple[Module, ...]) -> None:
 # nets, shapes, what was asked for, what passes say they did, and what a fork's type is called.
 PROOF_READS = (
     "errors",
+    "frozen",
     "humanize",
     "options",
     "formats",
@@ -213,7 +214,7 @@ def test_no_other_package_from_outside(modules: tuple[Module, ...]) -> None:
 def test_the_entrance_is_light(modules: tuple[Module, ...], room: str) -> None:
     """What loads before any work: nothing that costs time."""
     heavy = {"numpy", "google", "rich", "h5py"}
-    light = {"errors", "_version", "humanize", "options", "targets", "search_path", "cli"}
+    light = {"errors", "_version", "frozen", "humanize", "options", "targets", "search_path", "cli"}
     for module in modules:
         for line, name in module.imports(at_start=True) if module.room == room else ():
             assert name.split(".")[0] not in heavy, module.where(line)

@@ -24,7 +24,9 @@ Figures of issue 6:
 
 How it is measured: whole processes, wall time, with the interpreter that runs this script. What
 is compared runs in turn, so that a busy machine slows both; the least time of N repeats counts
-(the ratio of the medians stands beside it). One untimed round goes first and fills the caches.
+(the ratio of the medians stands beside it). One untimed round goes first and fills the caches,
+Python's compiled modules among them, as an installed package has them (whatever
+PYTHONDONTWRITEBYTECODE says: compiling all of them again takes longer than the conversion).
 Before each run old output is deleted and the disk settles (`sync`), untimed. Memory is the
 largest peak resident size of the repeats, from wait4(); this script imports only the standard
 library and stays small, since a child's peak starts at its parent's.
@@ -145,7 +147,8 @@ def run(
     """Run `command` in `work` and return its wall time and peak memory; `codes` are no failure."""
     with (work / "bench.log").open("w+b") as log:
         start = time.perf_counter()
-        pid = _spawn(command, work, log.fileno(), {**os.environ, **(environment or {})})
+        inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+        pid = _spawn(command, work, log.fileno(), {**inherited, **(environment or {})})
         _, status, usage = os.wait4(pid, 0)
         seconds = time.perf_counter() - start
         code = os.waitstatus_to_exitcode(status)

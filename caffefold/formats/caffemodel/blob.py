@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from caffefold.formats.caffemodel.wire import ByteSource
+from caffefold.frozen import dataclass
 
 Floats = NDArray[Any]
 CHUNK = 1 << 16  # elements per step: 256 KiB of float32 stays in the processor's cache

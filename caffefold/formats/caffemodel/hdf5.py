@@ -12,7 +12,6 @@ The numbers stay in the file until they are read. It needs h5py (the extra ``hdf
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from caffefold.formats.caffemodel.blob import Blob, Floats
 from caffefold.formats.caffemodel.index import MAX_LAYERS, WeightsFile, weights_in_memory
 from caffefold.formats.kinds import CONVERT
 from caffefold.formats.prototxt.tree import Document, Message
+from caffefold.frozen import dataclass
 
 if TYPE_CHECKING:
     import h5py

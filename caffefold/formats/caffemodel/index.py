@@ -9,7 +9,6 @@ neighbouring other fields are one range.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from math import prod
 from pathlib import Path
@@ -29,6 +28,7 @@ from caffefold.formats.caffemodel.wire import (
     WireField,
     text_field,
 )
+from caffefold.frozen import dataclass
 
 MAX_DIMS = 32  # Caffe's kMaxBlobAxes
 # The largest real nets have less than 20,000 layers, with at most five blobs of one piece each.

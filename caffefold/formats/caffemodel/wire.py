@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sized
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, NoReturn, Protocol, TypeVar, Union
 
 from caffefold.errors import WeightsError
+from caffefold.frozen import dataclass
 
 VARINT, FIXED64, LEN, FIXED32 = 0, 1, 2, 5
 _GROUP_START, _GROUP_END = 3, 4

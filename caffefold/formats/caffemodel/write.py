@@ -8,7 +8,6 @@ precision (``raw_data``). Every blob has its shape record, which files of old Ca
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple, Union
 
 import numpy as np
@@ -28,6 +27,7 @@ from caffefold.formats.caffemodel.wire import (
     varint_field,
     write_parts,
 )
+from caffefold.frozen import dataclass
 
 _DATA, _SHAPE, _RAW_TYPE, _RAW_DATA = 5, 7, 10, 12
 _FLOAT16 = 2  # NVCaffe: Type { DOUBLE = 0; FLOAT = 1; FLOAT16 = 2; ... }

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple, Union
 
 from caffefold.errors import TextError
 from caffefold.formats.schema import OURS, Schema
+from caffefold.frozen import dataclass
 
 GENERATED = -1  # offset of fields that no source holds
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -50,6 +49,7 @@ from caffefold.formats.upgrade.text import (
     upgraded_v1,
     with_input_layer,
 )
+from caffefold.frozen import dataclass
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import FieldDescriptor

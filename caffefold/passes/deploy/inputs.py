@@ -17,13 +17,14 @@ Result  input: "data"  input_shape { dim: 1 ... }     (style legacy; the other w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import ClassVar, NamedTuple
 
 from caffefold.analysis.axes import wanted_axes
 from caffefold.analysis.shapes import infer, input_shapes, legacy_shapes
 from caffefold.errors import MissingShape, Option, Text, UnknownInput
 from caffefold.formats.prototxt.tree import Field, quote, scalar, set_strings
+from caffefold.frozen import dataclass
 from caffefold.ir import graph
 from caffefold.ir.graph import Graph
 from caffefold.ir.net import Layer, Net

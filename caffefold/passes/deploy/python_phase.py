@@ -9,10 +9,11 @@ wherever it runs. What else stands there stays as it is written.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from caffefold.formats.prototxt.tree import Field, with_scalars
+from caffefold.frozen import dataclass
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.loss import PYTHON
 from caffefold.ops.table import op

@@ -10,12 +10,13 @@ the batch is a multiple of it, else there is one stream.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import prod
 from typing import ClassVar
 
 from caffefold.analysis.shapes import input_shapes
 from caffefold.formats.prototxt.tree import Field, with_scalars
+from caffefold.frozen import dataclass
 from caffefold.ir import graph
 from caffefold.ir.graph import OUTSIDE, Graph
 from caffefold.ir.net import Layer, Net

@@ -8,10 +8,11 @@ A param's name is kept: it determines which layers share weights.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from caffefold.formats.prototxt.tree import Field, Message, drop
+from caffefold.frozen import dataclass
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.affine import BATCH_NORM
 from caffefold.ops.base import TRAINING_FIELDS

@@ -10,9 +10,9 @@ collects batches of several processes; DetectNetTransformation (NVIDIA) augments
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from caffefold.frozen import dataclass
 from caffefold.ir import graph
 from caffefold.ir.graph import OUTSIDE, Graph
 from caffefold.ir.net import Layer, Net

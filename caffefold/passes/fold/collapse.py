@@ -9,11 +9,12 @@ chain's last Scale, or else of its last layer with numbers.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from caffefold.analysis.shapes import Shapes, infer
 from caffefold.formats.prototxt.tree import Field, block, quote, scalar, set_scalar
+from caffefold.frozen import dataclass
 from caffefold.ir.affine import Affine
 from caffefold.ir.blob import ArrayBlob
 from caffefold.ir.edit import Editor

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from caffefold.analysis.shapes import Shapes, infer
 from caffefold.errors import Option, Text
 from caffefold.formats.prototxt.tree import drop
+from caffefold.frozen import dataclass
 from caffefold.ir.affine import Affine
 from caffefold.ir.edit import Editor
 from caffefold.ir.graph import OUTSIDE

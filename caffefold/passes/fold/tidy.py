@@ -9,9 +9,9 @@ stays when a net input or output would lose its name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from caffefold.frozen import dataclass
 from caffefold.ir.edit import Editor
 from caffefold.ir.net import Net
 from caffefold.ops.base import SkipCode

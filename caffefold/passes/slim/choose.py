@@ -13,11 +13,11 @@ none does: each only ever puts back, so the order does not matter and it ends.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from caffefold.analysis.health import DEAD
+from caffefold.frozen import dataclass
 from caffefold.ir.blob import Doubles
 from caffefold.ir.net import Net
 from caffefold.ops import ranges

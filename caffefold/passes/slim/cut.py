@@ -7,7 +7,7 @@ constant ``k``, in float64, rounded once by the writer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from caffefold.formats.prototxt.tree import (
     set_scalar,
     set_values,
 )
+from caffefold.frozen import dataclass
 from caffefold.ir.blob import ArrayBlob, Doubles
 from caffefold.ir.net import Layer
 from caffefold.ops.base import LinearLayout

@@ -10,7 +10,7 @@ A net whose layers are not understood stays as it is there, with the reason (``f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import ClassVar, NamedTuple
@@ -19,6 +19,7 @@ import numpy as np
 
 from caffefold.analysis.health import DEAD
 from caffefold.analysis.shapes import Shapes, infer
+from caffefold.frozen import dataclass
 from caffefold.humanize import counted
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.base import LinearOp, Refusal, SkipCode

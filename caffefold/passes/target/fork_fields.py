@@ -10,11 +10,12 @@ would is no mere field: such a layer is refused.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from caffefold.formats import schema
 from caffefold.formats.prototxt.tree import Field, Message, Scalar, drop, unquote
+from caffefold.frozen import dataclass
 from caffefold.ir.net import Layer, Net
 from caffefold.ir.params import Params, parse_float
 from caffefold.ops.table import in_caffe

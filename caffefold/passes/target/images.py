@@ -10,10 +10,11 @@ the one that it read, if it read one. The label is nobody's: image_data_layer.hp
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from caffefold.formats.prototxt.tree import Field, quote, set_scalar
+from caffefold.frozen import dataclass
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.source import INPUT
 from caffefold.passes.contracts import text_agrees, wired

@@ -6,9 +6,9 @@ Result  conv -> prob2  relu: prob2 -> prob
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from caffefold.frozen import dataclass
 from caffefold.ir import graph
 from caffefold.ir.net import Layer, Net
 from caffefold.passes.contracts import text_agrees, wired

@@ -9,11 +9,12 @@ Result  one Input layer for each
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from caffefold.analysis.shapes import infer
 from caffefold.formats.prototxt.tree import Field, drop, quote, set_scalar
+from caffefold.frozen import dataclass
 from caffefold.ir.blob import TransposedBlob
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.base import LinearOp

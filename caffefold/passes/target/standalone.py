@@ -12,13 +12,14 @@ Result  the same, with use_global_stats: true in the BatchNorm                  
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 
 from caffefold.analysis.shapes import infer
 from caffefold.formats.prototxt.tree import Field, block, quote, scalar, set_scalar
+from caffefold.frozen import dataclass
 from caffefold.ir.affine import Affine
 from caffefold.ir.blob import ArrayBlob
 from caffefold.ir.net import Layer, Net

@@ -9,10 +9,11 @@ What says something stays, and the net is refused (limits.py).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import ClassVar
 
 from caffefold.formats.prototxt.tree import Field, drop
+from caffefold.frozen import dataclass
 from caffefold.ir.net import Layer, Net
 from caffefold.passes.contracts import text_agrees
 from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult

@@ -10,11 +10,12 @@ the greatest common divisor as the dilation of both, zeros stand where the other
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import gcd, prod
 from typing import ClassVar
 
 from caffefold.formats.prototxt.tree import Field, Scalar, drop
+from caffefold.frozen import dataclass
 from caffefold.ir.blob import SpreadBlob
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.linear import CONVOLUTION, DECONVOLUTION

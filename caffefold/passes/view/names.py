@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from caffefold.formats.prototxt.tree import quote, set_scalar
+from caffefold.frozen import dataclass
 from caffefold.humanize import some
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.table import op

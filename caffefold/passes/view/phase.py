@@ -10,11 +10,12 @@ Source: net.cpp, FilterNet and StateMeetsRule.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import ClassVar
 
 from caffefold.errors import Option, Text, UnknownName
 from caffefold.formats.prototxt.tree import Message
+from caffefold.frozen import dataclass
 from caffefold.ir import graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ir.params import Params

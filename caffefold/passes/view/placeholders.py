@@ -13,11 +13,12 @@ times as many outputs as those behind ``mbox_loc``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import ClassVar
 
 from caffefold.errors import ModelError, Option, Text, UsageError
 from caffefold.formats.prototxt.tree import Field, ListValue, Scalar, with_scalars
+from caffefold.frozen import dataclass
 from caffefold.ir import placeholder
 from caffefold.ir.net import Layer, Net
 from caffefold.ir.params import parse_int

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path, PurePosixPath
 
 from caffefold.analysis import fit
@@ -20,6 +20,7 @@ from caffefold.formats.caffemodel.open import open_snapshot
 from caffefold.formats.prototxt import parse
 from caffefold.formats.prototxt.open import net_of, read_net
 from caffefold.formats.upgrade.solver import is_solver
+from caffefold.frozen import dataclass
 from caffefold.ir.net import Net
 from caffefold.ops.table import op
 from caffefold.passes.view.phase import State, included

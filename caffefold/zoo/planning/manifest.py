@@ -20,10 +20,11 @@ import os
 import posixpath
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar
 
 from caffefold.errors import InputError, UsageError
+from caffefold.frozen import dataclass
 from caffefold.humanize import visible
 from caffefold.options import ConvertOptions, read
 from caffefold.zoo.records import Model, Plan

@@ -11,12 +11,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from multiprocessing import connection
 from typing import Any, Protocol
 
 from caffefold.errors import Option, UsageError
+from caffefold.frozen import dataclass
 from caffefold.zoo import processes
 from caffefold.zoo.records import Outcome
 from caffefold.zoo.running.worker import Task, Work, attempt, work

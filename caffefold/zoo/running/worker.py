@@ -9,7 +9,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from caffefold.conversion import convert_into, pair
@@ -17,6 +17,7 @@ from caffefold.errors import CaffefoldError, InputError, UsageError
 from caffefold.formats import disk
 from caffefold.formats.atomic import Staging
 from caffefold.formats.prototxt.open import read_net, schema_of
+from caffefold.frozen import dataclass
 from caffefold.ir.net import Net
 from caffefold.options import ConvertOptions
 from caffefold.report import ConvertReport
