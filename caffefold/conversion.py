@@ -770,7 +770,9 @@ def _report(
         ),
         notes=net.notes,
         target=options.target,
-        next_step=next_step(options.target, prefix, shapes, deploy.preprocessing)
+        next_step=next_step(
+            options.target, prefix, shapes, deploy.preprocessing, deploy.net.outputs
+        )
         if net.weights is not None
         else (),
     )

@@ -16,6 +16,7 @@ def next_step(
     prefix: str,
     inputs: Mapping[str, tuple[int | None, ...] | None],
     preprocessing: Sequence[Mapping[str, Any]],
+    outputs: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """The lines that take the pair into its consumer.
 
@@ -24,6 +25,7 @@ def next_step(
         prefix: where the pair was written.
         inputs: the shapes of the net's inputs, by blob.
         preprocessing: what the data layers did to the images of each input.
+        outputs: the net's outputs.
     """
     if target in _OPENCV:
         return tuple(_opencv(prefix, inputs, preprocessing))
@@ -31,7 +33,8 @@ def next_step(
     if not command:
         return ()
     shape = next(iter(inputs.values()), None) or ()
-    known = {"prefix": prefix, "name": PurePath(prefix).name}
+    ends = {"input": next(iter(inputs), "INPUT"), "output": next(iter(outputs), "OUTPUT")}
+    known = {"prefix": prefix, "name": PurePath(prefix).name, **ends}
     dims = ",".join("?" if dim is None else str(dim) for dim in shape)
     return (command.format(**known, shape=dims),)
 

@@ -24,7 +24,8 @@ class Target(NamedTuple):
     facts: tuple[tuple[str, str], ...]
     """What it wants or refuses, and where that is known from."""
     next_step: str = ""
-    """The command that takes the pair; ``{prefix}``, ``{name}`` and ``{shape}`` are filled in."""
+    """The command that takes the pair; ``{prefix}``, ``{name}``, and ``{input}``, ``{shape}`` and
+    ``{output}`` of the first input and output are filled in."""
     standalone: Standalone = "scale"
     """What an affine layer becomes that no linear layer takes."""
     input_style: InputStyle = ""
@@ -44,6 +45,8 @@ class Target(NamedTuple):
     refused_fields: Mapping[str, str] = {}
     """Parameters that it does not read, as ``message.field``: what to do instead. Those that say
     no more than their default are dropped."""
+    frozen: bool = False
+    """BatchNorm that stays has ``use_global_stats: true``."""
     own_outputs: bool = False
     """No layer works in place on an output."""
     plain_windows: bool = False
@@ -157,6 +160,7 @@ TARGETS: Mapping[str, Target] = {
             ("a Scale that follows no BatchNorm is misread in silence, or crashes it", _MEASURED),
             ("a 1x1 depthwise Convolution in its place is exact", _MEASURED),
             ("it reads the shape of weights from blob.shape alone", _MEASURED),
+            ("PriorBox and DetectionOutput become nodes that no runtime of ONNX knows", _MEASURED),
             *(_UNEVEN, _NO_FP16, _NO_VOLUMES),
         ),
         "python -m caffe2onnx.convert --prototxt {prefix}.prototxt "
@@ -236,7 +240,8 @@ TARGETS: Mapping[str, Target] = {
             ("InnerProduct with transpose is not quantised", "CANN documentation, AMCT (Caffe)"),
         ),
         "amct_caffe calibration --model {prefix}.prototxt --weights {prefix}.caffemodel "
-        "--save_path {name} --input_shape INPUT:{shape} --data_dir IMAGES --data_types float32",
+        "--save_path {name} --input_shape {input}:{shape} --data_dir IMAGES --data_types float32",
+        frozen=True,
         most_axes=4,
         static=True,
         upstream_only=False,
@@ -259,6 +264,8 @@ TARGETS: Mapping[str, Target] = {
         "TI TIDL (caffe-jacinto)",
         (("it reads Scale, BN, Bias, depthwise convolutions and ShuffleChannel",
           "TIDL documentation, supported Caffe layers"),),
+        "tidl_model_import.out {name}.txt  # a file with the lines modelType = 0, "
+        'inputNetFile = "{prefix}.prototxt", inputParamsFile = "{prefix}.caffemodel"',
         types=frozenset({"BN", "ShuffleChannel"}),
     ),
     "snpe": Target(
@@ -284,6 +291,8 @@ TARGETS: Mapping[str, Target] = {
     "armnn": Target(
         "Arm NN (Caffe parser, until 20.11)",
         (("no dilation, no Eltwise coeff, no Softmax axis", "Arm NN documentation, Caffe parser"),),
+        "ArmnnConverter -f caffe-binary -m {prefix}.caffemodel -i {input} -s {shape} -o {output} "
+        "-p {name}.armnn",
         refused_fields={
             "convolution_param.dilation": "dilated convolutions are not supported",
             "eltwise_param.coeff": "write the factors as Scale layers",

@@ -84,6 +84,10 @@ def target_passes(options: TargetOptions, keeps: Predicate = nothing) -> tuple[P
 
         passes.append(PlainTypes())
     row = TARGETS.get(options.target)
+    if row is not None and row.frozen:
+        from caffefold.passes.target.standalone import FreezeNorms
+
+        passes.append(FreezeNorms())
     if row is not None and row.plain_windows:
         from caffefold.passes.target.windows import PlainWindows
 

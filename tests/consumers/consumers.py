@@ -14,7 +14,7 @@ class Consumer(NamedTuple):
     """One consumer in an environment of its own."""
 
     target: str
-    """The row of ``caffefold.targets`` that is written for it."""
+    """The row of ``caffefold.targets`` that is written for it, if it is a consumer of pairs."""
     runner: str
     """``runners/run_NAME.py``."""
     packages: tuple[str, ...]
@@ -41,7 +41,10 @@ CONSUMERS = {
         "openvino", "openvino", ("openvino-dev[caffe]==2023.3.0",), ("3.8", "3.9", "3.10", "3.11")
     ),
     "ppq": Consumer(
-        "ppq", "ppq", ("ppq==0.6.6", "onnx==1.15.0", "protobuf<4", "torch"), ("3.9", "3.8", "3.10")
+        "ppq",
+        "ppq",
+        ("ppq==0.6.6", "onnx==1.15.0", "protobuf<4", "torch", "onnxruntime<1.20"),
+        ("3.9", "3.8", "3.10"),
     ),
     "rknn": Consumer(
         "rknn", "rknn", ("rknn-toolkit2==2.3.2", "onnx==1.16.1"), ("3.10", "3.8", "3.9", "3.11")
@@ -53,6 +56,27 @@ CONSUMERS = {
         ("3.10",),
     ),
 }
+
+PEERS = {
+    "caffe2onnx": CONSUMERS["caffe2onnx"],
+    "x2paddle": Consumer(
+        "",
+        "x2paddle",
+        (
+            *("x2paddle==1.6.0", "paddlepaddle==2.6.2", "protobuf<3.21", "setuptools<80"),
+            *("numpy<2", "six", "requests", "pyyaml", "pandas"),
+        ),
+        ("3.10", "3.9", "3.11"),
+    ),
+    "caffe-onnx": Consumer(
+        "",
+        "caffeonnx",
+        ("caffe-onnx==0.1.2", "onnx<1.13", "numpy<1.24", "onnxruntime<1.20"),
+        ("3.10", "3.9", "3.8"),
+    ),
+    "ppq": CONSUMERS["ppq"]._replace(runner="ppqonnx"),
+}
+"""Converters to ONNX, which `caffefold export` stands beside; they share environments."""
 
 
 class Environment(NamedTuple):

@@ -11,6 +11,7 @@ import numpy as np
 from google.protobuf import text_format
 from numpy.typing import NDArray
 
+import caffefold
 from caffefold._proto import caffe_pb2
 
 
@@ -28,7 +29,7 @@ class Model:
         """How far from Caffe, of the largest value; inf for another size."""
         wanted = self.wanted[blob]
         if blob == "detection_out":  # rows, in no set order
-            if found.size % 7:
+            if found.size % 7 and found.size % 6:
                 return float("inf")
             found, wanted = _rows(found), _rows(wanted)
         if found.size != wanted.size:
@@ -40,7 +41,9 @@ class Model:
 
 def _rows(found: NDArray[Any]) -> NDArray[Any]:
     """Rows of detections by label and falling score, without padding."""
-    flat = found.reshape(-1, 7)
+    flat = found.reshape(-1, 7 if found.size % 7 == 0 and found.shape[-1] != 6 else 6)
+    if flat.shape[1] == 6:  # MNN leaves out which image it is
+        flat = np.insert(flat, 0, 0, axis=1)
     flat = flat[flat[:, 2] > 0]
     return flat[np.lexsort((-flat[:, 2], flat[:, 1]))]
 
@@ -57,8 +60,9 @@ def writers(prototxt: Path) -> dict[str, str]:
     return made
 
 
-def models(shared: Path, corpus: bool = False) -> Iterator[Model]:
-    """The nets of ``models/``; with ``corpus``, also other people's."""
+def models(shared: Path, corpus: Path | None = None) -> Iterator[Model]:
+    """The nets of ``models/``; also other people's, if there is a folder ``corpus`` to write what
+    is not there: the deploy net, not folded, of one that is a training net alone."""
     for folder in sorted(path.parent for path in shared.glob("models/edge/*/golden.npz")):
         with np.load(folder / "golden.npz") as golden:
             inputs = {key[3:]: golden[key] for key in golden if key.startswith("in_")}
@@ -81,15 +85,18 @@ def models(shared: Path, corpus: bool = False) -> Iterator[Model]:
         )
     weights = folder / "shapes_iter_9000.caffemodel"
     yield Model(folder.name, folder / "deploy_bn.prototxt", weights, inputs, wanted)
-    if corpus:
-        yield from _corpus(shared)
+    if corpus is not None:
+        yield from _corpus(shared, corpus)
 
 
-def _corpus(shared: Path) -> Iterator[Model]:
+def _corpus(shared: Path, scratch: Path) -> Iterator[Model]:
     for path in sorted(shared.glob("corpus/*/*/golden.npz")):
         text, weights = path.parent / "deploy.prototxt", path.parent / "weights.caffemodel"
         if not text.exists():
-            continue
+            prefix = scratch / path.parent.name
+            given = path.parent / "train_val.prototxt", weights
+            caffefold.convert(*given, prefix, fold="none", heads={"*": "none"}, batch=4)
+            text, weights = Path(f"{prefix}.prototxt"), Path(f"{prefix}.caffemodel")
         made = writers(text)
         with np.load(path) as golden:
             arrays = {tuple(key.split(":", 1)): golden[key] for key in golden if ":" in key}

@@ -1,10 +1,12 @@
 """Every shared model in every consumer, the original and our pair; ``tox -e consumers``.
 
     python tests/consumers/run.py [--only NAME]... [--corpus] [--envs FOLDER] [--docs] [--json FILE]
+    python tests/consumers/run.py --peers [--corpus] [--envs FOLDER] [--docs]
 
 Each consumer is installed into an environment of its own, converts the pair as somebody has it and
 the pair that ``caffefold convert --target`` writes for it, and runs both. "Right" is within 1e-2 of
-real Caffe's largest value. ``--docs`` writes the matrix into docs/targets.md.
+real Caffe's largest value. ``--docs`` writes the matrix into docs/targets.md. Converters to ONNX
+(peers.py) follow, into docs/export.md; ``--peers`` for these alone.
 """
 
 from __future__ import annotations
@@ -27,13 +29,13 @@ sys.path.append(str(ROOT))
 import caffefold  # noqa: E402
 from caffefold.ir import graph  # noqa: E402
 from caffefold.options import TargetName  # noqa: E402
-from tests.consumers.consumers import CONSUMERS, Consumer, environment  # noqa: E402
+from tests.consumers import peers  # noqa: E402
+from tests.consumers.consumers import CONSUMERS, PEERS, Consumer, environment  # noqa: E402
 from tests.consumers.harness import Answer, ask  # noqa: E402
 from tests.consumers.models import Model, models, writers  # noqa: E402
 
 SHARED = Path(os.environ.get("CAFFEFOLD_SHARED") or ROOT.parent / "shared")
-PAGE = ROOT / "docs" / "targets.md"
-MARKS = re.compile(r"(<!-- consumers -->\n).*(<!-- /consumers -->)", re.DOTALL)
+PAGES = {"consumers": ROOT / "docs" / "targets.md", "peers": ROOT / "docs" / "export.md"}
 RIGHT = 1e-2  # of the largest value
 NOISE = 1e-6  # float32's own error, below which a ratio of errors says nothing
 
@@ -85,7 +87,7 @@ def _side(python: Path, runner: str, model: Model, pair: tuple[Path, Path], fold
     missing = [blob for blob in model.wanted if blob not in made]
     if missing:
         return Side(False, None, f"the pair has no blob {', '.join(missing)}")
-    wanted = {blob: made[blob] for blob in model.wanted}
+    wanted = {blob: made[blob] for blob in made if blob in model.wanted}
     answer: Answer = ask(python, runner, pair, model.inputs, wanted, folder)
     if answer.why:
         return Side(False, None, answer.why)
@@ -174,27 +176,56 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--only", action="append", choices=tuple(CONSUMERS))
     parser.add_argument("--model", action="append", help="only the models of these names")
+    parser.add_argument("--peers", action="store_true", help="only the converters to ONNX")
     parser.add_argument("--corpus", action="store_true", help="other people's models as well")
     parser.add_argument("--envs", type=Path, default=ROOT / ".tox" / "consumers-envs")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--json", type=Path, help="every single answer")
     parser.add_argument("--docs", action="store_true", help="write docs/targets.md")
     asked = parser.parse_args()
-    chosen = [x for x in models(SHARED, asked.corpus) if not asked.model or x.name in asked.model]
+    with tempfile.TemporaryDirectory() as scratch:
+        found = list(models(SHARED, Path(scratch) if asked.corpus else None))
+        chosen = [x for x in found if not asked.model or x.name in asked.model]
+        return _measured(asked, chosen)
+
+
+def _measured(asked: argparse.Namespace, chosen: Sequence[Model]) -> int:
     rows = []
-    for row in measure(asked.only or list(CONSUMERS), chosen, asked.envs, asked.jobs):
+    names = [] if asked.peers else asked.only or list(CONSUMERS)
+    for row in measure(names, chosen, asked.envs, asked.jobs):
         print(f"{row.name}: {row.version}", details(row), sep="\n", flush=True)
         rows.append(row)
-    text = table(rows)
-    day = datetime.now(timezone.utc).date()
-    print(f"\n{len(chosen)} models, {day}, caffefold {caffefold.__version__}\n\n{text}")
+    if rows:
+        _publish("consumers", table(rows), chosen, asked)
     if asked.json:
         asked.json.write_text(json.dumps([_plain(row) for row in rows], indent=1))
-    if asked.docs:
-        head = f"{len(chosen)} models, {day}, `tox -e consumers`:\n\n"
-        page = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(MARKS.sub(lambda m: f"{m[1]}{head}{text}{m[2]}", page), encoding="utf-8")
+    if not asked.only:
+        converters = []
+        for peer in peers.compare(PEERS, chosen, asked.envs, asked.jobs):
+            print(f"{peer.name}: {peer.version}", peers.details(peer), sep="\n", flush=True)
+            converters.append(peer)
+        _publish("peers", peers.table(converters, _groups(chosen)), chosen, asked)
     return int(any(cell.worse for row in rows for cell in row.cells or ()))
+
+
+def _groups(chosen: Sequence[Model]) -> list[tuple[str, list[Model]]]:
+    """The models that somebody uses, and those that are there for one thing each."""
+    small = [model for model in chosen if model.prototxt.parent.parent.name == "edge"]
+    real = [model for model in chosen if model not in small]
+    return [(name, group) for name, group in (("real nets", real), ("small nets", small)) if group]
+
+
+def _publish(mark: str, text: str, chosen: Sequence[Model], asked: argparse.Namespace) -> None:
+    """Print a table; with ``--docs``, put it between its marks."""
+    day = datetime.now(timezone.utc).date()
+    print(f"\n{len(chosen)} models, {day}, caffefold {caffefold.__version__}\n\n{text}", flush=True)
+    if asked.docs:
+        option = " -- --corpus" if asked.corpus else ""
+        head = f"{len(chosen)} models, {day}, `tox -e consumers{option}`:\n\n"
+        page = PAGES[mark].read_text(encoding="utf-8")
+        marks = re.compile(rf"(<!-- {mark} -->\n).*(<!-- /{mark} -->)", re.DOTALL)
+        made = marks.sub(lambda m: f"{m[1]}{head}{text}{m[2]}", page)
+        PAGES[mark].write_text(made, encoding="utf-8")
 
 
 def _plain(row: Row) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.consumers import harness
+from tests.consumers import harness, peers
 from tests.consumers.models import Model
 from tests.consumers.run import Cell, Row, Side, details, table
 
@@ -71,6 +71,9 @@ def test_errors_are_relative_and_detections_have_no_order() -> None:
     assert model.error("y", X * np.float32("nan")) == float("inf")
     assert model.error("detection_out", padded) == 0
     assert model.error("detection_out", rows[:1]) == float("inf")
+    mnn = padded[..., 1:]  # without the image
+    assert model.error("detection_out", mnn) == 0
+    assert model.error("detection_out", mnn[..., :5]) == float("inf")
 
 
 def test_the_matrix_says_where_the_original_was_better() -> None:
@@ -90,3 +93,19 @@ def test_the_matrix_says_where_the_original_was_better() -> None:
     same = Row("toy", "toy", [Cell(x, refused, refused) for x in "ab"])
     assert details(same) == "  every pair: no Bias"
     assert "skipped: no Python 3.7 here" in table([Row("toy", "no Python 3.7 here", None)])
+
+
+def test_converters_are_counted_by_kind_of_net() -> None:
+    real, small = (Model(x, Path(), Path(), {}, {}) for x in ("real", "small"))
+    found = [peers.Found(real, 1e-6), peers.Found(small, 0.5, "off by 0.5")]
+    rows = [
+        peers.Peer("a", "a 1.0", found),
+        peers.Peer("b", "b 2.0", [found[0], peers.Found(small, None, "no Bias")]),
+        peers.Peer("c", "no Python 3.7 here", None),
+    ]
+    lines = peers.table(rows, [("real nets", [real]), ("small nets", [small])]).splitlines()
+    assert lines[0].startswith("| converter | 1 real nets: converted | right | 1 small nets:")
+    assert lines[2:4] == ["| a 1.0 | 1 | 1 | 1 | 0 |", "| b 2.0 | 1 | 1 | 0 | 0 |"]
+    assert lines[4] == "| c | skipped: no Python 3.7 here | | | |"
+    assert "small" in peers.details(rows[1])
+    assert "real" not in peers.details(rows[1])

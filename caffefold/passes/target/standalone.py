@@ -79,6 +79,27 @@ class Standalone(Pass):
         return layer if own is SCALE else as_scale(layer, found.over(count))
 
 
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class FreezeNorms(Pass):
+    """Every BatchNorm that is left says ``use_global_stats: true``, kept ones as well: it changes
+    nothing at test time."""
+
+    name: ClassVar = "norms"
+    requires: ClassVar = (text_agrees,)
+    ensures: ClassVar = requires
+
+    def run(self, net: Net) -> PassResult:
+        """Rewrite layer by layer."""
+        new = {
+            position: (made,)
+            for position, layer in enumerate(net.layers)
+            if op(layer) is BATCH_NORM and (made := frozen(layer)) is not layer
+        }
+        names = tuple(made.name for (made,) in new.values())
+        change = Change(ChangeKind.REWRITTEN, (), names, f"written as {_FORMS['bn']}")
+        return PassResult(net.substitute(new), (change,) if names else ())
+
+
 _FORMS = {
     "scale": "Scale",
     "conv": "1x1 depthwise Convolution",

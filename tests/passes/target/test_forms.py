@@ -10,9 +10,13 @@ import pytest
 
 import caffefold
 from caffefold._proto import caffe_pb2
+from caffefold.check import proof
 from caffefold.ir.blob import ArrayBlob, TransposedBlob
 from caffefold.ir.net import Net
+from caffefold.next_step import next_step
 from caffefold.options import TargetName
+from caffefold.passes import infra
+from caffefold.passes.pipeline import target_passes
 from caffefold.passes.target import plain, standalone
 from caffefold.targets import TARGETS, aimed
 
@@ -249,11 +253,11 @@ def test_every_fact_has_a_source(target: str) -> None:
     "target", [name for name, row in TARGETS.items() if "fp16" not in row.dtypes]
 )
 def test_half_precision_is_refused_by_name(tmp_path: Path, target: Any) -> None:
-    (tmp_path / "net.prototxt").write_text(HEAD + SCALE)
+    (tmp_path / "net.prototxt").write_text(HEAD.replace("dim: 4", "dim: 3") + SCALE)
     net = caffe_pb2.NetParameter()
     layer = net.layer.add(name="s", type="Scale")
     for _ in range(2):
-        layer.blobs.add(data=NUMBERS).shape.dim.append(4)
+        layer.blobs.add(data=NUMBERS[:3]).shape.dim.append(3)
     (tmp_path / "net.caffemodel").write_bytes(net.SerializeToString())
     given = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
     with pytest.raises(caffefold.UsageError, match=r"dtype fp16: .* reads fp32 alone"):
@@ -365,3 +369,20 @@ def test_an_input_keeps_its_name() -> None:
     made, result = converted(Net.from_text(text), target="tpu-mlir")
     assert made["a"].bottoms == ("data",)
     assert result.changes == ()
+
+
+@pytest.mark.parametrize(("target", "frozen"), [("amct", True), ("atc", False)])
+def test_a_norm_that_is_kept_is_frozen_for_amct(target: TargetName, frozen: bool) -> None:
+    deploy = net_of(NORM, NUMBERS, NUMBERS**2, [2.0])
+    passes = target_passes(aimed(caffefold.ConvertOptions(target=target)), lambda name: name == "s")
+    made, steps = infra.run(passes, deploy)
+    assert made["s"].type == "BatchNorm"
+    assert made["s"].params("batch_norm_param").has("use_global_stats") is frozen
+    proof.prove(deploy, made, [change for step in steps for change in step.changes])
+
+
+def test_the_next_step_names_input_and_output() -> None:
+    lines = next_step("armnn", "out/net", {"data": (1, 3, 8, 8)}, (), ("prob",))
+    assert "-i data -s 1,3,8,8 -o prob -p net.armnn" in lines[0]
+    assert "-m out/net.caffemodel" in lines[0]
+    assert all(TARGETS[x].next_step or x == "opencv" for x in TARGETS)
