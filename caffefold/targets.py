@@ -53,6 +53,8 @@ class Target(NamedTuple):
     """A convolution has one value of pad, stride and dilation, or one for ``_h`` and ``_w``."""
     image_inputs: bool = False
     """Inputs are ImageData layers, which read the images it calibrates with."""
+    flat_softmax: bool = False
+    """A Softmax runs over all axes from its own on."""
     planar: bool = True
     """Convolutions have two spatial axes."""
     takes: frozenset[str] = frozenset()
@@ -160,6 +162,8 @@ TARGETS: Mapping[str, Target] = {
             ("a Scale that follows no BatchNorm is misread in silence, or crashes it", _MEASURED),
             ("a 1x1 depthwise Convolution in its place is exact", _MEASURED),
             ("it reads the shape of weights from blob.shape alone", _MEASURED),
+            ("Softmax with axes behind its own is misread in silence: it runs over them too",
+             _MEASURED),
             ("PriorBox and DetectionOutput become nodes that no runtime of ONNX knows", _MEASURED),
             *(_UNEVEN, _NO_FP16, _NO_VOLUMES),
         ),
@@ -167,6 +171,7 @@ TARGETS: Mapping[str, Target] = {
         "--caffemodel {prefix}.caffemodel --onnx {name}.onnx",
         standalone="conv",
         upstream_only=False,
+        flat_softmax=True,
         plain_windows=True,
     ),
     "ppq": Target(

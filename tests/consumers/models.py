@@ -60,9 +60,12 @@ def writers(prototxt: Path) -> dict[str, str]:
     return made
 
 
-def models(shared: Path, corpus: Path | None = None) -> Iterator[Model]:
-    """The nets of ``models/``; also other people's, if there is a folder ``corpus`` to write what
-    is not there: the deploy net, not folded, of one that is a training net alone."""
+def models(shared: Path, corpus: bool = False, scratch: Path | None = None) -> Iterator[Model]:
+    """The nets of ``models/``; with ``corpus``, also other people's.
+
+    Of those, one is a training net alone: its deploy net, not folded, is written to the folder
+    ``scratch``; without one it is left out.
+    """
     for folder in sorted(path.parent for path in shared.glob("models/edge/*/golden.npz")):
         with np.load(folder / "golden.npz") as golden:
             inputs = {key[3:]: golden[key] for key in golden if key.startswith("in_")}
@@ -85,14 +88,16 @@ def models(shared: Path, corpus: Path | None = None) -> Iterator[Model]:
         )
     weights = folder / "shapes_iter_9000.caffemodel"
     yield Model(folder.name, folder / "deploy_bn.prototxt", weights, inputs, wanted)
-    if corpus is not None:
-        yield from _corpus(shared, corpus)
+    if corpus:
+        yield from _corpus(shared, scratch)
 
 
-def _corpus(shared: Path, scratch: Path) -> Iterator[Model]:
+def _corpus(shared: Path, scratch: Path | None) -> Iterator[Model]:
     for path in sorted(shared.glob("corpus/*/*/golden.npz")):
         text, weights = path.parent / "deploy.prototxt", path.parent / "weights.caffemodel"
         if not text.exists():
+            if scratch is None:
+                continue
             prefix = scratch / path.parent.name
             given = path.parent / "train_val.prototxt", weights
             caffefold.convert(*given, prefix, fold="none", heads={"*": "none"}, batch=4)

@@ -37,6 +37,7 @@ from tests.consumers.models import Model, models, writers  # noqa: E402
 SHARED = Path(os.environ.get("CAFFEFOLD_SHARED") or ROOT.parent / "shared")
 PAGES = {"consumers": ROOT / "docs" / "targets.md", "peers": ROOT / "docs" / "export.md"}
 RIGHT = 1e-2  # of the largest value
+REFUSED = "caffefold: "
 NOISE = 1e-6  # float32's own error, below which a ratio of errors says nothing
 
 
@@ -51,6 +52,11 @@ class Side(NamedTuple):
     def right(self) -> bool:
         """Whether it is taken, and answers as Caffe does."""
         return self.error is not None and self.error <= RIGHT
+
+    @property
+    def refused(self) -> bool:
+        """Whether caffefold did not write it, and said why."""
+        return self.why.startswith(REFUSED)
 
 
 class Cell(NamedTuple):
@@ -69,8 +75,9 @@ class Cell(NamedTuple):
 
     @property
     def worse(self) -> bool:
-        """Whether the original was the better file to hand on."""
-        lost = self.original.taken and not self.ours.taken
+        """Whether the original was the better file to hand on; one that is misread is not."""
+        misread = self.original.taken and not self.original.right and self.ours.refused
+        lost = self.original.taken and not self.ours.taken and not misread
         return lost or (self.original.right and (not self.ours.right or (self.ratio or 0) > 2))
 
 
@@ -111,7 +118,7 @@ def _cell(python: Path, consumer: Consumer, model: Model, folder: Path) -> Cell:
             if set(model.wanted) <= set(graph.validate(caffefold.load(*pair)).outputs):
                 break
     except caffefold.CaffefoldError as error:
-        return Cell(model.name, original, Side(False, None, f"caffefold: {error}"))
+        return Cell(model.name, original, Side(False, None, f"{REFUSED}{error}"))
     return Cell(model.name, original, _side(python, consumer.runner, model, pair, folder / "ours"))
 
 
@@ -184,7 +191,7 @@ def main() -> int:
     parser.add_argument("--docs", action="store_true", help="write docs/targets.md")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        found = list(models(SHARED, Path(scratch) if asked.corpus else None))
+        found = list(models(SHARED, asked.corpus, Path(scratch)))
         chosen = [x for x in found if not asked.model or x.name in asked.model]
         return _measured(asked, chosen)
 

@@ -85,10 +85,14 @@ def test_the_matrix_says_where_the_original_was_better() -> None:
         Cell("lost", right, refused),
         Cell("off", right, Side(True, 3e-5)),
         Cell("misread", Side(True, 0.5), Side(False, None, "no")),
+        Cell("told", Side(True, 0.5), Side(False, None, "caffefold: layer 'c': MNN misreads it")),
+        Cell("refused", right, Side(False, None, "caffefold: layer 'c': no Bias")),
     ]
-    assert [cell.model for cell in cells if cell.worse] == ["lost", "off", "misread"]
+    assert [cell.model for cell in cells if cell.worse] == ["lost", "off", "misread", "refused"]
     row = Row("toy", "toy 1.0", cells)
-    assert table([row]).splitlines()[-1] == "| toy 1.0 | 5 | 4 | 4 | 4 | 3 | lost, off, misread |"
+    assert table([row]).splitlines()[-1] == (
+        "| toy 1.0 | 7 | 5 | 4 | 4 | 3 | lost, off, misread, refused |"
+    )
     assert "gained" in details(row)
     same = Row("toy", "toy", [Cell(x, refused, refused) for x in "ab"])
     assert details(same) == "  every pair: no Bias"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from caffefold.analysis.shapes import Shapes, infer
 from caffefold.errors import Option, UsageError
 from caffefold.ir.net import Layer, Net
+from caffefold.ops.activation import SOFTMAX
 from caffefold.ops.linear import Convolution
+from caffefold.ops.shape import ShapeList, canonical
 from caffefold.ops.table import in_caffe, op
 from caffefold.passes.target.windows import REPEATED, has_two_values
 from caffefold.targets import Target
@@ -31,6 +33,8 @@ def check(net: Net, target: Target, dtype: str) -> None:
         _check_fields(layer, target)
         _check_windows(layer, target)
         _check_shapes(layer, position, shapes, target)
+        if target.flat_softmax and op(layer) is SOFTMAX:
+            _check_softmax(layer, shapes.bottoms[position], target)
         for top in layer.tops:
             if target.static and top in made and top not in layer.bottoms:
                 raise layer.error(f"blob '{top}' is made twice, which {target.title} refuses")
@@ -67,6 +71,20 @@ def _check_windows(layer: Layer, target: Target) -> None:
         raise layer.error(
             f"{target.title} misreads {', '.join(REPEATED)} with a value for each axis; write "
             "kernel_h, kernel_w, pad_h, pad_w, stride_h, stride_w, and one dilation"
+        )
+
+
+def _check_softmax(layer: Layer, bottoms: ShapeList, target: Target) -> None:
+    """A Softmax whose blob has more than one number behind each of its axis's."""
+    shape = bottoms[0] if bottoms else None
+    if shape is None:
+        return
+    axis = canonical(layer, SOFTMAX.params(layer).integer("axis"), len(shape))
+    if set(shape[axis + 1 :]) - {1}:
+        shown = "x".join("?" if dim is None else str(dim) for dim in shape)
+        raise layer.error(
+            f"{target.title} misreads a Softmax along axis {axis} of {shown}: it runs over the "
+            "axes behind as well; end the net before it, or use caffefold export"
         )
 
 

@@ -386,3 +386,21 @@ def test_the_next_step_names_input_and_output() -> None:
     assert "-i data -s 1,3,8,8 -o prob -p net.armnn" in lines[0]
     assert "-m out/net.caffemodel" in lines[0]
     assert all(TARGETS[x].next_step or x == "opencv" for x in TARGETS)
+
+
+@pytest.mark.parametrize(
+    ("bottom", "said", "passes"),
+    [("r", "", False), ("r", "axis: 3", True), ("r", "axis: -2", False), ("flat", "", True)],
+)
+def test_softmax_over_other_axes_is_refused(bottom: str, said: str, passes: bool) -> None:
+    """caffe2onnx writes opset 11, whose Softmax runs over all axes from its own on."""
+    flat = 'layer { name: "f" type: "Flatten" bottom: "r" top: "flat" }'
+    text = f"""layer {{ name: "s" type: "Softmax" bottom: "{bottom}" top: "s"
+      softmax_param {{ {said} }} }}"""
+    net = Net.from_text(HEAD + flat + text)
+    caffefold.retarget(net, target="mnn")
+    if passes:
+        caffefold.retarget(net, target="caffe2onnx")
+        return
+    with pytest.raises(caffefold.TextError, match=r"layer 's': .* misreads a Softmax along axis"):
+        caffefold.retarget(net, target="caffe2onnx")
