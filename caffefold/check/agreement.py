@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from caffefold.humanize import counted
+
 
 class BlobAgreement(NamedTuple):
     """One blob. ``error`` is the largest difference, relative to the largest magnitude."""
@@ -32,11 +34,12 @@ class Agreement(NamedTuple):
     """Blobs that could not be compared, and why."""
 
     def __str__(self) -> str:
+        if not self.blobs:
+            return f"{self.runtime}: it runs; nothing could be compared"
         error = max((each.error for each in self.outputs), default=0.0)
-        where = f"; largest {self.worst.error:.1e} at '{self.worst.blob}'" if self.blobs else ""
         return (
-            f"{self.runtime}: outputs within {error:.1e} of an independent evaluation, "
-            f"{self.blobs} blobs compared{where}"
+            f"{self.runtime}: outputs within {error:.1e}, "
+            f"{counted(self.blobs, 'blob')} within {self.worst.error:.1e}"
         )
 
     def document(self) -> dict[str, Any]:

@@ -41,6 +41,8 @@ class Built(NamedTuple):
     """How many layers of each type there are."""
     custom: tuple[str, ...]
     """Layers that became custom nodes."""
+    instead: Mapping[str, tuple[str, ...]]
+    """The outputs in place of a layer's tops, by the layer."""
 
 
 def build(
@@ -87,7 +89,12 @@ def build(
         model = model._replace(domains=(DOMAIN,))
     last = {wiring.versions[i].blob: name for i, name in enumerate(names)}
     kept = {blob: name for blob, name in last.items() if name not in parts.replaced}
-    return Built(model, kept, counts, tuple(custom))
+    instead = {
+        net.layers[wiring.versions[i].producer].name: tuple(o.name for o in parts.replaced[name])
+        for i, name in enumerate(names)
+        if name in parts.replaced
+    }
+    return Built(model, kept, counts, tuple(custom), instead)
 
 
 def _dropped(layer: Layer) -> bool:

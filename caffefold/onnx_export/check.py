@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 
 from caffefold.check import feeds
 from caffefold.check.agreement import Agreement, BlobAgreement
-from caffefold.check.forward.evaluate import Made, evaluate, type_of
+from caffefold.check.forward.evaluate import CANDIDATES, Made, evaluate, type_of
 from caffefold.errors import Option, ProofError, Text, UsageError
 from caffefold.extras import install
 from caffefold.formats import onnx
 from caffefold.ir import graph
-from caffefold.ir.net import Net
+from caffefold.ir.net import Layer, Net
 
 SEED = 20_261_121
 LIMITS = {"fp32": 1e-4, "fp16": 2e-2}
@@ -62,6 +62,8 @@ class Case(NamedTuple):
     """The deploy net before folding."""
     blobs: Mapping[str, str]
     """The values of the model that are blobs of the net."""
+    instead: Mapping[str, tuple[str, ...]]
+    """Boxes and scores: the outputs in place of a detector's detections, by its layer."""
     preprocessing: Sequence[Mapping[str, Any]]
     raw: bool
     dtype: str
@@ -126,6 +128,7 @@ def _agreement(
 ) -> Agreement:
     outputs = {value.name for value in case.model.outputs}
     names = {blob for blob, value in case.blobs.items() if value in outputs}
+    names.update(*case.instead.values())
     none = BlobAgreement("", "", 0.0, 0.0)
     return Agreement(
         runtime=f"onnxruntime {version('onnxruntime')}",
@@ -198,7 +201,8 @@ def _observed(case: Case, fed: Mapping[str, Array]) -> dict[str, Array]:
     finally:
         with suppress(OSError):
             probe.unlink(missing_ok=True)
-    return {blob: whole[value] for blob, value in case.blobs.items() if value in whole}
+    values = {**case.blobs, **{name: name for names in case.instead.values() for name in names}}
+    return {blob: whole[value] for blob, value in values.items() if value in whole}
 
 
 def _check_optimised(
@@ -303,7 +307,26 @@ def _compare(
             skipped.append(f"{blob}: {made.why}")
             continue
         found[blob] = _apart(blob, made, seen[made.version])
+    for layer in case.net.layers:
+        if layer.name in case.instead:
+            known = {**given, **observed}
+            missing = [blob for blob in layer.bottoms if blob not in known]
+            if missing:
+                skipped.append(f"{layer.tops[0]}: '{missing[0]}' is not in the model")
+            else:
+                found.update(_candidates(layer, case.instead[layer.name], known))
     return found, tuple(skipped[:_LISTED])
+
+
+def _candidates(
+    layer: Layer, names: Sequence[str], known: Mapping[str, Array]
+) -> Iterator[tuple[str, BlobAgreement]]:
+    """How far boxes and scores are off that the model puts out; of the numbers that it found."""
+    inputs = [known[blob].astype(np.float64) for blob in layer.bottoms]
+    for name, wanted in zip(names, CANDIDATES[type_of(layer)](layer, inputs), strict=True):
+        found = known[name]
+        same = wanted.reshape(found.shape) if wanted.size == found.size else wanted
+        yield name, _numbers_apart(name, layer, same, found)
 
 
 def _is_rows(made: Made) -> bool:
@@ -335,10 +358,13 @@ def _rows_apart(found: Array, wanted: Array) -> tuple[float, float]:
 def _apart(blob: str, made: Made, found: Array) -> BlobAgreement:
     assert made.layer is not None
     assert made.values is not None
-    wanted = made.values
-    name = made.layer.name
     if _is_rows(made):
-        return BlobAgreement(blob, name, *_rows_apart(found, wanted))
+        return BlobAgreement(blob, made.layer.name, *_rows_apart(found, made.values))
+    return _numbers_apart(blob, made.layer, made.values, found)
+
+
+def _numbers_apart(blob: str, layer: Layer, wanted: Array, found: Array) -> BlobAgreement:
+    name = layer.name
     if found.shape != wanted.shape:
         return BlobAgreement(blob, name, float("inf"), 0.0)
     edge = np.finfo(np.float32).max  # of an empty window: beside it, all errors would be small
@@ -353,6 +379,6 @@ def _apart(blob: str, made: Made, found: Array) -> BlobAgreement:
     if not same.all() or not beyond.all():
         return BlobAgreement(blob, name, float("inf"), largest)
     error = float(apart.max(initial=0.0))
-    if type_of(made.layer) in _ROUNDED:
+    if type_of(layer) in _ROUNDED:
         error = max(error - _ROUNDING, 0.0)
     return BlobAgreement(blob, name, error / largest if largest else error, largest)

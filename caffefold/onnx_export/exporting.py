@@ -297,6 +297,7 @@ def _checked(
         data,
         deploy.net,
         built.blobs,
+        built.instead,
         deploy.preprocessing,
         options.raw_input,
         options.dtype,

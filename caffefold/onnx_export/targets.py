@@ -54,6 +54,7 @@ LIMITS: Mapping[str, Mapping[str, Limit]] = MappingProxyType(
             "Filter": Limit("has no outputs whose size depends on the numbers"),
             "Proposal": Limit("only suppresses into outputs of fixed size"),
             "ROIPooling": Limit("has no MaxRoiPool"),
+            "YoloDetectionOutput": Limit("only suppresses into outputs of fixed size", _OUTSIDE),
             "Yolov3DetectionOutput": Limit("only suppresses into outputs of fixed size", _OUTSIDE),
         },
     }

@@ -17,6 +17,7 @@ from caffefold.onnx_export import check
 from caffefold.onnx_export.lower import linear, table
 from caffefold.onnx_export.site import Site
 from caffefold.testing import LayerSpec, RandomLayers, input_layer, net_text, relu, write_pair
+from tests.onnx_export import cases
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -121,6 +122,37 @@ def test_a_runtime_that_dies(net: Net, tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(caffefold.ProofError, match="onnxruntime dies of the model, of signal 8"):
         caffefold.export(net, tmp_path / "net.onnx")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["net.caffemodel", "net.prototxt"]
+
+
+SSD = "detection_output_param { num_classes: 7 code_type: CENTER_SIZE %s }"
+DETECTORS: dict[str, tuple[dict[str, tuple[int, ...]], str, str]] = {
+    "shared": ({"loc": (2, 32), "conf": (2, 56), "prior": (1, 2, 32)}, "DetectionOutput", SSD % ""),
+    "apart": (
+        {"loc": (1, 224), "conf": (1, 56), "prior": (1, 2, 32)},
+        "DetectionOutput",
+        SSD % "share_location: false background_label_id: -1",
+    ),
+    "yolo": ({"x": (2, 14, 4, 4)}, "YoloDetectionOutput", cases.V2),
+    "yolov3": ({"x": (2, 21, 4, 4)}, "Yolov3DetectionOutput", cases.V3),
+}
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_boxes_and_scores_are_compared(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes, kind, params = DETECTORS[name]
+    layers = [input_layer(*shape, name=blob) for blob, shape in shapes.items()]
+    layers.append(LayerSpec("out", kind, " ".join(shapes), params=params))
+    net = Net.from_text(net_text(layers))
+    found = caffefold.export(net, tmp_path / "net.onnx", nms="outside").agreement
+    assert found is not None
+    assert [each.blob for each in found.outputs] == ["out_boxes", "out_scores"]
+    assert all(each.largest > 0 and each.error < 1e-5 for each in found.outputs)
+    monkeypatch.setattr(Site, "scaled", lambda site, value, factor, top=None: value)
+    monkeypatch.setattr(np, "divmod", lambda cells, width: (cells % width, cells // width))
+    with pytest.raises(caffefold.ProofError, match="layer 'out' makes 'out_boxes'"):
+        caffefold.export(net, tmp_path / "other.onnx", nms="outside")
 
 
 def test_rows_in_another_order_are_the_same_rows() -> None:

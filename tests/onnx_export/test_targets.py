@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from caffefold.analysis.shapes import infer
+from caffefold.errors import TextError
 from caffefold.formats.onnx import Node
+from caffefold.onnx_export import targets
 from caffefold.onnx_export.build import build
 from caffefold.onnx_export.site import Settings
 from tests.onnx_export.cases import OTHERS, SHARED, of_caffe, of_reference
@@ -17,6 +20,14 @@ BATCH_STATISTICS = SHARED / "layers/bn_batch_stats__bn_2d"
 def _nodes(case: str | Path) -> tuple[Node, ...]:
     net = of_reference(case).net if isinstance(case, str) else of_caffe(case).net
     return build(net, Settings()).model.nodes
+
+
+@pytest.mark.parametrize("name", ["yolo", "yolov3"])
+def test_suppression_in_tensorrt(name: str) -> None:
+    net = of_reference(name).net
+    with pytest.raises(TextError, match=r"TensorRT only suppresses .*; give nms outside"):
+        targets.check(net, infer(net).bottoms, Settings(target="tensorrt"))
+    targets.check(net, infer(net).bottoms, Settings(target="tensorrt", nms="outside"))
 
 
 @pytest.mark.parametrize("name", [name for name in OTHERS if name.startswith("lrn")])

@@ -64,19 +64,26 @@ def _sides(p: Params) -> list[tuple[float, float]]:
     return found
 
 
-def detection_output(layer: Layer, inputs: Arrays) -> Arrays:
-    """The rows (image, label, score, box) of what is left of each class, by image and label."""
+def candidates(layer: Layer, inputs: Arrays) -> Arrays:
+    """Boxes (items, priors, 1 or classes, 4) and scores (items, priors, classes) that suppression
+    starts from."""
     loc, conf, prior = inputs
     p = layer.params("detection_output_param")
-    nms = p.sub("nms_param")
-    classes, shared = p.integer("num_classes"), p.flag("share_location")
     priors, variances = prior.reshape(2, -1, 4)
-    count, items = len(priors), len(loc)
-    apart = loc.reshape(items, count, -1, 4)
+    apart = loc.reshape(len(loc), len(priors), -1, 4)
     if p.flag("variance_encoded_in_target"):
         variances = np.ones_like(variances)
     boxes = _decoded(p.enum("code_type"), apart, priors[:, None], variances[:, None])
-    scores = conf.reshape(items, count, classes)
+    return [boxes, conf.reshape(len(loc), len(priors), p.integer("num_classes"))]
+
+
+def detection_output(layer: Layer, inputs: Arrays) -> Arrays:
+    """The rows (image, label, score, box) of what is left of each class, by image and label."""
+    p = layer.params("detection_output_param")
+    nms = p.sub("nms_param")
+    shared = p.flag("share_location")
+    boxes, scores = candidates(layer, inputs)
+    items, _, classes = scores.shape
     threshold = p.number("confidence_threshold") if p.has("confidence_threshold") else -np.inf
     threshold = float(np.float32(threshold))
     top_k = nms.integer("top_k") if nms.has("top_k") else -1

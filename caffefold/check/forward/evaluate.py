@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from caffefold.check.forward import boxes, regions
 from caffefold.check.forward.boxes import BOXES
 from caffefold.check.forward.layers import Array, Function, NotEvaluated
 from caffefold.check.forward.learned import LEARNED
@@ -22,6 +23,12 @@ from caffefold.ops.table import op
 FUNCTIONS: Mapping[str, Function] = {**PLAIN, **WINDOWS, **LEARNED, **BOXES, **REGIONS}
 DECIDING = frozenset({"ArgMax", "DetectionOutput", "Filter", "Threshold", *REGIONS})
 """Types whose result jumps with the last bit of what they read."""
+CANDIDATES: Mapping[str, Function] = {
+    "DetectionOutput": boxes.candidates,
+    "YoloDetectionOutput": regions.candidates,
+    "Yolov3DetectionOutput": regions.candidates,
+}
+"""Boxes and scores of a detector in place of its detections."""
 
 
 class Made(NamedTuple):

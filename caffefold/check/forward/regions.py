@@ -186,6 +186,35 @@ def yolo(layer: Layer, inputs: Arrays) -> Arrays:
     return [_kept(found, p.get("nms_threshold", [0.45])[-1], len(inputs[0]))]
 
 
+def candidates(layer: Layer, inputs: Arrays) -> Arrays:
+    """Boxes (centre and size) and scores of all classes, place by place, that suppression starts
+    from: (boxes, 4) and (boxes, classes)."""
+    third = "yolov3_detection_output_param"
+    field = third if layer.body.message(third) else "yolo_detection_output_param"
+    p = _of_yolo(layer, field)
+    classes, count = int(p.get("num_classes", [20])[-1]), 3 if field == third else 5
+    count = int(p.get("num_box", [count])[-1])
+    boxes, scores = [], []
+    for t, maps in enumerate(inputs):
+        side = maps.shape[3]
+        for item in maps.reshape(len(maps), count, 5 + classes, side, side):
+            for y, x, n in itertools.product(range(side), range(side), range(count)):
+                raw = item[n, :, y, x]
+                if field == third:
+                    per = len(p["mask"]) // len(inputs)
+                    bias, unit = int(p["mask"][t * per + n]), side * p["anchors_scale"][t]
+                    likely = sigmoid(raw[5:])
+                else:
+                    bias, unit = n, side
+                    likely = np.exp(raw[5:] - raw[5:].max())
+                    likely /= likely.sum()
+                centre = (sigmoid(raw[:2]) + np.array([x, y])) / side
+                size = np.exp(raw[2:4]) * p["biases"][2 * bias : 2 * bias + 2] / unit
+                boxes.append([*centre, *size])
+                scores.append(likely * sigmoid(raw[4:5]))
+    return [np.array(boxes), np.array(scores)]
+
+
 def _kept(found: list[tuple[float, ...]], limit: float, items: int) -> Array:
     """The rows, best first; all images count as the first."""
     if not found:
