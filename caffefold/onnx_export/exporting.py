@@ -107,6 +107,9 @@ def export(
     target = _target(Path(path), net, force=force)
     with Staging() as staging:
         report = stage(staging, target, net, options)
+        data = target.with_name(target.name + DATA)
+        if not force and data.name in report.weights and data.exists():
+            raise ExistingOutput(str(data))
         alone = len(report.weights) <= 1 and target.name in report.weights
         if verify is not None and alone:
             report = _verified(report, net, staging.path_of(target), verify, options)

@@ -200,6 +200,13 @@ def test_refused_places(net: Net, tmp_path: Path) -> None:
         caffefold.export(net, tmp_path / "net.onnx")
     assert (tmp_path / "net.onnx").read_bytes() == b"mine"
     caffefold.export(net, tmp_path / "net.onnx", force=True)
+    (tmp_path / "b.onnx.data").write_bytes(b"mine")
+    with pytest.raises(caffefold.ExistingOutput, match=r"b\.onnx\.data: already exists"):
+        caffefold.export(net, tmp_path / "b.onnx", weights_in="data")
+    assert (tmp_path / "b.onnx.data").read_bytes() == b"mine"
+    assert not (tmp_path / "b.onnx").exists()
+    caffefold.export(net, tmp_path / "b.onnx")
+    assert (tmp_path / "b.onnx.data").read_bytes() == b"mine"
     (tmp_path / "other").mkdir()
     with pytest.raises(
         caffefold.UsageError, match=r"weights_in caffemodel: .* does not lie beside"
