@@ -30,6 +30,14 @@ from tests.support.loaded import loaded  # noqa: E402
 __all__ = ["loaded"]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Beside the markers of pyproject.toml, one that only tox reads."""
+    once = (
+        "once: goes through many files and asks nothing of Python or of a dependency; on 3.11 alone"
+    )
+    config.addinivalue_line("markers", once)
+
+
 @pytest.fixture(scope="session")
 def samples() -> Path:
     """The sample models of the repository."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,17 +29,25 @@ class Module:
         """The part of the house it belongs to."""
         return self.name.split(".")[0]
 
-    def imports(self, *, at_start: bool = False) -> Iterator[tuple[int, str]]:
+    def imports(self, *, at_start: bool = False) -> tuple[tuple[int, str], ...]:
         """(line, full name) of all that is imported; ``at_start``: while the module loads."""
-        for node in _loading(self.tree) if at_start else ast.walk(self.tree):
-            if isinstance(node, ast.Import):
-                yield from ((node.lineno, alias.name) for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and not node.level:
-                yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+        return _imports(self.tree, at_start)
 
     def where(self, line: int) -> str:
         """How a complaint calls a place."""
         return f"{self.path.relative_to(PACKAGE.parent)}:{line}"
+
+
+@cache
+def _imports(tree: ast.Module, at_start: bool) -> tuple[tuple[int, str], ...]:
+    """See ``Module.imports``; many tests ask for it."""
+    found: list[tuple[int, str]] = []
+    for node in _loading(tree) if at_start else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found += ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+    return tuple(found)
 
 
 def _loading(tree: ast.Module) -> Iterator[ast.AST]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +12,8 @@ from caffefold.check.forward.evaluate import FUNCTIONS, evaluate
 from caffefold.ir import graph
 from caffefold.ops.table import TABLE
 from caffefold.testing import RandomLayers, input_layer, write_pair
+from tests.support.goldens import LAYERS, golden
 
-ROOT = Path(__file__).resolve().parents[2]
-SHARED = Path(os.environ.get("CAFFEFOLD_SHARED") or ROOT.parent / "shared")
-FOLDERS = sorted(path.parent for path in SHARED.glob("layers/*/golden.npz"))
 LIMIT = 8 * 2.0**-24
 """Of the largest value: Caffe rounds to float32 a few dozen times on the way."""
 NOT_COVERED = {
@@ -27,20 +24,15 @@ NOT_COVERED = {
 """What only trains or reports."""
 
 
-@pytest.mark.skipif(not FOLDERS, reason="CAFFEFOLD_SHARED is not there")
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+@pytest.mark.skipif(not LAYERS, reason="CAFFEFOLD_SHARED is not there")
+@pytest.mark.parametrize("folder", LAYERS, ids=lambda folder: folder.name)
 def test_as_in_caffe(folder: Path) -> None:
     weights = folder / "weights.caffemodel"
     net = caffefold.load(folder / "net.prototxt", weights if weights.exists() else None)
-    with np.load(folder / "golden.npz") as golden:
-        given = {name: golden[name] for name in golden}
-    inputs = {name[6:]: each for name, each in given.items() if name.startswith("input:")}
     versions = graph.build(net).versions
-    made = {versions[each.version].blob: each for each in evaluate(net, inputs)}
-    for name, wanted in given.items():
-        if not name.startswith("output:"):
-            continue
-        found = made[name[7:]]
+    made = {versions[each.version].blob: each for each in evaluate(net, golden(folder, "input:"))}
+    for name, wanted in golden(folder, "output:").items():
+        found = made[name]
         if folder.name in NOT_COVERED:
             assert "does not know" in found.why
             continue

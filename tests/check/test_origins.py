@@ -42,6 +42,7 @@ def deploy(net: Net, **given: str) -> None:
             return
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("phase", ["TEST", "TRAIN"])
 def test_no_published_net_is_suspected(shared: Path, phase: str) -> None:
     """All nets at hand, without their weights: converted, or refused for another reason."""
@@ -58,6 +59,7 @@ def test_no_published_net_is_suspected(shared: Path, phase: str) -> None:
     assert len(files) > 400
 
 
+@pytest.mark.once
 def test_no_net_with_weights_is_suspected(shared: Path) -> None:
     """The small models, with theirs."""
     for path in sorted((shared / "models").rglob("*.caffemodel")):

@@ -53,6 +53,7 @@ def without_forks(message: Any) -> bool:
     return found
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("prototxt", "weights"),
     [

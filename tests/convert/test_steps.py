@@ -53,6 +53,7 @@ def _pairs() -> list[Any]:
     return found
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(("prototxt", "weights"), _pairs())
 def test_steps_write_what_convert_writes(
     tmp_path: Path, prototxt: Path, weights: Path | None

@@ -7,25 +7,18 @@ rely on (tests/reference) computes their values.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from caffefold.analysis.shapes import infer
 from caffefold.formats.prototxt.parse import parse
 from caffefold.ir.net import Net
 from caffefold.ops.shape import Shape
+from tests.support.goldens import LAYERS, golden
 
-AnyArray: TypeAlias = npt.NDArray[Any]
-ROOT = Path(__file__).resolve().parents[2]
-SHARED = Path(os.environ.get("CAFFEFOLD_SHARED") or ROOT.parent / "shared")
-FOLDERS = sorted(path.parent for path in SHARED.glob("layers/*/golden.npz"))
-
-pytestmark = pytest.mark.skipif(not FOLDERS, reason="CAFFEFOLD_SHARED is not there")
+pytestmark = pytest.mark.skipif(not LAYERS, reason="CAFFEFOLD_SHARED is not there")
 
 LIMIT = 8 * 2.0**-24
 """Of the largest value: Caffe rounds to float32 a few dozen times on the way to a number, each time
@@ -41,24 +34,14 @@ BY_VALUE = {"DetectionEvaluate": 2, "DetectionOutput": 2, "Filter": 0}
 """Layer types with an axis whose extent depends on the numbers, which inference leaves unknown."""
 
 
-def golden(folder: Path, *kinds: str) -> dict[str, AnyArray]:
-    """The inputs or outputs, by blob name, from real Caffe."""
-    with np.load(folder / "golden.npz") as arrays:
-        return {
-            name.partition(":")[2]: arrays[name]
-            for name in arrays
-            if name.partition(":")[0] in kinds
-        }
-
-
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", LAYERS, ids=lambda folder: folder.name)
 def test_shapes(folder: Path) -> None:
     net = Net.of(parse((folder / "net.prototxt").read_text(encoding="utf-8"), "net.prototxt"))
     makers = {top: layer.type for layer in net.layers for top in layer.tops}
     inferred = infer(net)
     assert not inferred.problems
     differing = {}
-    for blob, wanted in golden(folder, "input", "output").items():
+    for blob, wanted in golden(folder, "input:", "output:").items():
         expected: list[int | None] = list(wanted.shape)
         if makers[blob] in BY_VALUE:
             expected[BY_VALUE[makers[blob]]] = None
@@ -67,7 +50,7 @@ def test_shapes(folder: Path) -> None:
     assert differing == {key: known for key, known in KNOWN.items() if key[0] == folder.name}
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", LAYERS, ids=lambda folder: folder.name)
 def test_values_of_the_reference(folder: Path) -> None:
     pytest.importorskip("torch")
     from tests.reference.caffe_torch import run, unsupported
@@ -77,9 +60,9 @@ def test_values_of_the_reference(folder: Path) -> None:
     assert missing <= NOT_COVERED
     if missing:
         pytest.skip(f"not covered: {', '.join(missing)}")
-    outputs = golden(folder, "output")
+    outputs = golden(folder, "output:")
     learned = weights if weights.exists() else b""
-    found = run(net, learned, golden(folder, "input"), list(outputs))
+    found = run(net, learned, golden(folder, "input:"), list(outputs))
     for blob, wanted in outputs.items():
         assert found[blob].shape == wanted.shape
         np.testing.assert_array_equal(np.isnan(found[blob]), np.isnan(wanted), blob)

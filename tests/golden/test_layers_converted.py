@@ -13,10 +13,10 @@ import pytest
 
 import caffefold
 from caffefold.errors import ModelError
-from tests.golden.test_layers import FOLDERS, LIMIT, AnyArray, golden
+from tests.golden.test_layers import LIMIT
+from tests.support.goldens import LAYERS, ROOT, AnyArray, golden
 
-ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.skipif(not FOLDERS, reason="CAFFEFOLD_SHARED is not there")
+pytestmark = pytest.mark.skipif(not LAYERS, reason="CAFFEFOLD_SHARED is not there")
 
 REFUSED = {
     "accuracy": "nothing is left",
@@ -35,7 +35,7 @@ HEADS: dict[str, dict[str, tuple[str, int | None]]] = {
 for a Sigmoid. The number that the loss computes needs an answer, which nobody has at test time."""
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", LAYERS, ids=lambda folder: folder.name)
 def test_converted(tmp_path: Path, folder: Path) -> None:
     pytest.importorskip("torch")
     from tests.reference.caffe_torch import run
@@ -49,7 +49,7 @@ def test_converted(tmp_path: Path, folder: Path) -> None:
     report = caffefold.convert(*given, tmp_path / "out")
     written = tmp_path / "out.caffemodel"
     learned = written if written.exists() else b""
-    inputs, wanted = golden(folder, "input"), golden(folder, "output")
+    inputs, wanted = golden(folder, "input:"), golden(folder, "output:")
     net = caffefold.load(tmp_path / "out.prototxt")
     if folder.name in HEADS:
         inputs = {name: inputs[name] for name in net.inputs}

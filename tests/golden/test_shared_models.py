@@ -6,20 +6,16 @@ to the OpenCV tests beside this file.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 
 import caffefold
 from tests.reference.caffe_torch import run
+from tests.support.goldens import EDGE, SHARED, assert_close, deployed, golden
 
-ROOT = Path(__file__).resolve().parents[2]
-SHARED = Path(os.environ.get("CAFFEFOLD_SHARED") or ROOT.parent / "shared")
-EDGE = sorted(path.parent for path in SHARED.glob("models/edge/*/golden.npz"))
 CORPUS = [
     (path.parent, name)
     for path in sorted(SHARED.glob("corpus/*/*/golden.npz"))
@@ -37,15 +33,8 @@ pytestmark = pytest.mark.skipif(not EDGE, reason="CAFFEFOLD_SHARED is not there"
 @pytest.mark.parametrize("folder", EDGE, ids=lambda folder: folder.name)
 def test_edge(tmp_path: Path, folder: Path) -> None:
     caffefold.convert(folder / "net.prototxt", folder / "weights.caffemodel", tmp_path / "out")
-    with np.load(folder / "golden.npz") as golden:
-        inputs = {k[3:]: golden[k] for k in golden if k.startswith("in_")}
-        # Where Caffe used the statistics of the batch, `global_` is what a deploy net shall give.
-        prefix = "global_" if any(k.startswith("global_") for k in golden) else "out_"
-        wanted = {k[len(prefix) :]: golden[k] for k in golden if k.startswith(prefix)}
-    found = run(tmp_path / "out.prototxt", tmp_path / "out.caffemodel", inputs)
-    assert wanted
-    for blob, values in wanted.items():
-        assert np.abs(found[blob] - values).max() <= EDGE_LIMIT * np.abs(values).max(), blob
+    found = run(tmp_path / "out.prototxt", tmp_path / "out.caffemodel", golden(folder, "in_"))
+    assert_close(found, deployed(folder), EDGE_LIMIT)
 
 
 @pytest.mark.parametrize("folder", EDGE, ids=lambda folder: folder.name)
@@ -53,23 +42,19 @@ def test_names_of_blobs(tmp_path: Path, folder: Path) -> None:
     """A blob name that is left holds what it held; what is gone is reported."""
     given = folder / "net.prototxt", folder / "weights.caffemodel"
     report = caffefold.convert(*given, tmp_path / "out")
-    with np.load(folder / "golden.npz") as golden:
-        inputs = {k[3:]: golden[k] for k in golden if k.startswith("in_")}
+    inputs = golden(folder, "in_")
     net = caffefold.to_deploy(caffefold.load(*given)).net
     text, weights = net.to_document().encode().decode(), given[1].read_bytes()
     wanted = run(text, weights, inputs)
     found = run(tmp_path / "out.prototxt", tmp_path / "out.caffemodel", inputs)
     assert sorted(report.gone) == sorted(wanted.keys() - found.keys())
-    for blob in wanted.keys() & found.keys():
-        values = wanted[blob]
-        assert np.abs(found[blob] - values).max() <= EDGE_LIMIT * np.abs(values).max(), blob
+    left = {blob: wanted[blob] for blob in wanted.keys() & found.keys()}
+    assert_close(found, left, EDGE_LIMIT)
 
 
 @pytest.mark.parametrize(("folder", "name"), CORPUS, ids=[f"{f.name}-{n}" for f, n in CORPUS])
 def test_corpus(tmp_path: Path, folder: Path, name: str) -> None:
-    with np.load(folder / "golden.npz") as golden:
-        arrays = {k: golden[k] for k in golden if ":" in k}
-    inputs = {k[6:]: v for k, v in arrays.items() if k.startswith("input:")}
+    inputs = golden(folder, "input:")
     shapes = {k: (1, *v.shape[1:]) for k, v in inputs.items()}
     caffefold.convert(
         folder / name, folder / "weights.caffemodel", tmp_path / "out", input_shapes=shapes
@@ -78,13 +63,8 @@ def test_corpus(tmp_path: Path, folder: Path, name: str) -> None:
     tops = {
         top for layer in caffefold.load(pair[0]).layers for top in (*layer.tops, *layer.bottoms)
     }
-    wanted = {
-        k.partition(":")[2]: v
-        for k, v in arrays.items()
-        if not k.startswith("input:") and k not in HEAD_OF_A_FORK and k.partition(":")[2] in tops
-    }
-    wanted = {k: v for k, v in wanted.items() if k not in BY_ORDER}
+    others = {k: v for k, v in golden(folder, "").items() if k not in HEAD_OF_A_FORK}
+    blobs = {key.partition(":")[2]: v for key, v in others.items() if not key.startswith("input:")}
+    wanted = {k: v for k, v in blobs.items() if k in tops and k not in BY_ORDER}
     found = run(*pair, inputs, sorted(wanted))
-    assert wanted
-    for blob, values in wanted.items():
-        assert np.abs(found[blob] - values).max() <= DEEP_LIMIT * np.abs(values).max(), blob
+    assert_close(found, wanted, DEEP_LIMIT)

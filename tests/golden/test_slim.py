@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from math import prod
 from pathlib import Path
 
@@ -11,9 +10,8 @@ import pytest
 
 import caffefold
 from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_pair
+from tests.support.goldens import SHARED, assert_close, golden
 
-ROOT = Path(__file__).resolve().parents[2]
-SHARED = Path(os.environ.get("CAFFEFOLD_SHARED") or ROOT.parent / "shared")
 # With channels that do nothing: gammas of 1e-8 over weights of 1e-20, rows of zeros.
 DEAD = {"retinaface/clancylian-mnet-deconv": 18, "segmentation/eric612-tusimple": 28}
 LIMIT = 5e-5  # of the largest value
@@ -34,14 +32,10 @@ def test_real_models_get_smaller_and_compute_the_same(tmp_path: Path, name: str)
     before, after = report.slimmed.costs
     assert after.parameters < before.parameters
     assert after.macs < before.macs
-    with np.load(folder / "golden.npz") as golden:
-        inputs = {k[6:]: golden[k] for k in golden if k.startswith("input:")}
-        wanted = {k[7:]: golden[k] for k in golden if k.startswith("output:")}
-    found = run(tmp_path / "out.prototxt", tmp_path / "out.caffemodel", inputs, list(wanted))
-    assert wanted
-    for blob in wanted:
-        error = np.abs(found[blob] - wanted[blob]).max()
-        assert error <= LIMIT * np.abs(wanted[blob]).max(), blob
+    wanted = golden(folder, "output:")
+    given = golden(folder, "input:")
+    found = run(tmp_path / "out.prototxt", tmp_path / "out.caffemodel", given, list(wanted))
+    assert_close(found, wanted, LIMIT)
 
 
 def resnet20() -> list[LayerSpec]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -12,8 +11,9 @@ pytest.importorskip("torch")
 import caffefold
 from caffefold.options import TargetName
 from caffefold.targets import TARGETS
-from tests.golden.test_shared_models import EDGE, EDGE_LIMIT
+from tests.golden.test_shared_models import EDGE_LIMIT
 from tests.reference.caffe_torch import run
+from tests.support.goldens import EDGE, assert_close, deployed, golden
 
 pytestmark = pytest.mark.skipif(not EDGE, reason="CAFFEFOLD_SHARED is not there")
 # What is written differs by these alone.
@@ -35,14 +35,8 @@ def test_edge(tmp_path: Path, folder: Path, target: TargetName) -> None:
             caffefold.convert(*given, tmp_path / "out", target=target)
         return
     caffefold.convert(*given, tmp_path / "out", target=target)
-    with np.load(folder / "golden.npz") as golden:
-        inputs = {k[3:]: golden[k] for k in golden if k.startswith("in_")}
-        prefix = "global_" if any(k.startswith("global_") for k in golden) else "out_"
-        wanted = {k[len(prefix) :]: golden[k] for k in golden if k.startswith(prefix)}
-    found = run(tmp_path / "out.prototxt", tmp_path / "out.caffemodel", inputs)
-    assert wanted
-    for blob, values in wanted.items():
-        assert np.abs(found[blob] - values).max() <= EDGE_LIMIT * np.abs(values).max(), blob
+    found = run(tmp_path / "out.prototxt", tmp_path / "out.caffemodel", golden(folder, "in_"))
+    assert_close(found, deployed(folder), EDGE_LIMIT)
 
 
 def test_the_targets_above_have_every_form_there_is() -> None:

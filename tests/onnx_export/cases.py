@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +13,9 @@ from caffefold.check.forward.evaluate import evaluate
 from caffefold.ir import graph
 from caffefold.ir.net import Net
 from caffefold.testing import LayerSpec, RandomLayers, input_layer, net_text
-from tests.support.onnx_models import AnyArray
+from tests.support.goldens import LAYERS, AnyArray, golden
 
-ROOT = Path(__file__).resolve().parents[2]
-SHARED = Path(os.environ.get("CAFFEFOLD_SHARED") or ROOT.parent / "shared")
-FOLDERS = sorted(path.parent for path in SHARED.glob("layers/*/golden.npz"))
+FOLDERS = LAYERS
 MAKE = RandomLayers(seed=11)
 MAPS = (2, 4, 5, 6)
 REGIONS = np.array([[0, 8, 8, 60, 50], [0, 0, 16, 90, 70], [0, 30, 2, 40, 90]], np.float32)
@@ -39,11 +36,7 @@ def of_caffe(folder: Path) -> Case:
     """A tiny net of the shared material."""
     weights = folder / "weights.caffemodel"
     net = caffefold.load(folder / "net.prototxt", weights if weights.exists() else None)
-    with np.load(folder / "golden.npz") as golden:
-        given = {name.partition(":")[::2]: golden[name] for name in golden}
-    inputs = {name: each for (kind, name), each in given.items() if kind == "input"}
-    outputs = {name: each for (kind, name), each in given.items() if kind == "output"}
-    return Case(folder.name, net, inputs, outputs, True)
+    return Case(folder.name, net, golden(folder, "input:"), golden(folder, "output:"), True)
 
 
 def _plain(

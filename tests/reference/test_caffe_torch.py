@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -17,12 +14,8 @@ from caffefold.testing import net_text
 from tests.reference.caffe_read import read_net
 from tests.reference.caffe_torch import net_outputs, run, unsupported
 from tests.reference.random_nets import RandomNet, nets, perturbed
+from tests.support.goldens import EDGE, SHARED, AnyArray, golden
 
-AnyArray: TypeAlias = npt.NDArray[Any]
-
-ROOT = Path(__file__).resolve().parents[2]
-SHARED = Path(os.environ.get("CAFFEFOLD_SHARED") or ROOT.parent / "shared")
-EDGE = sorted(path.parent for path in SHARED.glob("models/edge/*/golden.npz"))
 CORPUS = sorted(path.parent for path in SHARED.glob("corpus/*/*/golden.npz"))
 
 LIMIT = 1e-5
@@ -31,17 +24,6 @@ SOFTMAX_LIMIT = {
     "sfd-mod11e-imagenet": 5e-5,
 }
 BY_ORDER = {"detection_out"}  # the last bit of a score may exchange rows
-
-
-def golden(folder: Path, *prefixes: str) -> dict[str, AnyArray]:
-    """The arrays whose key has one of these prefixes, without it."""
-    with np.load(folder / "golden.npz") as arrays:
-        return {
-            key[len(prefix) :]: arrays[key]
-            for prefix in prefixes
-            for key in arrays
-            if key.startswith(prefix)
-        }
 
 
 def error(got: AnyArray, want: AnyArray) -> float:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from caffefold.upgrading import upgrade
-from tests.upgrade.helpers import SHARED
+from tests.support.goldens import SHARED, assert_close, golden
 
 pytest.importorskip("torch")
 
@@ -30,15 +29,5 @@ def test_outputs(
         pytest.skip("CAFFEFOLD_SHARED is not there")
     upgrade(case / net, tmp_path / "net.prototxt")
     upgrade(case / "weights.caffemodel", tmp_path / "net.caffemodel")
-    with np.load(case / "golden.npz") as arrays:
-        inputs = {k.removeprefix(given): arrays[k] for k in arrays if k.startswith(given)}
-        outputs = {
-            key.removeprefix(prefix): arrays[key]
-            for key in arrays
-            for prefix in wanted
-            if key.startswith(prefix)
-        }
-    got = run(tmp_path / "net.prototxt", tmp_path / "net.caffemodel", inputs)
-    assert outputs
-    for name, want in outputs.items():
-        assert np.abs(got[name] - want).max() <= LIMIT * np.abs(want).max(), name
+    got = run(tmp_path / "net.prototxt", tmp_path / "net.caffemodel", golden(case, given))
+    assert_close(got, golden(case, *wanted), LIMIT)

@@ -96,6 +96,7 @@ def test_of_any_document(generated: tuple[str, Said], data: st.DataObject) -> No
         assert said(again.fields) == without(said(document.fields), place)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("path", sorted(SAMPLES.glob("**/*.prototxt")), ids=lambda p: p.stem)
 def test_of_the_sample_models(path: Path) -> None:
     document = parse(path.read_bytes(), str(path))
@@ -104,6 +105,7 @@ def test_of_the_sample_models(path: Path) -> None:
         check(document, place)
 
 
+@pytest.mark.once
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the shared models")
 def test_of_real_files() -> None:
     seen = 0
