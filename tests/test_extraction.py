@@ -75,6 +75,7 @@ def differences(text: Path, other: Path, phase: str) -> set[str]:
     return {part.split("]")[-1] or part for part in parts} - {"loss_weight"}
 
 
+@pytest.mark.once
 @pytest.mark.skipif(not cases(), reason="needs models: set CAFFEFOLD_SHARED to a folder of pairs")
 @pytest.mark.parametrize("weights", cases(), ids=lambda p: str(p.parent.relative_to(SHARED)))
 def test_of_every_caffemodel(tmp_path: Path, weights: Path) -> None:
