@@ -251,6 +251,7 @@ def test_thousands_of_unknown_names_take_no_time() -> None:
 SHARED = Path(os.environ.get("CAFFEFOLD_SHARED", "-"))
 
 
+@pytest.mark.once
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the shared models")
 def test_no_false_alarm_in_real_nets() -> None:
     """Published nets of 30 repositories: all their fields, types and values are known."""

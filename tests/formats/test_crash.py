@@ -96,19 +96,21 @@ def look(folder: Path, names: tuple[str, ...]) -> Files | None:
     return found
 
 
-CASES = (
-    "group",
-    "group+force",
-    # What writes a group, on whatever Python, does what the two above do.
+GROUPS = ("group", "group+force")
+WRITERS = ("convert", "convert+force", "save+force", "upgrade", "upgrade+force")
+"""What writes a group does what the two above do: one error and one death, the others are slow."""
+RUNS = [
+    *itertools.product(GROUPS, (*ERRORS, *DEATHS)),
     *(
-        pytest.param(each, marks=pytest.mark.once)
-        for each in ("convert", "convert+force", "save+force", "upgrade", "upgrade+force")
+        pytest.param(
+            case, how, marks=pytest.mark.once if how in ("EIO", "kill") else pytest.mark.slow
+        )
+        for case, how in itertools.product(WRITERS, (*ERRORS, *DEATHS))
     ),
-)
+]
 
 
-@pytest.mark.parametrize("how", [*ERRORS, *DEATHS])
-@pytest.mark.parametrize("case", CASES, indirect=True)
+@pytest.mark.parametrize(("case", "how"), RUNS, indirect=["case"])
 def test_every_operation(case: Case, how: str, tmp_path: Path) -> None:
     old: Files = {name: f"old {name}".encode() for name in case.names} if case.old else {}
     places = (tmp_path / f"out{number}" for number in itertools.count())

@@ -51,6 +51,7 @@ def table() -> list[tuple[str, str]]:
     return [(row[0].strip(" `"), row[1].strip(" `")) for row in rows]
 
 
+@pytest.mark.once
 @pytest.mark.skipif(not CORPUS.exists(), reason="CAFFEFOLD_SHARED is not there")
 def test_every_difference_is_named() -> None:
     found = [(name, line) for name, train, wanted in author_pairs() for line in told(train, wanted)]

@@ -32,6 +32,7 @@ def nets() -> list[str]:
 pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason="CAFFEFOLD_SHARED is not there")
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", nets())
 def test_net(tmp_path: Path, name: str) -> None:
     path = FOLDER / name

@@ -12,7 +12,8 @@ from caffefold.formats.onnx import Node
 from caffefold.onnx_export import targets
 from caffefold.onnx_export.build import build
 from caffefold.onnx_export.site import Settings
-from tests.onnx_export.cases import OTHERS, SHARED, of_caffe, of_reference
+from tests.onnx_export.cases import OTHERS, of_caffe, of_reference
+from tests.support.goldens import SHARED
 
 BATCH_STATISTICS = SHARED / "layers/bn_batch_stats__bn_2d"
 

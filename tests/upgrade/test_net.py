@@ -159,6 +159,7 @@ net_param {
     assert notes == ("net_param: 1 layer from V1 (layers { ... }) to V2 (layer { ... })",)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", corpus("net-v0", "net-v1", "net-v2"))
 def test_real_files(name: str) -> None:
     text = real(name)

@@ -140,6 +140,7 @@ def test_real_solvers(name: str) -> None:
     text_parse.parse(str(upgraded))
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("name", corpus("net-v0", "net-v1", "net-v2", "mixed", "labelmap"))
 def test_real_files_that_are_no_solvers(name: str) -> None:
     assert not is_solver(text_parse.read(CORPUS / name))
