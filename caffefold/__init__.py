@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from caffefold.check.proof import Proof
     from caffefold.check.verdict import Verification
     from caffefold.compare.diff import NetDiff, diff
-    from caffefold.conversion import convert, fold, load, prove, retarget, save, slim, to_deploy
+    from caffefold.conversion import convert, fold, load, prove, retarget, save, to_deploy
     from caffefold.errors import (
         CaffefoldError,
         ExistingOutput,
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from caffefold.onnx_export.report import ExportReport
     from caffefold.options import ConvertOptions, DetectionOptions, ExportOptions, VerifyOptions
     from caffefold.report import ConvertReport, DeployResult, FoldResult, SlimResult, TargetResult
+    from caffefold.slimming import slim
     from caffefold.verification.verifying import verify
 
 __version__ = _version.VERSION
@@ -103,7 +104,7 @@ _HOMES = {
     "compare.diff": ("NetDiff", "diff"),
     "check.proof": ("Proof",),
     "check.verdict": ("Verification",),
-    "conversion": ("convert", "fold", "load", "prove", "retarget", "save", "slim", "to_deploy"),
+    "conversion": ("convert", "fold", "load", "prove", "retarget", "save", "to_deploy"),
     "extraction": ("ExtractReport", "extract"),
     "inspection.inspecting": ("inspect",),
     "inspection.result": ("Inspection",),
@@ -112,6 +113,7 @@ _HOMES = {
     "onnx_export.report": ("ExportReport",),
     "options": ("ConvertOptions", "DetectionOptions", "ExportOptions", "VerifyOptions"),
     "report": ("ConvertReport", "DeployResult", "FoldResult", "SlimResult", "TargetResult"),
+    "slimming": ("slim",),
     "verification.verifying": ("verify",),
 }
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from caffefold.humanize import counted, some
+from caffefold.ops.base import SkipCode
 from caffefold.passes.infra import Change, ChangeKind, Skip
 
 _SHOWN = 8  # groups
@@ -31,17 +32,18 @@ def account(
     merged = [change for change in changes if change.kind is ChangeKind.COLLAPSED]
     idle = [change for change in changes if change.kind is ChangeKind.UNIT_DROPPED]
     why = {name: skip for skip in skips for name in skip.layers}
-    yield from _labelled("folded", list(_folded(folds, types)))
-    yield from _labelled("merged", list(_merged(merged, why, types)))
+    yield from labelled("folded", list(_folded(folds, types)))
+    yield from labelled("merged", list(_merged(merged, why, types)))
     names = [name for change in idle for name in change.removed]
     if names:
         yield "dropped", f"{counted(len(names), 'layer')} that changed nothing: {some(names)}"
     gone = {name for change in (*merged, *idle) for name in (*change.removed, *change.modified)}
     left = [skip for skip in skips if not gone.issuperset(skip.layers)]
-    yield from _labelled("left", list(_left(left, types)))
+    yield from labelled("left", list(_left(left, types)))
 
 
-def _labelled(label: str, lines: list[str]) -> Iterator[tuple[str, str]]:
+def labelled(label: str, lines: list[str]) -> Iterator[tuple[str, str]]:
+    """The first lines, the very first with its label, and how many more there are."""
     for number, line in enumerate(lines[:_SHOWN]):
         yield "" if number else label, line
     if len(lines) > _SHOWN:
@@ -75,7 +77,9 @@ def _merged(
         members = sorted((*change.removed, stays), key=list(types).index) if types else ()
         reasons = groups.setdefault(_kinds(members, types), {})
         skip = why.get(stays)
-        reasons.setdefault("" if skip is None else _reason(skip, types), []).append(stays)
+        reasons.setdefault(
+            "" if skip is None else general(skip.code, skip.message, types), []
+        ).append(stays)
     for kind, reasons in groups.items():
         number = sum(map(len, reasons.values()))
         became = f"{number} {kind} became one Scale{' each' if number > 1 else ''}"
@@ -91,23 +95,23 @@ def _merged(
 def _left(skips: Sequence[Skip], types: Mapping[str, str]) -> Iterator[str]:
     groups: dict[tuple[str, str], list[Skip]] = {}
     for skip in skips:
-        key = _kinds(skip.layers, types), _reason(skip, types)
+        key = _kinds(skip.layers, types), general(skip.code, skip.message, types)
         groups.setdefault(key, []).append(skip)
-    for (kind, general), alike in groups.items():
+    for (kind, common), alike in groups.items():
         names = [name for skip in alike for name in skip.layers]
         own = {f"{skip.message} [{skip.code.value}]" for skip in alike}
-        reason = own.pop() if len(own) == 1 else general
+        reason = own.pop() if len(own) == 1 else common
         yield f"{len(names)} {kind} ({some(names, _NAMES)}): {reason}"
 
 
-def _reason(skip: Skip, types: Mapping[str, str]) -> str:
+def general(code: SkipCode, message: str, types: Mapping[str, str]) -> str:
     """Why, with the type of each layer in place of its name."""
 
     def kind(found: re.Match[str]) -> str:
         name = found[2] or types.get(found[1], "layer")
         return f"{'an' if name[0] in 'AEIOaeio' else 'a'} {name}"
 
-    return f"{_QUOTED.sub(kind, skip.message)} [{skip.code.value}]"
+    return f"{_QUOTED.sub(kind, message)} [{code.value}]"
 
 
 def _kinds(names: Iterable[str], types: Mapping[str, str], between: str = " + ") -> str:

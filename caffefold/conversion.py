@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from caffefold.analysis import fit, spelling
 from caffefold.analysis.cost import totals
@@ -52,8 +53,6 @@ from caffefold.options import (
     KeepOptions,
     PathLike,
     SaveOptions,
-    SlimNetOptions,
-    SlimPairOptions,
     TargetOptions,
     takes,
 )
@@ -71,7 +70,11 @@ from caffefold.report import (
 )
 from caffefold.targets import TARGETS, aimed
 
-if TYPE_CHECKING:  # the options as keywords, for type checkers: those of the class that is given
+if (
+    TYPE_CHECKING
+):  # seldom needed; the options as keywords, for type checkers: those of the class that is given
+    from caffefold.check.slimmed import Fed
+
     _P = ParamSpec("_P")
     _R_co = TypeVar("_R_co", covariant=True)
 
@@ -103,11 +106,11 @@ if TYPE_CHECKING:  # the options as keywords, for type checkers: those of the cl
             **options: _P.kwargs,
         ) -> ConvertReport: ...
 
-    def _on_net(kind: Callable[_P, Any]) -> Callable[[Callable[..., _R_co]], _OnNet[_P, _R_co]]: ...
-    def _on_saved(kind: Callable[_P, Any]) -> Callable[[Callable[..., Any]], _OnSaved[_P]]: ...
-    def _on_files(kind: Callable[_P, Any]) -> Callable[[Callable[..., Any]], _OnFiles[_P]]: ...
+    def on_net(kind: Callable[_P, Any]) -> Callable[[Callable[..., _R_co]], _OnNet[_P, _R_co]]: ...
+    def on_saved(kind: Callable[_P, Any]) -> Callable[[Callable[..., Any]], _OnSaved[_P]]: ...
+    def on_files(kind: Callable[_P, Any]) -> Callable[[Callable[..., Any]], _OnFiles[_P]]: ...
 else:
-    _on_net = _on_saved = _on_files = takes
+    on_net = on_saved = on_files = takes
 
 
 class Beside(Protocol):
@@ -130,6 +133,8 @@ Verifies: TypeAlias = Callable[..., Verification]
 """Runs a net and what was made of it (a net, or the path of a model) side by side, as
 ``caffefold.verify`` does; the keywords are the options that make the first a deploy net."""
 
+Feeds: TypeAlias = "Callable[[DeployResult], Fed]"
+"""Reads what a deploy net is run on beside random numbers."""
 SUFFIXES = (".prototxt", ".caffemodel", ".report.json")
 
 
@@ -154,7 +159,7 @@ def load(
     return _load(schema_of(proto), prototxt, caffemodel)
 
 
-@_on_net(DeployOptions)
+@on_net(DeployOptions)
 def to_deploy(net: Net, **given: Any) -> DeployResult:
     """Turn a training net into its deploy net, without folding anything yet.
 
@@ -173,7 +178,7 @@ def to_deploy(net: Net, **given: Any) -> DeployResult:
     return _to_deploy(net, DeployOptions(**given))
 
 
-@_on_net(FoldOptions)
+@on_net(FoldOptions)
 def fold(net: Net, **given: Any) -> FoldResult:
     """Fold BatchNorm and Scale layers of a deploy net into its linear layers.
 
@@ -193,7 +198,7 @@ def fold(net: Net, **given: Any) -> FoldResult:
     return _fold(net, FoldOptions(**given))
 
 
-@_on_net(TargetOptions)
+@on_net(TargetOptions)
 def retarget(net: Net, **given: Any) -> TargetResult:
     """Write a folded deploy net in the forms that its consumer takes.
 
@@ -209,65 +214,6 @@ def retarget(net: Net, **given: Any) -> TargetResult:
         UsageError: an option has a wrong value.
     """
     return _retarget(net, aimed(ConvertOptions(**given)))
-
-
-@_on_net(SlimNetOptions)
-def slim(net: Net, **given: Any) -> SlimResult:
-    """Take channels out of a net: by default those that do nothing, which changes no result.
-
-    Args:
-        net: a train, train_val or deploy net with weights, not folded; templates are fine.
-        {options}
-
-    Returns:
-        The deploy net without them, or the training net; what went, and what did not and why.
-
-    Raises:
-        InputError: the net is broken, or its weights do not fit it.
-        ProofError: the net is not the same: a fault of ours.
-        UsageError: an option has a wrong value, contradicts the net, or is missing.
-    """
-    from caffefold import slimming  # seldom needed
-
-    options = SlimNetOptions(**given)
-    with quiet():
-        deploy = _to_deploy(net, options)
-        result = slimming.slim_deploy(deploy, options, net)
-    warnings = (*deploy.warnings, *result.warnings, *_idle(net, options))
-    return replace(result, warnings=warnings)
-
-
-def slim_training_files(
-    prototxt: PathLike, caffemodel: PathLike | None, output: PathLike | None,
-    options: SlimPairOptions, *, force: bool = False, dry_run: bool = False,
-) -> tuple[SlimResult, tuple[str, ...]]:  # fmt: skip
-    """Slim a pair of files and write the training net, with a report.
-
-    Returns:
-        What went, and the names of the files.
-
-    Raises:
-        CaffefoldError: as ``convert``.
-    """
-    from caffefold import slimming  # seldom needed
-
-    _named(prototxt, output)
-    sources = tuple(Path(p) for p in (prototxt, caffemodel, options.proto) if p is not None)
-    with _load(schema_of(options.proto), prototxt, caffemodel) as net, Staging() as staging:
-        files = tuple(path for path in sources if not detect.is_stream(path))
-        prefix = _prefix(output, net, Path(prototxt))
-        targets = _targets(prefix, (*files, *_sources(net)), SUFFIXES, force)
-        with quiet():
-            deploy = _to_deploy(net, options)
-            result = slimming.slim_deploy(deploy, options, net)
-            own = (*_idle(net, options), *_orphans(net, options))
-            warnings = (*deploy.warnings, *result.warnings, *own)
-            result = replace(result, warnings=warnings)
-            _stage(staging, result.net, targets, options)
-        staging.write(targets[2], result.to_json().encode("utf-8", "backslashreplace"))
-        if not dry_run:
-            staging.commit()
-    return result, () if dry_run else tuple(map(str, targets))
 
 
 def prove(original: Net, folded: Net, *, dtype: Dtype = "fp32") -> Proof:
@@ -289,7 +235,7 @@ def prove(original: Net, folded: Net, *, dtype: Dtype = "fp32") -> Proof:
     return _prove(original, folded, folded.history[len(original.history) :], precision)
 
 
-@_on_saved(SaveOptions)
+@on_saved(SaveOptions)
 def save(net: Net, prefix: PathLike, *, force: bool = False, **given: Any) -> tuple[Path, ...]:
     """Write a net as ``PREFIX.prototxt`` and, when it has weights, ``PREFIX.caffemodel``.
 
@@ -314,12 +260,12 @@ def save(net: Net, prefix: PathLike, *, force: bool = False, **given: Any) -> tu
     options = SaveOptions(**given)
     targets = _targets(Path(prefix), _sources(net), SUFFIXES[:2], force)
     with Staging() as staging, quiet():
-        written = _stage(staging, net, targets, options)
+        written = stage(staging, net, targets, options)
         staging.commit()
     return written
 
 
-@_on_files(ConvertOptions)
+@on_files(ConvertOptions)
 def convert(
     prototxt: PathLike,
     caffemodel: PathLike | None,
@@ -359,49 +305,96 @@ def convert(
         ProofError: the written pair does not compute the same; no output was written.
         UsageError: an option has a wrong value, or contradicts the files.
     """
-    options = _options_of(given)
-    _named(prototxt, output)
-    weights = prototxt if caffemodel is None and _is_alone(prototxt) else caffemodel
-    sources = tuple(Path(p) for p in (prototxt, weights, options.proto) if p is not None)
-    with _load(schema_of(options.proto), prototxt, caffemodel) as net, Staging() as staging:
-        files = tuple(path for path in sources if not detect.is_stream(path))
-        suffixes = SUFFIXES if beside is None else (*SUFFIXES, beside.suffix)
-        prefix = _prefix(output, net, Path(prototxt))
-        targets = _targets(prefix, (*files, *_sources(net)), suffixes, force)
-        if html is not None:
-            _targets(Path(html), (*files, *_sources(net)), ("",), force)
-            if Path(html) in targets:
-                raise OutputError(f"{html}: another result goes there; choose another name")
-        report, made = convert_into(staging, net, targets, options, sources)
+    return convert_files(
+        ConvertOptions(**given), prototxt, caffemodel, output,
+        force=force, dry_run=dry_run, html=html, beside=beside, verify=verify,
+    )  # fmt: skip
+
+
+def convert_files(
+    options: ConvertOptions, prototxt: PathLike, caffemodel: PathLike | None,
+    output: PathLike | None, *, force: bool, dry_run: bool, html: PathLike | None,
+    beside: Beside | None, verify: Verifies | None, feeds: Feeds | None = None,
+) -> ConvertReport:  # fmt: skip
+    """``convert``; where channels go, both nets are run on what ``feeds`` makes as well.
+
+    Raises:
+        CaffefoldError: as ``convert``.
+    """
+    suffixes = SUFFIXES if beside is None else (*SUFFIXES, beside.suffix)
+    with opened(options, prototxt, caffemodel, output, suffixes, html, force=force) as job:
+        net, staging, targets = job.net, job.staging, job.targets
+        report, made = convert_into(staging, net, targets, options, job.sources, feeds)
         if verify is not None:
-            report = _verified(report, net, verify, options, map(staging.path_of, targets[:2]))
+            meant = report.slimmed is not None and report.slimmed.proof.approximate
+            staged = map(staging.path_of, targets[:2])
+            found = verified(net, staged, verify, options, meant=meant)
+            warnings = (*report.warnings, *doubts(found))
+            report = replace(report, verification=found, warnings=warnings)
         if beside is not None:
             beside.stage(staging, targets[3], made, report.preprocessing)
         if dry_run:
             return replace(report, dry_run=True)
-        staging.write(targets[2], report.to_json().encode("utf-8", "backslashreplace"))
-        with Staging() as pages:
-            if html is not None:
-                from caffefold.page import page
-
-                pages.write(Path(html), page(report).encode("utf-8", "backslashreplace"))
-                pages.finish()
-            staging.commit()
-            pages.commit()
+        job.put(report)
     return report
 
 
-def _verified(
-    report: ConvertReport,
-    net: Net,
-    verify: Verifies,
-    options: ConvertOptions,
-    staged: Iterable[Path],
-) -> ConvertReport:
-    """The report, with what running both nets found.
+class Job(NamedTuple):
+    """A pair of files that is read, and where its results go."""
+
+    net: Net
+    sources: tuple[Path, ...]
+    """The files that were given."""
+    staging: Staging
+    targets: tuple[Path, ...]
+    html: PathLike | None
+
+    def put(self, report: ConvertReport | SlimResult) -> None:
+        """Put what is staged in place, with the report, and the report as a page."""
+        self.staging.write(self.targets[2], report.to_json().encode("utf-8", "backslashreplace"))
+        with Staging() as pages:
+            if self.html is not None:
+                from caffefold.page import page
+
+                pages.write(Path(self.html), page(report).encode("utf-8", "backslashreplace"))
+                pages.finish()
+            self.staging.commit()
+            pages.commit()
+
+
+@contextmanager
+def opened(
+    options: ConvertOptions, prototxt: PathLike, caffemodel: PathLike | None,
+    output: PathLike | None, suffixes: tuple[str, ...], html: PathLike | None, *, force: bool,
+) -> Iterator[Job]:  # fmt: skip
+    """Read a pair, and see to it that its results can be written.
 
     Raises:
-        ProofError: they are different.
+        InputError: as ``load``.
+        OutputError: a result exists (without ``force``), equals an input, or cannot be written.
+        UsageError: what comes from standard input has no name for its results.
+    """
+    if output is None and detect.is_stream(Path(prototxt)):
+        raise UsageError("standard input has no name; give ", Option("prefix", "PREFIX"))
+    weights = prototxt if caffemodel is None and _is_alone(prototxt) else caffemodel
+    sources = tuple(Path(p) for p in (prototxt, weights, options.proto) if p is not None)
+    with _load(schema_of(options.proto), prototxt, caffemodel) as net, Staging() as staging:
+        files = (*(path for path in sources if not detect.is_stream(path)), *_sources(net))
+        targets = _targets(_prefix(output, net, Path(prototxt)), files, suffixes, force)
+        if html is not None:
+            _targets(Path(html), files, ("",), force)
+            if Path(html) in targets:
+                raise OutputError(f"{html}: another result goes there; choose another name")
+        yield Job(net, sources, staging, targets, html)
+
+
+def verified(
+    net: Net, staged: Iterable[Path], verify: Verifies, options: DeployOptions, *, meant: bool
+) -> Verification:
+    """What running a net and the pair that was made of it found.
+
+    Raises:
+        ProofError: they are different, and are not ``meant`` to be.
         UsageError: there are no weights.
     """
     if net.weights is None:
@@ -409,25 +402,16 @@ def _verified(
     own = {each.name: getattr(options, each.name) for each in fields(DeployOptions)}
     with _load(net.document.schema, *staged) as written:
         found = verify(net, written, **own)
-    if found.verdict == "different":
+    if found.verdict == "different" and not meant:
         raise ProofError(f"the written net is {found.sentence()}; no output was written")
-    warnings = report.warnings
-    if found.verdict == "inconclusive":
-        warnings += (f"verification is inconclusive: {found.sentence()}",)
-    return replace(report, verification=found, warnings=warnings)
+    return found
 
 
-def _options_of(given: Mapping[str, Any]) -> ConvertOptions:
-    """Those of a conversion; with what channels go, where that is said."""
-    slims = {each.name for each in fields(SlimPairOptions)} - {
-        f.name for f in fields(ConvertOptions)
-    }
-    return SlimPairOptions(**given) if slims & given.keys() else ConvertOptions(**given)
-
-
-def _named(prototxt: PathLike, output: PathLike | None) -> None:
-    if output is None and detect.is_stream(Path(prototxt)):
-        raise UsageError("standard input has no name; give ", Option("prefix", "PREFIX"))
+def doubts(found: Verification) -> tuple[str, ...]:
+    """A warning where running both nets says nothing."""
+    if found.verdict != "inconclusive":
+        return ()
+    return (f"verification is inconclusive: {found.sentence()}",)
 
 
 def _prefix(output: PathLike | None, net: Net, prototxt: Path) -> Path:
@@ -451,8 +435,11 @@ def convert_into(
     targets: tuple[Path, ...],
     options: ConvertOptions,
     sources: tuple[Path, ...],
+    feeds: Feeds | None = None,
 ) -> tuple[ConvertReport, Net]:
     """Convert ``net``, stage the pair as the first ``targets``, and prove what is staged.
+
+    ``feeds`` makes what a net is run on beside random numbers, where channels go.
 
     Returns:
         The report, which nobody has written yet, and the net as it is staged.
@@ -466,13 +453,13 @@ def convert_into(
             deploy = _to_deploy(net, options)
             slimmed = None
             if options.slim:
-                from caffefold.slimming import slim_deploy, slimmed_deploy  # seldom needed
+                from caffefold.reduction import slim_deploy, slimmed_deploy  # seldom needed
 
-                slimmed = slim_deploy(deploy, options)
+                slimmed = slim_deploy(deploy, options, feeds=feeds)
                 deploy = slimmed_deploy(deploy, slimmed)
             folded = _fold(deploy.net, options)
             result = _retarget(folded.net, options)
-            written = _stage(staging, result.net, targets, options)
+            written = stage(staging, result.net, targets, options)
             staged = {str(target): staging.path_of(target) for target in written}
             with _load(net.document.schema, *staged.values()) as reread:
                 again = _with_numbers(reread, result.net)
@@ -586,7 +573,7 @@ def _fold(net: Net, options: FoldOptions) -> FoldResult:
         folded, steps = infra.run(pipeline.fold_passes(options), _with_numbers(net))
     warnings = (
         *(w for step in steps for w in step.warnings),
-        *_idle(net, options),
+        *idle(net, options),
         *_without_numbers(net),
     )
     return FoldResult(folded, steps, net, warnings)
@@ -646,7 +633,7 @@ def _strangers(net: Net) -> tuple[LayerRecord, ...]:
     )
 
 
-def _orphans(net: Net, options: SaveOptions) -> tuple[str, ...]:
+def orphans(net: Net, options: SaveOptions) -> tuple[str, ...]:
     """A warning for the weights of layers that the prototxt does not have."""
     found = [f"'{record.name}'" for record in _strangers(net) if record.blobs]
     if not found:
@@ -658,7 +645,7 @@ def _orphans(net: Net, options: SaveOptions) -> tuple[str, ...]:
     return (Text(f"{what}dropped; ", Option("keep_records"), " keeps them"),)
 
 
-def _idle(net: Net, options: KeepOptions) -> tuple[str, ...]:
+def idle(net: Net, options: KeepOptions) -> tuple[str, ...]:
     """A warning for each pattern of layers to leave alone that no layer of the read net fits."""
     return tuple(
         Text(Option("keep", pattern), ": no effect; no layer has that name")
@@ -702,7 +689,7 @@ def _targets(
     return targets
 
 
-def _stage(
+def stage(
     staging: Staging, net: Net, targets: tuple[Path, ...], options: SaveOptions
 ) -> tuple[Path, ...]:
     """Stage the text and, if there are any, the weights; the targets that are used."""
@@ -731,7 +718,7 @@ def _records(net: Net, weights: WeightsFile, precision: Precision) -> Iterator[N
         )
 
 
-def _size(path: Path, net: Net) -> int:
+def size_of(path: Path, net: Net) -> int:
     """The size of an input; of one that cannot be read again, of the text that came from it."""
     if detect.is_stream(path):
         return len(net.document.source.encode("utf-8", "surrogateescape"))
@@ -748,7 +735,7 @@ def _report(
     shapes = dict(zip(names, deploy.shapes.of_inputs(names), strict=True))
     return ConvertReport(
         net=net.name,
-        inputs=tuple(FileSize(detect.shown(path), _size(path, net)) for path in inputs),
+        inputs=tuple(FileSize(detect.shown(path), size_of(path, net)) for path in inputs),
         outputs=tuple(FileSize(name, path.stat().st_size) for name, path in outputs.items()),
         layers_before=len(net),
         layers_after=len(result.net),
@@ -764,7 +751,7 @@ def _report(
         weights=net.weights is not None,
         warnings=(
             *deploy.warnings,
-            *_orphans(net, options),
+            *orphans(net, options),
             *folded.warnings,
             *(warning for step in result.passes for warning in step.warnings),
         ),

@@ -300,26 +300,6 @@ class ConvertOptions(SaveOptions, TargetOptions, FoldOptions, DeployOptions):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class SlimNetOptions(SlimOptions, DeployOptions):
-    """All options of slimming a net in memory."""
-
-    heading = "Slimming"
-
-    keep_training: bool = _option(
-        False, "Keep the training net, to be fine-tuned; by default it becomes a deploy net."
-    )
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class SlimPairOptions(SlimNetOptions, ConvertOptions):
-    """All options of slimming a pair of files, which is folded as in a conversion."""
-
-    slim: bool = _option(
-        True, "Remove channels; by default those that do nothing.", heading="Slimming"
-    )
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
 class ExportOptions(FoldOptions, DeployOptions):
     """All options of an export to ONNX; the net is made and folded as in a conversion."""
 
@@ -371,8 +351,8 @@ class ExportOptions(FoldOptions, DeployOptions):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class VerifyOptions(DeployOptions):
-    """All options of a verification; the first net is made a deploy net as in a conversion."""
+class FeedOptions(_Checked):
+    """What nets are run on, and how images become numbers."""
 
     heading = "What is run, on what"
 
@@ -391,6 +371,40 @@ class VerifyOptions(DeployOptions):
     channel_order: Literal["", "BGR", "RGB"] = _option(
         "", "Channel order that the net reads colour images in; Caffe's is BGR."
     )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SlimNetOptions(SlimOptions, FeedOptions, DeployOptions):
+    """All options of slimming a net in memory."""
+
+    heading = "Slimming"
+
+    keep_training: bool = _option(
+        False, "Keep the training net, to be fine-tuned; by default it becomes a deploy net."
+    )
+    inputs: Sequence[PathLike] = _option(
+        (),
+        "Compare both nets on images (a file, a folder, a pattern), .npy or .npz as well. uint8 "
+        "images are preprocessed as the training net states.",
+        flag="--input", metavar="PATH", heading="What is run, on what",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class SlimPairOptions(SlimNetOptions, ConvertOptions):
+    """All options of slimming a pair of files, which is folded as in a conversion."""
+
+    slim: bool = _option(
+        True, "Remove channels; by default those that do nothing.", heading="Slimming"
+    )
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class VerifyOptions(FeedOptions, DeployOptions):
+    """All options of a verification; the first net is made a deploy net as in a conversion."""
+
+    heading = "What is run, on what"
+
     labels: PathLike | None = _option(
         None, "What is in the images: lines IMAGE CLASS, or IMAGE CLASS X1 Y1 X2 Y2 an object; the "
         "accuracy, or the mAP, of both is told. An array 'labels' in .npz says the same.",

@@ -1,11 +1,14 @@
 """The page of one conversion: what ``convert --html`` writes and what a zoo has for each model.
 
 One template (``templates/conversion.html``) holds what both show; nothing is loaded from anywhere.
+What slimming took out has one of its own (``templates/slim.html``), which a training net that stays
+one has alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from caffefold._version import VERSION
@@ -19,8 +22,9 @@ from caffefold.humanize import counted, short, size
 from caffefold.ir.net import Layer
 from caffefold.ops.shape import show
 from caffefold.passes.infra import ChangeKind
+from caffefold.passes.slim.slim import EDGES, Histogram
 from caffefold.rails import HEIGHT, Rail, rails
-from caffefold.report import ConvertReport, types_of
+from caffefold.report import ConvertReport, SlimResult, types_of
 
 _PLAIN = frozenset({"name", "type", "bottom", "top"})
 
@@ -40,8 +44,25 @@ class Row(NamedTuple):
     rail: Rail
 
 
-def page(report: ConvertReport) -> str:
+class Bars(NamedTuple):
+    """A histogram of |gamma|, drawn: channels of one layer, or of all of them."""
+
+    layer: str
+    channels: int
+    left: int
+    bars: tuple[tuple[str, float, float], ...]
+    """(what a bar counts, height of what stays, height of what goes on top of it)."""
+
+
+_TALL = 44
+"""The height of a histogram, in pixels."""
+
+
+def page(report: ConvertReport | SlimResult) -> str:
     """The report as a page of its own. Weights are read: their file must be open still."""
+    if isinstance(report, SlimResult):
+        shown = {"report": report, "counted": counted, "size": size, "version": VERSION}
+        return render("slim_page.html", slim=slim_values(report), **shown)
     return render("report_page.html", **values(report))
 
 
@@ -52,7 +73,8 @@ def values(report: ConvertReport) -> dict[str, Any]:
     return {
         "report": report,
         "table": list(report.table()),
-        "account": list(account(report.changes, report.skips, types_of(before))),
+        "account": list(account(report.changes, report.unfolded, types_of(before))),
+        "slim": None if report.slimmed is None else slim_values(report.slimmed),
         "health": _health(report),
         "proof": dict(report.rows())["proof"],
         "training": list(_training(report)),
@@ -63,6 +85,36 @@ def values(report: ConvertReport) -> dict[str, Any]:
         "counted": counted,
         "size": size,
     }
+
+
+def slim_values(result: SlimResult) -> dict[str, Any]:
+    """What the template of slimming shows."""
+    parts = result.histograms
+    sums = [
+        tuple(map(sum, zip(*(getattr(each, side) for each in parts), strict=True)))
+        for side in ("stays", "goes")
+    ]
+    every = [_bars(Histogram("all layers", *sums))] if parts else []
+    return {
+        "result": result,
+        "account": list(result.account()),
+        "stays": list(result.stays()),
+        "bars": every + [_bars(each) for each in parts],
+        "tall": _TALL,
+    }
+
+
+def _bars(each: Histogram) -> Bars:
+    columns = list(zip(each.stays, each.goes, strict=True))
+    most = max(map(sum, columns)) or 1
+    ends = ["0", *(f"{edge:.2g}" for edge in EDGES[1:-1]), "more"]
+    bars = []
+    for (stays, goes), (low, high) in zip(columns, pairwise(ends), strict=True):
+        what = f"{low} to {high}: {counted(stays + goes, 'channel')}"
+        what += f", {goes} taken out" if goes else ""
+        bars.append((what, _TALL * stays / most, _TALL * goes / most))
+    left = sum(each.stays)
+    return Bars(each.layer, left + sum(each.goes), left, tuple(bars))
 
 
 def _health(report: ConvertReport) -> list[Health]:
@@ -87,7 +139,7 @@ def _drawing(report: ConvertReport) -> tuple[float, list[Row]]:
     width, drawn = rails(shapes.graph)
     place = {layer.name: number for number, layer in enumerate(before.layers)}
     gone, absorbed = fates(report)
-    left = {name: f"{skip.message} [{skip.code.value}]" for skip in report.skips for name in skip.layers}  # fmt: skip  # noqa: E501
+    left = {name: f"{skip.message} [{skip.code.value}]" for skip in report.unfolded for name in skip.layers}  # fmt: skip  # noqa: E501
     rows = []
     for number, (layer, cost) in enumerate(zip(before.layers, layer_costs(before, shapes), strict=True)):  # fmt: skip  # noqa: E501
         fate, kind = "", ""

@@ -7,7 +7,7 @@ from dataclasses import asdict, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from caffefold._version import VERSION
-from caffefold.account import account
+from caffefold.account import account, general, labelled
 from caffefold.analysis.cost import Totals
 from caffefold.analysis.shapes import Shapes
 from caffefold.check.proof import Proof
@@ -20,6 +20,7 @@ from caffefold.passes.infra import Change, ChangeKind, Skip, Step
 
 if TYPE_CHECKING:  # seldom made, and it brings a whole evaluation of nets along
     from caffefold.check.slimmed import SlimProof
+    from caffefold.passes.slim.slim import Held, Histogram
 
 SCHEMA = 1
 _SHOWN = 8
@@ -66,6 +67,11 @@ class _Account:
         """Every layer that was left alone, with the reason."""
         return tuple(skip for step in self.passes for skip in step.skips)
 
+    @property
+    def unfolded(self) -> tuple[Skip, ...]:
+        """Those of them that are left in the net: not the layers that slimming left channels."""
+        return tuple(skip for skip in self.skips if skip.rule != "slim")
+
     def rows(self) -> Iterator[tuple[str, str]]:
         """The result, line by line, with a label each."""
         raise NotImplementedError
@@ -97,7 +103,7 @@ class _Account:
 
     def _account(self, before: Net) -> Iterator[tuple[str, str]]:
         """What was folded, merged and left of ``before``, and why."""
-        found = list(account(self.changes, self.skips, types_of(before)))
+        found = list(account(self.changes, self.unfolded, types_of(before)))
         if not found:
             asked = any(step.name == "fold" for step in self.passes)
             found = [("folded", "nothing to fold" if asked else "nothing: not asked for")]
@@ -193,20 +199,32 @@ class SlimResult(_Account):
     bounded: int = 0
     """How many went that do nothing as long as inputs are of a plain size, ``ranges.INPUT``."""
     warnings: tuple[str, ...] = ()
+    inputs: tuple[FileSize, ...] = ()
+    """The files that were read, where files were."""
+    outputs: tuple[FileSize, ...] = ()
+    """The pair that was written."""
+    verification: Verification | None = None
+    """What running the net before and after found; None where nobody asked."""
+    dry_run: bool = False
+    """Whether nothing was put in place."""
+    held: tuple[Held, ...] = ()
+    """Channels that could have gone, and why they stay."""
+    histograms: tuple[Histogram, ...] = ()
+    """The sizes of all gammas."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How the files were read when not as they are."""
+        return self.net.notes
 
     def rows(self) -> Iterator[tuple[str, str]]:
-        """What went, layer by layer; what stays and why; the proof and the costs."""
+        """What went, layer by layer; what stays and why; the proof, and files."""
         yield from self.account()
-        before, after = self.costs
-        for what, old, new in (
-            ("parameters", before.parameters, after.parameters),
-            ("MACs", before.macs, after.macs),
-        ):
-            less = f" ({(new - old) / old:+.1%})" if old != new else ""
-            yield "cost", f"{new:,} {what} of {old:,}{less}"
+        if self.outputs:
+            yield from _files(self.outputs, self.verification, dry_run=self.dry_run)
 
     def account(self) -> Iterator[tuple[str, str]]:
-        """What went, what stays and why, and the proof."""
+        """What went, what that saves, what stays and why, and the proof."""
         (every, gone), (whole, part) = self.channels, self.gammas
         share = f"{100 * part / whole:.2g}%" if whole else "0%"
         went = f"{gone:,} of {counted(every, 'channel')} with a gamma, {share} of all |gamma|"
@@ -217,30 +235,52 @@ class SlimResult(_Account):
                 "",
                 f"{self.bounded} of them {do} nothing as long as inputs are at most {INPUT:,.0f}",
             )
+        before, after = self.costs
+        for what, old, new in (
+            ("parameters", before.parameters, after.parameters),
+            ("MACs", before.macs, after.macs),
+        ):
+            if old != new:
+                yield "", f"{old:,} -> {new:,} {what} ({(new - old) / old:+.1%})"
         cut = [row for row in self.table if row.outputs[0] != row.outputs[1] and row.made]
         for row in cut[:_SHOWN]:
             yield "", f"{row.layer}: {row.outputs[0]} -> {row.outputs[1]}"
         if len(cut) > _SHOWN:
             yield "", f"... and {counted(len(cut) - _SHOWN, 'more layer')}, see the report"
-        held = [f"{', '.join(s.layers)}: {s.message} [{s.code.value}]" for s in self.skips]
-        for number, line in enumerate(held[:_SHOWN]):
-            yield "" if number else "stays", line
-        if len(held) > _SHOWN:
-            yield "", f"... and {len(held) - _SHOWN} more, see the report"
+        yield from labelled("stays", list(self.stays()))
         if self.proof.blobs:
             yield "differs" if self.proof.approximate else "same", self.proof.sentence()
+
+    def stays(self) -> Iterator[str]:
+        """What could have gone and did not, with a reason each; layers alike in one line."""
+        types = types_of(self.net)
+        groups: dict[str, list[Held]] = {}
+        for each in self.held:
+            groups.setdefault(general(*each.reason, types), []).append(each)
+        for reason, alike in sorted(groups.items(), key=lambda x: -sum(e.channels for e in x[1])):
+            own = {each.reason for each in alike}
+            why = f"{alike[0].reason.message} [{alike[0].reason.code.value}]"
+            names = some([each.layer for each in alike], 3)
+            channels = counted(sum(each.channels for each in alike), "channel")
+            yield f"{channels} of {names}: {why if len(own) == 1 else reason}"
 
     def __repr__(self) -> str:
         return f"<SlimResult {self.channels[1]} of {self.channels[0]} channels: {self.net!r}>"
 
     def as_json(self) -> dict[str, Any]:
         """What went, as JSON."""
+        from caffefold.passes.slim.slim import EDGES
+
         return {
             "channels": {"before": self.channels[0], "gone": self.channels[1]},
             "bounded": {"channels": self.bounded, "inputs": INPUT},
             "gammas": {"sum": self.gammas[0], "gone": self.gammas[1]},
             "costs": {"before": asdict(self.costs[0]), "after": asdict(self.costs[1])},
             "layers": [row._asdict() for row in self.table],
+            "histograms": {
+                "edges": list(EDGES[:-1]),
+                "layers": [each._asdict() for each in self.histograms],
+            },
             "stays": [asdict(skip) for skip in self.skips],
             "proof": asdict(self.proof),
         }
@@ -321,12 +361,7 @@ class ConvertReport(_Account):
             names = some(list(self.gone), _SHOWN)
             yield "gone", f"{counted(len(self.gone), 'blob name')}: {names}"
         yield "proof", self._proof()
-        if self.verification is not None:
-            yield "verified", self.verification.sentence()
-        label, rest = ("dry run", " would be written") if self.dry_run else ("wrote", "")
-        for file in self.outputs:
-            yield label, f"{file.path} ({size(file.bytes)}){rest}"
-        yield label, self.outputs[0].path.removesuffix("prototxt") + f"report.json{rest}"
+        yield from _files(self.outputs, self.verification, dry_run=self.dry_run)
         for number, line in enumerate(self.next_step):
             yield "" if number else "next", line
 
@@ -379,6 +414,18 @@ class ConvertReport(_Account):
 def _without(unknown: int) -> str:
     """What sums do not hold."""
     return f"  without {counted(unknown, 'layer')} of unknown shape" if unknown else ""
+
+
+def _files(
+    outputs: tuple[FileSize, ...], verification: Verification | None, *, dry_run: bool
+) -> Iterator[tuple[str, str]]:
+    """What running the results found, and where they are."""
+    if verification is not None:
+        yield "verified", verification.sentence()
+    label, rest = ("dry run", " would be written") if dry_run else ("wrote", "")
+    for file in outputs:
+        yield label, f"{file.path} ({size(file.bytes)}){rest}"
+    yield label, outputs[0].path.removesuffix("prototxt") + f"report.json{rest}"
 
 
 def _step(step: Step) -> dict[str, Any]:

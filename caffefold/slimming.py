@@ -1,121 +1,164 @@
-"""Channels out of a deploy net, or out of the training net that it comes from; run side by side.
-
-The plan is made on the deploy net, whose shapes are known; a training net loses the same channels,
-layer by layer of the same name. Blobs that only its training layers read as well keep theirs.
-"""
+"""``slim``: channels out of a net in memory, or out of a pair of files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
+from functools import partial
+from typing import Any
 
-from caffefold.analysis.cost import layer_costs, totals
-from caffefold.analysis.shapes import Shapes, infer
-from caffefold.check import slimmed
-from caffefold.errors import Option, Text, UsageError
-from caffefold.ir import graph
+from caffefold import reduction
+from caffefold.check.slimmed import Fed
+from caffefold.conversion import (
+    SUFFIXES,
+    Beside,
+    Feeds,
+    Verifies,
+    convert_files,
+    doubts,
+    idle,
+    on_files,
+    on_net,
+    opened,
+    orphans,
+    pair,
+    size_of,
+    stage,
+    to_deploy,
+    verified,
+)
+from caffefold.errors import Option, ProofError, UsageError
+from caffefold.formats import detect
+from caffefold.formats.caffemodel.blob import quiet
+from caffefold.formats.prototxt.open import read_net
 from caffefold.ir.net import Net
-from caffefold.ops.base import LinearOp
-from caffefold.ops.table import op
-from caffefold.options import ConvertOptions, SlimNetOptions, SlimOptions
-from caffefold.passes import infra
-from caffefold.passes.slim.slim import Plan, Planner, Slim, cut
-from caffefold.report import DeployResult, SlimResult, SlimRow
+from caffefold.options import (
+    DeployOptions,
+    FeedOptions,
+    PathLike,
+    SlimNetOptions,
+    SlimPairOptions,
+    VerifyOptions,
+)
+from caffefold.report import ConvertReport, DeployResult, FileSize, SlimResult
 
 
-def slim_deploy(
-    deploy: DeployResult, options: SlimOptions | ConvertOptions, origin: Net | None = None
-) -> SlimResult:
-    """Take channels out of a deploy net, and run both nets side by side.
+@on_net(SlimNetOptions)
+def slim(net: Net, **given: Any) -> SlimResult:
+    """Take channels out of a net: by default those that do nothing, which changes no result.
 
     Args:
-        deploy: the deploy net, not folded.
-        options: which channels; those of a conversion take out what does nothing.
-        origin: the net that ``deploy`` was made of, cut instead where training is to be kept.
+        net: a train, train_val or deploy net with weights, not folded; templates are fine.
+        {options}
+
+    Returns:
+        The deploy net without them, or the training net; what went, and what did not and why.
 
     Raises:
-        UsageError: there are no weights.
-        ProofError: the nets are not the same: a fault of ours.
+        InputError: the net is broken, or its weights do not fit it.
+        ProofError: the net is not the same: a fault of ours.
+        UsageError: an option has a wrong value, contradicts the net, or is missing.
     """
-    how = options if isinstance(options, SlimOptions) else SlimOptions(keep=options.keep)
-    training = isinstance(how, SlimNetOptions) and how.keep_training and origin is not None
-    net = deploy.net
-    if net.weights is None:
-        raise UsageError(Option("slim"), ": weights say which channels go; give the caffemodel")
-    stays = dict(_read_in_training(origin, net)) if training and origin is not None else {}
-    plan = Planner(how, stays).plan(net)
-    made, steps = infra.run((Slim(plan),), net)
-    before, after = infer(net), infer(made)
-    for problem in after.problems[len(before.problems) :]:
-        raise problem
-    proof = _compared(deploy, made, plan, approximate=how.by_size or how.approximate)
-    kept = made
-    if training and origin is not None:
-        kept, changes = cut(plan, origin)
-        kept = replace(kept, history=(*kept.history, *changes))
-    return SlimResult(
-        net=kept,
-        passes=steps,
-        table=tuple(_rows(net, made, before, after)),
-        costs=(totals(net, before), totals(made, after)),
-        gammas=plan.gammas,
-        channels=plan.channels,
-        proof=proof,
-        bounded=plan.bounded,
-        warnings=tuple(_not_followed(deploy)),
-    )
+    options = SlimNetOptions(**given)
+    own = _of(DeployOptions, options)
+    deploy = to_deploy(net, **own)
+    origin = net if options.keep_training else None
+    again = (lambda kept: to_deploy(kept, **own).net) if options.keep_training else None
+    with quiet():
+        result = reduction.slim_deploy(deploy, options, origin, again, _feeds(options))
+    return replace(result, warnings=(*deploy.warnings, *result.warnings, *idle(net, options)))
 
 
-def slimmed_deploy(deploy: DeployResult, result: SlimResult) -> DeployResult:
-    """The deploy net after slimming, as if it had been made so."""
-    passes = deploy.passes + result.passes
-    warnings = (*deploy.warnings, *result.warnings)
-    shapes = infer(result.net)
-    return replace(deploy, net=result.net, passes=passes, shapes=shapes, warnings=warnings)
+@on_files(SlimPairOptions)
+def slim_files(
+    prototxt: PathLike,
+    caffemodel: PathLike | None,
+    output: PathLike | None = None,
+    *,
+    force: bool = False,
+    dry_run: bool = False,
+    html: PathLike | None = None,
+    beside: Beside | None = None,
+    verify: Verifies | None = None,
+    **given: Any,
+) -> ConvertReport | SlimResult:
+    """Take channels out of a pair of files: ``convert`` with options of what goes.
+
+    Args:
+        prototxt: as of ``convert``;
+        caffemodel: as of ``convert``;
+        output: as of ``convert``;
+        force: as of ``convert``;
+        dry_run: as of ``convert``;
+        html: as of ``convert``;
+        beside: as of ``convert``; not with a training net.
+        verify: as of ``convert``; where what goes is known to do something, a pair that is
+            different is put in place all the same.
+        {options}
+
+    Returns:
+        The report of the conversion; or what went, where the net stays a training net.
+
+    Raises:
+        CaffefoldError: as ``convert``.
+    """
+    options = SlimPairOptions(**given)
+    if not options.keep_training:
+        return convert_files(
+            options, prototxt, caffemodel, output, force=force, dry_run=dry_run, html=html,
+            beside=beside, verify=verify, feeds=_feeds(options),
+        )  # fmt: skip
+    if beside is not None:
+        why = ": a model needs a deploy net"
+        raise UsageError(Option("onnx"), " contradicts ", Option("keep_training"), why)
+    with opened(options, prototxt, caffemodel, output, SUFFIXES, html, force=force) as job:
+        own, net, staging = _of(DeployOptions, options), job.net, job.staging
+        deploy = to_deploy(net, **own)
+
+        def again(kept: Net) -> Net:
+            """What was written, read back; of half precision, what was meant to be written."""
+            text, weights = map(staging.path_of, stage(staging, kept, job.targets, options))
+            written = pair(read_net(str(text), net.document.schema), weights)
+            return to_deploy(written if options.dtype == "fp32" else kept, **own).net
+
+        try:
+            with quiet():
+                result = reduction.slim_deploy(deploy, options, net, again, _feeds(options))
+        except ProofError as error:
+            raise error.advised("; no output was written") from None
+        result = replace(
+            result,
+            warnings=(
+                *deploy.warnings, *result.warnings, *idle(net, options), *orphans(net, options)
+            ),
+            inputs=tuple(FileSize(detect.shown(path), size_of(path, net)) for path in job.sources),
+            outputs=tuple(
+                FileSize(str(target), staging.path_of(target).stat().st_size)
+                for target in job.targets[:2]
+            ),
+            dry_run=dry_run,
+        )  # fmt: skip
+        if verify is not None:
+            found = verified(net, map(staging.path_of, job.targets[:2]), verify, options,
+                             meant=result.proof.approximate)  # fmt: skip
+            warnings = (*result.warnings, *doubts(found))
+            result = replace(result, verification=found, warnings=warnings)
+        if not dry_run:
+            job.put(result)
+    return result
 
 
-def _not_followed(deploy: DeployResult) -> Iterator[str]:
-    """A warning for each input of unknown shape: channels behind it stay."""
-    for name in deploy.net.inputs:
-        shape = deploy.shapes.of_input(name)
-        if shape is None or None in shape:
-            what = f"the shape of input '{name}' is not known, so no channel behind it goes; give "
-            yield Text(what, Option("input_shapes", f"{name}=1,3,H,W"))
+def _of(kind: type, options: Any) -> dict[str, Any]:
+    """Those of the options that ``kind`` has."""
+    return {each.name: getattr(options, each.name) for each in fields(kind)}
 
 
-def _compared(
-    deploy: DeployResult, made: Net, plan: Plan, *, approximate: bool
-) -> slimmed.SlimProof:
-    if made is deploy.net:
-        return slimmed.SlimProof(0, None, ())
-    shapes = {name: deploy.shapes.of_input(name) or () for name in deploy.net.inputs}
-    known = {name: tuple(dim or 1 for dim in shape) for name, shape in shapes.items()}
-    return slimmed.compare(
-        deploy.net, made, plan.kept, known, deploy.preprocessing, approximate=approximate
-    )
+def _feeds(options: SlimNetOptions) -> Feeds | None:
+    """Reads the images and arrays that are asked for, as ``verify`` does."""
+    return partial(_fed, options) if options.inputs else None
 
 
-def _rows(net: Net, made: Net, before: Shapes, after: Shapes) -> Iterator[SlimRow]:
-    costs = zip(layer_costs(net, before), layer_costs(made, after), strict=True)
-    for i, (one, other, (old, new)) in enumerate(zip(net, made, costs, strict=True)):
-        if one is not other:
-            outputs = _outputs(before, i), _outputs(after, i)
-            numbers = (old.parameters or 0, new.parameters or 0), (old.macs, new.macs)
-            makes = isinstance(op(one), LinearOp)
-            yield SlimRow(one.name, one.type, outputs, *numbers, makes)
+def _fed(options: SlimNetOptions, deploy: DeployResult) -> Fed:
+    from caffefold.verification.feeding import feed
 
-
-def _outputs(shapes: Shapes, position: int) -> int:
-    """The channels of a layer's first top."""
-    return shapes.channels(shapes.graph.writes[position][0]) or 0
-
-
-def _read_in_training(origin: Net, deploy: Net) -> Iterator[tuple[str, str]]:
-    """Blobs of the deploy net that a layer reads which is in the training net alone."""
-    known = {(layer.name, op(layer).name) for layer in deploy}
-    blobs = {version.blob for version in graph.build(deploy).versions}
-    for layer in origin:
-        if (layer.name, op(layer).name) not in known:
-            for blob in layer.bottoms:
-                if blob in blobs:
-                    yield blob, f"'{layer.name}' reads '{blob}' in training"
+    found = feed(deploy.net, deploy.preprocessing, VerifyOptions(**_of(FeedOptions, options)))
+    return Fed(found.about, [batch.values for batch in found.batches])

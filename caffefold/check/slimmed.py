@@ -7,7 +7,9 @@ layer that decides (NMS, ArgMax) is fed with what the first net made, in both.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,6 +40,15 @@ class BlobError:
     error: float
 
 
+class Fed(NamedTuple):
+    """Numbers to feed beside random ones."""
+
+    about: str
+    """What they are: ``12 files: a.png to l.png``."""
+    batches: Sequence[Mapping[str, Array]]
+    """By input."""
+
+
 @dataclass(frozen=True, slots=True)
 class SlimProof:
     """What was compared."""
@@ -46,24 +57,29 @@ class SlimProof:
     """How many blobs were compared; 0 where nothing was cut."""
     worst: BlobError | None
     outputs: tuple[BlobError, ...]
-    """The outputs of the net."""
+    """The outputs of the net, on seeded numbers."""
     skipped: tuple[str, ...] = ()
     """Blobs that the reference could not compute, with the reason."""
     approximate: bool = False
     """Whether the nets are known to differ, and by how much was only measured."""
     seed: int = SEED
+    fed: str = ""
+    """What else both nets were run on; "" for nothing."""
+    fed_outputs: tuple[BlobError, ...] = ()
+    """The outputs of the net, on that: of all batches the largest difference."""
 
     def sentence(self) -> str:
         """``210 blobs side by side in float64; largest relative difference 2.4e-15``."""
         if not self.blobs:
             return "nothing was cut"
         if self.approximate:
-            parts = (f"'{each.blob}' {each.error:.2g}" for each in self.outputs)
-            return f"approximate; relative difference on seeded inputs: {', '.join(parts)}"
+            found = f"approximate; relative difference on seeded inputs: {_listed(self.outputs)}"
+            return found + (f"; on {self.fed}: {_listed(self.fed_outputs)}" if self.fed else "")
         least = self.worst.error if self.worst else 0.0
         skipped = f", {len(self.skipped)} not evaluated" if self.skipped else ""
+        fed = f", also on {self.fed}" if self.fed else ""
         return (
-            f"{counted(self.blobs, 'blob')} side by side in float64{skipped}; "
+            f"{counted(self.blobs, 'blob')} side by side in float64{skipped}{fed}; "
             f"largest relative difference {least:.1e}"
         )
 
@@ -76,9 +92,9 @@ def compare(
     known: Sequence[Mapping[str, object]] = (),
     *,
     approximate: bool = False,
-    given: Mapping[str, Array] | None = None,
+    fed: Fed | None = None,
 ) -> SlimProof:
-    """Run both nets on the same numbers.
+    """Run both nets on the same numbers, seeded ones and those given.
 
     Args:
         before: a deploy net.
@@ -88,24 +104,56 @@ def compare(
         known: the preprocessing of inputs; random images go through it.
         approximate: the nets are known to differ: how far is measured, and how the blobs in between
             differ does not matter.
-        given: numbers to feed instead of random ones, by input.
+        fed: what to run both on as well.
 
     Raises:
         ProofError: a blob is another one; the first layer that makes one is named.
     """
-    fed = {**feeds.numbers(before, shapes, known, SEED), **(given or {})}
-    found: list[BlobError] = []
-    skipped: list[str] = []
-    outputs: dict[str, BlobError] = {}
+    seeded = feeds.numbers(before, shapes, known, SEED)
+    run = partial(_run, before, after, kept, approximate=approximate)
+    first = run(seeded)
+    rest = [] if fed is None else [run({**seeded, **batch}) for batch in fed.batches]
+    found = [error for each in (first, *rest) for error in each.errors]
+    worst = max(found, key=lambda each: each.error, default=None)
+    names = set(after.outputs)
+    return SlimProof(
+        len(first.errors),
+        worst,
+        _outputs(first.errors, names),
+        tuple(first.skipped),
+        approximate,
+        fed="" if fed is None else fed.about,
+        fed_outputs=_outputs([error for each in rest for error in each.errors], names),
+    )
+
+
+class _Run(NamedTuple):
+    errors: list[BlobError]
+    skipped: list[str]
+
+
+def _run(
+    before: Net,
+    after: Net,
+    kept: Sequence[Kept],
+    inputs: Mapping[str, Array],
+    *,
+    approximate: bool,
+) -> _Run:
+    """Both nets on one batch.
+
+    Raises:
+        ProofError: as ``compare``.
+    """
+    found = _Run([], [])
     # What a layer that decides reads, and where the reference does not know a layer.
     observed: dict[int, Array] = {-1: np.zeros(0)}
-    names = set(after.outputs)
     versions = graph.build(before).versions
-    pairs = zip(evaluate(before, fed), evaluate(after, fed, observed), strict=True)
+    pairs = zip(evaluate(before, inputs), evaluate(after, inputs, observed), strict=True)
     for one, other in pairs:  # both a layer at a time: ``observed`` is filled in between
         blob = versions[one.version].blob
         if one.values is None or other.values is None:
-            skipped.append(f"{blob}: {one.why or other.why}")
+            found.skipped.append(f"{blob}: {one.why or other.why}")
             continue
         wanted, place = one.values, kept[one.version]
         if place is not None:
@@ -113,17 +161,27 @@ def compare(
         if not approximate:
             observed[one.version] = wanted
         error = BlobError(blob, one.layer.name if one.layer else "", _error(wanted, other.values))
-        found.append(error)
-        if blob in names:
-            outputs[blob] = error
+        found.errors.append(error)
         if not approximate and not error.error <= LIMIT:
             raise ProofError(
                 f"layer '{error.layer}': without the channels that were taken out, '{blob}' is "
                 f"{error.error:.1e} off",
                 layer=error.layer,
             )
-    worst = max(found, key=lambda each: each.error, default=None)
-    return SlimProof(len(found), worst, tuple(outputs.values()), tuple(skipped), approximate)
+    return found
+
+
+def _outputs(errors: Sequence[BlobError], names: Collection[str]) -> tuple[BlobError, ...]:
+    """Of each output, as its last layer makes it, the largest error."""
+    makers = {error.blob: error.layer for error in errors if error.blob in names}
+    return tuple(
+        max((e for e in errors if (e.blob, e.layer) == maker), key=lambda e: e.error)
+        for maker in makers.items()
+    )
+
+
+def _listed(errors: Sequence[BlobError]) -> str:
+    return ", ".join(f"'{each.blob}' {each.error:.2g}" for each in errors)
 
 
 def _error(wanted: Array, found: Array) -> float:

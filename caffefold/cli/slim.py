@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import click
 
+from caffefold.cli import pairs
 from caffefold.cli.console import Console
 from caffefold.cli.help import Command
 from caffefold.cli.options import given, options_of
-from caffefold.options import SlimPairOptions
+from caffefold.options import FeedOptions, SlimPairOptions
 
 
 @click.command(cls=Command)
 @click.argument("prototxt")
-@click.argument("caffemodel")
-@click.option(
-    "-o",
-    "--prefix",
-    "output",
-    metavar="PREFIX",
-    help="Write PREFIX.prototxt, PREFIX.caffemodel and PREFIX.report.json; into a folder, under "
-    "the net's name.  [default: NAME.deploy beside NAME.prototxt]",
-)
-@click.option("--force", is_flag=True, help="Replace existing results.")
-@click.option("--dry-run", is_flag=True, help="Do everything, proof included, but leave no file.")
+@click.argument("caffemodel", required=False)
+@pairs.OUTPUT
+@pairs.ONNX
+@pairs.VERIFY
+@pairs.HTML
+@pairs.FORCE
+@pairs.DRY_RUN
 @options_of(SlimPairOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
@@ -32,8 +30,11 @@ def slim(
     context: click.Context,
     /,
     prototxt: str,
-    caffemodel: str,
+    caffemodel: str | None,
     output: str | None,
+    onnx: bool,
+    verify: bool,
+    html: str | None,
     force: bool,
     dry_run: bool,
     as_json: bool,
@@ -49,26 +50,18 @@ def slim(
     Examples:
       caffefold slim train_val.prototxt snapshot.caffemodel -o out/net
       caffefold slim train_val.prototxt snapshot.caffemodel -o out/net \\
-          --ratio 0.3 --multiple 8 --keep-training
+          --ratio 0.3 --multiple 8 --input images/ --html slim.html --keep-training
     """
-    from caffefold import conversion
-
     del options  # they are read from the context, with where they come from
+    prototxt, caffemodel = pairs.files(prototxt, caffemodel)
+    from caffefold.slimming import slim_files
+
     console: Console = context.obj
     asked = given(context, SlimPairOptions)
-    how: dict[str, Any] = {"force": force, "dry_run": dry_run}
-    if asked.get("keep_training"):
-        options_ = SlimPairOptions(**asked)
-        with console.working(f"slimming {caffemodel}"):
-            result, files = conversion.slim_training_files(
-                prototxt, caffemodel, output, options_, **how
-            )
-        console.remarks(result.net.notes, result.warnings)
-        wrote = (("wrote", name) for name in files)
-        console.summary(result, (*result.rows(), *wrote), as_json=as_json)
-        return
-    with console.working(f"slimming {caffemodel}"):
-        how |= {"slim": True, **asked}
-        report = conversion.convert(prototxt, caffemodel, output, **how)
-    console.remarks(report.notes, report.warnings)
-    console.summary(report, report.rows(), as_json=as_json)
+    shared = {each.name for each in fields(FeedOptions)}
+    fed = {name: value for name, value in asked.items() if name in shared}
+    extras = pairs.Extras.of(onnx=onnx, verify=verify, fed=fed)
+    how = {"force": force, "dry_run": dry_run, "html": html, **asked}
+    with console.working(f"slimming {caffemodel or prototxt}"):
+        report = slim_files(prototxt, caffemodel, output, **extras._asdict(), **how)
+    extras.tell(console, report, html, as_json=as_json)

@@ -551,13 +551,18 @@ class _Comparison:
         )
 
     def _layers(self, cut: tuple[Unrun, ...]) -> tuple[Compared, ...]:
-        """Every blob that both nets share, in the order of the first net."""
+        """Every blob that both nets share, in the order of the first net. One of another shape has
+        lost channels (``slim``), or only has a name that means something else there."""
         if self.net is None:
             return ()
         runs, found = self._inner(cut)
         whole = self._whole(cut) & runs.exact[0].keys()
         shared = [blob for blob in everything(expanded(self.verifier.net)) if blob in whole]
-        return tuple(self._judged(blob, runs, found) for blob in shared if blob in found[0])
+        return tuple(
+            self._judged(blob, runs, found)
+            for blob in shared
+            if blob in found[0] and found[0][blob].shape == runs.exact[0][blob].shape
+        )
 
 
 def _decided(each: Compared, front: Sequence[Compared]) -> Compared:

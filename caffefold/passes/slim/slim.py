@@ -9,6 +9,7 @@ A net whose layers are not understood stays as it is there, with the reason (``f
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from fnmatch import fnmatchcase
@@ -44,6 +45,27 @@ from caffefold.passes.slim.units import Labels, Mask
 _MOST_ROUNDS = 64
 
 
+EDGES = (0.0, *(10.0 ** (power / 4) for power in range(-24, 5)), np.inf)
+"""Of histograms of |gamma|: what is dead, then four bars a decade."""
+
+
+class Histogram(NamedTuple):
+    """How many |gamma| of a layer lie between two ``EDGES``."""
+
+    layer: str
+    stays: tuple[int, ...]
+    goes: tuple[int, ...]
+
+
+class Held(NamedTuple):
+    """Channels of a layer that could have gone, and why they stay."""
+
+    layer: str
+    channels: int
+    of: int
+    reason: Refusal
+
+
 class Kept(NamedTuple):
     """Which elements of a blob stay: these places along an axis."""
 
@@ -70,6 +92,29 @@ class Plan:
     def kept(self) -> tuple[Kept | None, ...]:
         """What stays of each version; None: all of it."""
         return tuple(_kept(content, self.choice.gone) for content in self.flow.contents)
+
+    @property
+    def held(self) -> tuple[Held, ...]:
+        """Who could have lost channels, and why not: layer by layer."""
+        roots, found = self.flow.units.roots(), []
+        for reader in self.flow.readers:
+            if reader.sums:
+                units = roots[reader.outputs.reshape(-1)].tolist()
+                why = Counter(map(self.choice.held.get, units))
+                name = self.net.layers[reader.position].name
+                found += [Held(name, why[each], len(units), each) for each in why if each]
+        return tuple(found)
+
+    @property
+    def histograms(self) -> tuple[Histogram, ...]:
+        """The sizes of all gammas, layer by layer."""
+        found = []
+        for gamma in self.flow.gammas:
+            gone = self.choice.gone[gamma.labels]
+            counts = [np.histogram(gamma.sizes[each], EDGES)[0].tolist() for each in (~gone, gone)]
+            name = self.net.layers[gamma.position].name
+            found.append(Histogram(name, tuple(counts[0]), tuple(counts[1])))
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,21 +258,12 @@ def cut(plan: Plan, net: Net) -> tuple[Net, tuple[Change, ...]]:
 
 
 def skips(plan: Plan) -> tuple[Skip, ...]:
-    """Who could have lost channels, and why not: layer by layer."""
-    roots = plan.flow.units.roots()
+    """Who could have lost channels, and why not."""
     found = []
-    for reader in plan.flow.readers:
-        if not reader.sums:
-            continue
-        counts: dict[Refusal, int] = {}
-        for unit in roots[reader.outputs.reshape(-1)].tolist():
-            reason = plan.choice.held.get(unit)
-            if reason is not None:
-                counts[reason] = counts.get(reason, 0) + 1
-        name = plan.net.layers[reader.position].name
-        for (code, message), count in counts.items():
-            text = f"{counted(count, 'channel')} of {reader.outputs.size} stay: {message}"
-            found.append(Skip(Slim.name, (name,), code, text))
+    for layer, channels, of, (code, message) in plan.held:
+        stay = "stays" if channels == 1 else "stay"
+        text = f"{counted(channels, 'channel')} of {of} {stay}: {message}"
+        found.append(Skip(Slim.name, (layer,), code, text))
     return tuple(found)
 
 

@@ -16,11 +16,11 @@ from tests.passes.slim.structures import DATA, SAME, N, block, dead
 READER = N.conv("b", "a", 6, 4, **SAME)  # type: ignore[arg-type]
 
 PADDED = (
-    "1 channel of 6 stay: it is a constant, but 'b' pads its input with zeros, to which the map "
+    "1 channel of 6 stays: it is a constant, but 'b' pads its input with zeros, to which the map "
     "must not apply"
 )
 BORDER = (
-    "1 channel of 6 stay: it is a constant, but 'b' is a Deconvolution: at its borders only part "
+    "1 channel of 6 stays: it is a constant, but 'b' is a Deconvolution: at its borders only part "
     "of the kernel meets the input, so the shift cannot move behind it"
 )
 
@@ -57,14 +57,14 @@ CASES: list[tuple[SkipCode, list[LayerSpec], str, dict[str, object]]] = [
     (
         SkipCode.NET_OUTPUT,
         [DATA, *block("a", "data", 3, 6, {1: -1.0})],
-        "1 channel of 6 stay: 'a' is an output of the net",
+        "1 channel of 6 stays: 'a' is an output of the net",
         {},
     ),
     (
         SkipCode.NOT_FOLLOWED,
         [DATA, *block("a", "data", 3, 6, {1: -1.0}), LayerSpec("lrn", "LRN", "a"),
          N.conv("b", "lrn", 6, 4)],
-        "1 channel of 6 stay: 'lrn' (LRN) reads it, which may mix channels",
+        "1 channel of 6 stays: 'lrn' (LRN) reads it, which may mix channels",
         {},
     ),
     (
@@ -73,37 +73,37 @@ CASES: list[tuple[SkipCode, list[LayerSpec], str, dict[str, object]]] = [
          LayerSpec("r", "Reshape", "a", "r",
                    "reshape_param { shape { dim: 0 dim: 2 dim: 3 dim: -1 } }"),
          N.conv("b", "r", 2, 4, kernel=1)],
-        "1 channel of 6 stay: 'r' lays its channels out along several axes",
+        "1 channel of 6 stays: 'r' lays its channels out along several axes",
         {},
     ),
     (
         SkipCode.SHARED_WEIGHTS,
         shared(),
-        "1 channel of 6 stay: the weights of 'a' are shared as param 'w'",
+        "1 channel of 6 stays: the weights of 'a' are shared as param 'w'",
         {},
     ),
     (
         SkipCode.KEPT,
         [DATA, *block("a", "data", 3, 6, {1: -1.0}), READER],
-        "1 channel of 6 stay: 'a' is kept as requested",
+        "1 channel of 6 stays: 'a' is kept as requested",
         {"keep": ["a"]},
     ),
     (
         SkipCode.UNEVEN_GROUPS,
         [DATA, *block("a", "data", 3, 6, {1: -1.0}), N.conv("b", "a", 6, 4, group=2)],
-        "1 channel of 6 stay: the 2 groups of 'b' must keep equal numbers of channels",
+        "1 channel of 6 stays: the 2 groups of 'b' must keep equal numbers of channels",
         {},
     ),
     (
         SkipCode.MULTIPLE,
         [DATA, *block("a", "data", 3, 6, {1: -1.0, 2: -1.0, 5: -1.0}), READER],
-        "1 channel of 6 stay: kept for a multiple of 4",
+        "1 channel of 6 stays: kept for a multiple of 4",
         {"multiple": 4},
     ),
     (
         SkipCode.LAST_CHANNEL,
         [DATA, *block("a", "data", 3, 6, dict.fromkeys(range(6), -1.0)), READER],
-        "1 channel of 6 stay: a blob must keep one channel",
+        "1 channel of 6 stays: a blob must keep one channel",
         {},
     ),
     (
@@ -115,7 +115,7 @@ CASES: list[tuple[SkipCode, list[LayerSpec], str, dict[str, object]]] = [
                       [N.positive(6)]),
             N.conv("b", "n", 6, 4),
         ],
-        "1 channel of 6 stay: 'n' divides by a norm that it is a part of",
+        "1 channel of 6 stays: 'n' divides by a norm that it is a part of",
         {},
     ),
 ]  # fmt: skip
