@@ -11,7 +11,7 @@ it maps, else down to those whose input it maps; as a whole, or not at all. Vers
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
@@ -311,7 +311,7 @@ def _reason(above: Plan | Refusal, below: Plan | Refusal) -> Refusal:
 # ---------------------------------------------------------------------------- shared weights
 
 
-def shared_weights(layers: tuple[Layer, ...]) -> dict[str, str]:
+def shared_weights(layers: Sequence[Layer]) -> dict[str, str]:
     """Layer name -> why its weights also serve another layer (net.cpp: ParamSpec.name)."""
     owners: dict[str, list[str]] = {}
     for layer in layers:

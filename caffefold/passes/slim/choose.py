@@ -12,7 +12,7 @@ none does: each only ever puts back, so the order does not matter and it ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from caffefold.ir.net import Net
 from caffefold.ops import ranges
 from caffefold.ops.base import Refusal, SkipCode
 from caffefold.passes.slim.flow import Content, Flow, Gamma, Reader, weight_blocks
+from caffefold.passes.slim.shared import Family
 from caffefold.passes.slim.units import Labels, Mask
 
 _TINY = 2.0**-24
@@ -41,8 +42,8 @@ class Choice:
 class Chooser:
     """The units of one walk, their scores, and what holds them back."""
 
-    def __init__(self, net: Net, flow: Flow) -> None:
-        self.net, self.flow = net, flow
+    def __init__(self, net: Net, flow: Flow, families: Sequence[Family] = ()) -> None:
+        self.net, self.flow, self.families = net, flow, families
         self.roots = flow.units.roots()
         self.pinned = flow.units.pinned(self.roots)
         self.readers = [reader for reader in flow.readers if reader.sums]
@@ -79,6 +80,7 @@ class Chooser:
         self.zeros(gone, held)
         conditions: list[Condition] = [
             *([] if approximate else [_Negligible(self, r) for r in self.readers]),
+            *(_OneBias(self, group) for family in self.families for group in family.biases),
             *(_Groups(self, r) for r in self.readers if r.layout.view[0] > 1),
             *(_Multiple(self, r, multiple) for r in self.readers if multiple > 1),
             _Last(self),
@@ -158,6 +160,25 @@ class _Groups:
                 units = self.chooser.best(np.unique(roots[labels[group][gone[labels[group]]]]))
                 for unit in units[: int(most - kept[group])]:
                     yield unit, self.reason
+
+
+class _OneBias:
+    """A bias that layers share takes the same constants from all of them."""
+
+    def __init__(self, chooser: Chooser, positions: tuple[int, ...]) -> None:
+        self.chooser = chooser
+        self.readers = [r for r in chooser.readers if r.position in positions]
+        names = " and ".join(f"'{chooser.net.layers[i].name}'" for i in positions)
+        self.reason = Refusal(
+            SkipCode.SHARED_WEIGHTS, f"{names} share a bias, and it is not the same to all of them"
+        )
+
+    def __call__(self, gone: Mask) -> Back:
+        for reader in self.readers[1:]:
+            first = self.readers[0]
+            other = (reader.constants != first.constants) & gone[first.content.labels]
+            for unit in np.unique(self.chooser.roots[first.content.labels[other]]).tolist():
+                yield unit, self.reason
 
 
 class _Multiple:

@@ -47,6 +47,7 @@ from caffefold.ops.wiring import (
     ShuffleChannel,
     Slice,
 )
+from caffefold.passes.slim.shared import Family
 from caffefold.passes.slim.units import Labels, Mask, Units
 
 Array = NDArray[Any]
@@ -91,6 +92,14 @@ class Reader(NamedTuple):
     """What becomes of 1 and of the bias in the affine layers right behind it, by output: the bias
     as it is after folding."""
 
+    @property
+    def constants(self) -> Doubles:
+        """What each input is taken to be once it is gone: the middle of what it may be."""
+        low, high = self.content.range
+        with np.errstate(invalid="ignore"):
+            middle = np.where(low == high, low, (low + high) / 2)
+        return np.where(np.isfinite(middle), middle, 0.0)
+
 
 @dataclass(slots=True)
 class Flow:
@@ -106,10 +115,11 @@ class Flow:
 
 
 class Keeps(NamedTuple):
-    """What stays as it is, with the reason: layers, and blobs."""
+    """What stays as it is, with the reason: layers, and blobs; and layers that go alike."""
 
     layers: Mapping[str, Refusal]
     blobs: Mapping[str, Refusal]
+    families: Sequence[Family] = ()
 
 
 def walk(
@@ -135,6 +145,7 @@ class _Walk:
     ) -> None:
         self.net, self.shapes, self.keeps, self.without = net, shapes, keeps, without
         self.largest = largest
+        self.learned: dict[int, tuple[Labels, ...]] = {}  # by position, what its numbers are for
         self.behind: dict[int, int] = {}  # by version, the reader that makes it but for affine maps
         self.flow = Flow(contents=[None] * len(shapes.versions))
         self.units = self.flow.units
@@ -155,10 +166,26 @@ class _Walk:
                 stays = self.keeps.blobs.get(graph.versions[made].blob)
                 if stays is not None:
                     self.pin([content], stays)
+        for family in self.keeps.families:
+            self.alike(family)
         for sink in graph.sinks:
             reason = f"'{graph.versions[sink].blob}' is an output of the net"
             self.pin([self.flow.contents[sink]], Refusal(SkipCode.NET_OUTPUT, reason))
         return self.flow
+
+    def alike(self, family: Family) -> None:
+        """Tie the channels of layers that share weights."""
+        known = [self.learned.get(position, ()) for position in family.positions]
+        shapes = [[labels.shape for labels in each] for each in known]
+        if known[0] and all(shape == shapes[0] for shape in shapes):
+            for each in known[1:]:
+                for one, other in zip(known[0], each, strict=True):
+                    self.units.tie(one, other)
+            return
+        reason = f"its weights are shared as param '{family.name}' with layers not alike"
+        for each in known:
+            for labels in each:
+                self.units.pin(labels, Refusal(SkipCode.SHARED_WEIGHTS, reason))
 
     # ------------------------------------------------------------------------------ contents
 
@@ -247,6 +274,8 @@ class _Walk:
             return self.strange(position, layer, bottoms, f"'{layer.name}' has other numbers")
         if count > 1 and channels == 1:
             given = given.each(lambda a: np.repeat(a, count, axis=0))
+        if count > 1:
+            self.learned[position] = (given.labels,)
         made = given
         if isinstance(own, AffineOp):
             found = self.affine(position, layer, own, given)
@@ -349,6 +378,7 @@ class _Walk:
             labels = self.units.fresh(layout.outputs)
         else:
             labels = np.repeat(inputs.labels.reshape(-1), each)
+        self.learned[position] = inputs.labels, labels
         self.behind[self.shapes.graph.writes[position][0]] = len(self.flow.readers)
         bias = Affine(np.ones(layout.outputs), bias_of(layer, layout.outputs))
         self.flow.readers.append(

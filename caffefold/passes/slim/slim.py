@@ -29,7 +29,6 @@ from caffefold.ops.table import op
 from caffefold.ops.wiring import RESHAPE, Slice
 from caffefold.options import SlimOptions
 from caffefold.passes.contracts import blobs_fit, text_agrees, wired
-from caffefold.passes.fold.fold import shared_weights
 from caffefold.passes.infra import (
     Change,
     ChangeKind,
@@ -40,6 +39,7 @@ from caffefold.passes.infra import (
 from caffefold.passes.slim.choose import Choice, Chooser, smallest, under
 from caffefold.passes.slim.cut import Linear, cut_dims, cut_linear, cut_numbers, cut_points
 from caffefold.passes.slim.flow import Content, Flow, Keeps, Reader, walk
+from caffefold.passes.slim.shared import families
 from caffefold.passes.slim.units import Labels, Mask
 
 _MOST_ROUNDS = 64
@@ -131,13 +131,13 @@ class Planner:
         keeps = self.stays(net)
         options = self.options
         flow = walk(net, shapes, keeps, self.tiny(net, shapes, keeps))
-        chooser = Chooser(net, flow)
+        chooser = Chooser(net, flow, keeps.families)
         choice = chooser.dead(options.multiple, approximate=options.approximate)
         bounded = 0
         if options.by_size:
             flow, choice = self.by_size(net, shapes, keeps, chooser)
         elif not options.approximate and choice.gone.any():
-            anything = Chooser(net, walk(net, shapes, keeps, largest=np.inf))
+            anything = Chooser(net, walk(net, shapes, keeps, largest=np.inf), keeps.families)
             always = anything.dead(options.multiple, approximate=False).gone
             bounded = sum(int((choice.gone & ~always)[g.labels].sum()) for g in flow.gammas)
         every = [(float(g.sizes.sum()), float(g.sizes[choice.gone[g.labels]].sum()))
@@ -152,17 +152,14 @@ class Planner:
 
     def stays(self, net: Net) -> Keeps:
         """What is left alone: what was asked for, and what shares weights."""
-        why = {
-            name: Refusal(SkipCode.SHARED_WEIGHTS, reason)
-            for name, reason in shared_weights(net.layers).items()
-        }
+        alike, why = families(net.layers)
         for layer in net.layers:
             if self.options.keeps(layer.name):
                 why[layer.name] = Refusal(SkipCode.KEPT, f"'{layer.name}' is kept as requested")
         blobs = {
             name: Refusal(SkipCode.TRAINING_READS, reason) for name, reason in self.blobs.items()
         }
-        return Keeps(why, blobs)
+        return Keeps(why, blobs, alike)
 
     def tiny(self, net: Net, shapes: Shapes, keeps: Keeps) -> dict[int, Mask]:
         """Gammas that are taken for 0, where the result may be approximate."""
@@ -185,7 +182,7 @@ class Planner:
                 if choice.gone[g.labels].any()
             }
             flow = walk(net, shapes, keeps, zero)
-            again = Chooser(net, flow)
+            again = Chooser(net, flow, keeps.families)
             again.score = chooser.score
             settled = again.settle(
                 choice.gone & (again.roots == np.arange(len(again.roots))),
@@ -310,13 +307,8 @@ def _cutter(
 
 
 def _linear(reader: Reader, gone: Mask) -> Linear:
-    low, high = reader.content.range
-    with np.errstate(invalid="ignore"):
-        middle = np.where(low == high, low, (low + high) / 2)
-    constants = np.where(np.isfinite(middle), middle, 0.0)
     keep_in, keep_out = ~gone[reader.content.labels], ~gone[reader.outputs]
-    if not reader.sums:
-        constants = np.zeros_like(constants)
+    constants = reader.constants if reader.sums else np.zeros(keep_in.shape)
     return Linear(reader.layout, keep_in, keep_out, constants)
 
 

@@ -48,7 +48,29 @@ DATA = input_layer(1, 3, 9, 9)
 PLAIN = {"kernel": 1}
 SAME = {"kernel": 3, "params": "pad: 1"}
 
+
+def shared(bias: str, constants: tuple[float, float]) -> list[LayerSpec]:
+    """Convolutions of one weight, and of one bias where it has a name; each with statistics and
+    gammas of its own; their inputs are constant in channel 1."""
+    names = 'param { name: "w" } param { %s }' % (f'name: "{bias}"' if bias else "")
+    one, two = (N.conv(name, bottom, 6, 5) for name, bottom in (("a", "p"), ("c", "q")))
+    two = two._replace(blobs=[one.blobs[0], one.blobs[1] if bias else two.blobs[1]])
+    return [
+        DATA,
+        *block("p", "data", 3, 6, {1: constants[0], 4: -2.0}),
+        *block("q", "data", 3, 6, {1: constants[1], 5: -3.0}),
+        *(each._replace(params=each.params + names) for each in (one, two)),
+        *dead("a", "a", 5, {2: 1.0}),
+        *dead("c", "c", 5, {2: 3.0, 3: 1.0}),
+        N.conv("b", "a", 5, 4),
+        N.conv("d", "c", 5, 4),
+    ]
+
+
 CASES: dict[str, Case] = {
+    "shared weights": Case(shared("", (1.0, 2.0)), {"p": 5, "q": 5, "a": 4, "c": 4}),
+    "a shared bias": Case(shared("b", (1.5, 1.5)), {"p": 5, "q": 5, "a": 4, "c": 4}),
+    "a shared bias that would have to be two": Case(shared("b", (1.0, 2.0)), {"a": 4, "c": 4}),
     "padded, after a ReLU of a negative beta": Case(
         [DATA, *block("a", "data", 3, 6, {1: -2.0, 4: 0.0}), N.conv("b", "a", 6, 4, **SAME)],  # type: ignore[arg-type]
         {"a": 4},

@@ -11,7 +11,7 @@ import caffefold
 from caffefold.ops.base import SkipCode
 from caffefold.passes.infra import Skip
 from caffefold.testing import LayerSpec, write_pair
-from tests.passes.slim.structures import DATA, SAME, N, block, dead
+from tests.passes.slim.structures import DATA, SAME, N, block, dead, shared
 
 READER = N.conv("b", "a", 6, 4, **SAME)  # type: ignore[arg-type]
 
@@ -25,13 +25,13 @@ BORDER = (
 )
 
 
-def shared() -> list[LayerSpec]:
-    named = 'param { name: "w" }'
-    one, two = N.conv("a", "data", 3, 6), N.conv("c", "data", 3, 6)
+def other_weights() -> list[LayerSpec]:
+    """Two layers share weights by name, and one of them sees them in another shape."""
+    named = 'param { name: "w" share_mode: PERMISSIVE }'
+    one, two = N.conv("a", "data", 3, 6), N.conv("c", "data", 3, 2)
     return [
         DATA,
-        LayerSpec("a", one.type, "data", params=one.params + named, blobs=one.blobs),
-        LayerSpec("c", two.type, "data", params=two.params + named, blobs=one.blobs),
+        *(each._replace(params=each.params + named) for each in (one, two)),
         *dead("a", "a", 6, {1: 0.0}),
         READER,
     ]
@@ -78,7 +78,7 @@ CASES: list[tuple[SkipCode, list[LayerSpec], str, dict[str, object]]] = [
     ),
     (
         SkipCode.SHARED_WEIGHTS,
-        shared(),
+        other_weights(),
         "1 channel of 6 stays: the weights of 'a' are shared as param 'w'",
         {},
     ),
@@ -136,6 +136,14 @@ def test_the_reason(
         assert found == [Skip("slim", ("a",), code, message)]
     assert result.net["a"].params("convolution_param").integer("num_output") > 0
     assert f"[{code.value}]" in str(result)
+
+
+def test_a_shared_bias_takes_one_constant(tmp_path: Path) -> None:
+    net = caffefold.load(*write_pair(tmp_path, shared("b", (1.0, 2.0))))
+    why = "'a' and 'c' share a bias, and it is not the same to all of them"
+    code = SkipCode.SHARED_WEIGHTS
+    found = [skip for skip in caffefold.slim(net).skips if skip.code == code]
+    assert found == [Skip("slim", (x,), code, f"1 channel of 6 stays: {why}") for x in "pq"]
 
 
 def tiny(gamma: float, beta: float) -> list[LayerSpec]:
