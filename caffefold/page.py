@@ -22,7 +22,7 @@ from caffefold.humanize import counted, short, size
 from caffefold.ir.net import Layer
 from caffefold.ops.shape import show
 from caffefold.passes.infra import ChangeKind
-from caffefold.passes.slim.slim import EDGES, Histogram
+from caffefold.passes.slim.gammas import EDGES, Histogram
 from caffefold.rails import HEIGHT, Rail, rails
 from caffefold.report import ConvertReport, SlimResult, types_of
 

@@ -19,6 +19,7 @@ from caffefold.ops.base import LinearOp
 from caffefold.ops.table import op
 from caffefold.options import ConvertOptions, SlimOptions
 from caffefold.passes import infra
+from caffefold.passes.slim.branches import DropBranches, find
 from caffefold.passes.slim.slim import Planner, Slim, cut
 from caffefold.report import DeployResult, SlimResult, SlimRow
 
@@ -47,15 +48,20 @@ def slim_deploy(
     net = deploy.net
     if net.weights is None:
         raise UsageError(Option("slim"), ": weights say which channels go; give the caffemodel")
-    plan = Planner(how, {} if origin is None else dict(_read_in_training(origin, net))).plan(net)
-    made, steps = infra.run((Slim(plan),), net)
+    planner = Planner(how, {} if origin is None else dict(_read_in_training(origin, net)))
+    branches = find(net, planner.stays(net))
+    trunk, steps = infra.run((DropBranches(branches),), net)
+    plan = planner.plan(trunk)
+    made, more = infra.run((Slim(plan),), trunk)
+    steps += more
     before, after = infer(net), infer(made)
     for problem in after.problems[len(before.problems) :]:
         raise problem
     kept = made
     if origin is not None:
-        kept, changes = cut(plan, origin)
-        kept = replace(kept, history=(*kept.history, *changes))
+        kept, changes = cut(plan, branches.out_of(origin))
+        dropped = [change for step in steps[:1] for change in step.changes]
+        kept = replace(kept, history=(*kept.history, *dropped, *changes))
     run = made if again is None else again(kept)
     if made is net:
         proof = slimmed.SlimProof(0, None, ())
@@ -66,17 +72,25 @@ def slim_deploy(
             net, run, plan.kept, known, deploy.preprocessing,
             approximate=how.by_size or how.approximate, fed=feeds(deploy) if feeds else None,
         )  # fmt: skip
+    order = {layer.name: i for i, layer in enumerate(net.layers)}
+    gammas = sorted((*branches.gammas, *plan.gammas), key=lambda each: order[each.layer])
     return SlimResult(
         net=kept,
         passes=steps,
         table=tuple(_rows(net, made, before, after)),
         costs=(totals(net, before), totals(made, after)),
-        gammas=plan.gammas,
-        channels=plan.channels,
+        gammas=(
+            sum(float(each.sizes.sum()) for each in gammas),
+            sum(float(each.sizes[each.gone].sum()) for each in gammas),
+        ),
+        channels=(
+            sum(each.gone.size for each in gammas),
+            sum(int(each.gone.sum()) for each in gammas),
+        ),
         proof=proof,
         bounded=plan.bounded,
         held=plan.held,
-        histograms=plan.histograms,
+        histograms=tuple(each.histogram for each in gammas),
         warnings=tuple(_not_followed(deploy)),
     )
 
@@ -99,12 +113,18 @@ def _not_followed(deploy: DeployResult) -> Iterator[str]:
 
 
 def _rows(net: Net, made: Net, before: Shapes, after: Shapes) -> Iterator[SlimRow]:
-    costs = zip(layer_costs(net, before), layer_costs(made, after), strict=True)
-    for i, (one, other, (old, new)) in enumerate(zip(net, made, costs, strict=True)):
+    kept = {layer.name for layer in made.layers}
+    news = iter(enumerate(zip(made.layers, layer_costs(made, after), strict=True)))
+    for i, (one, old) in enumerate(zip(net.layers, layer_costs(net, before), strict=True)):
+        makes = isinstance(op(one), LinearOp)
+        if one.name not in kept:
+            parameters, macs = (old.parameters or 0, 0), (old.macs, 0)
+            yield SlimRow(one.name, one.type, (_outputs(before, i), 0), parameters, macs, makes)
+            continue
+        j, (other, new) = next(news)
         if one is not other:
-            outputs = _outputs(before, i), _outputs(after, i)
+            outputs = _outputs(before, i), _outputs(after, j)
             numbers = (old.parameters or 0, new.parameters or 0), (old.macs, new.macs)
-            makes = isinstance(op(one), LinearOp)
             yield SlimRow(one.name, one.type, outputs, *numbers, makes)
 
 

@@ -20,7 +20,8 @@ from caffefold.passes.infra import Change, ChangeKind, Skip, Step
 
 if TYPE_CHECKING:  # seldom made, and it brings a whole evaluation of nets along
     from caffefold.check.slimmed import SlimProof
-    from caffefold.passes.slim.slim import Held, Histogram
+    from caffefold.passes.slim.gammas import Histogram
+    from caffefold.passes.slim.slim import Held
 
 SCHEMA = 1
 _SHOWN = 8
@@ -228,6 +229,11 @@ class SlimResult(_Account):
         (every, gone), (whole, part) = self.channels, self.gammas
         share = f"{100 * part / whole:.2g}%" if whole else "0%"
         went = f"{gone:,} of {counted(every, 'channel')} with a gamma, {share} of all |gamma|"
+        dropped = [name for change in self.changes for name in change.removed]
+        if dropped:
+            went += (
+                f"; {counted(len(dropped), 'layer')} that only added a constant: {some(dropped)}"
+            )
         yield "slimmed", went if self.table else "nothing was taken out"
         if self.bounded:
             do = "does" if self.bounded == 1 else "do"
@@ -269,7 +275,7 @@ class SlimResult(_Account):
 
     def as_json(self) -> dict[str, Any]:
         """What went, as JSON."""
-        from caffefold.passes.slim.slim import EDGES
+        from caffefold.passes.slim.gammas import EDGES
 
         return {
             "channels": {"before": self.channels[0], "gone": self.channels[1]},

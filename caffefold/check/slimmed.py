@@ -98,8 +98,8 @@ def compare(
 
     Args:
         before: a deploy net.
-        after: the same layers, some of them with fewer channels.
-        kept: by version of a blob, what is left of it.
+        after: the same layers but for some that are gone, others with fewer channels.
+        kept: by version of a blob of ``after``, what is left of it.
         shapes: those of the inputs.
         known: the preprocessing of inputs; random images go through it.
         approximate: the nets are known to differ: how far is measured, and how the blobs in between
@@ -149,17 +149,21 @@ def _run(
     # What a layer that decides reads, and where the reference does not know a layer.
     observed: dict[int, Array] = {-1: np.zeros(0)}
     versions = graph.build(before).versions
-    pairs = zip(evaluate(before, inputs), evaluate(after, inputs, observed), strict=True)
-    for one, other in pairs:  # both a layer at a time: ``observed`` is filled in between
+    left = {layer.name for layer in after.layers}
+    others = evaluate(after, inputs, observed)
+    for one in evaluate(before, inputs):
+        if one.layer is not None and one.layer.name not in left:
+            continue
+        other = next(others)  # both a layer at a time: ``observed`` is filled in between
         blob = versions[one.version].blob
         if one.values is None or other.values is None:
             found.skipped.append(f"{blob}: {one.why or other.why}")
             continue
-        wanted, place = one.values, kept[one.version]
+        wanted, place = one.values, kept[other.version]
         if place is not None:
             wanted = np.take(wanted, np.asarray(place[1], np.int64), place[0])
         if not approximate:
-            observed[one.version] = wanted
+            observed[other.version] = wanted
         error = BlobError(blob, one.layer.name if one.layer else "", _error(wanted, other.values))
         found.errors.append(error)
         if not approximate and not error.error <= LIMIT:

@@ -39,22 +39,11 @@ from caffefold.passes.infra import (
 from caffefold.passes.slim.choose import Choice, Chooser, smallest, under
 from caffefold.passes.slim.cut import Linear, cut_dims, cut_linear, cut_numbers, cut_points
 from caffefold.passes.slim.flow import Content, Flow, Keeps, Reader, walk
+from caffefold.passes.slim.gammas import Sizes
 from caffefold.passes.slim.shared import families
 from caffefold.passes.slim.units import Labels, Mask
 
 _MOST_ROUNDS = 64
-
-
-EDGES = (0.0, *(10.0 ** (power / 4) for power in range(-24, 5)), np.inf)
-"""Of histograms of |gamma|: what is dead, then four bars a decade."""
-
-
-class Histogram(NamedTuple):
-    """How many |gamma| of a layer lie between two ``EDGES``."""
-
-    layer: str
-    stays: tuple[int, ...]
-    goes: tuple[int, ...]
 
 
 class Held(NamedTuple):
@@ -80,12 +69,8 @@ class Plan:
     net: Net
     flow: Flow
     choice: Choice
-    gammas: tuple[float, float]
-    """Sum of all |gamma|, and of those that go."""
-    channels: tuple[int, int]
-    """How many gammas there are, and how many go."""
     bounded: int = 0
-    """How many of those go only because what comes from outside is of a plain size
+    """How many channels with a gamma go only because what comes from outside is of a plain size
     (``ranges.INPUT``); where the result is approximate, that is not asked."""
 
     @property
@@ -106,15 +91,12 @@ class Plan:
         return tuple(found)
 
     @property
-    def histograms(self) -> tuple[Histogram, ...]:
-        """The sizes of all gammas, layer by layer."""
-        found = []
-        for gamma in self.flow.gammas:
-            gone = self.choice.gone[gamma.labels]
-            counts = [np.histogram(gamma.sizes[each], EDGES)[0].tolist() for each in (~gone, gone)]
-            name = self.net.layers[gamma.position].name
-            found.append(Histogram(name, tuple(counts[0]), tuple(counts[1])))
-        return tuple(found)
+    def gammas(self) -> tuple[Sizes, ...]:
+        """All gammas, layer by layer."""
+        return tuple(
+            Sizes(self.net.layers[g.position].name, g.sizes, self.choice.gone[g.labels])
+            for g in self.flow.gammas
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +122,7 @@ class Planner:
             anything = Chooser(net, walk(net, shapes, keeps, largest=np.inf), keeps.families)
             always = anything.dead(options.multiple, approximate=False).gone
             bounded = sum(int((choice.gone & ~always)[g.labels].sum()) for g in flow.gammas)
-        every = [(float(g.sizes.sum()), float(g.sizes[choice.gone[g.labels]].sum()))
-                 for g in flow.gammas]  # fmt: skip
-        count = [(g.labels.size, int(choice.gone[g.labels].sum())) for g in flow.gammas]
-        return Plan(
-            net, flow, choice,
-            (sum(a for a, _ in every), sum(b for _, b in every)),
-            (sum(a for a, _ in count), sum(b for _, b in count)),
-            bounded,
-        )  # fmt: skip
+        return Plan(net, flow, choice, bounded)
 
     def stays(self, net: Net) -> Keeps:
         """What is left alone: what was asked for, and what shares weights."""
@@ -248,7 +222,7 @@ def cut(plan: Plan, net: Net) -> tuple[Net, tuple[Change, ...]]:
             names.append(layer.name)
     if not new:
         return net, ()
-    gone = plan.channels[1]
+    gone = sum(int(each.gone.sum()) for each in plan.gammas)
     detail = f"{counted(gone, 'channel')} with a gamma taken out"
     change_ = Change(ChangeKind.SLIMMED, (), tuple(dict.fromkeys(names)), detail)
     return net.substitute(new), (change_,)

@@ -356,3 +356,17 @@ CASES: dict[str, Case] = {
         {"a": 1},
     ),
 }  # fmt: skip
+
+
+def residual(shift: float, sides: str = "a r2", more: str = "") -> list[LayerSpec]:
+    """A residual block all of whose gammas are 0; its beta is ``shift`` in every channel."""
+    return [
+        DATA,
+        *block("a", "data", 3, 5, {}, **SAME),
+        *block("r1", "a", 5, 4, {}, **SAME),
+        N.conv("r2", "r1", 4, 5, **SAME),  # type: ignore[arg-type]
+        *dead("r2", "r2", 5, dict.fromkeys(range(5), shift)),
+        LayerSpec("e", "Eltwise", sides, "e", more),
+        relu("er", "e"),
+        N.conv("b", "e", 5, 4, **SAME),  # type: ignore[arg-type]
+    ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 import caffefold
 from caffefold.cli.main import run
@@ -106,10 +108,12 @@ BLOBS = {
 }
 
 
-def files(folder: Path, text: str) -> tuple[str, str]:
+def files(
+    folder: Path, text: str, blobs: Mapping[str, Sequence[ArrayLike]] = BLOBS
+) -> tuple[str, str]:
     pair = folder / "train.prototxt", folder / "train.caffemodel"
     pair[0].write_text(text)
-    pair[1].write_bytes(net_weights(BLOBS))
+    pair[1].write_bytes(net_weights(blobs))
     return str(pair[0]), str(pair[1])
 
 
