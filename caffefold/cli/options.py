@@ -18,11 +18,11 @@ Callback = Callable[[click.Context, click.Parameter, tuple[str, ...]], dict[str,
 _DEFAULTS = (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
 
 
-def options_of(kind: type) -> Callable[[Any], Any]:
-    """Decorator: the command takes the options of ``kind``; ``given`` reads them."""
+def options_of(kind: type, *but: str) -> Callable[[Any], Any]:
+    """Decorator: the command takes the options of ``kind``, ``but`` some; ``given`` reads them."""
 
     def decorate(command: Any) -> Any:
-        for each in reversed([*_flat(kind)]):
+        for each in reversed([each for each in _flat(kind) if each.name not in but]):
             command = _click_option(each)(command)
             command.__click_params__[-1].heading = _heading(kind, each)
         command.heading = getattr(kind, "heading", "")  # these come first
@@ -40,7 +40,7 @@ def given(context: click.Context, kind: type) -> dict[str, Any]:
             values = given(context, inner)
             if values:
                 found[each.name] = values
-        elif context.get_parameter_source(each.name) not in _DEFAULTS:
+        elif context.get_parameter_source(each.name) not in (*_DEFAULTS, None):
             found[each.name] = context.params[each.name]
     return found
 

@@ -31,7 +31,9 @@ HTML = click.option(
     "--html", metavar="FILE", help="Also write the report as a page, with the net drawn."
 )
 FORCE = click.option("--force", is_flag=True, help="Replace existing results.")
-DRY_RUN = click.option("--dry-run", is_flag=True, help="Do everything, proof included, but leave no file.")
+DRY_RUN = click.option(
+    "--dry-run", is_flag=True, help="Do everything, proof included, but leave no file."
+)
 
 
 def files(

@@ -23,7 +23,7 @@ from caffefold.options import FeedOptions, SlimPairOptions
 @pairs.HTML
 @pairs.FORCE
 @pairs.DRY_RUN
-@options_of(SlimPairOptions)
+@options_of(SlimPairOptions, "slim")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @click.pass_context
 def slim(
@@ -50,7 +50,7 @@ def slim(
     Examples:
       caffefold slim train_val.prototxt snapshot.caffemodel -o out/net
       caffefold slim train_val.prototxt snapshot.caffemodel -o out/net \\
-          --ratio 0.3 --multiple 8 --input images/ --html slim.html --keep-training
+          --ratio 0.3 --multiple 8 --keep-training --input images/
     """
     del options  # they are read from the context, with where they come from
     prototxt, caffemodel = pairs.files(prototxt, caffemodel)

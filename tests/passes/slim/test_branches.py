@@ -42,7 +42,7 @@ def test_a_dead_block_goes_whole(
     assert result.channels == (14, 9)
     assert "7 layers that only added a constant: r1, " in str(result)
     scale = result.net["e"]
-    own, other = (0.5, 2) if coefficients else (1, 1)
+    own, other = (0.5, 2.0) if coefficients else (1.0, 1.0)
     own, other = (own, other) if sides == "a r2" else (other, own)
     assert scale.type == "Scale"
     np.testing.assert_array_equal(np.asarray(scale.blobs[0]), np.full(5, own))
