@@ -10,13 +10,14 @@ branch that is 0; one that adds something stays.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from caffefold.analysis.shapes import Shapes, infer
 from caffefold.formats.prototxt.tree import drop, set_values
+from caffefold.frozen import dataclass
 from caffefold.humanize import counted
 from caffefold.ir.affine import Affine
 from caffefold.ir.blob import Doubles
