@@ -9,6 +9,7 @@ import os
 from dataclasses import asdict
 from pathlib import Path
 
+from caffefold.analysis import spelling
 from caffefold.errors import InputError
 from caffefold.formats import detect
 from caffefold.formats.atomic import Staging
@@ -18,9 +19,10 @@ from caffefold.formats.prototxt.tree import Document
 from caffefold.formats.target import check_target
 from caffefold.formats.upgrade.binary import WeightsUpgrade
 from caffefold.formats.upgrade.solver import is_solver
-from caffefold.formats.upgrade.text import upgrade_document
+from caffefold.formats.upgrade.text import Doubt, upgrade_document
 from caffefold.frozen import dataclass
 from caffefold.humanize import json_text
+from caffefold.ir.net import Net
 
 PathLike = str | os.PathLike[str]
 
@@ -35,11 +37,13 @@ class UpgradeReport:
     """``prototxt``, ``solver`` or ``caffemodel``."""
     bytes: int
     changes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    """What Caffe refuses in the result: unknown fields and layer types, which are kept."""
 
     @property
     def up_to_date(self) -> bool:
         """Whether there was nothing to do."""
-        return not self.changes
+        return not self.changes and not any(isinstance(each, Doubt) for each in self.warnings)
 
     def to_json(self) -> str:
         """The report as a JSON document."""
@@ -73,14 +77,25 @@ def _text(document: Document, source: Path, target: Path) -> UpgradeReport:
     solver = is_solver(document)
     if not solver and not {field.name for field in document.fields} & {"layer", "layers", "input"}:
         raise InputError(f"{source}: no layers in this prototxt; is it a Caffe net or solver?")
-    upgraded, changes = upgrade_document(document)
+    upgraded, notes = upgrade_document(document)
+    changes, warnings = _parted(notes)
+    if not solver:
+        net = Net.of(upgraded, None)
+        unknown = spelling.check(net, net, allow_unknown=True, strict=False)
+        warnings = (*warnings, *map(str, unknown))
     # Nothing to do: the very bytes that were read, even where they were no UTF-8.
-    data = upgraded.encode() if changes else document.source.encode("utf-8", "surrogateescape")
+    data = upgraded.encode() if notes else document.source.encode("utf-8", "surrogateescape")
     with Staging() as staging:
         staging.write(target, data)
         staging.commit()
     kind = "solver" if solver else "prototxt"
-    return UpgradeReport(document.path, str(target), kind, len(data), changes)
+    return UpgradeReport(document.path, str(target), kind, len(data), changes, warnings)
+
+
+def _parted(notes: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What was done, and what is to be doubted."""
+    doubts = tuple(note for note in notes if isinstance(note, Doubt))
+    return tuple(note for note in notes if not isinstance(note, Doubt)), doubts
 
 
 def _weights(source: Path, target: Path) -> UpgradeReport:
@@ -93,6 +108,6 @@ def _weights(source: Path, target: Path) -> UpgradeReport:
         with staging.open(target) as out:
             write_parts(out, file, parts)
             written = out.tell()
-        changes = work.notes() if work.needed else ()
+        changes, warnings = _parted(work.notes() if work.needed else ())
         staging.commit()
-    return UpgradeReport(str(source), str(target), "caffemodel", written, changes)
+    return UpgradeReport(str(source), str(target), "caffemodel", written, changes, warnings)

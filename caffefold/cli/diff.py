@@ -139,17 +139,18 @@ def diff(
         raise click.UsageError("--stat cannot be combined with --side-by-side or --context")
     from caffefold.compare.diff import diff as run
 
-    found = run(
-        *paths,
-        weights=weights or (None, None),
-        level="structure" if structure else "full",
-        ignore_training=ignore_training,
-        phase=phase,
-        stages=stages,
-        only=only,
-        rtol=rtol,
-        atol=atol,
-    )
+    with console.working(f"comparing {' and '.join(weights or paths)}"):
+        found = run(
+            *paths,
+            weights=weights or (None, None),
+            level="structure" if structure else "full",
+            ignore_training=ignore_training,
+            phase=phase,
+            stages=stages,
+            only=only,
+            rtol=rtol,
+            atol=atol,
+        )
     if form == "text":
         for line in _lines(found, context, side_by_side=side_by_side, stat=stat):
             console.result(line, 10)

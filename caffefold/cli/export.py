@@ -69,7 +69,8 @@ def export(
         from caffefold.verification.verifying import verify as side_by_side
 
         checked = partial(side_by_side, inputs=verify_input)
-    with load(prototxt, caffemodel, proto=found.get("proto")) as net:
+    what = f"exporting {caffemodel or prototxt}"
+    with console.working(what), load(prototxt, caffemodel, proto=found.get("proto")) as net:
         report = run(net, path, force=force, verify=checked, **found)
     for warning in report.warnings:
         console.warning(warning)

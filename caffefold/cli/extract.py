@@ -51,7 +51,8 @@ def extract(
     """
     from caffefold.extraction import extract as run
 
-    report = run(caffemodel, output, proto=proto, force=force)
+    with console.working(f"reading {caffemodel}"):
+        report = run(caffemodel, output, proto=proto, force=force)
     notes = report.inferred[: None if as_json else _SHOWN]
     console.remarks(notes, report.warnings)
     if output is None and not as_json:

@@ -71,7 +71,8 @@ def inspect(
         return
     from caffefold.inspection.inspecting import inspect as run
 
-    found = run(net, weights, threshold=threshold, **given(context, ViewOptions))
+    with console.working(f"inspecting {weights or net}"):
+        found = run(net, weights, threshold=threshold, **given(context, ViewOptions))
     console.remarks(found.notes, found.warnings[: None if as_json else _SHOWN])
     if len(found.warnings) > _SHOWN and not as_json:
         console.warning(f"... and {len(found.warnings) - _SHOWN} more, see --json")

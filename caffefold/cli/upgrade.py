@@ -39,7 +39,12 @@ def upgrade(console: Console, /, source: str, target: str, force: bool, as_json:
     """
     from caffefold.upgrading import upgrade as run
 
-    report = run(source, target, force=force)
+    with console.working(f"upgrading {source}"):
+        report = run(source, target, force=force)
+    warnings = report.warnings[: None if as_json else _SHOWN]
+    console.remarks((), warnings)
+    if len(report.warnings) > len(warnings):
+        console.warning(f"... and {len(report.warnings) - len(warnings)} more, see --json")
     console.summary(report, _rows(report), as_json=as_json)
 
 

@@ -64,7 +64,7 @@ def verify(
             raise ExistingOutput(html)
         found["layers"] = True  # the page shows them
     proto = found.get("proto")
-    with contextlib.ExitStack() as stack:
+    with console.working(f"verifying {files[-1]}"), contextlib.ExitStack() as stack:
         a = stack.enter_context(load(*before, proto=proto))
         b = after[0] if _is_model(after) else stack.enter_context(load(*after, proto=proto))
         result = run(a, b, **found)

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from caffefold.analysis import spelling
 from caffefold.analysis.shapes import input_shapes
 from caffefold.compare.entries import LayerInfo, NetInfo
 from caffefold.compare.settings import SettingMap, is_training, net_settings, settings
@@ -216,7 +217,7 @@ def _net_of_caffemodel(path: str, *, parameters: bool) -> Net:
 
 
 def _normalised(net: Net, given: Given, scope: Scope) -> ComparedNet:
-    notes = list(net.notes)
+    notes, as_given = list(net.notes), net
     snapshot = given.is_snapshot  # its layers are those of one phase already
     if given.has_weights and not snapshot:
         filled = FillPlaceholders().run(net)
@@ -233,6 +234,9 @@ def _normalised(net: Net, given: Given, scope: Scope) -> ComparedNet:
         for layer in (net.layers if scope.phase is None else ())
         if id(layer.field.value) not in kept and not (scope.ignore_training and _only_trains(layer))
     ]
+    if not snapshot:
+        unknown = spelling.check(as_given, selected, allow_unknown=True, strict=False)
+        notes += map(str, unknown)
     wiring = graph.build(selected)
     notes += [str(problem) for problem in wiring.problems if not snapshot]
     if not snapshot:

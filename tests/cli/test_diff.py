@@ -130,3 +130,16 @@ def test_names_that_are_no_utf8(cli: Cli, pair: Pair) -> None:
     path.write_bytes(pair.prototxt.read_bytes().replace(b'name: "fc"', b'name: "f\xe9"'))
     for form in ("text", "json", "markdown", "html"):
         assert "\\" in cli("diff", pair.prototxt, path, "--format", form, expect=1).out
+
+
+def test_unknown_names_are_told(cli: Cli, pair: Pair) -> None:
+    """A slip compares as what it is, so it is named beside the nets."""
+    other = cli.folder / "other.prototxt"
+    other.write_text(
+        pair.prototxt.read_text().replace("kernel_size: 3", "kernel_size: 3 stirde: 2")
+    )
+    out = cli("diff", pair.prototxt, "other.prototxt", expect=1).out
+    assert "note        other.prototxt:" in out
+    assert "unknown field 'stirde' in convolution_param; did you mean 'stride'?" in " ".join(
+        out.split()
+    )

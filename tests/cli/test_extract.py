@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from google.protobuf import text_format
+
+from caffefold._proto import caffe_pb2
+
 if TYPE_CHECKING:
     from tests.cli.conftest import Cli, Pair
 
@@ -44,6 +48,47 @@ def test_numbers_that_follow_from_blobs_are_notes(cli: Cli, pair: Pair) -> None:
     pair.write(net)
     ran = cli("extract", pair.caffemodel, "-o", "train.prototxt")
     assert ran.err == "note: layer 'fc': num_output 3 by its blobs\n"
+
+
+def test_a_snapshot_of_the_oldest_format(cli: Cli, pair: Pair) -> None:
+    """V0: each layer's parameters stand in one message, a kernel is ``kernelsize``."""
+    old = caffe_pb2.NetParameter(name="old", input=["data"], input_dim=[1, 1, 4, 4])
+    for name, kind, bottom in (
+        ("pad", "padding", "data"),
+        ("c", "conv", "pad"),
+        ("r", "relu", "c"),
+    ):
+        made = old.layers.add(bottom=[bottom], top=["c" if name == "r" else name])
+        made.layer.name, made.layer.type = name, kind
+    pad, conv = old.layers[0].layer, old.layers[1].layer
+    pad.pad = 1
+    conv.num_output, conv.kernelsize, conv.stride, conv.biasterm = 2, 3, 2, False
+    numbers = next(layer.blobs[0] for layer in pair.read().layer if layer.name == "conv1")
+    conv.blobs.append(numbers)
+    pair.caffemodel.write_bytes(old.SerializeToString())
+    cli("extract", pair.caffemodel, "-o", "train.prototxt")
+    found = text_format.Parse((cli.folder / "train.prototxt").read_text(), caffe_pb2.NetParameter())
+    assert [(each.name, each.type) for each in found.layer if each.type != "Input"] == [
+        ("c", "Convolution"),
+        ("r", "ReLU"),
+    ]
+    wanted = caffe_pb2.ConvolutionParameter(
+        num_output=2, kernel_size=[3], stride=[2], pad=[1], bias_term=False
+    )
+    assert next(each for each in found.layer if each.name == "c").convolution_param == wanted
+    cli("convert", pair.caffemodel, "-o", "net")
+    assert (
+        "equal"
+        in cli(
+            "verify",
+            "train.prototxt",
+            pair.caffemodel,
+            "net.prototxt",
+            "net.caffemodel",
+            "--runtime",
+            "reference",
+        ).out
+    )
 
 
 def test_what_is_neither_is_named(cli: Cli) -> None:

@@ -128,6 +128,7 @@ def test_the_command(tmp_path: Path) -> None:
         "kind": "prototxt",
         "bytes": len(V2),
         "changes": [],
+        "warnings": [],
     }
 
 

@@ -37,6 +37,7 @@ from caffefold.formats.prototxt.tree import Document, Field, Message, Scalar, qu
 from caffefold.formats.upgrade.tables import DATA_MESSAGES, SPECS, V0_NET_KEPT, v1_name
 from caffefold.formats.upgrade.text import (
     INPUTS,
+    Doubt,
     Log,
     Padding,
     data_message,
@@ -164,7 +165,7 @@ class WeightsUpgrade:
         kind = found.body.string("type")
         if kind.isdecimal() and not v1_name(int(kind)):
             owner = f"layer '{found.body.string('name')}'"
-            self._log.note(found, owner, f"unknown V1 type {kind} dropped")
+            self._log.note(found, owner, Doubt(f"unknown V1 type {kind} dropped"))
             found = found.with_fields(f for f in found.body.fields if f.name != "type")
         return upgraded_v1(found, self._log)
 
@@ -298,7 +299,7 @@ class _WireLog(Log):
     def sentences(self) -> tuple[str, ...]:
         """One sentence for each kind of note."""
         return tuple(
-            f"{first}{f' and {count - 1} more' if count > 1 else ''}: {what}"
+            type(what)(f"{first}{f' and {count - 1} more' if count > 1 else ''}: {what}")
             for what, (count, first) in self._found.items()
         )
 

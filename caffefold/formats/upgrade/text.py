@@ -90,6 +90,12 @@ def upgrade_document(
     return replace(document, fields=fields) if log.notes else document, tuple(log.notes)
 
 
+class Doubt(str):
+    """A note that is a warning: Caffe itself refuses what was left so."""
+
+    __slots__ = ()
+
+
 class Log:
     """What was done, as sentences, and where in the document."""
 
@@ -133,7 +139,7 @@ class Log:
             self._at = self._breaks = 0
         self._breaks += self.document.source.count("\n", self._at, at)
         self._at = at
-        self.notes.append(f"line {self._breaks + 1}: {owner}: {what}")
+        self.notes.append(type(what)(f"line {self._breaks + 1}: {owner}: {what}"))
 
     def gone(self, field: Field, owner: str, why: str) -> None:
         """Note that ``field`` of ``owner`` was dropped."""
@@ -482,7 +488,7 @@ def _v2_typed(kind: Field, owner: str, log: Log) -> Field:
     if raw[:1] in ("'", '"'):
         return kind  # written as V2 has it
     if not v2_type(word):
-        log.note(kind, owner, f"unknown V1 type {word} kept unchanged")
+        log.note(kind, owner, Doubt(f"unknown V1 type {word} kept unchanged"))
     return replace(kind, value=Scalar(quote(v2_type(word) or word)))
 
 
