@@ -98,6 +98,9 @@ def test_wheel(built: Path) -> None:
     assert names >= GENERATED | {"caffefold/py.typed", "caffefold/__init__.py"}
     assert b"stale" not in bindings
     tops = {name.split("/")[0] for name in names}
+    shared = {name for name in names if ".data/" in name}
+    assert [name.partition(".data/")[2] for name in shared] == ["data/share/man/man1/caffefold.1"]
+    tops -= {name.split("/")[0] for name in shared}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"caffefold"}
     assert {line.split(",")[0] for line in record.splitlines()} == names
 
