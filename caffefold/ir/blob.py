@@ -23,6 +23,8 @@ class ArrayBlob(Blob):
     """Numbers in memory, such as a folded bias; float64 until they are written."""
 
     numbers: Doubles
+    terms: Doubles | None = None
+    """The sums of the sizes of what they were added up from; None: they were not."""
 
     @property
     def shape(self) -> tuple[int, ...]:

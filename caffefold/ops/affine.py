@@ -20,6 +20,7 @@ SegNet forks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ import numpy as np
 from caffefold.errors import ModelError
 from caffefold.formats.caffemodel.blob import array, size
 from caffefold.formats.prototxt.tree import Scalar
-from caffefold.ir.affine import Affine
+from caffefold.ir.affine import Affine, Statistics
 from caffefold.ir.blob import Doubles
 from caffefold.ir.net import Layer
 from caffefold.ops.base import (
@@ -84,13 +85,19 @@ class Normalization(AffineOp):
     def macs(self, layer: Layer, bottoms: ShapeList, tops: ShapeList) -> Dim:
         return total(first(tops))
 
-    def _map(self, layer: Layer, roles: BlobRoles, mean: Doubles, variance: Doubles) -> Affine:
+    def _map(
+        self, layer: Layer, roles: BlobRoles, mean: Doubles, variance: Doubles, factor: float = 1.0
+    ) -> Affine:
         """The map of statistics, and of the gamma and beta that forks have in the same layer."""
         eps = max(self.params(layer).number("eps"), roles.smallest_eps)
-        plain = _normalise(mean, variance, eps)
-        if roles.gamma is None or roles.beta is None:
-            return plain
-        return plain.then(Affine(vector(layer, roles.gamma), vector(layer, roles.beta)))
+        source = Statistics(mean, variance, factor, eps)
+        unscale = 0.0 if factor == 0 else 1.0 / factor
+        found = _normalise(mean * unscale, variance * unscale, eps)
+        if roles.gamma is not None and roles.beta is not None:
+            after = Affine(vector(layer, roles.gamma), vector(layer, roles.beta))
+            found = found.then(after)
+            source = source._replace(gamma=after.scale, beta=after.shift)
+        return replace(found, source=source)
 
 
 class BatchNorm(Normalization):
@@ -142,13 +149,12 @@ class BatchNorm(Normalization):
             five = "5 blobs with the factor third or last"
             return _unknown(layer, five if len(layer.blobs) == 5 else "3 or 5")
         mean, variance = vector(layer, roles.mean), vector(layer, roles.variance)
-        if roles.factor is not None:
-            factor = vector(layer, roles.factor)
-            if not factor[0] and not mean.any() and not variance.any():
-                return _no_statistics()
-            unscale = 0.0 if factor[0] == 0 else 1.0 / factor[0]
-            mean, variance = mean * unscale, variance * unscale
-        return self._map(layer, roles, mean, variance)
+        if roles.factor is None:
+            return self._map(layer, roles, mean, variance)
+        factor = float(vector(layer, roles.factor)[0])
+        if not factor and not mean.any() and not variance.any():
+            return _no_statistics()
+        return self._map(layer, roles, mean, variance, factor)
 
     def zero_factor(self, layer: Layer) -> bool:
         """Whether Caffe takes the statistics as 0, because the factor that scales them is 0."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -116,3 +119,116 @@ def output_of(kind: str, index: tuple[int, ...], group: int, outputs: int) -> in
         return index[0]
     inputs_per_group, outputs_per_group = 4 // group, outputs // group
     return index[0] // inputs_per_group * outputs_per_group + index[1]
+
+
+# ------------------------------------------------------------------------ sums that cancel
+
+
+class Sums(NamedTuple):
+    """A net, and the exact biases of the layer that is left."""
+
+    layers: list[LayerSpec]
+    wanted: list[Fraction]
+
+
+def mapped(norm: LayerSpec, scale: LayerSpec) -> tuple[list[Fraction], list[Fraction]]:
+    """Factor and shift of BatchNorm and Scale, exactly."""
+    mean, variance, (factor,) = map(exact, norm.blobs)
+    gamma, beta = map(exact, scale.blobs)
+    eps = Fraction(float(np.float32(1e-5)))
+    alpha = [g / exact_root(v / factor + eps) for g, v in zip(gamma, variance, strict=True)]
+    shift = [s - a * m / factor for s, a, m in zip(beta, alpha, mean, strict=True)]
+    return alpha, shift
+
+
+def vanishing(layer: LayerSpec, wanted: list[Fraction]) -> tuple[LayerSpec, list[Fraction]]:
+    """The layer with another bias, which takes all but the last bits away of what is ``wanted``."""
+    old = exact(layer.blobs[1])
+    new = [nearest(b - w) for b, w in zip(old, wanted, strict=True)]
+    changed = layer._replace(blobs=[layer.blobs[0], np.array(new)])
+    pairs = zip(wanted, old, exact(new), strict=True)
+    return changed, [w - b + n for w, b, n in pairs]
+
+
+def behind(n: RandomLayers) -> Sums:
+    conv, norm, scale = (
+        n.conv("f", "data", 4, 32),
+        n.batch_norm("bn", "f", 32),
+        n.scale("sc", "bn", 32),
+    )
+    alpha, shift = mapped(norm, scale)
+    wanted = [a * b + s for a, b, s in zip(alpha, exact(conv.blobs[1]), shift, strict=True)]
+    scale, wanted = vanishing(scale, wanted)
+    return Sums([conv, norm, scale], wanted)
+
+
+def in_front(n: RandomLayers, kind: str = "Convolution", group: int = 2) -> Sums:
+    norm, scale = n.batch_norm("bn", "data", 4), n.scale("sc", "bn", 4)
+    if kind == "InnerProduct":
+        last = n.inner_product("f", "sc", 100, 32, transpose=bool(group))
+    else:
+        last = n.conv("f", "sc", 4, 32, kernel=1, group=group, kind=kind)
+    shift = mapped(norm, scale)[1]
+    weights, wanted = np.asarray(last.blobs[0]), exact(last.blobs[1])
+    for index in np.ndindex(*weights.shape):
+        output, channel = ends(kind, index, group)
+        wanted[output] += Fraction(float(weights[index])) * shift[channel]
+    last, wanted = vanishing(last, wanted)
+    return Sums([norm, scale, last], wanted)
+
+
+def ends(kind: str, index: tuple[int, ...], group: int) -> tuple[int, int]:
+    """Output and input channel of a weight; of a product, ``group`` says that it is transposed."""
+    if kind == "InnerProduct":
+        row, column = index
+        return (column, row // 25) if group else (row, column // 25)
+    if kind == "Deconvolution":
+        return index[0] // (4 // group) * (32 // group) + index[1], index[0]
+    return index[0], index[0] // (32 // group) * (4 // group) + index[1]
+
+
+def on_both_sides(n: RandomLayers) -> Sums:
+    first = in_front(n, group=1)
+    norm, scale = n.batch_norm("bn2", "f", 32), n.scale("sc2", "bn2", 32)
+    alpha, shift = mapped(norm, scale)
+    wanted = [a * b + s for a, b, s in zip(alpha, first.wanted, shift, strict=True)]
+    scale, wanted = vanishing(scale, wanted)
+    return Sums([*first.layers, norm, scale], wanted)
+
+
+def joined(n: RandomLayers) -> Sums:
+    one, other = n.conv("g", "data", 4, 12), n.conv("f", "data", 4, 20)
+    join = LayerSpec("cat", "Concat", "g f")
+    norm, scale = n.batch_norm("bn", "cat", 32), n.scale("sc", "bn", 32)
+    alpha, shift = mapped(norm, scale)
+    biases = [*exact(one.blobs[1]), *exact(other.blobs[1])]
+    wanted = [a * b + s for a, b, s in zip(alpha, biases, shift, strict=True)]
+    scale, wanted = vanishing(scale, wanted)
+    return Sums([one, other, join, norm, scale], wanted[12:])
+
+
+def left_alone(n: RandomLayers) -> Sums:
+    norm, scale = n.batch_norm("bn", "r", 4), n.scale("f", "bn", 4)
+    scale, wanted = vanishing(scale, mapped(norm, scale)[1])
+    return Sums([LayerSpec("r", "ReLU", "data", "r"), norm, scale], wanted)
+
+
+CANCELLING: dict[str, Callable[[RandomLayers], Sums]] = {
+    "behind": behind,
+    "in front": in_front,
+    "in front of a deconvolution": partial(in_front, kind="Deconvolution"),
+    "in front of a product": partial(in_front, kind="InnerProduct"),
+    "in front of a product, not transposed": partial(in_front, kind="InnerProduct", group=0),
+    "on both sides": on_both_sides,
+    "behind a Concat": joined,
+    "left as a Scale": left_alone,
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("case", CANCELLING)
+def test_sums_that_cancel(tmp_path: Path, case: str, seed: int) -> None:
+    layers, wanted = CANCELLING[case](RandomLayers(seed))
+    net = fold(tmp_path, [input_layer(1, 4, 5, 5), *layers])
+    found = next(layer for layer in net.layers if layer.name == "f")
+    assert list(np.asarray(found.blobs[1])) == [nearest(w) for w in wanted]

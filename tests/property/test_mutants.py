@@ -420,11 +420,11 @@ LAYOUTS = [
     ),
     Mutant(
         "groups of the inputs shifted", "passes.fold.absorb:_response",
-        wrap(lambda r, *_: np.roll(r, 2)), net_group,
+        wrap(lambda r, *_: (np.roll(r[0], 2), r[1])), net_group,
     ),
     Mutant(
         "the shift of an input map is lost", "passes.fold.absorb:_response",
-        wrap(lambda r, *_: np.zeros_like(r)), net_input,
+        wrap(lambda r, *_: (np.zeros_like(r[0]), r[1])), net_input,
     ),
     Mutant(
         "padding does not stop an input map", "passes.fold.propagate:refuse_input",
@@ -596,7 +596,7 @@ BELIEFS = [
     Mutant(
         "SegNet's BN is folded in LEARN mode", "ops.affine:ForkBN.affine",
         lambda original: lambda self, layer, rank: Affine(
-            *(np.asarray(blob, np.float64).ravel() for blob in layer.blobs)
+            np.asarray(layer.blobs[0], np.float64), np.asarray(layer.blobs[1], np.float64)
         ),
         normed("", N.normal(4), N.normal(4), kind="BN"),
     ),

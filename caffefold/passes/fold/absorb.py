@@ -25,7 +25,8 @@ def absorb_output(layer: Layer, layout: LinearLayout, affine: Affine) -> Layer:
     """The layer that computes ``affine(layer(x))``; a missing bias is created when needed."""
     full = affine.over(layout.outputs)
     weights = _scaled(layer, layout, full.scale, layout.outputs_are_rows)
-    return _with_blobs(layer, weights, _bias(layer, layout) * full.scale + full.shift)
+    bias = _bias(layer, layout) * full.scale + full.shift
+    return _with_blobs(layer, weights, bias, _terms(layer) * np.abs(full.scale) + full.sizes)
 
 
 def absorb_input(layer: Layer, layout: LinearLayout, affine: Affine) -> Layer:
@@ -33,12 +34,15 @@ def absorb_input(layer: Layer, layout: LinearLayout, affine: Affine) -> Layer:
     # An InnerProduct sees every pixel of a channel as an input of its own.
     channels = affine.over(affine.channels)
     repeats = layout.inputs // affine.channels
-    bias = _bias(layer, layout)
+    bias, terms = _bias(layer, layout), _terms(layer)
     if affine.shifts:
         unscaled = ScaledBlob.of(layer.blobs[0], layout.view)
-        bias = bias + _response(unscaled, layout, channels.shift.repeat(repeats))
+        shift, sizes = (each.repeat(repeats) for each in (channels.shift, channels.sizes))
+        added, of_sizes = _response(unscaled, layout, shift, sizes)
+        bias, terms = bias + added, terms + of_sizes
     scale = channels.scale.repeat(repeats)
-    return _with_blobs(layer, _scaled(layer, layout, scale, not layout.outputs_are_rows), bias)
+    weights = _scaled(layer, layout, scale, not layout.outputs_are_rows)
+    return _with_blobs(layer, weights, bias, terms)
 
 
 def _scaled(layer: Layer, layout: LinearLayout, scale: Doubles, rows: bool) -> ScaledBlob:
@@ -68,23 +72,29 @@ def refuse_input(layer: Layer, layout: LinearLayout, affine: Affine) -> Refusal 
     return Refusal(SkipCode.PADDED_INPUT, border) if border else None
 
 
-def _response(weights: ScaledBlob, layout: LinearLayout, shift: Doubles) -> Doubles:
-    """What the layer (without bias) answers to the constant input ``shift``, per output."""
+def _response(
+    weights: ScaledBlob, layout: LinearLayout, shift: Doubles, sizes: Doubles
+) -> tuple[Doubles, Doubles]:
+    """What the layer (without bias) answers to the constant input ``shift``, per output; and what
+    a layer of the sizes of its weights answers to ``sizes``."""
     groups, rows, columns, inner = layout.view
-    shifts = shift.reshape(groups, -1)
-    total = np.zeros((groups, rows if layout.outputs_are_rows else columns))
+    shifts, sizes = (each.reshape(groups, -1) for each in (shift, sizes))
+    total = np.zeros((2, groups, rows if layout.outputs_are_rows else columns))
     step = max(1, weights.step // (columns * inner))
     for group in range(groups):
         for row in range(0, rows, step):
             stop = min(row + step, rows)
             start = (group * rows + row) * columns * inner
             block = weights.read(start, start + (stop - row) * columns * inner)
-            summed = block.reshape(stop - row, columns, inner).sum(axis=2)
+            block = block.reshape(stop - row, columns, inner)
+            summed, size = block.sum(axis=2), np.abs(block).sum(axis=2)
             if layout.outputs_are_rows:
-                total[group, row:stop] = summed @ shifts[group]
+                total[0, group, row:stop] = summed @ shifts[group]
+                total[1, group, row:stop] = size @ sizes[group]
             else:
-                total[group] += shifts[group, row:stop] @ summed
-    return total.reshape(-1)
+                total[0, group] += shifts[group, row:stop] @ summed
+                total[1, group] += sizes[group, row:stop] @ size
+    return total[0].reshape(-1), total[1].reshape(-1)
 
 
 def _bias(layer: Layer, layout: LinearLayout) -> Doubles:
@@ -94,7 +104,15 @@ def _bias(layer: Layer, layout: LinearLayout) -> Doubles:
     return np.zeros(layout.outputs)
 
 
-def _with_blobs(layer: Layer, weights: Blob, bias: Doubles) -> Layer:
+def _terms(layer: Layer) -> Doubles:
+    """The sums of the sizes of what each bias was added up from."""
+    bias = layer.blobs[1] if len(layer.blobs) > 1 else None
+    if isinstance(bias, ArrayBlob) and bias.terms is not None:
+        return bias.terms
+    return np.zeros(1) if bias is None else np.abs(array(bias).reshape(-1).astype(np.float64))
+
+
+def _with_blobs(layer: Layer, weights: Blob, bias: Doubles, terms: Doubles) -> Layer:
     """The layer with new numbers; with a bias, ``bias_term`` stays at its default, true."""
     if len(layer.blobs) == 1 and not bias.any():
         return layer.with_blobs((weights,))
@@ -104,4 +122,4 @@ def _with_blobs(layer: Layer, weights: Blob, bias: Doubles) -> Layer:
         kept = replace(params, fields=drop(params.fields, lambda f: f.name == "bias_term"))
         fields = (f.with_body(kept) if f.name == name else f for f in layer.body.fields)
         layer = layer.edited(replace(layer.body, fields=tuple(fields)))
-    return layer.with_blobs((weights, ArrayBlob(bias)))
+    return layer.with_blobs((weights, ArrayBlob(bias, np.broadcast_to(terms, bias.shape))))

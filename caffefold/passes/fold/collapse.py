@@ -23,6 +23,7 @@ from caffefold.ops.affine import SCALE, Normalization
 from caffefold.ops.base import AffineOp
 from caffefold.ops.table import op
 from caffefold.passes.contracts import blobs_fit, text_agrees, wired
+from caffefold.passes.fold.exact import settled_map
 from caffefold.passes.fold.fold import Chain, affine_maps, chains, unshared
 from caffefold.passes.infra import Change, ChangeKind, Pass, PassResult, Predicate, nothing
 
@@ -52,7 +53,7 @@ class Collapse(Pass):
 
 def _collapse(editor: Editor, shapes: Shapes, chain: Chain) -> Change | None:
     """Make one chain one layer, or none; None when it is kept."""
-    positions, affine = chain
+    positions, affine, parts = chain
     layers = [editor.layers[position] for position in positions]
     names = tuple(layer.name for layer in layers)
     if affine.is_identity and editor.bypass(positions):
@@ -68,7 +69,7 @@ def _collapse(editor: Editor, shapes: Shapes, chain: Chain) -> Change | None:
     going = [position for position in positions if position != positions[home]]
     if not editor.bypass(going, taker=positions[home]):
         return None
-    editor.layers[positions[home]] = as_scale(stays, affine.over(channels))
+    editor.layers[positions[home]] = as_scale(stays, settled_map(affine, parts).over(channels))
     removed = tuple(name for name in names if name != stays.name)
     detail = f"{', '.join(names)} -> one Scale layer '{stays.name}'"
     return Change(ChangeKind.COLLAPSED, removed, (stays.name,), detail)

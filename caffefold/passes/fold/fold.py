@@ -31,6 +31,7 @@ from caffefold.ops.linear import INNER_PRODUCT
 from caffefold.ops.table import op
 from caffefold.passes.contracts import blobs_fit, text_agrees, wired
 from caffefold.passes.fold.absorb import absorb_input, absorb_output
+from caffefold.passes.fold.exact import Step, settled
 from caffefold.passes.fold.propagate import WHOLE, Absorption, Piece, Plan, Propagation
 from caffefold.passes.infra import (
     Absorbed,
@@ -67,6 +68,9 @@ class Fold(Pass):
         way = 1
         while folder.sweep(way):
             way = -way  # back: a map may have waited for the one in front of it, or behind it
+        for position, steps in folder.steps.items():
+            layers = folder.editor.layers
+            layers[position] = settled(layers[position], net.layers[position], steps)
         result = folder.editor.to_net()
         return PassResult(
             result, tuple(folder.changes), tuple(folder.skips()), tuple(folder.warnings)
@@ -78,6 +82,8 @@ class Chain(NamedTuple):
 
     positions: tuple[int, ...]
     affine: Affine
+    parts: tuple[Affine, ...]
+    """What it was composed of."""
 
 
 def affine_maps(
@@ -114,7 +120,7 @@ def chains(editor: Editor, maps: Mapping[int, Affine]) -> list[Chain]:
 
 def _chain_from(first: int, editor: Editor, maps: Mapping[int, Affine]) -> Chain:
     """The chain that starts with the affine layer at ``first``."""
-    positions, affine = [first], maps[first]
+    positions, affine, parts = [first], maps[first], [maps[first]]
     while (following := editor.follower(positions[-1])) in maps:
         after = maps[following]
         if 1 not in (affine.channels, after.channels) and affine.channels != after.channels:
@@ -124,7 +130,8 @@ def _chain_from(first: int, editor: Editor, maps: Mapping[int, Affine]) -> Chain
             )
         affine = affine.then(after)
         positions.append(following)
-    return Chain(tuple(positions), affine)
+        parts.append(after)
+    return Chain(tuple(positions), affine, tuple(parts))
 
 
 class _Asked(NamedTuple):
@@ -148,6 +155,8 @@ class _Folder:
         self.references = references(net.layers)
         self.changes: list[Change] = []
         self.asked: dict[int, _Asked] = {}
+        self.steps: dict[int, list[Step]] = {}
+        """By position of a linear layer, what it absorbed."""
         self.maps, self.refused = affine_maps(self.editor, shapes, options.keeps)
         self.warnings: list[str] = [
             f"layer '{layer.name}': the scale factor of its statistics is 0, so Caffe treats "
@@ -185,7 +194,7 @@ class _Folder:
                 continue
             if affine.channels in (1, layout.outputs):
                 plan = Plan([Absorption(source, layout, affine, WHOLE)], [], {})
-                self.apply([Chain((position,), affine)], plan, upward=True)
+                self.apply([Chain((position,), affine, (affine,))], plan, upward=True)
 
     def sweep(self, way: int) -> bool:
         """Try every chain once, forth (1) or back (-1); whether anything was folded."""
@@ -265,6 +274,8 @@ class _Folder:
                 layer = unshared(layer)
             with np.errstate(over="ignore"):
                 editor.layers[item.position] = absorb(layer, item.layout, item.affine)
+            step = Step(group[0].parts, item.pieces, item.affine.channels, item.layout, upward)
+            self.steps.setdefault(item.position, []).append(step)
             if upward:
                 to = self.references[item.position]
                 claims += [_claim(to, folded, item, piece) for piece in item.pieces]

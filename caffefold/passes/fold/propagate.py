@@ -242,7 +242,7 @@ class Propagation:
             if count is None:
                 return _blocked(f"a branch of '{layer.name}' has no known channel count")
             way.branch_of[version] = layer.name
-            refusal = self._ask(way, version, _part(pieces, at, at + count), {position})
+            refusal = self._ask(way, version, part_of(pieces, at, at + count), {position})
             if refusal is not None:
                 return _in_branch(layer.name, refusal)
             at += count
@@ -288,7 +288,7 @@ class Propagation:
                 if split.ranges is None:
                     return self._unknown_slice(position)
                 for made, channels in zip(tops, split.ranges, strict=True):
-                    part = _part(pieces, *channels)
+                    part = part_of(pieces, *channels)
                     refusal = self._tell(way, made, part) if part else None
                     if refusal is not None:
                         return refusal
@@ -377,7 +377,7 @@ def _end(hops: dict[int, int], start: int) -> int:
 # ------------------------------------------------------------------------------------- pieces
 
 
-def _part(pieces: Pieces, start: int, stop: int) -> Pieces:
+def part_of(pieces: Pieces, start: int, stop: int) -> Pieces:
     """What the channels ``start:stop`` meet, counted from ``start``."""
     first = max(bisect_right(pieces, start, key=lambda piece: piece.at) - 1, 0)
     found = []
@@ -398,7 +398,7 @@ def _joined(parts: Iterable[tuple[int, int, Pieces]], affine: Affine) -> Pieces:
     """
     found: list[Piece] = []
     for start, stop, pieces in sorted(parts):
-        for piece in _part(pieces, 0, stop - start):
+        for piece in part_of(pieces, 0, stop - start):
             at, last = piece.at + start, found[-1] if found else WHOLE[0]
             if last.end == at and (affine.channels == 1 or last.stop == piece.start):
                 found[-1] = last._replace(stop=last.stop + piece.stop - piece.start)
@@ -416,13 +416,13 @@ def _written(affine: Affine, pieces: Pieces, channels: int | None) -> Affine | N
         return affine if channels is None or affine.channels in (1, channels) else None
     if channels is None:
         return None
-    pieces = _part(pieces, 0, channels)
+    pieces = part_of(pieces, 0, channels)
     if affine.channels == 1 and len(pieces) == 1 and pieces[0].end == pieces[0].at + channels:
         return affine
-    scale, shift = np.ones(channels), np.zeros(channels)
+    scale, shift, terms = np.ones(channels), np.zeros(channels), np.zeros(channels)
     for piece in pieces:
-        part = affine.part(piece.start, piece.stop)
+        part, there = affine.part(piece.start, piece.stop), slice(piece.at, piece.end)
         if part.channels not in (1, piece.stop - piece.start):
             return None
-        scale[piece.at : piece.end], shift[piece.at : piece.end] = part.scale, part.shift
-    return Affine(scale, shift)
+        scale[there], shift[there], terms[there] = part.scale, part.shift, part.sizes
+    return Affine(scale, shift, terms)
