@@ -203,6 +203,8 @@ class _Prover:
                 )
                 scale[at] = scale[at] * times
                 shift[at] = shift[at] * times + plus
+        if axis != 1 and (scale == scale[0]).all() and (shift == shift[0]).all():
+            return AffineMap(scale[:1], shift[:1])  # one number for all lies along no axis
         return AffineMap(scale, shift, axis=1 if axis is None else axis)
 
     def _compare(self, layer: Layer, wanted: Response, found: Response, rounded: Doubles) -> None:

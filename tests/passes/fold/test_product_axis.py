@@ -108,6 +108,16 @@ def test_what_follows_a_map_that_stays(tmp_path: Path) -> None:
     assert folded(tmp_path, product(2), *layers, after, behind) == [("g", ("s2",))]
 
 
+@pytest.mark.parametrize("bottoms", ["bn", "bn bn"])
+def test_one_number_for_all_lies_along_no_axis(tmp_path: Path, bottoms: str) -> None:
+    """It passes through a Concat of channels, where a map of the outputs does not."""
+    text = "inner_product_param { num_output: 2 axis: -1 }"
+    wide = LayerSpec("f", "InnerProduct", "data", "f", text, [N.normal(2, 4), N.normal(2)])
+    layers = N.batch_norm("bn", "f", 1), LayerSpec("j", "Concat", bottoms), relu("r", "j")
+    given = write_pair(tmp_path, [input_layer(1, 1, 1, 4), wide, *layers])
+    assert list(caffefold.convert(*given, tmp_path / "out").folded()) == [("f", ("bn",))]
+
+
 def test_keep(tmp_path: Path) -> None:
     given = write_pair(tmp_path, [input_layer(*SHAPE), product(2), scale(2)])
     for kept in ("f", "sc"):
