@@ -1,12 +1,10 @@
 """The figures of ``caffefold export``, side by side in one run; ``tox -e bench-export``.
 
-    python tests/bench/export.py [--with PYTHON ...] [--peers FOLDER]
+    python tests/bench/export.py [--with PYTHON ...]
 
 ``--with`` names interpreters of other environments in which the detector is run as well: one with
 an old onnxruntime, one with OpenCV 5, one with OpenVINO. Each runs in a process of its own, since a
-runtime may die of a model. ``--peers`` has the other converters to ONNX that a registry still has
-read the same real models; it names the environments of ``tox -e consumers``, made where they are
-not there yet.
+runtime may die of a model. Other converters: ``tox -e consumers -- --peers --corpus``.
 """
 
 from __future__ import annotations
@@ -30,8 +28,6 @@ sys.path.append(str(ROOT))
 
 import caffefold  # noqa: E402
 from caffefold.check.forward.boxes import detection_output  # noqa: E402
-from tests.consumers.models import models as known_models  # noqa: E402
-from tests.consumers.run import measure  # noqa: E402
 from tests.onnx_export import test_detections, test_models, test_windows  # noqa: E402
 from tests.onnx_export.conftest import bytes_of  # noqa: E402
 from tests.support.onnx_models import difference, run  # noqa: E402
@@ -89,22 +85,6 @@ def models(folder: Path) -> None:
         if "corpus" in str(model.prototxt):
             say(model.name, f"{error:.1e}")
     say("models and edge nets", f"{right} of {count} within 1e-4", f"largest {worst:.1e}")
-
-
-def peers(envs: Path) -> None:
-    """The real models as they are, and as caffefold writes them, in converters of others."""
-    real = [
-        each for each in known_models(test_models.SHARED, True) if "edge" not in str(each.prototxt)
-    ]
-    for row in measure(("caffe2onnx", "ppq"), real, envs, 1):
-        if row.cells is None:
-            say(row.name, "skipped:", row.version)
-            continue
-        alone, folded = (
-            sum(side.right for side in sides)
-            for sides in zip(*((cell.original, cell.ours) for cell in row.cells), strict=True)
-        )
-        say(row.version, f"{alone} of {len(real)} right", f"{folded} folded by caffefold")
 
 
 def lenet(folder: Path) -> None:
@@ -302,13 +282,10 @@ def main() -> None:
     """Print everything."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--with", dest="others", action="append", default=[], metavar="PYTHON")
-    parser.add_argument("--peers", type=Path, metavar="FOLDER")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="caffefold-bench-") as name:
         folder = Path(name)
         models(folder)
-        if options.peers:
-            peers(options.peers)
         lenet(folder)
         windows()
         detector(folder, options.others)
