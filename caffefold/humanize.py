@@ -50,8 +50,9 @@ def all_visible(value: _T) -> _T:
 
 
 def counted(number: int, what: str) -> str:
-    """``1 layer``, ``2 layers``."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+    """``1 layer``, ``2 layers``, ``2 batches``."""
+    ending = "es" if what.endswith(("ch", "ss", "x")) else "s"
+    return f"{number} {what}{'' if number == 1 else ending}"
 
 
 def some(names: list[str], shown: int = 5) -> str:

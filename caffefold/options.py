@@ -44,16 +44,17 @@ def _option(
     most: float | None = None,
     key: str = "",
     heading: str = "",
+    alias: str = "",
 ) -> Any:
     """A field with its documentation.
 
-    ``flag`` and ``metavar`` are how the command line spells it, by default by its name; ``least``
-    and ``most`` bound every number in it; ``key`` stands for the key that a bare string lacks.
-    ``heading`` is what it stands under in a help page, if not that of its class.
+    ``flag``, ``alias`` and ``metavar`` are how the command line spells it, by default by its name;
+    ``least`` and ``most`` bound every number in it; ``key`` stands for the key that a bare string
+    lacks. ``heading`` is what it stands under in a help page, if not that of its class.
     """
     about = {
         "help": text, "flag": flag, "metavar": metavar, "least": least, "most": most, "key": key,
-        "heading": heading,
+        "heading": heading, "alias": alias,
     }  # fmt: skip
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=about)
@@ -360,7 +361,7 @@ class FeedOptions(_Checked):
         (),
         "Feed images (a file, a folder, a pattern), .npy or .npz, instead of random numbers. "
         "uint8 images are preprocessed as the training net states.",
-        flag="--input", metavar="PATH",
+        flag="--input", alias="--images", metavar="PATH",
     )  # fmt: skip
     mean: Sequence[float] = _option(
         (), "Mean of the images, in the channel order of the net: one number for each channel, or "
@@ -410,7 +411,20 @@ class VerifyOptions(FeedOptions, DeployOptions):
         "accuracy, or the mAP, of both is told. An array 'labels' in .npz says the same.",
         metavar="FILE",
     )  # fmt: skip
-    batches: int = _option(2, "Batches of random input.", metavar="N", least=1)
+    dataset: PathLike | None = _option(
+        None, "Feed a data set, and tell the accuracy, or the mAP, of both: an LMDB, HDF5, a list "
+        "of images, a folder for each class; stated: where the training net says.",
+        metavar="PATH",
+    )  # fmt: skip
+    samples: int | None = _option(
+        None, "Take the first N items of --input or --dataset; by default all.",
+        metavar="N", least=1,
+    )  # fmt: skip
+    batches: int | None = _option(
+        None, "Batches that are compared: 2 of random input by default, the first 32 of others. "
+        "The accuracy is that of all.",
+        metavar="N", least=1,
+    )  # fmt: skip
     seed: int = _option(1, "Seed of the random input.", metavar="N", least=0)
     runtime: Mapping[str, str] = _option(
         {}, "What runs the nets: onnxruntime (default), opencv (4), opencv5, pycaffe, or reference "

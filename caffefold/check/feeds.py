@@ -25,11 +25,12 @@ def images(shape: Sequence[int], seed: int) -> Array:
 
 def preprocessed(pixels: Array, known: Mapping[str, Any]) -> Array:
     """What a training net makes of RGB images: its channel order, less the mean, times the scale
-    (data_transformer.cpp)."""
+    (data_transformer.cpp). ``mean_image`` is one of (H, W, C), in the net's order."""
     made = pixels.astype(np.float64)
     if known.get("color_order") == "BGR":
         made = made[..., ::-1]
-    mean = known.get("mean_value") or known.get("mean_file_channels") or (0.0,)
+    names = ("mean_image", "mean_value", "mean_file_channels")
+    mean = next((known[name] for name in names if len(known.get(name, ()))), (0.0,))
     made = (made - np.asarray(mean)) * known.get("scale", 1.0)
     return np.ascontiguousarray(made.transpose(0, 3, 1, 2))
 

@@ -94,7 +94,7 @@ def _click_option(each: Field[Any]) -> Callable[[Any], Any]:
         how |= {"multiple": True, "help": f"{about['help']} Repeatable."}
         if origin is Mapping:
             how["callback"] = _assignments(about["key"], inner[1])
-        return click.option(flag, each.name, **how)
+        return click.option(flag, *filter(None, [about["alias"]]), each.name, **how)
     if origin is typing.Literal:
         how["type"] = click.Choice([value for value in inner if value], case_sensitive=False)
     elif float in (each.type, *inner):
@@ -129,6 +129,10 @@ class Number(click.FloatRange):
             point = str(value).replace(",", ".")
             self.fail(f"'{value}' is not a valid number; write {point}, with a point", param, ctx)
         return float(super().convert(value, param, ctx))
+
+    def _describe_range(self) -> str:
+        """Nothing where there are no bounds."""
+        return "" if self.min is None is self.max else super()._describe_range()
 
 
 class _NumberOrWord(click.ParamType):  # type: ignore[type-arg, unused-ignore]

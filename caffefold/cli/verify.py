@@ -12,6 +12,7 @@ import click
 from caffefold.cli.console import Console, width
 from caffefold.cli.help import Command
 from caffefold.cli.options import given, options_of
+from caffefold.cli.progress import Bar
 from caffefold.errors import ExistingOutput
 from caffefold.humanize import visible
 from caffefold.options import VerifyOptions
@@ -50,6 +51,8 @@ def verify(
       caffefold verify train_val.prototxt snapshot.caffemodel \\
           out/net.prototxt out/net.caffemodel
       caffefold verify deploy.prototxt net.caffemodel net.onnx --input photos/
+      caffefold verify train_val.prototxt snapshot.caffemodel net.onnx \\
+          --dataset val_lmdb
     """
     from dataclasses import replace
 
@@ -67,7 +70,7 @@ def verify(
     with console.working(f"verifying {files[-1]}"), contextlib.ExitStack() as stack:
         a = stack.enter_context(load(*before, proto=proto))
         b = after[0] if _is_model(after) else stack.enter_context(load(*after, proto=proto))
-        result = run(a, b, **found)
+        result = run(a, b, on_progress=stack.enter_context(Bar(console)), **found)
     if html is not None:
         _write(html, result)
         result = result if options["layers"] else replace(result, layers=())
@@ -128,11 +131,15 @@ def _is_model(files: tuple[str, ...]) -> bool:
 
 def _sides(files: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The files of each net: a prototxt and a caffemodel each, or a model at the end."""
+    from caffefold.formats import detect
+
     if len(files) == 4:
         return files[:2], files[2:]
     if len(files) in (2, 3) and files[-1].lower().endswith(".onnx"):
         return files[:-1], files[-1:]
-    if len(files) == 2:  # nets without weights
+    if len(files) == 2:  # nets without weights, or each with its net in it
+        if detect.is_caffemodel(files[1]) and not detect.is_caffemodel(files[0]):
+            raise click.UsageError("this is one net; what is it to be held against?")
         return files[:1], files[1:]
     raise click.UsageError(
         "give PROTOTXT CAFFEMODEL twice, or PROTOTXT CAFFEMODEL MODEL.onnx; "

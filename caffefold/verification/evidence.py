@@ -14,6 +14,7 @@ from caffefold.compare.settings import is_training, settings
 from caffefold.formats.caffemodel.blob import array
 from caffefold.ir import graph
 from caffefold.ir.net import Layer, Net
+from caffefold.ops.table import op
 
 
 def alike(first: Layer, second: Layer) -> bool:
@@ -32,6 +33,18 @@ def alike(first: Layer, second: Layer) -> bool:
         a.shape == b.shape and np.array_equal(array(a), array(b))
         for a, b in zip(first.blobs, second.blobs, strict=True)
     )
+
+
+def moving(net: Net) -> frozenset[str]:
+    """The blobs whose numbers depend on those of the inputs; prior boxes know shapes alone."""
+    wiring = graph.build(net)
+    found = {i for i in range(len(wiring.versions)) if wiring.maker(i) < 0}
+    for position, layer in enumerate(net.layers):
+        if layer.is_input or (
+            op(layer).name != "PriorBox" and found.intersection(wiring.reads[position])
+        ):
+            found.update(wiring.writes[position])
+    return frozenset(wiring.versions[i].blob for i in found)
 
 
 def fronts(a: Net, b: Net, blob: str, stops: Iterable[str]) -> tuple[str, ...] | None:

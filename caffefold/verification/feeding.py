@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,16 +16,21 @@ from caffefold.analysis.shapes import infer
 from caffefold.check import feeds
 from caffefold.check.reference import uniform
 from caffefold.errors import InputError, ModelError, Option, UsageError
+from caffefold.formats import dataset
+from caffefold.formats.caffemodel.index import read_blob
+from caffefold.formats.dataset import Truth
 from caffefold.humanize import counted
 from caffefold.ir.net import Net
 from caffefold.ops.shape import show
 from caffefold.ops.table import op
 from caffefold.options import VerifyOptions
-from caffefold.verification.runtimes.base import Array, Batch, first_line
+from caffefold.passes.deploy.preprocessing import find_mean
+from caffefold.verification import items as items_of
+from caffefold.verification.items import Items, Known, Shapes
+from caffefold.verification.runtimes.base import Array, Batch
 
-IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-_LABELS = "labels"
-"""The array of a .npz that says what is in the items."""
+_RANDOM, _COMPARED = 2, 32
+"""Batches that are compared: of random numbers; of files, where there are as many."""
 _NUDGE = 2.0**-22
 _COLOURS = {1: "GRAY", 3: "BGR"}
 _EXACT = frozenset(
@@ -32,22 +40,33 @@ _EXACT = frozenset(
 """Types that read an index, a marker or a region at their second or later bottoms."""
 
 
+class Fed(NamedTuple):
+    """A batch, and what is in its items; it may be filled up with the last of them."""
+
+    batch: Batch
+    truths: tuple[Truth | None, ...]
+
+
 class Feed(NamedTuple):
     """Batches, and what they are."""
 
     batches: tuple[Batch, ...]
+    """Those that are compared."""
     about: str
     warnings: tuple[str, ...] = ()
-    names: tuple[str, ...] = ()
-    """The names of the images, in order."""
-    labels: Array | None = None
-    """The class of each item, where the file of the items says it."""
+    items: int = 0
+    """Of which somebody says what is in them; 0: nobody does."""
+    size: int = 1
+    """Items of a batch."""
+    stream: Callable[[], Iterator[Fed]] = lambda: iter(())
+    """All batches, one by one."""
 
 
-def feed(net: Net, stated: Sequence[Mapping[str, Any]], options: VerifyOptions) -> Feed:
+def feed(a: Net, net: Net, stated: Sequence[Mapping[str, Any]], options: VerifyOptions) -> Feed:
     """The batches for a deploy net.
 
     Args:
+        a: the net it was made of, which may state its data set.
         net: the first net, which says how large its inputs are.
         stated: the preprocessing that its training net states, per input.
         options: the files, and what replaces the preprocessing.
@@ -58,37 +77,88 @@ def feed(net: Net, stated: Sequence[Mapping[str, Any]], options: VerifyOptions) 
         UsageError: files are given that no input takes.
     """
     shapes = _shapes(net)
-    known = _preprocessing(shapes, stated, options)
-    warnings = tuple(
-        f"input '{each['blob']}' is fed less the channel means of {each['mean_file']}, "
-        "not less the mean image"
-        for each in known
-        if "mean_file" in each and "mean_value" not in each
-    )
-    if not options.inputs:
-        made = tuple(
-            _random(net, shapes, known, options.seed + 1000 * i) for i in range(options.batches)
-        )
-        about = f"{counted(options.batches, 'batch')} of random input, seed {options.seed}"
-        return Feed(made, about.replace("batchs", "batches"), warnings)
+    prototxt = Path(net.document.path)
+    known = _preprocessing(shapes, stated, options, prototxt)
+    warnings = tuple(_remarks(known))
+    if not options.inputs and not options.dataset:
+        if options.labels is not None:
+            raise UsageError(Option("labels"), ": give the images with ", Option("inputs", "DIR"))
+        count = options.batches or _RANDOM
+        made = (_random(net, shapes, known, options.seed + 1000 * i) for i in range(count))
+        about = f"{counted(count, 'batch')} of random input, seed {options.seed}"
+        return Feed(tuple(made), about, warnings)
+    items = _items(a, shapes, known, options, prototxt)
+    size = max(shapes[blob][0] for blob in next(items.each()).arrays)
+    stream = partial(_stream, net, shapes, known, items, size, options)
+    count = min(items.total, options.samples or items.total)
+    limit = options.batches or _COMPARED
+    batches = tuple(each.batch for each in islice(stream(), limit))
+    about = items.about
+    if items.total > size * len(batches):
+        compared = f"the first {counted(size * len(batches), 'item')} of {items.total}"
+        about += f", {compared} compared"
+    labelled = count if items.labelled else 0
+    return Feed(batches, about, warnings, labelled, size, stream)
+
+
+def _items(
+    a: Net, shapes: Shapes, known: Sequence[Known], options: VerifyOptions, prototxt: Path
+) -> Items:
+    """What the options name."""
+    if options.dataset:
+        if options.inputs or options.labels:
+            other = Option("inputs") if options.inputs else Option("labels")
+            raise UsageError(other, ": not together with ", Option("dataset"))
+        source = items_of.stated(a, options, tuple(shapes))
+        given = os.fspath(options.dataset)
+        return items_of.data_set(given, source, prototxt, shapes, known)
     paths = [path for given in options.inputs for path in _files(str(given))]
-    arrays = [path for path in paths if path.suffix in (".npy", ".npz")]
-    pictures = [path for path in paths if path.suffix not in (".npy", ".npz")]
-    if arrays and pictures:
+    are_arrays = {path.suffix in (".npy", ".npz") for path in paths}
+    if len(are_arrays) > 1:
         raise UsageError(Option("inputs"), ": give images or arrays, not both")
-    if arrays:
-        given = _joined([_arrays(path, shapes) for path in arrays])
-        labels = given.pop(_LABELS, None)
-        made = tuple(_batches(net, shapes, known, given, options.seed))
-    else:
-        labels = None
-        made = tuple(_pictured(net, shapes, known, pictures, options.seed))
-    about = f"{counted(len(paths), 'file')}: {paths[0].name}{_more(paths)}"
-    return Feed(made, about, warnings, tuple(path.name for path in pictures), labels)
+    if True in are_arrays:
+        if options.labels is not None:
+            raise UsageError(
+                Option("labels"), ": arrays say it themselves: an array 'labels' in the .npz"
+            )
+        return items_of.arrays(paths, shapes)
+    truths = None if options.labels is None else _truths(Path(options.labels), paths)
+    return items_of.pictures(paths, shapes, known, truths)
 
 
-def _more(paths: Sequence[Path]) -> str:
-    return "" if len(paths) == 1 else f" to {paths[-1].name}"
+def _truths(labels: Path, paths: Sequence[Path]) -> list[Truth]:
+    """What a list says of images, which are known by their names without folders."""
+    found = {PurePosixPath(name).name: truth for name, truth in dataset.labels(labels).items()}
+    missing = [path.name for path in paths if path.name not in found]
+    if missing:
+        raise InputError(f"{labels}: there is no line for {missing[0]}")
+    truths = [found[path.name] for path in paths]
+    if len({isinstance(truth, float) for truth in truths}) > 1:
+        raise InputError(f"{labels}: some lines have a box and some have none")
+    return truths
+
+
+def _stream(
+    net: Net, shapes: Shapes, known: Sequence[Known], items: Items, size: int,
+    options: VerifyOptions,
+) -> Iterator[Fed]:  # fmt: skip
+    """The items in batches of the net's size; inputs that they say nothing of are random."""
+    stated = {each["blob"]: each for each in known}
+    rest = islice(items.each(), options.samples)
+    while part := list(islice(rest, size)):
+        batch = _random(net, shapes, known, options.seed)
+        values, pixels = dict(batch.values), dict(batch.pixels)
+        for blob in part[0].arrays:
+            rows = [part[min(i, len(part) - 1)].arrays[blob] for i in range(shapes[blob][0])]
+            stacked = np.stack(rows)
+            pixels.pop(blob, None)
+            if blob in part[0].pixels:
+                values[blob] = feeds.preprocessed(stacked, stated.get(blob, {})).astype(np.float32)
+                if stacked.dtype == np.uint8:
+                    pixels[blob] = stacked
+            else:
+                values[blob] = stacked.astype(np.float32)
+        yield Fed(Batch(values, pixels), tuple(item.truth for item in part))
 
 
 def nudged(net: Net, batch: Batch, seed: int) -> Batch:
@@ -133,6 +203,7 @@ def _preprocessing(
     shapes: Mapping[str, tuple[int, ...]],
     stated: Sequence[Mapping[str, Any]],
     options: VerifyOptions,
+    prototxt: Path,
 ) -> tuple[dict[str, Any], ...]:
     """What is known of each image input, options first."""
     known = {each["blob"]: dict(each) for each in stated}
@@ -145,10 +216,12 @@ def _preprocessing(
         given["color_order"] = options.channel_order
     for blob, shape in shapes.items():
         image = len(shape) == 4 and shape[1] in _COLOURS
-        if blob not in known and image and (given or options.inputs):
+        if blob not in known and image and (given or options.inputs or options.dataset):
             known[blob] = {"blob": blob, "color_order": _COLOURS[shape[1]]}
         if blob in known and len(shape) == 4:
             known[blob] |= given
+            if "mean_file" in known[blob] and "mean_value" not in known[blob]:
+                known[blob] |= _mean_image(known[blob]["mean_file"], prototxt, shape)
             means = known[blob].get("mean_value", ())
             if len(means) not in (0, 1, shape[1]):
                 raise UsageError(
@@ -156,6 +229,29 @@ def _preprocessing(
                     f": {len(means)} numbers for the {shape[1]} channels of '{blob}'",
                 )
     return tuple(known.values())
+
+
+def _mean_image(name: str, prototxt: Path, shape: tuple[int, ...]) -> dict[str, Any]:
+    """The middle of a mean image, as large as the input; {} where there is none that fits."""
+    path = find_mean(name, prototxt)
+    if path is None:
+        return {}
+    try:
+        numbers = read_blob(path)
+        image = numbers.reshape(numbers.shape[-3:]).transpose(1, 2, 0)
+        return {"mean_image": items_of.middle(image, shape[2:])} if len(image.T) == shape[1] else {}
+    except (InputError, OSError, ValueError, IndexError):
+        return {}
+
+
+def _remarks(known: Sequence[Known]) -> Iterator[str]:
+    """What data layers do that is not done here."""
+    for each in known:
+        if "mean_file" in each and "mean_value" not in each and "mean_image" not in each:
+            less = "less the channel means of" if "mean_file_channels" in each else "without"
+            yield f"input '{each['blob']}' is fed {less} {each['mean_file']}, not less that image"
+        if each.get("resize_mode", "WARP") != "WARP":
+            yield f"input '{each['blob']}': images are stretched, not {each['resize_mode']}"
 
 
 def _random(
@@ -181,7 +277,7 @@ def _files(given: str) -> list[Path]:
     """
     path = Path(given)
     if path.is_dir():
-        found = sorted(each for each in path.iterdir() if each.suffix.lower() in IMAGES)
+        found = items_of.images_of(path)
         if not found:
             raise InputError(f"{given}: there are no images in this folder")
         return found
@@ -191,125 +287,3 @@ def _files(given: str) -> list[Path]:
     if not found:
         raise InputError(f"{given}: no such file, folder or pattern")
     return [each for each in found if each.is_file()]
-
-
-def _arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
-    """Arrays by input: of .npz by their names, of .npy for the first input.
-
-    Raises:
-        InputError: the file is no such file, or holds another kind of values.
-        UsageError: an array is for no input.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as loaded:
-            found = {name: loaded[name] for name in loaded.files}
-    except (AttributeError, TypeError):  # a single array
-        found = {next(iter(shapes)): np.load(path, allow_pickle=False)}
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: not an array of numpy: {first_line(error)}") from None
-    labels = found.pop(_LABELS, None)
-    if len(found) == 1 and not found.keys() & shapes.keys():
-        found = {next(iter(shapes)): next(iter(found.values()))}
-    known = {blob: found[blob] for blob in shapes if blob in found}
-    if not known:
-        raise UsageError(
-            Option("inputs", str(path)),
-            f": none of its arrays is called like an input: {', '.join(shapes)}",
-        )
-    for blob, values in known.items():
-        if values.dtype.kind not in "fiub":
-            raise InputError(f"{path}: '{blob}' holds {values.dtype}, not numbers")
-    return known if labels is None else {**known, _LABELS: labels}
-
-
-def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    return {
-        blob: np.concatenate([part[blob] for part in parts])
-        for blob in parts[0]
-        if all(blob in part for part in parts)
-    }
-
-
-def _batches(
-    net: Net, shapes: Mapping[str, tuple[int, ...]], known: Sequence[Mapping[str, Any]],
-    given: Mapping[str, Array], seed: int,
-) -> Iterator[Batch]:  # fmt: skip
-    """Arrays cut to the batch size of the net; the last batch is filled up with its last item."""
-    stated = {each["blob"]: each for each in known}
-    pixels: dict[str, Array] = {}
-    values: dict[str, Array] = {}
-    for blob, numbers in given.items():
-        shape = shapes[blob]
-        if numbers.ndim == len(shape) - 1:
-            numbers = numbers[None]  # noqa: PLW2901
-        if numbers.dtype == np.uint8 and numbers.ndim == 4 and numbers.shape[1:] == (
-            *shape[2:], shape[1],
-        ):  # fmt: skip
-            pixels[blob] = numbers
-            values[blob] = feeds.preprocessed(numbers, stated.get(blob, {})).astype(np.float32)
-        else:
-            values[blob] = numbers.astype(np.float32)
-        if values[blob].shape[1:] != shape[1:]:
-            raise InputError(
-                f"the array for '{blob}' has the shape {show(numbers.shape)}, items of "
-                f"{show(shape[1:])} are due, or images of height x width x channels in uint8"
-            )
-    total = max(len(each) for each in values.values())
-    size = max(shapes[blob][0] for blob in values)
-    for first in range(0, total, size):
-        batch = _random(net, shapes, known, seed)
-        fed, seen = dict(batch.values), dict(batch.pixels)
-        for blob, each in values.items():
-            rows = np.minimum(np.arange(first, first + shapes[blob][0]), len(each) - 1)
-            fed[blob] = each[rows]
-            seen.pop(blob, None)
-            if blob in pixels:
-                seen[blob] = pixels[blob][rows]
-        yield Batch(fed, seen)
-
-
-def _pictured(
-    net: Net, shapes: Mapping[str, tuple[int, ...]], known: Sequence[Mapping[str, Any]],
-    paths: Sequence[Path], seed: int,
-) -> Iterator[Batch]:  # fmt: skip
-    blob = next((each["blob"] for each in known if len(shapes.get(each["blob"], ())) == 4), None)
-    if blob is None:
-        raise UsageError(Option("inputs"), ": this net has no input of images; give .npy or .npz")
-    _, channels, height, width = shapes[blob]
-    size = shapes[blob][0]
-    for first in range(0, len(paths), size):
-        part = [picture(path, channels, height, width) for path in paths[first : first + size]]
-        yield from _batches(net, shapes, known, {blob: np.stack(part)}, seed)
-
-
-def picture(path: Path, channels: int, height: int, width: int) -> Array:
-    """An image file as uint8 of (height, width, channels), RGB or grey, resized bilinearly.
-
-    Raises:
-        InputError: the file is no image.
-        UsageError: nothing that reads images is installed.
-    """
-    try:
-        import cv2
-    except ImportError:
-        raise UsageError(
-            Option("inputs", str(path)),
-            ": images are read by OpenCV, which is not installed; "
-            "pip install 'caffefold[verify]', or give .npy",
-        ) from None
-    try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}") from None
-    mode = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
-    try:
-        found = cv2.imdecode(data, mode) if data.size else None
-    except cv2.error:
-        found = None
-    if found is None:
-        raise InputError(f"{path}: not an image that OpenCV reads")
-    if found.shape[:2] != (height, width):
-        found = cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR)
-    if channels == 1:
-        return np.asarray(found)[..., None]
-    return np.ascontiguousarray(np.asarray(found)[..., ::-1])

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from caffefold.ir.net import Net
 from caffefold.ops.table import op
 from caffefold.options import ALL, DeployOptions, PathLike, VerifyOptions, takes
 from caffefold.verification import feeding, timing
-from caffefold.verification.accuracy import Truth, accuracy, read_truth
+from caffefold.verification.accuracy import Score
 from caffefold.verification.cutting import (
     DoesNotRun,
     Started,
@@ -44,10 +44,10 @@ from caffefold.verification.cutting import (
 )
 from caffefold.verification.detections import KINDS
 from caffefold.verification.detections import rows as detected
-from caffefold.verification.evidence import fronts
+from caffefold.verification.evidence import fronts, moving
 from caffefold.verification.halving import halved, is_half, is_half_model
 from caffefold.verification.judging import Case, judge
-from caffefold.verification.runtimes.base import Array, Batch, CannotRun, Session
+from caffefold.verification.runtimes.base import Array, Batch, CannotRun, Session, as_float
 from caffefold.verification.runtimes.onnx import OnnxSession, required
 from caffefold.verification.runtimes.table import DEFAULT, RUNTIMES
 
@@ -57,7 +57,12 @@ if TYPE_CHECKING:  # the options as keywords, for type checkers
 
     class _Verifies(Protocol[_P]):
         def __call__(
-            self, a: Net, b: Net | PathLike, *args: _P.args, **options: _P.kwargs
+            self,
+            a: Net,
+            b: Net | PathLike,
+            on_progress: Watch | None = ...,
+            *args: _P.args,
+            **options: _P.kwargs,
         ) -> Verification: ...
 
     def _takes(kind: Callable[_P, Any]) -> Callable[[Callable[..., Any]], _Verifies[_P]]: ...
@@ -69,15 +74,21 @@ _NUDGES = 3
 _POINTS = 400  # of an output, on a page
 _NEARLY = 0.02
 Values = Mapping[str, Array]
+Watch: TypeAlias = Callable[[str, int, int], None]
+"""Is told what is done, how many batches of it are, and of how many."""
+_T = TypeVar("_T")
 
 
 @_takes(VerifyOptions)
-def verify(a: Net, b: Net | PathLike, **given: Any) -> Verification:
+def verify(
+    a: Net, b: Net | PathLike, *, on_progress: Watch | None = None, **given: Any
+) -> Verification:
     """Run a net and what was made of it on the same inputs, and compare what comes out.
 
     Args:
         a: the net as it was: a deploy net, or a training net, which is made one; BatchNorm stays.
         b: the net that should compute the same, or the path of an ONNX model.
+        on_progress: is called with what is being done, how many batches are, and of how many.
         {options}
 
     Returns:
@@ -88,7 +99,7 @@ def verify(a: Net, b: Net | PathLike, **given: Any) -> Verification:
         UsageError: an option has a wrong value, or a runtime is not installed or runs nothing of
             the net.
     """
-    return Verifier(a, **given).of(b)
+    return Verifier(a, on_progress, **given).of(b)
 
 
 class _Runs(NamedTuple):
@@ -100,6 +111,10 @@ class _Runs(NamedTuple):
     """In the runtime: on the batches, and on batches that differ in the last bits."""
     coarse: Sequence[Values] = ()
     """In the runtime, with weights in half precision; where that is not asked for, nothing."""
+    spread: Mapping[str, float] = {}
+    """How far another item is off the first, where the batch has one."""
+    moving: frozenset[str] = frozenset()
+    """The blobs that are computed from the numbers of inputs."""
 
 
 class Verifier:
@@ -109,13 +124,14 @@ class Verifier:
         CaffefoldError: as ``verify``.
     """
 
-    def __init__(self, a: Net, **given: Any) -> None:
+    def __init__(self, a: Net, on_progress: Watch | None = None, /, **given: Any) -> None:
         self.options = VerifyOptions(**given)
         self._runtimes = _chosen(self.options.runtime)
         own = {each.name: getattr(self.options, each.name) for each in fields(DeployOptions)}
         deploy = to_deploy(a, **own)
         self.net = deploy.net
-        self._feed = feeding.feed(self.net, deploy.preprocessing, self.options)
+        self._watch = on_progress
+        self._feed = feeding.feed(a, self.net, deploy.preprocessing, self.options)
         self._known: dict[tuple[tuple[Unrun, ...], bool, bool], tuple[Started, _Runs]] = {}
 
     def of(self, b: Net | PathLike) -> Verification:
@@ -143,34 +159,46 @@ class Verifier:
         part = expanded(part) if inner else part
         wanted = everything if inner else outputs
         batches = self._feed.batches[:1] if inner else self._feed.batches
+        where = " inside" if inner else ""
         name = self._runtimes[0]
         started = start(name, RUNTIMES[name](), part, wanted, folder, batches[0])
-        plain = [started.first, *(started.session.run(each) for each in batches[1:])]
+        plain = self.ran(started, batches, f"before{where}")
         noisy: list[Sequence[Values]] = [plain]
         for seed in range(1 if inner else _NUDGES):
-            moved = [feeding.nudged(started.net, batch, 77 + seed) for batch in batches]
+            told = self.told(batches, f"noise{where}")
+            moved = (feeding.nudged(started.net, batch, 77 + seed) for batch in told)
             noisy.append([started.session.run(batch) for batch in moved])
         exact = [
             _exact(started.net, batch, values, wanted(started.net))
-            for batch, values in zip(batches, plain, strict=True)
+            for batch, values in zip(self.told(batches, f"float64{where}"), plain, strict=True)
         ]
         coarse: list[Values] = []
         if half:
             other = start(name, RUNTIMES[name](), halved(started.net), wanted, folder, batches[0])
-            coarse = [other.first, *(other.session.run(each) for each in batches[1:])]
-        return started, _Runs(exact, noisy, coarse)
+            coarse = self.ran(other, batches, f"half precision{where}")
+        spread: dict[str, float] = {}
+        if inner and self._feed.size == 1:  # what is the same for one item, may be so for any
+            for batch in self._feed.batches[1:2]:
+                spread = _spread(plain[0], started.session.run(batch))
+        return started, _Runs(exact, noisy, coarse, spread, moving(started.net))
+
+    def ran(self, started: Started, batches: Sequence[Batch], what: str) -> list[Values]:
+        """What a net that was started makes of the batches; it has run the first."""
+        rest = self.told(batches[1:], what)
+        return [started.first, *(started.session.run(each) for each in rest)]
+
+    def told(self, batches: Iterable[_T], what: str, total: int = 0) -> Iterator[_T]:
+        """The batches, and whoever watches is told of each that is done."""
+        total = total or (len(batches) if isinstance(batches, Sequence) else 0)
+        for done, batch in enumerate(batches):
+            if self._watch is not None:
+                self._watch(what, done, total)
+            yield batch
 
     @property
-    def truth(self) -> Truth | None:
-        """What is in the items of the batches, where somebody says it."""
-        labels = self.options.labels
-        if labels is not None:
-            if not self._feed.names:
-                raise UsageError(
-                    Option("labels"), ": give the images with ", Option("inputs", "DIR")
-                )
-            return read_truth(labels, self._feed.names)
-        return None if self._feed.labels is None else Truth(self._feed.labels)
+    def feed(self) -> feeding.Feed:
+        """What both nets are fed with."""
+        return self._feed
 
     @property
     def batches(self) -> tuple[Batch, ...]:
@@ -196,6 +224,15 @@ class Verifier:
 def everything(net: Net) -> tuple[str, ...]:
     """Every blob that the layers of a net make."""
     return tuple(dict.fromkeys(top for x in net.layers if not x.is_input for top in x.tops))
+
+
+def _spread(first: Values, second: Values) -> dict[str, float]:
+    """How far the blobs of two items are apart."""
+    return {
+        blob: float(np.abs(as_float(values) - second[blob]).max(initial=0.0))
+        for blob, values in first.items()
+        if blob in second and second[blob].shape == values.shape
+    }
 
 
 def _chosen(given: Mapping[str, str]) -> tuple[str, str]:
@@ -231,6 +268,53 @@ class _Behind(dict[int, Array]):
         """Nothing: a layer that decides reads what was evaluated."""
         del key
         return default
+
+
+class _Renamed:
+    """A model that was given, fed and read by the names of the net; where it has others, they are
+    taken in order, which is added to ``warnings``.
+
+    Raises:
+        InputError: it has more or fewer inputs.
+    """
+
+    def __init__(self, path: Path, session: OnnxSession, net: Net, warnings: list[str]) -> None:
+        self.about = session.about
+        self._path = path
+        self._session = session
+        mine, theirs = net.inputs, tuple(session.inputs)
+        self._inputs = {each: each for each in theirs}
+        if set(mine) != set(theirs):
+            if len(mine) != len(theirs):
+                raise InputError(
+                    f"{path}: its inputs are {', '.join(theirs)}, those of the net "
+                    f"{', '.join(mine)}"
+                )
+            self._inputs = dict(zip(theirs, mine, strict=True))
+            warnings.append(f"inputs taken in order: {_pairs(self._inputs)}")
+        own, other = outputs(net), session.outputs
+        self._outputs: dict[str, str] = {}
+        if not set(own) & set(other) and len(own) == len(other):
+            self._outputs = dict(zip(other, own, strict=True))
+            warnings.append(f"outputs taken in order: {_pairs(self._outputs)}")
+
+    def run(self, batch: Batch) -> Values:
+        """See ``Session``.
+
+        Raises:
+            InputError: the model wants pixels where there are none, or does not run.
+        """
+        values = {name: batch.values[blob] for name, blob in self._inputs.items()}
+        pixels = {name: batch.pixels[blob] for name, blob in self._inputs.items()
+                  if blob in batch.pixels}  # fmt: skip
+        for name, (_, kind) in self._session.inputs.items():
+            if kind == "tensor(uint8)" and name not in pixels:
+                raise InputError(f"{self._path}: '{name}' wants images of uint8; give images")
+        try:
+            made = self._session.run(Batch(values, pixels))
+        except CannotRun as refusal:
+            raise InputError(f"{self._path}: {refusal.reason}") from None
+        return {self._outputs.get(name, name): each for name, each in made.items()}
 
 
 class _Comparison:
@@ -289,7 +373,7 @@ class _Comparison:
             apart[0].blob if apart else "",
             inside,
             tuple(self.warnings),
-            accuracy=self._accuracy(runs, found),
+            accuracy=self._accuracy(first, second),
             points=tuple(self._points(runs, found)),
             picture=self._picture(runs, found),
             timing=self._timed(first.session, second.session) if verifier.options.time else None,
@@ -327,14 +411,18 @@ class _Comparison:
         height, width = images[0].shape[1:3]
         return Picture(width, height, images[0][0].tobytes(), boxes[0], boxes[1])
 
-    def _accuracy(self, runs: _Runs, found: Sequence[Values]) -> Accuracy | None:
-        truth = self.verifier.truth
-        if truth is None:
+    def _accuracy(self, first: Started, second: Started) -> Accuracy | None:
+        """How good both are on all items, where somebody says what is in them."""
+        fed = self.verifier.feed
+        if not fed.items:
             return None
-        there = [blob for blob in outputs(self.verifier.net) if blob in found[0]]
-        kinds = {blob: self._kind(blob) for blob in there if blob in runs.noisy[0][0]}
-        size = max(len(values) for values in self.verifier.batches[0].values.values())
-        return accuracy(truth, kinds, runs.noisy[0], found, size)
+        there = [blob for blob in outputs(self.verifier.net) if blob in second.first]
+        kinds = {blob: self._kind(blob) for blob in there if blob in first.first}
+        score = Score(kinds, Option("dataset" if self.verifier.options.dataset else "labels"))
+        total = math.ceil(fed.items / fed.size)
+        for batch, truths in self.verifier.told(fed.stream(), "accuracy", total):
+            score.add(truths, first.session.run(batch), second.session.run(batch))
+        return score.result()
 
     def _refused(self, first: Started, word: Word, why: str) -> Verification:
         verifier = self.verifier
@@ -381,7 +469,7 @@ class _Comparison:
         part = without(self.net, dict(cut)) if cut else self.net
         started = start(name, RUNTIMES[name](), part, outputs, self.folder, batches[0])
         both = tuple(dict.fromkeys((*cut, *started.cut)))
-        found = [started.first, *(started.session.run(each) for each in batches[1:])]
+        found = self.verifier.ran(started, batches, "after")
         return started._replace(cut=both), found
 
     def _given_model(self) -> tuple[Started, Sequence[Values]]:
@@ -396,53 +484,9 @@ class _Comparison:
         required()
         if not path.is_file():
             raise InputError(f"{path}: no such file; give an ONNX model")
-        session = OnnxSession(path)
-        batches = self._renamed(session)
-        named = self._named(session)
-        found = []
-        try:
-            for batch in batches:
-                made = session.run(batch)
-                found.append({named.get(key, key): values for key, values in made.items()})
-        except CannotRun as refusal:
-            raise InputError(f"{path}: {refusal.reason}") from None
+        session = _Renamed(path, OnnxSession(path), verifier.net, self.warnings)
+        found = [session.run(each) for each in verifier.told(verifier.batches, "after")]
         return Started(session, verifier.net, (), found[0]), found
-
-    def _renamed(self, session: OnnxSession) -> list[Batch]:
-        """The batches by the names of the model's inputs.
-
-        Raises:
-            InputError: it has others, or wants pixels where there are none.
-        """
-        mine, theirs = list(self.verifier.net.inputs), list(session.inputs)
-        names = {each: each for each in theirs}
-        if set(mine) != set(theirs):
-            if len(mine) != len(theirs):
-                raise InputError(
-                    f"{self.model}: its inputs are {', '.join(theirs)}, those of the net "
-                    f"{', '.join(mine)}"
-                )
-            names = dict(zip(theirs, mine, strict=True))
-            self.warnings.append(f"inputs taken in order: {_pairs(names)}")
-        batches = []
-        for batch in self.verifier.batches:
-            values = {name: batch.values[blob] for name, blob in names.items()}
-            pixels = {name: batch.pixels[blob] for name, blob in names.items()
-                      if blob in batch.pixels}  # fmt: skip
-            for name, (_, kind) in session.inputs.items():
-                if kind == "tensor(uint8)" and name not in pixels:
-                    raise InputError(f"{self.model}: '{name}' wants images of uint8; give images")
-            batches.append(Batch(values, pixels))
-        return batches
-
-    def _named(self, session: OnnxSession) -> dict[str, str]:
-        """Blobs by the model's outputs, where these have other names."""
-        mine, theirs = outputs(self.verifier.net), session.outputs
-        if set(mine) & set(theirs) or len(mine) != len(theirs):
-            return {}
-        names = dict(zip(theirs, mine, strict=True))
-        self.warnings.append(f"outputs taken in order: {_pairs(names)}")
-        return names
 
     # ---------------------------------------------------------------------------- comparing
 
@@ -501,6 +545,8 @@ class _Comparison:
                 [[values[blob] for values in run] for run in runs.noisy],
                 [values[blob] for values in found],
                 [values[blob] for values in runs.coarse],
+                blob not in runs.moving,
+                runs.spread.get(blob),
             )
         )
 

@@ -42,6 +42,7 @@ OUTSIDE = {
     "click": {"cli"},
     "rich": {"cli"},
     "h5py": {"formats"},
+    "lmdb": {"formats"},
     "jinja2": {"html", "compare", "inspection", "zoo"},
     "numpy": {
         "formats",

@@ -53,12 +53,12 @@ def test_the_run_time_needs_five_packages() -> None:
 
 
 def test_the_floor_environment_tests_the_lower_bounds() -> None:
-    pinned, promised = floor(), lower_bounds("test") | lower_bounds("onnx")
+    pinned, promised = floor(), lower_bounds("test") | lower_bounds("lmdb") | lower_bounds("onnx")
     for name in requirements():
         assert pinned[name] == promised[name] or pinned[name].release[:2] == promised[name].release
     assert pinned["opencv-python-headless"].release[:2] == (4, 8)
     assert pinned["tomli"].release[:2] == (2, 0)
-    for name in ("fsspec", "jsonschema", "onnx", "onnxruntime"):
+    for name in ("fsspec", "jsonschema", "lmdb", "onnx", "onnxruntime"):
         assert pinned[name].release[:2] == promised[name].release[:2]
 
 

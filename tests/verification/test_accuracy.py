@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import numpy as np
 import pytest
 
 import caffefold
+from caffefold.errors import Option
+from caffefold.formats import dataset
 from caffefold.ir.net import Net
-from caffefold.verification.accuracy import Truth, accuracy, read_truth
+from caffefold.verification.accuracy import Found, Score, average_precision
 
 OPENCV: dict[str, Any] = {"runtime": "opencv"}
 
@@ -57,17 +60,14 @@ def test_the_shapes_detector_finds_what_caffe_finds(samples: Path, tmp_path: Pat
     assert found.accuracy.measure == "mAP"
     assert found.accuracy.samples == len(images)
     golden = np.load(folder / "golden.npz")["detection_out"]
-    batches = [
-        {"out": np.concatenate([np.zeros((len(own), 1), np.float32), own[:, 1:]], 1)}
-        for image in images
-        for own in [golden[golden[:, 0] == int(image.stem.split("_")[1])]]
-    ]
-    caffe = accuracy(
-        read_truth(labels, [image.name for image in images]),
-        {"out": "DetectionOutput"}, batches, batches, 1,
-    )  # fmt: skip
-    assert found.accuracy.before == found.accuracy.after == pytest.approx(caffe.before)
-    assert caffe.before > 0.5
+    truths = list(dataset.labels(labels).values())
+    own = [golden[golden[:, 0] == int(image.stem.split("_")[1])] for image in images]
+    caffe = average_precision(
+        [np.asarray(each) for each in truths],
+        [Found(i, row[1:]) for i, rows in enumerate(own) for row in rows],
+    )
+    assert found.accuracy.before == found.accuracy.after == pytest.approx(caffe)
+    assert caffe > 0.5
     assert str(found.accuracy) in str(found)
 
 
@@ -77,10 +77,12 @@ def _detected(*rows: tuple[float, ...]) -> np.ndarray[Any, Any]:
 
 BOX = (0.1, 0.1, 0.3, 0.3)
 FAR = (0.6, 0.6, 0.9, 0.9)
+LABELS = Option("labels")
+DETECTOR = {"out": "DetectionOutput"}
 
 
 @pytest.mark.parametrize(
-    ("found", "score"),
+    ("found", "expected"),
     [
         (_detected((0, 1, 0.9, *BOX)), 6 / 11),  # one of two, no mistake: recalls to 0.5
         (_detected((0, 1, 0.9, *BOX), (0, 1, 0.8, *FAR)), 1.0),
@@ -90,21 +92,40 @@ FAR = (0.6, 0.6, 0.9, 0.9)
         (_detected((0, -1, -1, -1, -1, -1, -1)), 0.0),
     ],
 )
-def test_average_precision(found: np.ndarray[Any, Any], score: float) -> None:
+def test_average_precision(found: np.ndarray[Any, Any], expected: float) -> None:
     """By hand: the best precision at each of eleven recalls, on average."""
-    truth = Truth(None, (np.array([[1, *BOX], [1, *FAR]]),))
-    batch = [{"out": found}]
-    made = accuracy(truth, {"out": "DetectionOutput"}, batch, batch, 1)
-    assert made.before == pytest.approx(score)
+    score = Score(DETECTOR, LABELS)
+    score.add([np.array([[1, *BOX], [1, *FAR]])], {"out": found}, {"out": found})
+    assert score.result().before == pytest.approx(expected)
 
 
 def test_images_are_counted_over_batches() -> None:
-    truth = Truth(None, tuple(np.array([[1, *box]]) for box in (BOX, FAR, FAR)))
     batches = [
         {"out": _detected((0, 1, 0.9, *BOX), (1, 1, 0.9, *FAR))},
         {"out": _detected((0, 1, 0.9, *FAR), (1, 1, 0.9, *BOX))},  # the last one fills up
     ]
-    assert accuracy(truth, {"out": "DetectionOutput"}, batches, batches, 2).after == 1
+    score = Score(DETECTOR, LABELS)
+    score.add([np.array([[1, *box]]) for box in (BOX, FAR)], batches[0], batches[0])
+    score.add([np.array([[1, *FAR]])], batches[1], batches[1])
+    assert score.result() == ("mAP", 3, 1.0, 1.0)
+
+
+def test_images_without_objects_count() -> None:
+    score = Score(DETECTOR, LABELS)
+    empty = np.zeros((0, 5))
+    batch = {"out": _detected((0, 1, 0.95, *BOX), (1, 1, 0.9, *BOX))}
+    score.add([empty, np.array([[1, *BOX]])], batch, batch)
+    assert score.result().before == pytest.approx(0.5)  # the surest one is wrong
+
+
+def test_items_that_say_different_things_are_told() -> None:
+    classes = {"out": np.eye(2)}
+    score = Score({"out": "Softmax"}, LABELS)
+    score.add([0.0, 1.0], classes, classes)
+    assert score.result() == ("accuracy", 2, 1.0, 1.0)
+    for truth in (np.zeros((0, 5)), None):
+        with pytest.raises(caffefold.InputError, match="item 3"):
+            score.add([truth], classes, classes)
 
 
 @pytest.mark.parametrize(
@@ -113,13 +134,29 @@ def test_images_are_counted_over_batches() -> None:
         ("a.png 1\n", "there is no line for b.png"),
         ("a.png 1\nb.png\n", ":2: expected IMAGE CLASS"),
         ("a.png one\n", ":1: expected IMAGE CLASS"),
+        ("a.png 1.2.3\n", ":1: '1.2.3' are not numbers"),
+        ("a.png 1\na.png 2\n", ":2: a second class for a.png"),
         ("a.png 1\nb.png 1 0 0 1 1\n", "some lines have a box and some have none"),
     ],
 )
-def test_bad_lists_are_told(text: str, complaint: str, tmp_path: Path) -> None:
+def test_bad_lists_are_told(
+    text: str, complaint: str, net: Net, folded: Net, tmp_path: Path
+) -> None:
     (tmp_path / "list.txt").write_text(text)
-    with pytest.raises(caffefold.InputError, match=complaint):
-        read_truth(tmp_path / "list.txt", ["a.png", "b.png"])
+    options: dict[str, Any] = {"labels": tmp_path / "list.txt", "runtime": "reference"}
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).touch()
+    images = [tmp_path / "a.png", tmp_path / "b.png"]
+    with pytest.raises(caffefold.InputError, match=re.escape(complaint)):
+        caffefold.verify(net, folded, inputs=images, **options)
+
+
+def test_names_may_have_spaces(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("a b/1 2.png 3\n0001 1 0 0 1 .5\n")
+    with pytest.raises(caffefold.InputError, match="some lines have a box"):
+        dataset.labels(tmp_path / "list.txt")
+    (tmp_path / "list.txt").write_text("a b/1 2.png 3\n7 0\n\n")
+    assert dataset.labels(tmp_path / "list.txt") == {"a b/1 2.png": 3.0, "7": 0.0}
 
 
 def test_labels_without_images_are_told(net: Net, folded: Net, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,15 +86,22 @@ def _short(value: float) -> float:
 
 
 def find_mean(name: str, prototxt: Path) -> Path | None:
-    """The file ``name`` of a ``mean_file`` field: at its path, from a folder above the prototxt,
-    or beside it; None when it is in none of these places."""
+    """The file of a ``mean_file`` field; None where it is not there, or too large to be one."""
+    return find(
+        name, prototxt, lambda path: path.is_file() and path.stat().st_size <= _LARGEST_MEAN
+    )
+
+
+def find(name: str, prototxt: Path, fits: Callable[[Path], bool]) -> Path | None:
+    """What a field of a training net names: at its path, from a folder above the prototxt, or
+    beside it; None when nothing in these places ``fits``."""
     given = Path(name)
     folders = prototxt.absolute().parents[:_LEVELS]
     beside = [folder / given.name for folder in folders[:1]]
     # Joined to a folder, an absolute path stays what it is.
     for path in (given, *(folder / given for folder in folders), *beside):
         try:
-            if path.is_file() and path.stat().st_size <= _LARGEST_MEAN:
+            if fits(path):
                 return path
         except (OSError, ValueError):
             continue

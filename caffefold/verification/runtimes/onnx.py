@@ -8,15 +8,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from caffefold.analysis.shapes import infer
 from caffefold.errors import InputError, Option, TextError, UsageError
+from caffefold.extras import install
 from caffefold.formats import onnx
 from caffefold.ir.net import Net
+from caffefold.onnx_export import targets
 from caffefold.onnx_export.build import build, unlowered
 from caffefold.onnx_export.site import Settings
 from caffefold.verification.runtimes.base import Array, Batch, CannotRun, Session, first_line
 
 _INLINE = 1 << 30  # bytes; the weights of a larger model go into a file beside it
-_NAMED = re.compile(r"layer '([^']*)'")
+_NAMED = re.compile(r"layer '([^']*)': ")
 
 
 class OnnxRuntime:
@@ -34,24 +37,30 @@ def required() -> None:
     if find_spec("onnxruntime") is None:
         raise UsageError(
             Option("runtime", "onnxruntime"),
-            ": onnxruntime is not installed; pip install 'caffefold[onnx]'",
+            f": onnxruntime is not installed; {install('onnx', 'onnxruntime')}",
         )
 
 
-def exported(net: Net, wanted: Sequence[str], folder: Path) -> tuple[Path, dict[str, str]]:
+def exported(
+    net: Net, wanted: Sequence[str], folder: Path, settings: Settings | None = None
+) -> tuple[Path, dict[str, str]]:
     """A model of ``net`` that hands ``wanted`` out; and the names of its outputs, by blob.
 
     Raises:
-        CannotRun: layers that ONNX has nothing for.
+        CannotRun: layers that ONNX has nothing for, or that the target of ``settings`` is known
+            not to run.
     """
+    settings = settings or Settings()
     strangers = {layer.name: f"ONNX has nothing for {layer.type}" for layer in unlowered(net)}
     if strangers:
         raise CannotRun(strangers)
     try:
-        built = build(net, Settings())
+        targets.check(net, infer(net).bottoms, settings)
+        built = build(net, settings)
     except TextError as error:
         named = _NAMED.search(str(error))
-        raise CannotRun({named[1]: str(error)} if named else {}, str(error)) from None
+        why = str(error) if named is None else str(error)[named.end() :].partition(";")[0]
+        raise CannotRun({named[1]: why} if named else {}, why) from None
     model = built.model
     names = {blob: built.blobs[blob] for blob in wanted if blob in built.blobs}
     there = {value.name for value in model.outputs}

@@ -6,6 +6,7 @@ is fused is not handed out.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -16,25 +17,36 @@ import numpy as np
 
 from caffefold.conversion import save
 from caffefold.errors import CaffefoldError, Option, UsageError
+from caffefold.extras import install
 from caffefold.ir.net import Net
+from caffefold.onnx_export.site import Settings
 from caffefold.verification.runtimes.base import Array, Batch, CannotRun, Session, first_line
 from caffefold.verification.runtimes.onnx import exported
 
 _LAYER = re.compile(r"layer [\"']?([^\"'\s]+)[\"']? of type [\"']?([^\"'\s]+)[\"']?", re.IGNORECASE)
 _WHERE = re.compile(r"^OpenCV\(.*?\) .*? error: ")
+_PIXELS = 1 << 27
 _BESIDE = re.compile(r"name='?([^',\s]+)'?")
 
 
 def _opencv(major: int) -> Any:
     option = Option("runtime", "opencv" if major == 4 else f"opencv{major}")
+    advice = install("opencv-python-headless" + (">=5" if major == 5 else ""))
     if find_spec("cv2") is None:
-        raise UsageError(option, f": OpenCV {major} is not installed; pip install "
-                         f"'opencv-python-headless<{major + 1}'")  # fmt: skip
+        raise UsageError(option, f": OpenCV {major} is not installed; {advice}")
+    cv2 = loaded()
+    if int(cv2.__version__.split(".", maxsplit=1)[0]) != major:
+        raise UsageError(option, f": OpenCV {cv2.__version__} is installed, not {major}; {advice}")
+    return cv2
+
+
+def loaded() -> Any:
+    """OpenCV, silent: what it complains of is in its errors; with a bound for images, unless the
+    user set one."""
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(_PIXELS))  # read when it is loaded
     import cv2
 
-    if int(cv2.__version__.split(".", maxsplit=1)[0]) != major:
-        raise UsageError(option, f": OpenCV {cv2.__version__} is installed, not {major}")
-    # Silent: what it complains of is in its errors. OpenCV 4.8 has the function elsewhere.
+    # OpenCV 4.8 has the function elsewhere.
     getattr(cv2.utils, "logging", cv2).setLogLevel(0)
     return cv2
 
@@ -71,7 +83,7 @@ class OpenCV5:
     def start(self, net: Net, wanted: Sequence[str], folder: Path) -> Session:
         """See ``Runtime``."""
         cv2 = _opencv(5)
-        path, names = exported(net, wanted, folder)
+        path, names = exported(net, wanted, folder, Settings(target="opencv5"))
         try:
             made = cv2.dnn.readNetFromONNX(str(path))
         except cv2.error as error:
