@@ -23,9 +23,16 @@ if TYPE_CHECKING:
     from caffefold.zoo import Event, Outcome, Plan, Result
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_PLANNING = ("manifest", "prefer", "snapshots", "onnx")  # options that are handed on as they are
+_PLANNING = (
+    "manifest",
+    "prefer",
+    "snapshots",
+    "onnx",
+    "verify",
+)  # options that are handed on as they are
 _RUNNING = ("engine", "scheduler", "timeout", "memory", "fail_fast")
 _COLOURS = {"converted": "green", "refused": "yellow", "failed": "red"}
+_UNSURE = ("inconclusive", "unverified")
 _STATUS = 11  # characters
 _NAME = 20  # of a name that are worth more than the last column
 _REASON = 32
@@ -82,6 +89,12 @@ class _Bytes(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     is_flag=True,
     help="Write NAME.onnx beside each pair as well, checked as by export; where that is refused, "
     "the pair is written all the same, and the report says why.",
+)
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Run each model before and after as well, see caffefold verify; one that is different "
+    "fails.",
 )
 @click.option(
     "-j",
@@ -306,6 +319,10 @@ def _print_table(console: Console, result: Result) -> None:
     if same:
         parts.append("all up to date" if same == len(result.outcomes) else f"{same} up to date")
     console.row("zoo", ", ".join(parts))
+    verdicts = site.verdicts(result)
+    if verdicts is not None:
+        told = [f"{count} {verdict}" for verdict, count in verdicts.items() if count]
+        console.row("verified", ", ".join(told) or "none")
     kinds = Counter(orphan.kind for orphan in result.plan.orphans)
     if kinds:
         others = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
@@ -314,6 +331,8 @@ def _print_table(console: Console, result: Result) -> None:
         for text in outcome.notes:
             if "converted again" in text:
                 console.warning(f"{outcome.name}: {text}")
+        if outcome.verified is not None and outcome.verified.verdict in _UNSURE:
+            console.warning(f"{outcome.name}: {outcome.verified.reason}")
         if outcome.facts is not None and outcome.facts.onnx is not None:
             made = outcome.facts.onnx
             if made.reason:

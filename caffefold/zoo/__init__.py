@@ -9,7 +9,27 @@
 from __future__ import annotations
 
 from caffefold.zoo.planning.plan import plan
-from caffefold.zoo.records import Event, Facts, Model, Orphan, Outcome, Plan, Result
+from caffefold.zoo.records import (
+    Event,
+    Facts,
+    Model,
+    Orphan,
+    Outcome,
+    Plan,
+    Result,
+    Verified,
+)
 from caffefold.zoo.running.run import run
 
-__all__ = ["Event", "Facts", "Model", "Orphan", "Outcome", "Plan", "Result", "plan", "run"]
+__all__ = [
+    "Event",
+    "Facts",
+    "Model",
+    "Orphan",
+    "Outcome",
+    "Plan",
+    "Result",
+    "Verified",
+    "plan",
+    "run",
+]

@@ -20,6 +20,7 @@ from caffefold.zoo.storage import FileState
 
 Status = Literal["converted", "refused", "failed"]
 Kind = Literal["started", "finished", "unchanged"]
+Verdict = Literal["equal", "inconclusive", "different", "unverified"]
 _R = TypeVar("_R", bound="_Record")
 
 
@@ -80,6 +81,8 @@ class Model:
     """Why it cannot be converted, if planning found that out."""
     onnx: bool = False
     """Whether its ONNX model is written beside the pair."""
+    verify: str | None = None
+    """The runtime that it is run in before and after; empty: none. None: as the zoo says."""
 
     def fingerprint(self) -> str:
         """Changes whenever the result might, the content of the files aside."""
@@ -92,6 +95,7 @@ class Model:
             self.problem,
         ]
         asked += ["onnx"] if self.onnx else []
+        asked += ["verify", self.verify] if self.verify else []
         text = json.dumps([VERSION, *asked], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -149,6 +153,19 @@ class OnnxFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Verified:
+    """What running a net before and after found."""
+
+    verdict: Verdict
+    """``unverified``: it does not run there."""
+    reason: str = ""
+    """The verdict with its numbers, in one sentence; or why there is none."""
+
+    def __str__(self) -> str:
+        return f"unverified: {self.reason}" if self.verdict == "unverified" else self.verdict
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What a conversion achieved: the columns of the result."""
 
@@ -179,10 +196,12 @@ class Outcome(_Record):
     reason: str = ""
     """One sentence, unless it was converted."""
     code: str = ""
-    """``InputError``, ``ProofError`` ... ; ``Crashed``, ``TimedOut``, ``OutOfMemory``, ``Bug``."""
+    """``InputError``, ``ProofError`` ... ; ``Different``, ``Crashed``, ``TimedOut``, ``Bug`` ..."""
     prototxt: str = ""
     """The one that was used."""
     facts: Facts | None = None
+    verified: Verified | None = None
+    """None: nobody asked, or it did not come to that."""
     notes: tuple[str, ...] = ()
     inputs: tuple[FileState, ...] = ()
     outputs: tuple[FileState, ...] = ()

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from caffefold._version import VERSION
 from caffefold.html import environment
 from caffefold.humanize import counted, json_text, size
-from caffefold.zoo.records import Facts, Model, Orphan, Outcome, Result, Status
+from caffefold.zoo.records import Facts, Model, Orphan, Outcome, Result, Status, Verdict
 from caffefold.zoo.storage import FileState
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _NUMBERS = (
 )  # fmt: skip
 COLUMNS = (
     "model", "status", "reason", "caffemodel", "prototxt", *_NUMBERS, "largest_error", "left",
-    "onnx",
+    "onnx", "verified",
 )  # fmt: skip
 
 
@@ -47,6 +47,14 @@ def summary(result: Result) -> dict[str, int]:
     }
 
 
+def verdicts(result: Result) -> dict[str, int] | None:
+    """How many models were verified with each verdict; None where nobody asked."""
+    if not any(model.verify for model in result.plan.models):
+        return None
+    found = Counter(o.verified.verdict for o in result.outcomes if o.verified is not None)
+    return {verdict: found[verdict] for verdict in get_args(Verdict)}
+
+
 def as_json(result: Result) -> str:
     """zoo.json, as ``zoo.schema.json`` describes it; the same zoo gives the same text."""
     document = {
@@ -55,6 +63,7 @@ def as_json(result: Result) -> str:
         "source": result.plan.source,
         "target": result.plan.target,
         "summary": summary(result),
+        "verified": verdicts(result),
         "models": [_model(*pair) for pair in result.pairs],
         "orphans": [asdict(orphan) for orphan in result.plan.orphans],
         "stale": list(result.stale),
@@ -74,6 +83,7 @@ def _model(model: Model, outcome: Outcome) -> dict[str, Any]:
         "prototxt": outcome.prototxt or None,
         "options": dict(model.options),
         "result": None if facts is None else _result(facts),
+        "verified": None if outcome.verified is None else asdict(outcome.verified),
         "notes": list(outcome.notes),
         "inputs": [_file(each) for each in outcome.inputs],
         "outputs": [_file(each) for each in outcome.outputs],
@@ -111,8 +121,9 @@ def as_csv(result: Result) -> str:
             left = " ".join(f"{code}:{count}" for code, count in facts.left.items())
             row += [getattr(facts, name) for name in _NUMBERS]
             row += [f"{facts.largest_error:.3e}", left, facts.onnx or ""]
+        row += [""] * (len(COLUMNS) - 1 - len(row)) + [outcome.verified or ""]
         cells = [f"'{cell}" if cell.startswith(_FORMULA) else cell for cell in map(str, row)]
-        writer.writerow(cells + [""] * (len(COLUMNS) - len(row)))
+        writer.writerow(cells)
     return out.getvalue()
 
 
@@ -145,6 +156,7 @@ def index_page(result: Result) -> bytes:
         summary=summary(result),
         rows=result.pairs,
         onnx=any(model.onnx for model in result.plan.models),
+        verified=verdicts(result),
         converted=[outcome.facts for outcome in result.outcomes if outcome.facts is not None],
         others=[*result.plan.orphans, *(Orphan(n, "result", gone) for n in result.stale)],
     )

@@ -2,6 +2,7 @@
 
 discover = true                     # look for further models (the default)
 onnx = false                        # true: write each model as ONNX as well; also of one model
+verify = false                      # true: verify every model, as --verify does
 [options]                           # of every model: keyword options of caffefold.convert
 fold = "output"
 [[model]]
@@ -9,6 +10,7 @@ caffemodel = "ssd/net_iter_9000.caffemodel"
 prototxt = "ssd/train.prototxt"     # or a list: the next is tried when one is refused
 name = "ssd/net"                    # results below DST; by default as the caffemodel
 skip = false                        # true: leave this caffemodel out
+verify = true                       # as --verify; or the name of a runtime, or false
 [model.options]
 input_shapes = { data = [1, 3, 300, 300] }
 """
@@ -37,8 +39,11 @@ else:
 
 NAME = "zoo.toml"
 RESERVED = ("index", "zoo")  # index.html and zoo.json are the zoo's own
-_TOP = frozenset({"discover", "onnx", "options", "model"})
-_MODEL = frozenset({"name", "caffemodel", "prototxt", "options", "onnx", "skip", "title", "sha1"})
+DEFAULT_RUNTIME = "onnxruntime"
+_TOP = frozenset({"discover", "onnx", "options", "model", "verify"})
+_MODEL = frozenset(
+    {"name", "caffemodel", "prototxt", "options", "onnx", "skip", "title", "sha1", "verify"}
+)
 _SPOKEN = {bool: "true or false", str: "a string", dict: "a table"}
 _T = TypeVar("_T")
 
@@ -52,6 +57,8 @@ class Manifest:
     options: Mapping[str, Any] = field(default_factory=dict)
     discover: bool = True
     onnx: bool = False
+    verify: str = ""
+    """The runtime that models are verified in that do not say it themselves."""
 
 
 def parse(data: bytes, path: str) -> Manifest:
@@ -82,7 +89,8 @@ def parse(data: bytes, path: str) -> Manifest:
                 f"{path}: two models are called '{model.name}'; give each its own name"
             )
     discover = _get(document, "discover", True, path)
-    return Manifest(tuple(models.values()), tuple(skipped), shared, discover, onnx)
+    verify = _runtime(document, path) or ""
+    return Manifest(tuple(models.values()), tuple(skipped), shared, discover, onnx, verify)
 
 
 def _model(entry: dict[str, Any], where: str, *, onnx: bool) -> Model:
@@ -109,7 +117,21 @@ def _model(entry: dict[str, Any], where: str, *, onnx: bool) -> Model:
         title=_get(entry, "title", "", where),
         sha1=_get(entry, "sha1", "", where).lower(),
         onnx=_get(entry, "onnx", onnx, where),
+        verify=_runtime(entry, where),
     )
+
+
+def _runtime(table: Mapping[str, Any], where: str) -> str | None:
+    """The runtime that ``verify`` names: the default one for true, "" for false."""
+    given = table.get("verify")
+    if given is None or isinstance(given, bool):
+        return None if given is None else DEFAULT_RUNTIME if given else ""
+    from caffefold.verification.runtimes.table import RUNTIMES  # seldom needed
+
+    if given not in RUNTIMES:
+        known = ", ".join(RUNTIMES)
+        raise UsageError(f"{where}: verify is {given!r}, expected true, false, or one of {known}")
+    return str(given)
 
 
 def default_name(caffemodel: str) -> str:
@@ -173,6 +195,7 @@ def _entry(model: Model) -> Iterator[str]:
         ("sha1", model.sha1),
         ("onnx", model.onnx),
         ("options", model.options),
+        ("verify", model.verify),
     ):
         if value or key == "caffemodel":
             yield f"{key} = {_value(value)}"

@@ -33,6 +33,7 @@ def plan(
     snapshots: str = "last",
     manifest: PathLike = "",
     onnx: bool = False,
+    verify: bool = False,
     jobs: int = 0,
     fresh: bool = False,
 ) -> Plan:
@@ -47,6 +48,8 @@ def plan(
         manifest: a zoo.toml; by default the one in ``source``, if there is one.
         onnx: write each model as ONNX as well, beside its pair; where that is refused, the result
             says why.
+        verify: run each model before and after, on random input; one that is different fails. What
+            the manifest says of a model comes first.
         jobs: processes that read files; 0: one for each core.
         fresh: do not use the plan of an earlier run.
 
@@ -74,6 +77,7 @@ def plan(
     root = results.root if results else ""
     entries = list(storage.walk(root))
     asked = [VERSION, storage.root, root, shared, prefer, snapshots, data.hex(), entries, onnx]
+    asked += ["verify"] if verify else []
     key = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     cached = _cached(results, key) if results and not fresh else None
     urls = (storage.address, results.address if results else "")
@@ -83,8 +87,14 @@ def plan(
     named = manifests.parse(data, where) if data else Manifest()
     models, orphans = _planned(storage, entries, named, prefer, snapshots, jobs)
     common = _merged(named.options, shared)
+    runtime = named.verify or (manifests.DEFAULT_RUNTIME if verify else "")
     models = [
-        replace(model, options=_merged(common, model.options), onnx=onnx or model.onnx)
+        replace(
+            model,
+            options=_merged(common, model.options),
+            onnx=onnx or model.onnx,
+            verify=runtime if model.verify is None else model.verify,
+        )
         for model in models
     ]
     orphans += [Orphan(path, "skipped", f"skip = true in {where}") for path in named.skipped]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from caffefold.errors import Option, OutputError, UsageError
 from caffefold.zoo.planning import plan as plans
+from caffefold.zoo.planning.manifest import DEFAULT_RUNTIME
 from caffefold.zoo.records import Event, Kind, Model, Outcome, Plan, Result
 from caffefold.zoo.running import commit, journal, lock
 from caffefold.zoo.storage import STATE, Storage, open_storage, unchanged
@@ -73,6 +74,8 @@ def run(
         raise UsageError("this plan has no target; give one to plan()")
     source, target = map(open_storage, plan.places)
     make = _engine(engine, scheduler, jobs, timeout, memory, source, target)
+    if engine != "dask":
+        _check_runtimes(plan)
     with lock.held(target):
         plans.keep(plan, target)
         known = journal.read(target)
@@ -133,6 +136,14 @@ def _engine(
         return ProcessEngine(jobs or processes.cores(), timeout, memory, guard)
 
     return make
+
+
+def _check_runtimes(plan: Plan) -> None:
+    """Say once what is not installed, not of each model."""
+    if any(model.verify == DEFAULT_RUNTIME for model in plan.models):
+        from caffefold.verification.runtimes.onnx import required
+
+        required()
 
 
 def _recover(target: Storage, book: journal.Journal, known: dict[str, Outcome]) -> list[Outcome]:

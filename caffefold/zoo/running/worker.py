@@ -7,9 +7,9 @@ import shutil
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from caffefold.conversion import convert_into, pair
@@ -19,10 +19,10 @@ from caffefold.formats.atomic import Staging
 from caffefold.formats.prototxt.open import read_net, schema_of
 from caffefold.frozen import dataclass
 from caffefold.ir.net import Net
-from caffefold.options import ConvertOptions
+from caffefold.options import ALL, ConvertOptions, DeployOptions
 from caffefold.report import ConvertReport
 from caffefold.zoo.pages import site
-from caffefold.zoo.records import Facts, Model, OnnxFacts, Outcome, Status
+from caffefold.zoo.records import Facts, Model, OnnxFacts, Outcome, Status, Verified
 from caffefold.zoo.running import commit
 from caffefold.zoo.storage import (
     Copies,
@@ -180,6 +180,13 @@ def _converted(task: Task, folder: Path, given: _Given) -> Outcome:
     ):
         pairs = targets[".prototxt"], targets[".caffemodel"]
         report, after = convert_into(staging, net, pairs, options, sources)
+        verified = None
+        if model.verify:
+            staged = map(staging.path_of, pairs)
+            verified, report = _verified(staged, net, options, model.verify, report)
+            if verified.verdict == "different":
+                reason = f"the written net is {verified.reason}"
+                return replace(_ended(task, "failed", "Different", reason), verified=verified)
         onnx = _as_onnx(staging, targets, after, report) if model.onnx else None
         _check_unchanged(task, given.inputs[0])
         outcome = Outcome(
@@ -187,6 +194,7 @@ def _converted(task: Task, folder: Path, given: _Given) -> Outcome:
             "converted",
             prototxt=given.path,
             facts=replace(_facts(report), onnx=onnx),
+            verified=verified,
             notes=given.notes,
             inputs=given.inputs,
             fingerprint=model.fingerprint(),
@@ -237,6 +245,28 @@ def _as_onnx(
     return OnnxFacts(
         nodes=beside.report.nodes, error=None if agreement is None else agreement.worst.error
     )
+
+
+def _verified(
+    staged: Iterable[Path], net: Net, options: ConvertOptions, runtime: str, report: ConvertReport
+) -> tuple[Verified, ConvertReport]:
+    """Run the net and what is staged side by side; the report has it, too.
+
+    Raises:
+        CaffefoldError: the system could not read a file.
+    """
+    from caffefold.verification.verifying import verify  # seldom needed
+
+    own = {each.name: getattr(options, each.name) for each in fields(DeployOptions)}
+    prototxt, caffemodel = staged
+    try:
+        with pair(read_net(prototxt, net.document.schema), caffemodel) as written:
+            found = verify(net, written, runtime={ALL: runtime}, **own)
+    except (InputError, UsageError) as error:
+        if _is_of_the_system(error):
+            raise
+        return Verified("unverified", " ".join(str(error).split())), report
+    return Verified(found.verdict, found.sentence()), replace(report, verification=found)
 
 
 def _check_unchanged(task: Task, given: FileState) -> None:
