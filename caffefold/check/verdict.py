@@ -118,7 +118,7 @@ class Accuracy(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.measure} {self.before:.4f} before, {self.after:.4f} after, "
+            f"{self.before:.4f} before, {self.after:.4f} after, "
             f"on {counted(self.samples, 'sample')}"
         )
 
@@ -146,8 +146,9 @@ class Timing(NamedTuple):
     """Forward passes of both nets in turn."""
 
     runs: int
-    threads: int
-    """Of the machine: runtimes use as many as they like."""
+    how: str
+    """What was measured: whether the runtimes fuse layers themselves, and on how many threads."""
+    cores: int
     before: float
     """Median, in seconds."""
     after: float
@@ -158,13 +159,15 @@ class Timing(NamedTuple):
     high: float
     """Its upper quartile."""
     memory: tuple[int, int]
-    """Bytes of all blobs, before and after; 0 where they are not known."""
+    """Bytes of all blobs, before and after; 0 of a model."""
+    unknown: int = 0
+    """Layers whose shapes are not known: they are not in these."""
 
     def __str__(self) -> str:
         return (
             f"{self.before * 1e3:.2f} ms before, {self.after * 1e3:.2f} ms after: "
             f"{self.ratio:.2f} times as fast (quartiles {self.low:.2f} to {self.high:.2f}, "
-            f"{self.runs} alternating runs, {counted(self.threads, 'core')})"
+            f"{self.runs} alternating runs, {counted(self.cores, 'core')}; {self.how})"
         )
 
 
@@ -236,12 +239,14 @@ class Verification:
         if self.begins:
             yield "begins", f"'{self.begins}' is the first shared blob that differs"
         if self.accuracy is not None:
-            yield "accuracy", str(self.accuracy)
+            yield self.accuracy.measure, str(self.accuracy)
         if self.timing is not None:
             yield "time", str(self.timing)
             if all(self.timing.memory):
                 before, after = self.timing.memory
-                yield "memory", f"{before:,} bytes of blobs before, {after:,} after"
+                lacking = counted(self.timing.unknown, "layer")
+                rest = f", without {lacking} of unknown shape" if self.timing.unknown else ""
+                yield "memory", f"{before:,} bytes of blobs before, {after:,} after{rest}"
         yield "verdict", self.verdict
 
     def document(self) -> dict[str, Any]:

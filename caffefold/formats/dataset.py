@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from caffefold.errors import InputError
 from caffefold.extras import install
+from caffefold.formats.schema import message
 from caffefold.humanize import visible
 
 if TYPE_CHECKING:
@@ -99,13 +100,12 @@ def _opened(path: Path) -> Iterator[lmdb.Environment]:
 def _record(value: bytes, where: str) -> Record:
     from google.protobuf.message import DecodeError
 
-    from caffefold._proto import caffe_pb2
-
-    datum = caffe_pb2.Datum()
+    datum = _message("Datum")
     truth: Truth | None = None
     try:
         if value[:1] == bytes((_ANNOTATED,)):
-            annotated = caffe_pb2.AnnotatedDatum.FromString(value)
+            annotated = _message("AnnotatedDatum")
+            annotated.ParseFromString(value)
             datum = annotated.datum
             rows = [
                 (group.group_label, each.bbox.xmin, each.bbox.ymin, each.bbox.xmax, each.bbox.ymax)
@@ -129,6 +129,13 @@ def _record(value: bytes, where: str) -> Record:
         stated = " x ".join(map(str, shape))
         raise InputError(f"{where}: {numbers.size} numbers for an item of {stated}")
     return Record(numbers.reshape(shape), b"", truth)
+
+
+def _message(name: str) -> Any:
+    """An empty message of Caffe's schema."""
+    from google.protobuf.message_factory import GetMessageClass
+
+    return GetMessageClass(message(name))()
 
 
 # -------------------------------------------------------------------------------------- HDF5

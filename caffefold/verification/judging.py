@@ -79,7 +79,7 @@ def judge(case: Case) -> Compared:
     else:
         reason = _says_nothing(case, expected, budget)
         word = "inconclusive" if reason else "equal"
-    top1, top5 = _tops(case)
+    top1, top5 = _tops(case, budget)
     return Compared(
         case.blob, case.layer, word, reason, error, largest, _cosine(expected, found), noise,
         budget, top1, top5,
@@ -142,8 +142,11 @@ def _decisions(case: Case, expected: Array, found: Array) -> Compared:
     )  # fmt: skip
 
 
-def _tops(case: Case) -> tuple[float | None, float | None]:
-    """Agreement of the first class, and of the first five, where the blob looks like classes."""
+def _tops(case: Case, budget: float) -> tuple[float | None, float | None]:
+    """Agreement of the first class, and of the first five, where the blob looks like classes.
+
+    Classes that are no further apart than the budget are in no order.
+    """
     shape = case.expected[0].shape
     if case.kind not in ("Softmax", "InnerProduct", "Sigmoid", "Pooling", "Convolution", "Flatten"):
         return None, None
@@ -151,11 +154,12 @@ def _tops(case: Case) -> tuple[float | None, float | None]:
         return None, None
     a = np.concatenate([as_float(x).reshape(len(x), -1) for x in case.expected])
     b = np.concatenate([as_float(x).reshape(len(x), -1) for x in case.found])
-    top1 = float((a.argmax(1) == b.argmax(1)).mean())
+    ranked = -np.sort(-a, 1)
+    chosen = np.take_along_axis(a, np.argsort(-b, 1, kind="stable")[:, :_CLASSES], 1)
+    top1 = float((chosen[:, 0] >= ranked[:, 0] - budget).mean())
     if a.shape[1] <= _CLASSES:
         return top1, None
-    first, second = (np.sort(np.argsort(-x, 1, kind="stable")[:, :_CLASSES], 1) for x in (a, b))
-    return top1, float((first == second).all(1).mean())
+    return top1, float((chosen.min(1) >= ranked[:, _CLASSES - 1] - budget).mean())
 
 
 def _detections(case: Case) -> Compared:

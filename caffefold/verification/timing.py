@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from math import prod
 
 import numpy as np
 
-from caffefold.analysis.shapes import infer
+from caffefold.analysis.cost import totals
 from caffefold.check.verdict import Timing
 from caffefold.ir.net import Net
 from caffefold.verification.runtimes.base import Batch, Session
@@ -17,8 +16,13 @@ RUNS = 21
 _WARM = 3
 
 
-def measure(first: Session, second: Session, batch: Batch, memory: tuple[int, int]) -> Timing:
-    """Time both sessions on the same batch, alternating, after a few runs that do not count."""
+def measure(
+    first: Session, second: Session, batch: Batch, nets: tuple[Net | None, Net | None]
+) -> Timing:
+    """Time both sessions on the same batch, alternating, after a few runs that do not count.
+
+    ``nets`` are the nets they run, whose blobs are counted; None for a model.
+    """
     taken: list[tuple[float, float]] = []
     for i in range(_WARM + RUNS):
         # Whoever comes second finds a warmer machine: the order changes with each run.
@@ -30,21 +34,18 @@ def measure(first: Session, second: Session, batch: Batch, memory: tuple[int, in
     ratio = times[:, 0] / times[:, 1]
     before, after = (float(each) for each in np.median(times, axis=0))
     low, middle, high = (float(each) for each in np.quantile(ratio, (0.25, 0.5, 0.75)))
-    return Timing(RUNS, os.cpu_count() or 1, before, after, middle, low, high, memory)
+    costs = [None if net is None else totals(net) for net in nets]
+    memory = [0 if cost is None else cost.memory for cost in costs]
+    unknown = max(0 if cost is None else cost.unknown_memory for cost in costs)
+    how = "; then ".join(dict.fromkeys((first.how, second.how)))
+    return Timing(
+        RUNS, how, os.cpu_count() or 1, before, after, middle, low, high,
+        (memory[0], memory[1]), unknown,
+    )  # fmt: skip
 
 
 def _seconds(session: Session, batch: Batch) -> float:
     start = time.perf_counter()
     session.run(batch)
-    return time.perf_counter() - start
-
-
-def memory(net: Net) -> int:
-    """Bytes of all blobs of a deploy net in float32, as Caffe keeps them; 0 where one is open."""
-    shapes = infer(net)
-    if any(shape is None or None in shape for shape in shapes.versions):
-        return 0
-    by_name: dict[str, int] = {}
-    for version, shape in zip(shapes.graph.versions, shapes.versions, strict=True):
-        by_name[version.blob] = 4 * prod(dim or 0 for dim in shape or ())
-    return sum(by_name.values())
+    took = time.perf_counter() - start
+    return took if session.took is None else session.took

@@ -279,7 +279,7 @@ class _Renamed:
     """
 
     def __init__(self, path: Path, session: OnnxSession, net: Net, warnings: list[str]) -> None:
-        self.about = session.about
+        self.about, self.how, self.took = session.about, session.how, session.took
         self._path = path
         self._session = session
         mine, theirs = net.inputs, tuple(session.inputs)
@@ -384,8 +384,8 @@ class _Comparison:
         return Side(name, started.session.about, 0 if net is None else len(net), started.cut)
 
     def _timed(self, first: Session, second: Session) -> Any:
-        memory = [0 if net is None else timing.memory(net) for net in (self.verifier.net, self.net)]
-        return timing.measure(first, second, self.verifier.batches[0], (memory[0], memory[1]))
+        nets = self.verifier.net, self.net
+        return timing.measure(first, second, self.verifier.batches[0], nets)
 
     def _points(self, runs: _Runs, found: Sequence[Values]) -> Iterator[Points]:
         for blob in outputs(self.verifier.net):

@@ -13,6 +13,7 @@ import pytest
 import caffefold
 from caffefold.ir.net import Net
 from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_pair
+from caffefold.verification.judging import Case, judge
 from tests.verification.conftest import LAYERS, MAKE, Make
 
 REFERENCE: dict[str, Any] = {"runtime": "reference"}
@@ -191,6 +192,31 @@ def test_numbers_that_are_none_are_never_equal(net_of: Make) -> None:
     assert caffefold.verify(net_of(layers), net_of(layers), **REFERENCE).verdict == "inconclusive"
 
 
+def test_an_inner_blob_that_is_the_same_for_every_input(net_of: Make) -> None:
+    """What stands behind a dead ReLU proves nothing in place of the output; what is in front does.
+    The batch has one item: another one is looked at."""
+    down = LayerSpec("down", "Power", "conv", params="power_param { shift: -1e4 }")
+    dead = [down, LayerSpec("relu", "ReLU", "down"), MAKE.inner_product("fc", "relu", 196, 5)]
+    layers = ends_in(*dead, LayerSpec("end", "Softmax", "fc"))
+    layers[0] = input_layer(1, 3, 9, 9)
+    found = caffefold.verify(net_of(layers), net_of(layers), layers=True, **REFERENCE)
+    told = {each.blob: (each.verdict, each.reason) for each in found.layers}
+    assert told["fc"] == told["end"] == ("inconclusive", "the same for every input")
+    assert told["conv"] == ("equal", "")
+    (end,) = found.outputs
+    assert (end.verdict, end.by) == ("inconclusive", ("down",))
+
+
+def test_prior_boxes_are_the_same_for_every_input(net_of: Make) -> None:
+    prior = "prior_box_param { min_size: 4 aspect_ratio: 2 variance: 0.1 }"
+    layers = ends_in(
+        LayerSpec("prior", "PriorBox", "conv data", params=prior),
+        LayerSpec("all", "Concat", "prior prior", params="concat_param { axis: 2 }"),
+    )
+    (end,) = caffefold.verify(net_of(layers), net_of(layers), **REFERENCE).outputs
+    assert (end.verdict, end.reason) == ("equal", "")
+
+
 def test_the_same_for_every_input(net_of: Make) -> None:
     """A dead ReLU, then a bias for each class: numbers that differ, and say nothing."""
     down = LayerSpec("down", "Power", "conv", params="power_param { shift: -1e4 }")
@@ -295,6 +321,16 @@ def test_json_has_everything(net: Net, folded: Net) -> None:
     assert document["verdict"] == document["outputs"][0]["verdict"] == "equal"
     assert document["timing"]["runs"] == 21
     assert document["timing"]["memory"] == [7664, 6008]
+    assert document["timing"]["how"] == "plain numpy"
+    assert document["timing"]["unknown"] == 0
+
+
+def test_classes_that_are_as_certain_are_in_no_order() -> None:
+    """Which of them comes first is decided by the last bit."""
+    expected = np.array([[0.4, 0.4 - 1e-9, 0.2, 0, 0, 0], [0.7, 0.3, 0, 0, 0, 0]])
+    found = np.array([[0.4, 0.4 + 1e-9, 0.2, 0, 0, 0], [0.3, 0.7, 0, 0, 0, 0]])
+    made = judge(Case("prob", "prob", "Softmax", [expected], [[expected]], [found]))
+    assert (made.verdict, made.top1, made.top5) == ("different", 0.5, 1.0)
 
 
 def test_wrong_options_are_told(net: Net, folded: Net) -> None:

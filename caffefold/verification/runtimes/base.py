@@ -40,6 +40,10 @@ class Session(Protocol):
 
     about: str
     """The runtime and its version, as ``onnxruntime 1.19.2``."""
+    how: str
+    """Whether it fuses layers itself, and on how many threads it runs."""
+    took: float | None
+    """Seconds of the last forward pass, where a run is more than that."""
 
     def run(self, batch: Batch) -> Mapping[str, Array]:
         """The numbers of the blobs that were wanted, by name; those it does not hand out lack.

@@ -99,6 +99,8 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         self.about = f"onnxruntime {onnxruntime.__version__}"
+        self.how = "its own fusion on, a thread for each physical core"  # its defaults
+        self.took: float | None = None
         try:
             self._session = onnxruntime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]

@@ -18,6 +18,7 @@ import numpy as np
 from caffefold.conversion import save
 from caffefold.errors import CaffefoldError, Option, UsageError
 from caffefold.extras import install
+from caffefold.humanize import counted
 from caffefold.ir.net import Net
 from caffefold.onnx_export.site import Settings
 from caffefold.verification.runtimes.base import Array, Batch, CannotRun, Session, first_line
@@ -96,8 +97,12 @@ class _OpenCVSession:
         self.about = f"OpenCV {cv2.__version__}"
         self._cv2, self._made, self._net, self._names = cv2, made, net, names
         made.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
-        if cv2.__version__.startswith("4."):  # in 5.0 this leaves an empty net
+        fuses = not cv2.__version__.startswith("4.")
+        if not fuses:  # in 5.0 this leaves an empty net
             made.enableFusion(False)
+        threads = counted(cv2.getNumThreads(), "thread")
+        self.how = f"its own fusion {'on' if fuses else 'off'}, {threads}"
+        self.took: float | None = None
 
     def run(self, batch: Batch) -> Mapping[str, Array]:
         names = list(dict.fromkeys(self._names.values()))

@@ -21,7 +21,7 @@ from caffefold.verification.runtimes.base import Array, Batch, CannotRun, Sessio
 _PROBE = "import caffe; print(getattr(caffe, '__version__', '?'))"
 # Arguments: prototxt, caffemodel, the arrays that go in, the file for those that come out, blobs.
 _RUN = """
-import sys, numpy, caffe
+import sys, time, numpy, caffe
 prototxt, caffemodel, given, made, *wanted = sys.argv[1:]
 caffe.set_mode_cpu()
 net = caffe.Net(prototxt, caffe.TEST, weights=caffemodel)
@@ -29,8 +29,11 @@ with numpy.load(given) as arrays:
     for name in arrays.files:
         net.blobs[name].reshape(*arrays[name].shape)
         net.blobs[name].data[...] = arrays[name]
+start = time.perf_counter()
 net.forward()
+took = time.perf_counter() - start
 numpy.savez(made, **{name: net.blobs[name].data for name in wanted if name in net.blobs})
+print(took)
 """
 
 
@@ -53,9 +56,12 @@ class PyCaffe:
 
 
 class _CaffeSession:
+    how = "Caffe fuses nothing, its BLAS decides on threads"
+
     def __init__(
         self, about: str, files: Sequence[Path], wanted: Sequence[str], folder: Path
     ) -> None:
+        self.took: float | None = None
         self.about = about
         self._files, self._wanted, self._folder = files, wanted, folder
 
@@ -66,6 +72,7 @@ class _CaffeSession:
                         *self._wanted)  # fmt: skip
         if found.returncode:
             raise CannotRun({}, f"Caffe stopped: {_complaint(found.stderr)}")
+        self.took = float(found.stdout.split()[-1])
         with np.load(made) as arrays:
             return {name: arrays[name] for name in arrays.files}
 
