@@ -130,10 +130,6 @@ class Number(click.FloatRange):
             self.fail(f"'{value}' is not a valid number; write {point}, with a point", param, ctx)
         return float(super().convert(value, param, ctx))
 
-    def _describe_range(self) -> str:
-        """Nothing where there are no bounds."""
-        return "" if self.min is None is self.max else super()._describe_range()
-
 
 class _NumberOrWord(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """A number of at least ``least``, or one of a few words."""
