@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 from caffefold.targets import TARGETS
 
 _OPENCV = ("", "opencv")
+_QUOTED = re.compile("""['"]{prefix}""")  # in a call or a file, not on a command line
 
 
 def next_step(
@@ -35,6 +38,8 @@ def next_step(
     shape = next(iter(inputs.values()), None) or ()
     ends = {"input": next(iter(inputs), "INPUT"), "output": next(iter(outputs), "OUTPUT")}
     known = {"prefix": prefix, "name": PurePath(prefix).name, **ends}
+    if not _QUOTED.search(command):
+        known = {key: shlex.quote(value) for key, value in known.items()}
     dims = ",".join("?" if dim is None else str(dim) for dim in shape)
     return (command.format(**known, shape=dims),)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,5 +112,20 @@ def _corpus(shared: Path, scratch: Path | None) -> Iterator[Model]:
             for (kind, name), value in arrays.items()
             if kind == "output" and name in made
         }
+        if scratch is not None:
+            text = _of_shape(text, inputs, scratch / f"{path.parent.name}.prototxt")
         if wanted:
             yield Model(path.parent.name, text, weights, inputs, wanted)
+
+
+def _of_shape(text: Path, inputs: dict[str, NDArray[Any]], made: Path) -> Path:
+    """The prototxt, or a copy whose one input has the shape that Caffe was given."""
+    (shape,) = (value.shape for value in inputs.values())
+    source = text.read_text(encoding="utf-8")
+    found = list(re.finditer(r"\b(?:input_)?dim\s*:\s*(\d+)", source))[: len(shape)]
+    if [int(each[1]) for each in found] == list(shape):
+        return text
+    for each, dim in zip(reversed(found), reversed(shape), strict=True):
+        source = f"{source[: each.start(1)]}{dim}{source[each.end(1) :]}"
+    made.write_text(source, encoding="utf-8")
+    return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -385,6 +386,10 @@ def test_the_next_step_names_input_and_output() -> None:
     lines = next_step("armnn", "out/net", {"data": (1, 3, 8, 8)}, (), ("prob",))
     assert "-i data -s 1,3,8,8 -o prob -p net.armnn" in lines[0]
     assert "-m out/net.caffemodel" in lines[0]
+    (line,) = next_step("ncnn", "my nets/it's", {}, ())
+    assert shlex.split(line)[1:3] == ["my nets/it's.prototxt", "my nets/it's.caffemodel"]
+    (call,) = next_step("ppq", "my nets/net", {}, ())
+    assert "('my nets/net.prototxt', 'my nets/net.caffemodel')" in call
     assert all(TARGETS[x].next_step or x == "opencv" for x in TARGETS)
 
 
