@@ -55,6 +55,8 @@ class Target(NamedTuple):
     """Inputs are ImageData layers, which read the images it calibrates with."""
     flat_softmax: bool = False
     """A Softmax runs over all axes from its own on."""
+    learned_scale: bool = False
+    """A Scale has its factors from its weights, not from a second bottom."""
     planar: bool = True
     """Convolutions have two spatial axes."""
     takes: frozenset[str] = frozenset()
@@ -137,10 +139,12 @@ TARGETS: Mapping[str, Target] = {
         (
             *(_STRICT, _NO_FP16, _NO_DEPTHWISE, _UNEVEN, _NO_VOLUMES),
             ("an Input layer with several tops crashes it", _MEASURED),
+            ("a Scale with two bottoms crashes it", _MEASURED),
         ),
         "MNNConvert -f CAFFE --modelFile {prefix}.caffemodel --prototxt {prefix}.prototxt "
         "--MNNModel {name}.mnn --bizCode caffefold",
         upstream_only=False,
+        learned_scale=True,
         plain_windows=True,
     ),
     "ncnn": Target(
@@ -162,6 +166,7 @@ TARGETS: Mapping[str, Target] = {
             ("a Scale that follows no BatchNorm is misread in silence, or crashes it", _MEASURED),
             ("a 1x1 depthwise Convolution in its place is exact", _MEASURED),
             ("it reads the shape of weights from blob.shape alone", _MEASURED),
+            ("a Scale with two bottoms is misread in silence", _MEASURED),
             ("Softmax with axes behind its own is misread in silence: it runs over them too",
              _MEASURED),
             ("PriorBox and DetectionOutput become nodes that no runtime of ONNX knows", _MEASURED),
@@ -172,6 +177,7 @@ TARGETS: Mapping[str, Target] = {
         standalone="conv",
         upstream_only=False,
         flat_softmax=True,
+        learned_scale=True,
         plain_windows=True,
     ),
     "ppq": Target(

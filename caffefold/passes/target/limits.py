@@ -6,6 +6,7 @@ from caffefold.analysis.shapes import Shapes, infer
 from caffefold.errors import Option, UsageError
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.activation import SOFTMAX
+from caffefold.ops.affine import SCALE
 from caffefold.ops.linear import Convolution
 from caffefold.ops.shape import ShapeList, canonical
 from caffefold.ops.table import in_caffe, op
@@ -31,6 +32,7 @@ def check(net: Net, target: Target, dtype: str) -> None:
     for position, layer in enumerate(net.layers):
         _check_type(layer, target)
         _check_fields(layer, target)
+        _check_scale(layer, target)
         _check_windows(layer, target)
         _check_shapes(layer, position, shapes, target)
         if target.flat_softmax and op(layer) is SOFTMAX:
@@ -50,6 +52,14 @@ def _check_type(layer: Layer, target: Target) -> None:
     if target.upstream_only and not in_caffe(layer) and not op(layer).types & target.types:
         raise layer.error(
             f"{target.title} has no layer type {layer.type}; choose another target, or replace it"
+        )
+
+
+def _check_scale(layer: Layer, target: Target) -> None:
+    if target.learned_scale and op(layer) is SCALE and len(layer.bottoms) > 1:
+        raise layer.error(
+            f"{target.title} does not take a Scale with two bottoms; choose another target, or use "
+            "caffefold export"
         )
 
 

@@ -409,3 +409,13 @@ def test_softmax_over_other_axes_is_refused(bottom: str, said: str, passes: bool
         return
     with pytest.raises(caffefold.TextError, match=r"layer 's': .* misreads a Softmax along axis"):
         caffefold.retarget(net, target="caffe2onnx")
+
+
+@pytest.mark.parametrize("target", ["mnn", "caffe2onnx"])
+def test_a_scale_with_two_bottoms_is_refused(target: TargetName) -> None:
+    """A gate, as of SENet."""
+    gate = 'layer { name: "s" type: "Scale" bottom: "data" bottom: "r" top: "s" }'
+    net = Net.from_text(HEAD + gate)
+    caffefold.retarget(net, target="openvino")
+    with pytest.raises(caffefold.TextError, match=r"layer 's': .* Scale with two bottoms"):
+        caffefold.retarget(net, target=target)
