@@ -247,7 +247,7 @@ class SlimResult(_Account):
             ("MACs", before.macs, after.macs),
         ):
             if old != new:
-                yield "", f"{old:,} -> {new:,} {what} ({(new - old) / old:+.1%})"
+                yield "", f"{old:,} -> {new:,} {what} ({100 * (new - old) / old:+.3g}%)"
         cut = [row for row in self.table if row.outputs[0] != row.outputs[1] and row.made]
         for row in cut[:_SHOWN]:
             yield "", f"{row.layer}: {row.outputs[0]} -> {row.outputs[1]}"
@@ -266,7 +266,7 @@ class SlimResult(_Account):
         for reason, alike in sorted(groups.items(), key=lambda x: -sum(e.channels for e in x[1])):
             own = {each.reason for each in alike}
             why = f"{alike[0].reason.message} [{alike[0].reason.code.value}]"
-            names = some([each.layer for each in alike], 3)
+            names = some(list(dict.fromkeys(each.layer for each in alike)), 3)
             channels = counted(sum(each.channels for each in alike), "channel")
             yield f"{channels} of {names}: {why if len(own) == 1 else reason}"
 

@@ -22,7 +22,7 @@ from caffefold.ir.net import Layer, Net
 from caffefold.options import SlimPairOptions
 from caffefold.passes.slim import slim
 from caffefold.slimming import slim_files
-from caffefold.testing import write_pair
+from caffefold.testing import LayerSpec, write_pair
 from tests.passes.slim.structures import DATA, SAME, N, block
 from tests.passes.slim.test_options import NET, TRAIN, files
 
@@ -164,3 +164,13 @@ def test_options_are_typed() -> None:
     parameters = inspect.signature(slim_files).parameters
     assert {each.name for each in fields(SlimPairOptions)} <= set(parameters)
     assert parameters["ratio"].annotation == float | None
+
+
+def test_of_a_detector_the_numbers_are_told_that_it_decides_by(tmp_path: Path) -> None:
+    """Which class is the largest jumps, and so does how many boxes there are."""
+    layers = [*NET, LayerSpec("most", "ArgMax", "b", params="argmax_param { axis: 1 }")]
+    net = caffefold.load(*write_pair(tmp_path, layers))
+    result = caffefold.slim(net, ratio=0.3)
+    (told,) = result.proof.outputs
+    assert told.blob == "b"
+    assert 0 < told.error < 10

@@ -7,14 +7,14 @@ layer that decides (NMS, ArgMax) is fed with what the first net made, in both.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from caffefold.check import feeds
-from caffefold.check.forward.evaluate import evaluate
+from caffefold.check.forward.evaluate import DECIDING, evaluate, type_of
 from caffefold.check.forward.layers import Array
 from caffefold.errors import ProofError
 from caffefold.frozen import dataclass
@@ -57,7 +57,7 @@ class SlimProof:
     """How many blobs were compared; 0 where nothing was cut."""
     worst: BlobError | None
     outputs: tuple[BlobError, ...]
-    """The outputs of the net, on seeded numbers."""
+    """The outputs of the net, on seeded numbers; of a detector, what its last layer reads."""
     skipped: tuple[str, ...] = ()
     """Blobs that the reference could not compute, with the reason."""
     approximate: bool = False
@@ -115,7 +115,7 @@ def compare(
     rest = [] if fed is None else [run({**seeded, **batch}) for batch in fed.batches]
     found = [error for each in (first, *rest) for error in each.errors]
     worst = max(found, key=lambda each: each.error, default=None)
-    names = set(after.outputs)
+    names = set(_told(after))
     return SlimProof(
         len(first.errors),
         worst,
@@ -125,6 +125,14 @@ def compare(
         fed="" if fed is None else fed.about,
         fed_outputs=_outputs([error for each in rest for error in each.errors], names),
     )
+
+
+def _told(net: Net) -> Iterator[str]:
+    """The outputs; of a layer that decides, what it reads: which boxes are left jumps."""
+    outputs = net.outputs
+    for layer in net.layers:
+        made = [top for top in layer.tops if top in outputs]
+        yield from layer.bottoms if made and type_of(layer) in DECIDING else made
 
 
 class _Run(NamedTuple):
