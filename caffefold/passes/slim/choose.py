@@ -96,6 +96,23 @@ class Chooser:
                         going = True
         return Choice(gone, held)
 
+    def evened(self, wanted: Mask) -> Mask:
+        """As many units as are ``wanted``, but of each group of a grouped layer the same number:
+        the smallest of it."""
+        made: Mask = wanted.copy()
+        for reader in self.readers:
+            for labels in (reader.content.labels, reader.outputs):
+                units = self.roots[labels]
+                counts = made[units].sum(1)
+                if (counts == counts[0]).all():
+                    continue
+                each = round(float(counts.mean()))
+                for row in units:
+                    made[row] = False
+                    free = [unit for unit in self.best(np.unique(row)) if unit not in self.pinned]
+                    made[free[max(0, len(free) - each) :]] = True
+        return made
+
     def zeros(self, gone: Mask, held: dict[int, Refusal]) -> None:
         """Put back what may only go where it is 0."""
         for labels, (low, high), name in self.flow.zeros:

@@ -183,7 +183,7 @@ class Planner:
                 names = {net.layers[gamma.position].name, *self.makers(net, flow, gamma.labels)}
                 if any(fnmatchcase(name, pattern) for name in names):
                     wanted |= smallest(chooser, [gamma], share)
-        return wanted
+        return chooser.evened(wanted)
 
     def makers(self, net: Net, flow: Flow, labels: Labels) -> list[str]:
         """Names of the linear layers that make these very channels."""

@@ -171,3 +171,12 @@ def test_the_command_writes_a_folded_pair(
     assert run(["slim", *pair, "-o", str(tmp_path / "y"), "--layer", "a=half"]) == 2
     assert run(["slim", *pair, "-o", str(tmp_path / "y"), "--ratio", "1.5"]) == 2
     assert not (tmp_path / "y.prototxt").exists()
+
+
+def test_groups_lose_as_many_each_the_smallest(tmp_path: Path) -> None:
+    """The smallest two of all lie in one group: of each group one goes."""
+    gammas = [0.1, 0.2, 0.9, 0.8, 0.7, 0.6]
+    layers = [DATA, *sized("a", "data", 3, gammas), N.conv("g", "a", 6, 4, group=2)]
+    result = caffefold.slim(caffefold.load(*write_pair(tmp_path, layers)), ratio=0.34)
+    kept = np.array([0.2, 0.9, 0.8, 0.7], np.float32)
+    np.testing.assert_array_equal(np.asarray(result.net["a/scale"].blobs[0]), kept)
