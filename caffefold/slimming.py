@@ -160,5 +160,6 @@ def _feeds(options: SlimNetOptions) -> Feeds | None:
 def _fed(options: SlimNetOptions, deploy: DeployResult) -> Fed:
     from caffefold.verification.feeding import feed
 
-    found = feed(deploy.net, deploy.preprocessing, VerifyOptions(**_of(FeedOptions, options)))
+    given = VerifyOptions(**_of(FeedOptions, options))
+    found = feed(deploy.net, deploy.net, deploy.preprocessing, given)
     return Fed(found.about, [batch.values for batch in found.batches])
