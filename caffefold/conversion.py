@@ -18,7 +18,6 @@ from caffefold.analysis.cost import totals
 from caffefold.analysis.shapes import Shapes, carried, infer
 from caffefold.check import origins, proof
 from caffefold.check.proof import Proof
-from caffefold.check.verdict import Verification
 from caffefold.errors import (
     ExistingOutput,
     ModelError,
@@ -70,11 +69,11 @@ from caffefold.report import (
 )
 from caffefold.targets import TARGETS, aimed
 
-if (
-    TYPE_CHECKING
-):  # seldom needed; the options as keywords, for type checkers: those of the class that is given
+if TYPE_CHECKING:  # seldom needed
     from caffefold.check.slimmed import Fed
+    from caffefold.check.verdict import Verification
 
+if TYPE_CHECKING:  # the options as keywords, for type checkers: those of the class that is given
     _P = ParamSpec("_P")
     _R_co = TypeVar("_R_co", covariant=True)
 
@@ -129,9 +128,13 @@ class Beside(Protocol):
         """
 
 
-Verifies: TypeAlias = Callable[..., Verification]
-"""Runs a net and what was made of it (a net, or the path of a model) side by side, as
-``caffefold.verify`` does; the keywords are the options that make the first a deploy net."""
+class Verifies(Protocol):
+    """Runs a net and what was made of it (a net, or the path of a model) side by side, as
+    ``caffefold.verify`` does; the keywords are the options that make the first a deploy net."""
+
+    def __call__(self, *nets: Any, **options: Any) -> Verification:
+        """What came of it."""
+
 
 Feeds: TypeAlias = "Callable[[DeployResult], Fed]"
 """Reads what a deploy net is run on beside random numbers."""

@@ -11,15 +11,15 @@ from caffefold.account import account, general, labelled
 from caffefold.analysis.cost import Totals
 from caffefold.analysis.shapes import Shapes
 from caffefold.check.proof import Proof
-from caffefold.check.verdict import Verification
 from caffefold.frozen import dataclass
 from caffefold.humanize import counted, json_text, short, size, some, visible
 from caffefold.ir.net import Net
 from caffefold.ops.ranges import INPUT
 from caffefold.passes.infra import Change, ChangeKind, Skip, Step
 
-if TYPE_CHECKING:  # seldom made, and it brings a whole evaluation of nets along
+if TYPE_CHECKING:  # seldom made, and one brings a whole evaluation of nets along
     from caffefold.check.slimmed import SlimProof
+    from caffefold.check.verdict import Verification
     from caffefold.passes.slim.gammas import Histogram
     from caffefold.passes.slim.slim import Held
 

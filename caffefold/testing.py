@@ -246,4 +246,4 @@ def _message(name: str) -> Any:
     """The class of a message of ``proto/caffe.proto``."""
     from google.protobuf.message_factory import GetMessageClass
 
-    return GetMessageClass(schema.message(name))
+    return GetMessageClass(schema.descriptor(name))

@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from caffefold.formats import schema
+from caffefold.formats import declared, schema
 from caffefold.formats.prototxt.tree import ListValue, Message, Scalar, unquote
 from caffefold.ir.params import FALSE, TRUE, parse_float, parse_int
 from caffefold.passes.deploy.strip import LAYER_FIELDS
-
-if TYPE_CHECKING:
-    from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 Plain = bool | int | float | str
 SettingValue = Plain | tuple[Plain, ...]
@@ -106,7 +103,7 @@ def default_of(path: str) -> SettingValue | None:
     for both, _, _, default in _SPATIAL.get(message, ()):
         if name == both:
             return default
-    descriptor: Descriptor | None = schema.message("LayerParameter")
+    descriptor: declared.Message | None = schema.message("LayerParameter")
     for part in message.split(".") if message else ():
         known = descriptor.fields_by_name.get(part.partition("[")[0]) if descriptor else None
         descriptor = known.message_type if known is not None else None
@@ -117,7 +114,9 @@ def default_of(path: str) -> SettingValue | None:
 # -------------------------------------------------------------------------------- internals
 
 
-def _flatten(message: Message, descriptor: Descriptor | None, prefix: str, out: SettingMap) -> None:
+def _flatten(
+    message: Message, descriptor: declared.Message | None, prefix: str, out: SettingMap
+) -> None:
     by_name: dict[str, list[Scalar | Message]] = {}
     for field in message.fields:
         values = by_name.setdefault(field.name, [])
@@ -135,7 +134,7 @@ def _flatten(message: Message, descriptor: Descriptor | None, prefix: str, out: 
 
 
 def _flatten_messages(
-    messages: list[Message], known: FieldDescriptor | None, path: str, out: SettingMap
+    messages: list[Message], known: declared.Field | None, path: str, out: SettingMap
 ) -> None:
     inner = known.message_type if known is not None else None
     repeated = len(messages) > 1 if known is None else isinstance(known.default_value, list)
@@ -150,7 +149,7 @@ def _flatten_messages(
             out[place] = "{}"  # how many there are may count
 
 
-def _put(scalars: list[Plain], known: FieldDescriptor | None, path: str, out: SettingMap) -> None:
+def _put(scalars: list[Plain], known: declared.Field | None, path: str, out: SettingMap) -> None:
     if known is None or isinstance(known.default_value, list):
         out[path] = scalars[0] if len(scalars) == 1 else tuple(scalars)
     elif not known.has_default_value or scalars[-1] != _default(known):
@@ -158,7 +157,7 @@ def _put(scalars: list[Plain], known: FieldDescriptor | None, path: str, out: Se
 
 
 @lru_cache(maxsize=4096)
-def _default(known: FieldDescriptor) -> Plain:
+def _default(known: declared.Field) -> Plain:
     if known.enum_type is not None:
         return str(known.enum_type.values_by_number[known.default_value].name)
     default = known.default_value
@@ -167,7 +166,7 @@ def _default(known: FieldDescriptor) -> Plain:
 
 
 @lru_cache(maxsize=1 << 15)
-def _value(raw: str, known: FieldDescriptor | None) -> Plain:
+def _value(raw: str, known: declared.Field | None) -> Plain:
     """The value of a token; the token itself where it is none of its type (a placeholder)."""
     word = unquote(raw)
     if known is None:
@@ -176,12 +175,12 @@ def _value(raw: str, known: FieldDescriptor | None) -> Plain:
         if word.isdecimal() and int(word) in known.enum_type.values_by_number:
             return str(known.enum_type.values_by_number[int(word)].name)
         return word
-    if known.type in (known.TYPE_STRING, known.TYPE_BYTES):
+    if known.cpp_type == declared.STRING:
         return word
-    if known.type == known.TYPE_BOOL:
+    if known.cpp_type == declared.BOOL:
         return raw in TRUE if raw in TRUE or raw in FALSE else word
     number: Any
-    if known.type in (known.TYPE_FLOAT, known.TYPE_DOUBLE):
+    if known.cpp_type in declared.FLOATS:
         number = parse_float(raw)
         return word if number is None else _short(number)
     number = parse_int(raw)

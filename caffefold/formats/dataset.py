@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from caffefold.errors import InputError
 from caffefold.extras import install
-from caffefold.formats.schema import message
+from caffefold.formats.schema import descriptor
 from caffefold.humanize import visible
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _message(name: str) -> Any:
     """An empty message of Caffe's schema."""
     from google.protobuf.message_factory import GetMessageClass
 
-    return GetMessageClass(message(name))()
+    return GetMessageClass(descriptor(name))()
 
 
 # -------------------------------------------------------------------------------------- HDF5

@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any
 from caffefold.errors import InputError
 from caffefold.extras import install
 from caffefold.formats import schema
-from caffefold.formats.schema import FieldType, MessageType, Schema
+from caffefold.formats.schema import EnumType, FieldType, MessageType, Schema
 from caffefold.frozen import dataclass
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+    from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 _SECONDS = 120
 _LOG = re.compile(r"^WARNING: All log|^[IWE]\d{4} |: warning: ")  # what protoc prints beside errors
@@ -43,7 +43,7 @@ class _Field:
     """A field that the fork and we declare as the same kind: the fork's declaration counts."""
 
     fork: FieldDescriptor
-    ours: FieldDescriptor
+    ours: FieldType
 
     @property
     def default_value(self) -> Any:
@@ -56,7 +56,7 @@ class _Field:
         return int(self.fork.cpp_type)
 
     @property
-    def enum_type(self) -> EnumDescriptor | None:
+    def enum_type(self) -> EnumType | None:
         return self.fork.enum_type
 
     @cached_property
@@ -70,7 +70,7 @@ class _Message:
     """A message that the fork and we declare: all fields that either of the two has."""
 
     fork: Descriptor
-    ours: Descriptor
+    ours: MessageType
 
     @property
     def name(self) -> str:
@@ -171,14 +171,10 @@ def _messages(source: Path, compiled: bytes) -> dict[str, Descriptor]:
     return found
 
 
-def _kind(field: FieldDescriptor) -> str:
+# FieldDescriptor.cpp_type: double, float, bool, enum, string, message; all others are integers.
+_KINDS = {5: "number", 6: "number", 7: "flag", 8: "enum", 9: "string", 10: "message"}
+
+
+def _kind(field: FieldType) -> str:
     """What a field is read as."""
-    kinds = {
-        field.CPPTYPE_FLOAT: "number",
-        field.CPPTYPE_DOUBLE: "number",
-        field.CPPTYPE_BOOL: "flag",
-        field.CPPTYPE_ENUM: "enum",
-        field.CPPTYPE_STRING: "string",
-        field.CPPTYPE_MESSAGE: "message",
-    }
-    return kinds.get(field.cpp_type, "integer")
+    return _KINDS.get(field.cpp_type, "integer")

@@ -1,4 +1,4 @@
-"""The schema: field types, enum names and Caffe's defaults, from the generated bindings.
+"""The schema: field types, enum names and Caffe's defaults, as the generated bindings declare them.
 
 What reads a net by a schema asks the net's document for it (``Document.schema``): ours, or that of
 a fork (``fork_schema``).
@@ -10,13 +10,38 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
+from caffefold.formats import declared
+
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import Descriptor as Descriptor  # noqa: PLC0414 - for others
-    from google.protobuf.descriptor import EnumDescriptor, EnumValueDescriptor, FieldDescriptor
+    from google.protobuf.descriptor import Descriptor
+
+
+class EnumValue(Protocol):
+    """One value of an enum."""
+
+    @property
+    def name(self) -> str:
+        """How texts have it."""
+
+    @property
+    def number(self) -> int:
+        """How files have it."""
+
+
+class EnumType(Protocol):
+    """What an enum is declared as: ours, or protobuf's EnumDescriptor of a fork."""
+
+    @property
+    def values_by_name(self) -> Mapping[str, EnumValue]:
+        """Its values in the order of the schema."""
+
+    @property
+    def values_by_number(self) -> Mapping[int, EnumValue]:
+        """Its values; of several with one number, the first."""
 
 
 class FieldType(Protocol):
-    """What a field is declared as: protobuf's FieldDescriptor, or a fork's laid over ours."""
+    """What a field is declared as: ours, protobuf's FieldDescriptor of a fork, or both."""
 
     @property
     def default_value(self) -> Any:
@@ -27,7 +52,7 @@ class FieldType(Protocol):
         """What kind of value it holds, as protobuf numbers the kinds."""
 
     @property
-    def enum_type(self) -> EnumDescriptor | None:
+    def enum_type(self) -> EnumType | None:
         """The enum, if it is one."""
 
     @property
@@ -36,7 +61,7 @@ class FieldType(Protocol):
 
 
 class MessageType(Protocol):
-    """What a message is declared as: protobuf's Descriptor, or a fork's laid over ours."""
+    """What a message is declared as: ours, protobuf's Descriptor of a fork, or both."""
 
     @property
     def name(self) -> str:
@@ -67,8 +92,22 @@ class Schema:
 
 
 @cache
-def message(name: str) -> Descriptor:
-    """The descriptor of a message of ``proto/caffe.proto``, such as ``LayerParameter``.
+def _file() -> declared.File:
+    return declared.File(declared.bindings())
+
+
+@cache
+def message(name: str) -> declared.Message:
+    """A message of ``proto/caffe.proto``, such as ``LayerParameter``.
+
+    Raises:
+        KeyError: the schema has no such message.
+    """
+    return _file().top(name)
+
+
+def descriptor(name: str) -> Descriptor:
+    """The same as protobuf has it, to make messages of; protobuf is loaded for it.
 
     Raises:
         KeyError: the schema has no such message.
@@ -79,7 +118,7 @@ def message(name: str) -> Descriptor:
     return found
 
 
-def repeated(field: FieldDescriptor) -> bool:
+def repeated(field: FieldType) -> bool:
     """Whether the field may occur often (new protobufs warn of ``label``)."""
     return isinstance(field.default_value, list)
 
@@ -91,7 +130,7 @@ _NVIDIA_OR_INTEL = frozenset(
 )
 
 
-def is_upstream(kind: Descriptor, name: str) -> bool:
+def is_upstream(kind: declared.Message, name: str) -> bool:
     """Whether BVLC Caffe or its SSD branch has this field in a message of type ``kind``."""
     field = kind.fields_by_name.get(name)
     if field is None or (kind.name == "BatchNormParameter" and name in _NVIDIA_OR_INTEL):
@@ -99,7 +138,7 @@ def is_upstream(kind: Descriptor, name: str) -> bool:
     return field.number < TEXT_ONLY
 
 
-def is_upstream_value(values: Mapping[str, EnumValueDescriptor], word: str) -> bool:
+def is_upstream_value(values: Mapping[str, EnumValue], word: str) -> bool:
     """Whether BVLC Caffe or its SSD branch has this value, by name or number, of an enum."""
     if word.isdecimal():
         return int(word) < TEXT_ONLY

@@ -17,9 +17,7 @@ from caffefold.formats.prototxt.tree import Document, ListValue, Message, Scalar
 from caffefold.ir import placeholder
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import EnumDescriptor
-
-    from caffefold.formats.schema import FieldType, MessageType
+    from caffefold.formats.schema import EnumType, FieldType, MessageType
 
 _NUMBERS = ("an integer", "a number")
 # FieldDescriptor.cpp_type: int32, int64, uint32, uint64.
@@ -88,7 +86,7 @@ class Params(NamedTuple):
         return result
 
     @staticmethod
-    def _named(values: EnumDescriptor, raw: str) -> str:
+    def _named(values: EnumType, raw: str) -> str:
         word = unquote(raw)
         number = parse_int(word)
         found = None if number is None else values.values_by_number.get(number)

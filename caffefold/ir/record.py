@@ -11,10 +11,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from caffefold.errors import TextError
-from caffefold.formats import schema
+from caffefold.formats import declared, schema
 from caffefold.formats.caffemodel.index import MAX_FIELDS, V2, WeightsFile
 from caffefold.formats.caffemodel.wire import (
     FIXED32,
@@ -32,10 +32,6 @@ from caffefold.formats.caffemodel.wire import (
 from caffefold.formats.caffemodel.write import Fields
 from caffefold.ir.net import Layer, Net
 from caffefold.ir.params import Params
-
-if TYPE_CHECKING:
-    from google.protobuf.descriptor import FieldDescriptor
-
 
 _OWN = frozenset({V2.name, V2.type, V2.bottom, V2.top, V2.blobs})
 _NOT_HERE = _OWN | V2.train_only
@@ -69,7 +65,7 @@ def net_fields(net: Net, weights: WeightsFile) -> Fields:
 
 
 class _Declared(NamedTuple):
-    """What the encoder asks of a field's declaration; protobuf's own objects answer slowly."""
+    """What the encoder asks of a field's declaration."""
 
     number: int
     kind: int
@@ -90,12 +86,10 @@ def _numbers(kind: str) -> frozenset[int]:
     return frozenset(about.number for about in _declared(kind).values())
 
 
-def _declaration(field: FieldDescriptor) -> _Declared:
-    repeated = schema.repeated(field)
-    packed = bool(repeated and field.has_options and field.GetOptions().packed)
+def _declaration(field: declared.Field) -> _Declared:
     enum = field.enum_type
     values = {} if enum is None else {name: v.number for name, v in enum.values_by_name.items()}
-    return _Declared(field.number, field.type, repeated, packed, values)
+    return _Declared(field.number, field.type, field.is_repeated, field.is_packed, values)
 
 
 def _merged(
@@ -111,7 +105,7 @@ def _merged(
     ``strange``: the text has fields of a fork, whose numbers may be those of other fields of ours;
     parameters that are not in the text are theirs then.
     """
-    declared = _declared(params.descriptor.name)
+    known = _declared(params.descriptor.name)
     before: dict[int, list[WireField]] = {}
     for count, field in enumerate(old):
         if count == MAX_FIELDS:
@@ -121,16 +115,16 @@ def _merged(
     found: dict[int, list[Part]] = {}
     unsaid: set[int] = set()
     for name in dict.fromkeys(field.name for field in params.message.fields):
-        about = declared.get(name)
+        about = known.get(name)
         if about is None or about.number in without:
             continue
         try:
             found[about.number] = _field(params, name, about, before.get(about.number, []), source)
         except TextError:  # a value that only a fork knows: what the record has is what it means
             unsaid.add(about.number)
-    known = _numbers(params.descriptor.name)
+    numbers = _numbers(params.descriptor.name)
     for number, fields in before.items():
-        free = number not in known or number in unsaid
+        free = number not in numbers or number in unsaid
         free = free or (strange and number >= _FIRST_PARAMETER)
         if free and number not in found and number not in without:
             found[number] = [Range(field.tag_start, field.end) for field in fields]

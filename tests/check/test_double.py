@@ -28,7 +28,7 @@ def pair(folder: Path, seed: int, params: str) -> tuple[Path, Path]:
     conv = make.conv("c", "data", 4, 4)
     layers = [input_layer(1, 4, 6, 6), conv, relu("r", "c", "r"), norm, relu("e", "bn", "e")]
     prototxt, caffemodel = write_pair(folder, layers)
-    net: Any = GetMessageClass(schema.message("NetParameter"))()
+    net: Any = GetMessageClass(schema.descriptor("NetParameter"))()
     net.ParseFromString(caffemodel.read_bytes())
     random = np.random.default_rng(seed)
     factor = random.uniform(1, 1000)

@@ -69,6 +69,21 @@ def test_start_is_light(cli: Cli, arguments: tuple[str, ...]) -> None:
     probe(*arguments, expect=2 if arguments == ("convert",) else 0)
 
 
+_NOT_FOR_CONVERT = (
+    *("google.protobuf", "caffefold._proto.caffe_pb2", "rich", "jinja2", "hashlib", "logging"),
+    *("caffefold.slimming", "caffefold.extraction", "caffefold.page", "caffefold.html"),
+    *("caffefold.verification", "caffefold.onnx_export", "caffefold.zoo", "caffefold.compare"),
+    *("caffefold.check.forward", "caffefold.check.verdict", "caffefold.passes.slim"),
+    *("caffefold.passes.target", "caffefold.formats.upgrade", "caffefold.formats.fork_schema"),
+)
+
+
+def test_convert_loads_what_it_needs(cli: Cli, pair: Pair) -> None:
+    """What few nets need, or other commands, is loaded where it is."""
+    probe = replace(cli, prefix=(sys.executable, "-c", _PROBE, ",".join(_NOT_FOR_CONVERT)))
+    probe("convert", pair.prototxt, pair.caffemodel, "-o", "out")
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

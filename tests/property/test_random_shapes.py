@@ -11,7 +11,7 @@ from caffefold.analysis.cost import totals
 from caffefold.analysis.input_size import input_size
 from caffefold.analysis.shapes import infer
 from caffefold.errors import TextError
-from caffefold.formats import schema
+from caffefold.formats import declared, schema
 from caffefold.ops.base import Category
 from caffefold.ops.linear import CONVOLUTION, DECONVOLUTION
 from caffefold.ops.shape import Shape
@@ -58,7 +58,7 @@ def message(draw: st.DrawFn, name: str) -> str:
             text += f" {field.name} {{ {' '.join(f'dim: {d}' for d in dims)} }}"
         elif field.message_type is None and field.enum_type is None:
             for _ in range(draw(st.sampled_from([0, 0, 0, 1, 1, 2]))):
-                is_flag = field.type == field.TYPE_BOOL
+                is_flag = field.cpp_type == declared.BOOL
                 value = draw(st.booleans()) if is_flag else draw(st.integers(-2, 7))
                 text += f" {field.name}: {str(value).lower()}"
     return f"{name} {{{text} }}"

@@ -10,11 +10,12 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from caffefold.formats import declared
 from caffefold.formats.caffemodel.index import LayerRecord, WeightsFile
 from caffefold.formats.caffemodel.wire import LEN, WireField
 from caffefold.formats.prototxt.parse import parse
 from caffefold.formats.prototxt.tree import Document, Field, block, quote, scalar
-from caffefold.formats.schema import OURS, TEXT_ONLY, Schema
+from caffefold.formats.schema import OURS, TEXT_ONLY, Schema, descriptor
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
@@ -155,6 +156,8 @@ def _net_fields(weights: WeightsFile) -> tuple[list[Field], list[Unread]]:
 def _descriptor(schema: Schema, name: str) -> Descriptor:
     """The descriptor of a message; of a fork's, the fork's own, whose numbers count."""
     found: Any = schema.message(name)
+    if isinstance(found, declared.Message):
+        return descriptor(name)
     own: Descriptor = getattr(found, "fork", found)
     return own
 

@@ -181,6 +181,23 @@ class ByteSource:
             at = stop
 
 
+class BytesSource(ByteSource):
+    """A message in memory."""
+
+    def __init__(self, path: str, data: bytes) -> None:
+        self.path = path
+        self.size = len(data)
+        self._window = data
+
+    def read(self, start: int, end: int) -> bytes:
+        """The bytes ``start:end``."""
+        return self._window[start:end]
+
+    def _fill(self, at: int) -> bytes:
+        del at
+        return b""  # all is in the window already
+
+
 def varint(value: int) -> bytes:
     """``value`` as a varint; negative numbers take ten bytes, as protobuf writes them."""
     if value < 0:

@@ -11,10 +11,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING
 
 from caffefold.errors import InputError
-from caffefold.formats import schema
+from caffefold.formats import declared, schema
 from caffefold.formats.caffemodel.index import MAX_FIELDS, check_layers, no_layers
 from caffefold.formats.caffemodel.wire import (
     FIXED32,
@@ -51,9 +50,6 @@ from caffefold.formats.upgrade.text import (
     with_input_layer,
 )
 from caffefold.frozen import dataclass
-
-if TYPE_CHECKING:
-    from google.protobuf.descriptor import FieldDescriptor
 
 _MAX_INPUTS = 10_000
 _READ = frozenset({"name", "type", "input"})  # strings that an upgrade looks at
@@ -311,12 +307,12 @@ class _WireLog(Log):
 _WIRE_TYPES = {1: FIXED64, 2: FIXED32, 9: LEN, 11: LEN, 12: LEN}
 
 
-def _wire_type(field: FieldDescriptor) -> int:
+def _wire_type(field: declared.Field) -> int:
     return _WIRE_TYPES.get(field.type, VARINT)
 
 
 @cache
-def _fields(kind: str) -> dict[str, FieldDescriptor]:
+def _fields(kind: str) -> dict[str, declared.Field]:
     """The fields of a message type by name."""
     return {field.name: field for field in schema.message(kind).fields}
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
 
-from caffefold.formats import schema
+from caffefold.formats import declared, schema
 from caffefold.formats.prototxt.tree import Field, Message, Scalar, drop, unquote
 from caffefold.frozen import dataclass
 from caffefold.ir.net import Layer, Net
@@ -64,7 +64,7 @@ class DropForkFields(Pass):
         return PassResult(replace(net, items=tuple(items)), changes)
 
 
-def _plain(layer: Layer, kind: schema.Descriptor, gone: dict[str, list[str]]) -> Layer:
+def _plain(layer: Layer, kind: declared.Message, gone: dict[str, list[str]]) -> Layer:
     found = dict.fromkeys(path for path, _ in _strange(layer, layer.body, kind, ""))
     if not found:
         return layer
@@ -74,7 +74,7 @@ def _plain(layer: Layer, kind: schema.Descriptor, gone: dict[str, list[str]]) ->
 
 
 def _strange(
-    layer: Layer, message: Message, kind: schema.Descriptor, prefix: str
+    layer: Layer, message: Message, kind: declared.Message, prefix: str
 ) -> Iterator[tuple[str, Field]]:
     """The fields of forks in a message, each with its path; those that decide are refused."""
     for field in message.fields:
@@ -97,7 +97,7 @@ def _strange(
             yield from _strange(layer, field.body, declared.message_type, path)
 
 
-def _is_idle(layer: Layer, message: Message, kind: schema.Descriptor, name: str) -> bool:
+def _is_idle(layer: Layer, message: Message, kind: declared.Message, name: str) -> bool:
     """Whether a field that our schema knows changes nothing: by its nature, or by its value."""
     declared = kind.fields_by_name[name]
     if name in _WITHOUT_EFFECT:
