@@ -33,6 +33,12 @@ class Model:
             if found.size % 7 and found.size % 6:
                 return float("inf")
             found, wanted = _rows(found), _rows(wanted)
+            if found.shape != wanted.shape:
+                return float("inf")
+            # Of nearly equal scores, either may come first.
+            between = np.abs(found[:, None, 1:] - wanted[None, :, 1:]).max(axis=2)
+            nearest = max(between.min(axis=0).max(), between.min(axis=1).max())
+            return float(nearest / np.abs(wanted).max())
         if found.size != wanted.size:
             return float("inf")
         apart = np.abs(found.reshape(-1).astype(np.float64) - wanted.reshape(-1))
