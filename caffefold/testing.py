@@ -36,8 +36,6 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from caffefold.formats import schema
-
 __all__ = [
     "LayerSpec",
     "RandomLayers",
@@ -246,4 +244,6 @@ def _message(name: str) -> Any:
     """The class of a message of ``proto/caffe.proto``."""
     from google.protobuf.message_factory import GetMessageClass
 
-    return GetMessageClass(schema.descriptor(name))
+    from caffefold._proto import caffe_pb2
+
+    return GetMessageClass(caffe_pb2.DESCRIPTOR.message_types_by_name[name])

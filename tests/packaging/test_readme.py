@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import caffefold
 from caffefold.cli.main import COMMANDS
 from caffefold.ops.base import SkipCode
 
@@ -25,6 +26,23 @@ def test_the_quick_start_prints_what_is_shown(tmp_path: Path) -> None:
     run = [sys.executable, "-m", "caffefold", *words]
     done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == shown
+
+
+def test_verify_says_what_is_shown(tmp_path: Path) -> None:
+    """But for the digits, which are the runtime's."""
+    pytest.importorskip("onnxruntime")
+    command, shown = re.search(  # type: ignore[union-attr]
+        r"bin/caffefold (verify [^\n]*)\n```\n\n```\n(.*?)```", README, re.DOTALL
+    ).groups()
+    words = [word.replace("sample_models", str(ROOT / "sample_models")) for word in command.split()]
+    caffefold.convert(words[1], words[2], tmp_path / "out/mobilenet_ssd")
+    run = [sys.executable, "-m", "caffefold", *words]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert _without_digits(done.stdout) == _without_digits(shown)
+
+
+def _without_digits(text: str) -> str:
+    return re.sub(r"\d[\d.e-]*", "0", " ".join(text.split()))
 
 
 def test_it_is_short() -> None:

@@ -19,7 +19,7 @@ from tests.support.zoo import many, model
 def test_public_names() -> None:
     assert sorted(zoo.__all__) == zoo.__all__
     assert set(zoo.__all__) == {
-        "Event", "Facts", "Model", "Orphan", "Outcome", "Plan", "Result", "plan", "run",
+        "Event", "Facts", "Model", "Orphan", "Outcome", "Plan", "Result", "Verified", "plan", "run",
     }  # fmt: skip
     for name in zoo.__all__:
         assert (inspect.getdoc(getattr(zoo, name)) or "").endswith("."), name
