@@ -57,6 +57,8 @@ class Target(NamedTuple):
     """A Softmax runs over all axes from its own on."""
     learned_scale: bool = False
     """A Scale has its factors from its weights, not from a second bottom."""
+    grouped_deconvolution: bool = True
+    """A Deconvolution may have several groups, each of several channels."""
     planar: bool = True
     """Convolutions have two spatial axes."""
     takes: frozenset[str] = frozenset()
@@ -210,16 +212,19 @@ TARGETS: Mapping[str, Target] = {
             _NO_FP16,
             ("a lone Scale, or such a Convolution, behind Concat crashes it", _MEASURED),
             ("BatchNorm + Scale is taken", _MEASURED),
+            ("a Deconvolution of groups of several channels crashes it", _MEASURED),
             _NO_VOLUMES,
         ),
         "rknn.load_caffe(model='{prefix}.prototxt', blobs='{prefix}.caffemodel')",
         standalone="bn",
         upstream_only=False,
+        grouped_deconvolution=False,
     ),
     "tpu-mlir": Target(
         "tpu-mlir 1.28.1",
         (_STRICT, _NO_DEPTHWISE, ("it has no Bias layer", _MEASURED), _NO_FP16, _UNEVEN,
          _NO_VOLUMES,
+         ("a Deconvolution of groups of several channels is misread in silence", _MEASURED),
          ("it loses, in silence, layers that work in place on an output",
           "tpu_mlir 1.28.1, CaffeConverter.py; measured"),
          ("it takes the layer types of its converter alone", "tpu_mlir 1.28.1, CaffeConverter.py")),
@@ -228,6 +233,7 @@ TARGETS: Mapping[str, Target] = {
         upstream_only=False,
         own_outputs=True,
         plain_windows=True,
+        grouped_deconvolution=False,
         takes=frozenset(_TPU_MLIR.split()),
     ),
     "atc": Target(

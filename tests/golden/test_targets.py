@@ -23,6 +23,7 @@ REFUSED = {
     **{("conv3d", target): "takes convolutions with two spatial axes" for target in TESTED},
     ("conv3d", "atc"): r"has 5 axes, .* takes 4 at most",
     ("dilated", "ppq"): "PPQ",
+    ("deconv_group", "rknn"): "a Deconvolution of 4 groups of several channels",
 }
 
 

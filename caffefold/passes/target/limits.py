@@ -7,7 +7,7 @@ from caffefold.errors import Option, UsageError
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.activation import SOFTMAX
 from caffefold.ops.affine import SCALE
-from caffefold.ops.linear import Convolution
+from caffefold.ops.linear import DECONVOLUTION, Convolution
 from caffefold.ops.shape import ShapeList, canonical
 from caffefold.ops.table import in_caffe, op
 from caffefold.passes.target.windows import REPEATED, has_two_values
@@ -33,6 +33,7 @@ def check(net: Net, target: Target, dtype: str) -> None:
         _check_type(layer, target)
         _check_fields(layer, target)
         _check_scale(layer, target)
+        _check_groups(layer, target)
         _check_windows(layer, target)
         _check_shapes(layer, position, shapes, target)
         if target.flat_softmax and op(layer) is SOFTMAX:
@@ -60,6 +61,21 @@ def _check_scale(layer: Layer, target: Target) -> None:
         raise layer.error(
             f"{target.title} does not take a Scale with two bottoms; choose another target, or use "
             "caffefold export"
+        )
+
+
+def _check_groups(layer: Layer, target: Target) -> None:
+    """A grouped Deconvolution, unless each group is one channel in and one out."""
+    if target.grouped_deconvolution or op(layer) is not DECONVOLUTION:
+        return
+    groups = DECONVOLUTION.groups(layer)
+    inputs = layer.blobs[0].shape[0] if layer.blobs else groups
+    if groups > 1 and (
+        groups < inputs or groups < DECONVOLUTION.params(layer).integer("num_output")
+    ):
+        raise layer.error(
+            f"{target.title} does not take a Deconvolution of {groups} groups of several channels; "
+            "choose another target, or use caffefold export"
         )
 
 

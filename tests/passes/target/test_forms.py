@@ -419,3 +419,21 @@ def test_a_scale_with_two_bottoms_is_refused(target: TargetName) -> None:
     caffefold.retarget(net, target="openvino")
     with pytest.raises(caffefold.TextError, match=r"layer 's': .* Scale with two bottoms"):
         caffefold.retarget(net, target=target)
+
+
+@pytest.mark.parametrize(("outputs", "passes"), [(4, False), (2, True)])
+def test_grouped_deconvolutions_are_refused(outputs: int, passes: bool) -> None:
+    """RKNN crashes on them, tpu-mlir misreads them; each channel by itself is taken."""
+    layer = f"""layer {{ name: "up" type: "Deconvolution" bottom: "data" top: "up"
+      convolution_param {{ num_output: {outputs} group: 2 kernel_size: 2 stride: 2 }} }}"""
+    net = Net.from_text(
+        'layer { name: "data" type: "Input" top: "data"\n'
+        "  input_param { shape { dim: 1 dim: 2 dim: 4 dim: 4 } } }\n" + layer
+    )
+    caffefold.retarget(net, target="mnn")
+    for target in ("rknn", "tpu-mlir"):
+        if passes:
+            caffefold.retarget(net, target=target)
+            continue
+        with pytest.raises(caffefold.TextError, match=r"layer 'up': .* of 2 groups of several"):
+            caffefold.retarget(net, target=target)
