@@ -36,6 +36,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from caffefold.formats import schema
+
 __all__ = [
     "LayerSpec",
     "RandomLayers",
@@ -244,6 +246,4 @@ def _message(name: str) -> Any:
     """The class of a message of ``proto/caffe.proto``."""
     from google.protobuf.message_factory import GetMessageClass
 
-    from caffefold._proto import caffe_pb2
-
-    return GetMessageClass(caffe_pb2.DESCRIPTOR.message_types_by_name[name])
+    return GetMessageClass(schema.descriptor(name))

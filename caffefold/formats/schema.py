@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
-from caffefold.formats import declared
-
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
+
+    from caffefold.formats import declared
 
 
 class EnumValue(Protocol):
@@ -93,6 +93,8 @@ class Schema:
 
 @cache
 def _file() -> declared.File:
+    from caffefold.formats import declared  # not for `descriptor`, which tests write nets with
+
     return declared.File(declared.bindings())
 
 
