@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar
 
@@ -53,6 +53,7 @@ from caffefold.options import (
     PathLike,
     SaveOptions,
     TargetOptions,
+    part,
     takes,
 )
 from caffefold.passes import infra, pipeline
@@ -402,7 +403,7 @@ def verified(
     """
     if net.weights is None:
         raise UsageError(Option("verify"), " needs the weights")
-    own = {each.name: getattr(options, each.name) for each in fields(DeployOptions)}
+    own = part(DeployOptions, options)
     with _load(net.document.schema, *staged) as written:
         found = verify(net, written, **own)
     if found.verdict == "different" and not meant:

@@ -569,6 +569,11 @@ def _number(kind: type, value: Any, least: float | None, most: float | None) -> 
 # ------------------------------------------------------------------- functions that take them
 
 
+def part(kind: type, options: object) -> dict[str, Any]:
+    """Those of ``options`` that are options of ``kind``, by name."""
+    return {each.name: getattr(options, each.name) for each in fields(kind)}
+
+
 def takes(kind: type) -> Callable[[_F], _F]:
     """Decorator: ``**options`` of the function are the fields of ``kind``, by name.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -38,6 +38,7 @@ from caffefold.options import (
     SlimNetOptions,
     SlimPairOptions,
     VerifyOptions,
+    part,
 )
 from caffefold.report import ConvertReport, DeployResult, FileSize, SlimResult
 
@@ -59,7 +60,7 @@ def slim(net: Net, **given: Any) -> SlimResult:
         UsageError: an option has a wrong value, contradicts the net, or is missing.
     """
     options = SlimNetOptions(**given)
-    own = _of(DeployOptions, options)
+    own = part(DeployOptions, options)
     deploy = to_deploy(net, **own)
     origin = net if options.keep_training else None
     again = (lambda kept: to_deploy(kept, **own).net) if options.keep_training else None
@@ -111,7 +112,7 @@ def slim_files(
         why = ": a model needs a deploy net"
         raise UsageError(Option("onnx"), " contradicts ", Option("keep_training"), why)
     with opened(options, prototxt, caffemodel, output, SUFFIXES, html, force=force) as job:
-        own, net, staging = _of(DeployOptions, options), job.net, job.staging
+        own, net, staging = part(DeployOptions, options), job.net, job.staging
         deploy = to_deploy(net, **own)
 
         def again(kept: Net) -> Net:
@@ -147,11 +148,6 @@ def slim_files(
     return result
 
 
-def _of(kind: type, options: Any) -> dict[str, Any]:
-    """Those of the options that ``kind`` has."""
-    return {each.name: getattr(options, each.name) for each in fields(kind)}
-
-
 def _feeds(options: SlimNetOptions) -> Feeds | None:
     """Reads the images and arrays that are asked for, as ``verify`` does."""
     return partial(_fed, options) if options.inputs else None
@@ -160,6 +156,6 @@ def _feeds(options: SlimNetOptions) -> Feeds | None:
 def _fed(options: SlimNetOptions, deploy: DeployResult) -> Fed:
     from caffefold.verification.feeding import feed
 
-    given = VerifyOptions(**_of(FeedOptions, options))
+    given = VerifyOptions(**part(FeedOptions, options))
     found = feed(deploy.net, deploy.net, deploy.preprocessing, given)
     return Fed(found.about, [batch.values for batch in found.batches])

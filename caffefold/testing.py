@@ -29,14 +29,13 @@ file made with this module is an independent witness for what reads it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from caffefold.formats import schema
+from caffefold.formats.schema import message_class
 
 __all__ = [
     "LayerSpec",
@@ -124,7 +123,7 @@ def net_weights(layers: Layers | Mapping[str, Sequence[ArrayLike]]) -> bytes:
     """
     if isinstance(layers, Mapping):
         layers = [LayerSpec(name, "", tops="", blobs=blobs) for name, blobs in layers.items()]
-    net = _message("NetParameter")(name="net")
+    net = message_class("NetParameter")(name="net")
     for layer in _specs(layers):
         net.layer.add(
             name=layer.name,
@@ -144,8 +143,8 @@ def _specs(layers: Layers) -> Iterable[LayerSpec]:
 def blob_message(values: ArrayLike) -> Any:
     """The numbers as a ``BlobProto``: packed float32 with their shape."""
     numbers = np.asarray(values, np.float32)
-    shape = _message("BlobShape")(dim=numbers.shape)
-    return _message("BlobProto")(data=numbers.ravel().tolist(), shape=shape)
+    shape = message_class("BlobShape")(dim=numbers.shape)
+    return message_class("BlobProto")(data=numbers.ravel().tolist(), shape=shape)
 
 
 def write_pair(folder: Path, layers: Layers, stem: str = "net") -> tuple[Path, Path]:
@@ -239,11 +238,3 @@ class RandomLayers:
         blobs = [self.normal(channels), *([self.normal(channels)] if bias else [])]
         params = "scale_param { bias_term: true }" if bias else ""
         return LayerSpec(name, "Scale", bottom, top, params, blobs)
-
-
-@cache
-def _message(name: str) -> Any:
-    """The class of a message of ``proto/caffe.proto``."""
-    from google.protobuf.message_factory import GetMessageClass
-
-    return GetMessageClass(schema.descriptor(name))

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from caffefold.errors import InputError
 from caffefold.extras import install
-from caffefold.formats.schema import descriptor
+from caffefold.formats.kinds import HDF5
+from caffefold.formats.schema import message_class
 from caffefold.humanize import visible
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ Array: TypeAlias = NDArray[Any]
 Truth: TypeAlias = float | Array
 """The class of an item, or its objects: rows of class, x1, y1, x2, y2, relative to the image."""
 LABEL = "label"
-_HDF5 = b"\x89HDF\r\n\x1a\n"
 _BLOCK = 64  # rows of HDF5 that are read at once
 _ANNOTATED = 0x0A  # field 1 is a message in AnnotatedDatum, a number in Datum
 _NUMBER = r"\s+[-+]?[\d.]+(?:[eE][-+]?\d+)?"
@@ -100,12 +100,10 @@ def _opened(path: Path) -> Iterator[lmdb.Environment]:
 def _record(value: bytes, where: str) -> Record:
     from google.protobuf.message import DecodeError
 
-    datum = _message("Datum")
     truth: Truth | None = None
     try:
         if value[:1] == bytes((_ANNOTATED,)):
-            annotated = _message("AnnotatedDatum")
-            annotated.ParseFromString(value)
+            annotated = message_class("AnnotatedDatum").FromString(value)
             datum = annotated.datum
             rows = [
                 (group.group_label, each.bbox.xmin, each.bbox.ymin, each.bbox.xmax, each.bbox.ymax)
@@ -114,7 +112,7 @@ def _record(value: bytes, where: str) -> Record:
             ]
             truth = np.array(rows, np.float64).reshape(-1, 5)
         else:
-            datum.ParseFromString(value)
+            datum = message_class("Datum").FromString(value)
     except DecodeError:
         raise InputError(f"{where}: it is no Datum of Caffe") from None
     if truth is None and datum.HasField("label"):
@@ -131,20 +129,13 @@ def _record(value: bytes, where: str) -> Record:
     return Record(numbers.reshape(shape), b"", truth)
 
 
-def _message(name: str) -> Any:
-    """An empty message of Caffe's schema."""
-    from google.protobuf.message_factory import GetMessageClass
-
-    return GetMessageClass(descriptor(name))()
-
-
 # -------------------------------------------------------------------------------------- HDF5
 
 
 def is_hdf5(path: Path) -> bool:
     """Whether a file is HDF5."""
     with path.open("rb") as file:
-        return file.read(len(_HDF5)) == _HDF5
+        return file.read(len(HDF5)) == HDF5
 
 
 def hdf5_list(path: Path) -> tuple[Path, ...]:

@@ -93,7 +93,7 @@ class Schema:
 
 @cache
 def _file() -> declared.File:
-    from caffefold.formats import declared  # not for `descriptor`, which tests write nets with
+    from caffefold.formats import declared  # not for `message_class`, with which tests write nets
 
     return declared.File(declared.bindings())
 
@@ -118,6 +118,18 @@ def descriptor(name: str) -> Descriptor:
 
     found: Descriptor = caffe_pb2.DESCRIPTOR.message_types_by_name[name]
     return found
+
+
+@cache
+def message_class(name: str) -> Any:
+    """The class that makes and parses such messages, by protobuf.
+
+    Raises:
+        KeyError: the schema has no such message.
+    """
+    from google.protobuf.message_factory import GetMessageClass
+
+    return GetMessageClass(descriptor(name))
 
 
 def repeated(field: FieldType) -> bool:

@@ -41,6 +41,7 @@ from caffefold.options import (
     ExportOptions,
     FoldOptions,
     PathLike,
+    part,
     takes,
 )
 from caffefold.report import DeployResult, FileSize
@@ -127,7 +128,7 @@ def _verified(
     Raises:
         ProofError: they are different.
     """
-    own = _of(options, DeployOptions, dynamic=options.batch == "dynamic")
+    own = _deploy_options(options)
     found = verify(net, model, **own)
     if found.verdict == "different":
         raise ProofError(f"the model is {found.sentence()}")
@@ -174,12 +175,12 @@ def stage(
     ``known`` is the preprocessing of a deploy net, which does not state it itself.
     """
     names = {} if options.labels is None else read_labels(options.labels)
-    deploy = to_deploy(net, **_of(options, DeployOptions, dynamic=options.batch == "dynamic"))
+    deploy = to_deploy(net, **_deploy_options(options))
     if known:
         deploy = replace(deploy, preprocessing=known)
     made = deploy.net
     if made.weights is not None and options.fold != "none":
-        result = fold(made, **_of(options, FoldOptions))
+        result = fold(made, **part(FoldOptions, options))
         if result.changes:
             prove(made, result.net)
         made = result.net
@@ -218,10 +219,10 @@ def stage(
     )
 
 
-def _of(options: ExportOptions, kind: type, *, dynamic: bool = False) -> dict[str, Any]:
-    """The options of ``kind`` among all; a dynamic batch is no batch of the deploy net."""
-    found = {each.name: getattr(options, each.name) for each in fields(kind)}
-    return {**found, "batch": None} if dynamic else found
+def _deploy_options(options: ExportOptions) -> dict[str, Any]:
+    """Those of the deploy net, of which a dynamic batch is none."""
+    found = part(DeployOptions, options)
+    return {**found, "batch": None} if options.batch == "dynamic" else found
 
 
 def _built(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar
 
@@ -30,7 +29,7 @@ from caffefold.formats.caffemodel.blob import quiet
 from caffefold.ir import graph
 from caffefold.ir.net import Net
 from caffefold.ops.table import op
-from caffefold.options import ALL, DeployOptions, PathLike, VerifyOptions, takes
+from caffefold.options import ALL, DeployOptions, PathLike, VerifyOptions, part, takes
 from caffefold.verification import feeding, timing
 from caffefold.verification.accuracy import Score
 from caffefold.verification.cutting import (
@@ -127,8 +126,7 @@ class Verifier:
     def __init__(self, a: Net, on_progress: Watch | None = None, /, **given: Any) -> None:
         self.options = VerifyOptions(**given)
         self._runtimes = _chosen(self.options.runtime)
-        own = {each.name: getattr(self.options, each.name) for each in fields(DeployOptions)}
-        deploy = to_deploy(a, **own)
+        deploy = to_deploy(a, **part(DeployOptions, self.options))
         self.net = deploy.net
         self._watch = on_progress
         self._feed = feeding.feed(a, self.net, deploy.preprocessing, self.options)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from google.protobuf.message_factory import GetMessageClass
 
 import caffefold
 from caffefold.check.proof import prove
@@ -28,7 +27,7 @@ def pair(folder: Path, seed: int, params: str) -> tuple[Path, Path]:
     conv = make.conv("c", "data", 4, 4)
     layers = [input_layer(1, 4, 6, 6), conv, relu("r", "c", "r"), norm, relu("e", "bn", "e")]
     prototxt, caffemodel = write_pair(folder, layers)
-    net: Any = GetMessageClass(schema.descriptor("NetParameter"))()
+    net: Any = schema.message_class("NetParameter")()
     net.ParseFromString(caffemodel.read_bytes())
     random = np.random.default_rng(seed)
     factor = random.uniform(1, 1000)

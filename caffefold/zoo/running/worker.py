@@ -9,7 +9,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 from caffefold.conversion import convert_into, pair
@@ -19,7 +19,7 @@ from caffefold.formats.atomic import Staging
 from caffefold.formats.prototxt.open import read_net, schema_of
 from caffefold.frozen import dataclass
 from caffefold.ir.net import Net
-from caffefold.options import ALL, ConvertOptions, DeployOptions
+from caffefold.options import ALL, ConvertOptions, DeployOptions, part
 from caffefold.report import ConvertReport
 from caffefold.zoo.pages import site
 from caffefold.zoo.records import Facts, Model, OnnxFacts, Outcome, Status, Verified
@@ -257,7 +257,7 @@ def _verified(
     """
     from caffefold.verification.verifying import verify  # seldom needed
 
-    own = {each.name: getattr(options, each.name) for each in fields(DeployOptions)}
+    own = part(DeployOptions, options)
     prototxt, caffemodel = staged
     try:
         with pair(read_net(prototxt, net.document.schema), caffemodel) as written:
