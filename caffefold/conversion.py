@@ -517,7 +517,7 @@ def _to_deploy(net: Net, options: DeployOptions) -> DeployResult:
         header = comment(known) or deploy.header
         deploy = replace(deploy, header=header, preprocessing=known)
         placeholders.check(deploy)
-        graph.validate(deploy)
+        clashes = graph.validate(deploy).clashes
         if net.weights is not None:
             fit.check(deploy)
         else:
@@ -528,6 +528,7 @@ def _to_deploy(net: Net, options: DeployOptions) -> DeployResult:
     warnings = (
         *unknown,
         *(warning for step in steps for warning in step.warnings),
+        *(f"{clash}; Caffe refuses that: give its top another name" for clash in clashes),
         *(f"{problem}; Caffe may refuse this net" for problem in shapes.problems),
     )
     return DeployResult(deploy, steps, known, shapes, warnings)

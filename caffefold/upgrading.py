@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 from caffefold.analysis import spelling
 from caffefold.errors import InputError
@@ -68,28 +69,46 @@ def upgrade(source: PathLike, target: PathLike, *, force: bool = False) -> Upgra
         OutputError: ``target`` exists (without ``force``), is ``source``, or cannot be written.
     """
     given, wanted = Path(source), Path(target)
-    document = read_if_text(given)
-    check_target(given, wanted, force)
-    return _weights(given, wanted) if document is None else _text(document, given, wanted)
+    text = _upgraded(given, wanted, force)
+    return _weights(given, wanted) if text is None else _write(text, given, wanted)
 
 
-def _text(document: Document, source: Path, target: Path) -> UpgradeReport:
+class _Text(NamedTuple):
+    """A prototxt in the current format; the one it came from may be forgotten."""
+
+    document: Document
+    notes: tuple[str, ...]
+    solver: bool
+    data: bytes
+
+
+def _upgraded(source: Path, target: Path, force: bool) -> _Text | None:
+    """A prototxt that was read and upgraded; None: ``source`` is a caffemodel."""
+    document = read_if_text(source)
+    check_target(source, target, force)
+    if document is None:
+        return None
     solver = is_solver(document)
     if not solver and not {field.name for field in document.fields} & {"layer", "layers", "input"}:
         raise InputError(f"{source}: no layers in this prototxt; is it a Caffe net or solver?")
     upgraded, notes = upgrade_document(document)
-    changes, warnings = _parted(notes)
-    if not solver:
-        net = Net.of(upgraded, None)
-        unknown = spelling.check(net, net, allow_unknown=True, strict=False)
-        warnings = (*warnings, *map(str, unknown))
     # Nothing to do: the very bytes that were read, even where they were no UTF-8.
     data = upgraded.encode() if notes else document.source.encode("utf-8", "surrogateescape")
+    return _Text(upgraded, notes, solver, data)
+
+
+def _write(text: _Text, source: Path, target: Path) -> UpgradeReport:
+    changes, warnings = _parted(text.notes)
+    if not text.solver:
+        net = Net.of(text.document, None)
+        unknown = spelling.check(net, net, allow_unknown=True, strict=False)
+        warnings = (*warnings, *map(str, unknown))
     with Staging() as staging:
-        staging.write(target, data)
+        staging.write(target, text.data)
         staging.commit()
-    kind = "solver" if solver else "prototxt"
-    return UpgradeReport(document.path, str(target), kind, len(data), changes, warnings)
+    kind = "solver" if text.solver else "prototxt"
+    path = text.document.path
+    return UpgradeReport(path, str(target), kind, len(text.data), changes, warnings)
 
 
 def _parted(notes: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 from caffefold.errors import Option, Text, TextError
@@ -70,32 +70,40 @@ def check(net: Net, view: Net, *, allow_unknown: bool, strict: bool) -> tuple[Te
     Raises:
         TextError: a name that is refused, with its place.
     """
-    found = tuple(findings(net))
-    if not found:
-        return ()
     document = net.document
-    if strict:
-        raise found[0].error(document).advised("; it may pass without ", Option("strict"))
-    counts = {(layer.name, layer.field.offset) for layer in view.layers}
-    for each in found:
-        inside = each.layer is None or (each.layer.name, each.layer.field.offset) in counts
-        if each.decides and inside and not allow_unknown:
+    places = cache(lambda: {(layer.name, layer.field.offset) for layer in view.layers})
+    groups: dict[tuple[str, str], tuple[Finding, set[int]]] = {}
+    more: set[int] = set()
+    for each in findings(net):
+        if strict:
+            raise each.error(document).advised("; it may pass without ", Option("strict"))
+        if each.decides and not allow_unknown and _inside(each, places):
             error = each.error(document)
             raise error.advised(" If not, give ", Option("allow_unknown"))
-    return tuple(_grouped(document, found))
+        key = (each.what, each.near)
+        if key in groups or len(groups) < _MOST:
+            _, layers = groups.setdefault(key, (each, set()))
+            layers.add(id(each.layer))
+        else:
+            more.add(hash(key))
+    return tuple(_warnings(document, groups.values(), len(more)))
 
 
-def _grouped(document: Document, found: Iterable[Finding]) -> Iterator[Text]:
-    groups: dict[tuple[str, str], list[Finding]] = {}
-    for each in found:
-        groups.setdefault((each.what, each.near), []).append(each)
-    for number, group in enumerate(groups.values()):
-        if number == _MOST:
-            yield Text(f"{document.path}: {len(groups) - _MOST} more unknown names")
-            return
-        layers = {id(each.layer) for each in group[1:]} - {id(group[0].layer)}
-        more = f" (and in {counted(len(layers), 'other layer')})" if layers else ""
-        yield Text(*group[0].error(document).as_warning().parts, more)
+def _inside(found: Finding, places: Callable[[], set[tuple[str, int]]]) -> bool:
+    """Whether a finding concerns the net as a whole, or a layer at one of ``places``."""
+    layer = found.layer
+    return layer is None or (layer.name, layer.field.offset) in places()
+
+
+def _warnings(
+    document: Document, groups: Iterable[tuple[Finding, set[int]]], more: int
+) -> Iterator[Text]:
+    for first, layers in groups:
+        others = len(layers) - 1
+        also = f" (and in {counted(others, 'other layer')})" if others else ""
+        yield Text(*first.error(document).as_warning().parts, also)
+    if more:
+        yield Text(f"{document.path}: {more} more unknown names")
 
 
 def findings(net: Net) -> Iterator[Finding]:
@@ -103,7 +111,7 @@ def findings(net: Net) -> Iterator[Finding]:
     walk = _Walk(net.document.schema)
     for item in net.items:
         if isinstance(item, Layer):
-            yield from _type(item)
+            yield from walk.type(item)
             yield from walk.message(item.body, "LayerParameter", item, item.field.offset)
         else:
             yield from walk.field(item, walk.kind("NetParameter"), None, "", item.offset)
@@ -120,12 +128,8 @@ def is_upstream(layer: Layer) -> bool:
 # ------------------------------------------------------------------------------------- types
 
 
-def _type(layer: Layer) -> Iterator[Finding]:
-    kind = layer.type
-    if not kind or kind in _known_types() or placeholder.present(kind):
-        return
-    written = next((f for f in layer.body.fields if f.name == "type"), layer.field)
-    offset = written.offset if written.offset >= 0 else layer.field.offset
+def _type_meant(kind: str) -> tuple[str, bool]:
+    """What an unknown layer type is near to, and whether that decides arithmetic."""
     meant = _nearest(kind, sorted(_known_types()), _type_slip)
     own = TABLE.get(meant)
     decides = bool(meant) and meant not in forks.all_types()
@@ -133,8 +137,7 @@ def _type(layer: Layer) -> Iterator[Finding]:
         decides = decides and own.category not in _ASIDE
     elif meant:
         decides = decides and not meant.endswith("Data")
-    near = f"'{meant}'" if meant else ""
-    yield Finding(offset, layer, f"unknown layer type '{kind}'", near, decides)
+    return f"'{meant}'" if meant else "", decides
 
 
 @cache
@@ -166,7 +169,17 @@ class _Walk:
         self.schema = schema
         self.forks_too = forks_too
         self._tables: dict[str, dict[str, _Declared]] = {}
-        self._judged: dict[tuple[str, str, str], tuple[str, bool]] = {}
+        self._judged: dict[tuple[str, ...], tuple[str, bool]] = {}
+
+    def type(self, layer: Layer) -> Iterator[Finding]:
+        """The finding of a layer's type, if it is unknown."""
+        kind = layer.type
+        if not kind or kind in _known_types() or placeholder.present(kind):
+            return
+        written = next((f for f in layer.body.fields if f.name == "type"), layer.field)
+        offset = written.offset if written.offset >= 0 else layer.field.offset
+        near, decides = self._once((kind,), partial(_type_meant, kind))
+        yield Finding(offset, layer, f"unknown layer type '{kind}'", near, decides)
 
     def kind(self, name: str) -> tuple[str, Mapping[str, _Declared]]:
         """A message's name and fields."""
@@ -236,8 +249,8 @@ class _Walk:
                 what = f"{path} is {value.raw}, where Caffe has a message {{ }}"
                 yield Finding(offset, layer, what)
             elif isinstance(value, Scalar) and not _has(declared, unquote(value.raw)):
-                meant = _nearest(unquote(value.raw), sorted(declared.names), _value_slip)
-                near = f"{meant}" if meant else ""
+                judge = partial(_value_meant, value.raw, declared)
+                near, _ = self._once((path, value.raw), judge)
                 yield Finding(offset, layer, f"unknown value {value.raw} of {path}", near)
 
     def _meant(self, name: str, message: str, place: str, own: str) -> tuple[str, bool]:
@@ -268,14 +281,26 @@ class _Walk:
         return f"'{near}'" if near else "", False
 
     def meant(self, name: str, message: str, place: str, layer: Layer | None) -> tuple[str, bool]:
-        """``_meant``, worked out once for each name and place; of too many, for the first."""
+        """``_meant`` of a field that stands in a layer, or beside them."""
         own = op(layer).param if layer is not None else ""
-        key = (name, place or message, own)
+        return self._once(
+            (name, place or message, own), lambda: self._meant(name, message, place, own)
+        )
+
+    def _once(
+        self, key: tuple[str, ...], judge: Callable[[], tuple[str, bool]]
+    ) -> tuple[str, bool]:
+        """What ``judge`` finds, worked out once for each key; of too many, for the first."""
         if key not in self._judged:
-            self._judged[key] = ("", False)
-            if len(self._judged) <= _MOST:
-                self._judged[key] = self._meant(name, message, place, own)
+            if len(self._judged) == _MOST:
+                return "", False
+            self._judged[key] = judge()
         return self._judged[key]
+
+
+def _value_meant(raw: str, declared: _Declared) -> tuple[str, bool]:
+    """What an unknown value of an enum is near to; it decides nothing."""
+    return _nearest(unquote(raw), sorted(declared.names), _value_slip), False
 
 
 def _declared(field: FieldType, name: str) -> _Declared:
@@ -315,6 +340,8 @@ def nearest_field(name: str, known: Iterable[str]) -> str:
 
 def _nearest(name: str, known: Iterable[str], slip: Callable[[str, str], int]) -> str:
     """The known name that ``name`` may be a slip of: the nearest; of equals, the first."""
+    if len(name) > _LONGEST:
+        return ""
     ranks = ((slip(name, other), other) for other in known)
     best = min(((rank, i, o) for i, (rank, o) in enumerate(ranks) if rank), default=(0, 0, ""))
     return best[2]
@@ -392,7 +419,7 @@ def _slips(word: str, known: str) -> int | None:
     """The slips in one word; None where they are too many for its length."""
     if word == known:
         return 0
-    if abs(len(word) - len(known)) > 2 or max(len(word), len(known)) > _LONGEST:
+    if abs(len(word) - len(known)) > 2:
         return None
     found = _distance(word, known)
     swapped = sorted(word) == sorted(known)

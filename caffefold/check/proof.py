@@ -26,6 +26,7 @@ from caffefold.formats.caffemodel.blob import Blob, chunks, size
 from caffefold.formats.caffemodel.precision import FLOAT32, Precision, of_layer
 from caffefold.frozen import dataclass
 from caffefold.humanize import counted
+from caffefold.ir import graph
 from caffefold.ir.net import Layer, Net
 from caffefold.ops.table import op
 from caffefold.passes.infra import Absorbed, Change, ChangeKind, references
@@ -97,6 +98,9 @@ def prove(
     written = images.as_inputs(original, written)
     prover = _Prover(original, written, changes, precision)
     outputs, gone = prover.walk.compare(written)
+    if not graph.build(original).clashes:
+        for clash in graph.build(written).clashes:
+            raise ProofError(f"{clash}, which Caffe refuses")
     unchanged = sum(prover.unchanged(at, layer) for at, layer in enumerate(written.layers))
     prover.sharing(written)
     return Proof(SEED, tuple(prover.folds), unchanged, outputs, gone)

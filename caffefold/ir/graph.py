@@ -33,7 +33,9 @@ class Graph(NamedTuple):
     writes: tuple[tuple[int, ...], ...]
     """Per layer, the version each top makes."""
     problems: tuple[TextError, ...]
-    """What Caffe would refuse: unknown bottoms, tops written twice."""
+    """What no one could run: unknown bottoms, tops written twice."""
+    clashes: tuple[TextError, ...] = ()
+    """What Caffe refuses, though it has a meaning: working in place on a blob that others read."""
 
     @property
     def sinks(self) -> tuple[int, ...]:
@@ -84,6 +86,8 @@ def _build(net: Net) -> Graph:
     problems: list[TextError] = []
     reads: list[tuple[int, ...]] = []
     writes: list[tuple[int, ...]] = []
+    clashes: list[TextError] = []
+    overwritten: list[tuple[int, int]] = []  # versions, and the positions of in-place layers
 
     def write(name: str, producer: int) -> int:
         current[name] = len(made)
@@ -110,10 +114,20 @@ def _build(net: Net) -> Graph:
                 owner = "a net input" if first == OUTSIDE else f"layer '{net.layers[first].name}'"
                 again = f"top '{name}' is already made by {owner}; rename one of them"
                 problems.append(layer.error(again))
+            elif in_place and name in current:
+                overwritten.append((current[name], position))
             tops.append(write(name, position))
         writes.append(tuple(tops))
+    for version, position in overwritten:
+        # Such a blob is split (insert_splits.cpp), and then the layer is not in place any more.
+        blob, _, readers = made[version]
+        others = [net.layers[reader].name for reader in readers if reader != position]
+        if len(readers) > 1:
+            also = f"layer '{others[0]}' reads" if others else "it reads"
+            shared = f"works in place on '{blob}', which {also} too"
+            clashes.append(net.layers[position].error(shared))
     versions = tuple(Version(blob, producer, tuple(readers)) for blob, producer, readers in made)
-    return Graph(versions, tuple(reads), tuple(writes), tuple(problems))
+    return Graph(versions, tuple(reads), tuple(writes), tuple(problems), tuple(clashes))
 
 
 def validate(net: Net) -> Graph:

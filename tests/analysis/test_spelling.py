@@ -248,6 +248,25 @@ def test_thousands_of_unknown_names_take_no_time() -> None:
     assert found[-1] == f"net.prototxt: {20_001 - len(found)} more unknown names"
 
 
+def test_thousands_of_unknown_types_are_not_all_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+    real = spelling._type_slip
+    monkeypatch.setattr(
+        spelling, "_type_slip", lambda name, other: compared.append(name) or real(name, other)
+    )
+    text = "".join(f'layer {{ name: "l{i}" type: "Odd{i}" }}\n' for i in range(2_000))
+    found = warnings(Net.from_text(text))
+    assert 100 < len(set(compared)) < 1_000
+    assert found[-1].endswith(f"{2_001 - len(found)} more unknown names")
+
+
+def test_a_name_as_long_as_a_file_is_no_slip(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = list(forks.all_fields())
+    assert spelling.nearest_field("kernel_sise", ("kernel_size",)) == "kernel_size"
+    monkeypatch.setattr(spelling, "_slip", None)  # nothing is compared
+    assert spelling.nearest_field("x" * 1_000_000, known) == ""
+
+
 SHARED = Path(os.environ.get("CAFFEFOLD_SHARED", "-"))
 
 

@@ -65,6 +65,8 @@ def test_every_option_of_convert_is_there(cli: Cli) -> None:
     from caffefold.cli.convert import convert
     from caffefold.cli.zoo import zoo
 
+    cli("zoo", "--help")  # both get the common options when they are looked up
+    cli("convert", "--help")
     own = {"prototxt", "caffemodel", "output", "no_weights", "onnx", "dry_run", "html"}
     own |= {"verify", "verify_input"}
     assert {o.name for o in convert.params} - own <= {o.name for o in zoo.params}

@@ -186,6 +186,19 @@ def test_where_a_fork_has_a_say_it_is_a_warning(before: str) -> None:
     assert warnings[-1].endswith("; Caffe may refuse this net")
 
 
+def test_what_caffe_would_split_is_warned_of() -> None:
+    """The numbers have a meaning; Caffe stops at the net all the same (insert_splits.cpp)."""
+    text = DATA + (
+        'layer { name: "early" type: "Power" bottom: "data" top: "e" }\n'
+        'layer { name: "late" type: "ReLU" bottom: "data" top: "data" }\n'
+    )
+    _, warnings = converted(text)
+    assert warnings == (
+        "net.prototxt:3:1: layer 'late': works in place on 'data', which layer 'early' reads too; "
+        "Caffe refuses that: give its top another name",
+    )
+
+
 def test_a_layer_of_forks_gets_a_warning() -> None:
     axpy = 'layer { name: "x" type: "Axpy" bottom: "data" bottom: "data" bottom: "small" top: "x" }'
     _, warnings = converted(DATA + SMALL + axpy)

@@ -48,6 +48,17 @@ def test_readers_before_and_after_an_in_place_layer_read_different_numbers() -> 
     assert graph.versions[written].readers == (3,)
 
 
+def test_caffe_refuses_to_overwrite_what_others_read() -> None:
+    """It splits such a blob, and then the layer's top is made twice (insert_splits.cpp)."""
+    assert not validate(wires("a: > x", "relu: x > x", "b: x > b", "c: x > c")).clashes
+    clashes = validate(wires("a: > x", "early: x > e", "relu: x > x", "late: x > l")).clashes
+    assert [str(clash).split(": ", 1)[1] for clash in clashes] == [
+        "layer 'relu': works in place on 'x', which layer 'early' reads too"
+    ]
+    (twice,) = validate(wires("a: > x", "sum: x x > x")).clashes
+    assert str(twice).endswith("layer 'sum': works in place on 'x', which it reads too")
+
+
 def test_several_readers() -> None:
     graph = validate(wires("a: > x", "b: x > b", "c: x > c", "sum: b c > s"))
     assert graph.versions[0].readers == (1, 2)
