@@ -192,10 +192,10 @@ def test_what_caffe_would_split_is_warned_of() -> None:
         'layer { name: "early" type: "Power" bottom: "data" top: "e" }\n'
         'layer { name: "late" type: "ReLU" bottom: "data" top: "data" }\n'
     )
-    _, warnings = converted(text)
-    assert warnings == (
+    _, (warning,) = converted(text)
+    assert warning == (
         "net.prototxt:3:1: layer 'late': works in place on 'data', which layer 'early' reads too; "
-        "Caffe refuses that: give its top another name",
+        "Caffe refuses that: give its top another name"
     )
 
 
