@@ -43,7 +43,7 @@ from caffefold.ir.net import Net
 from caffefold.ir.record import layer_fields, net_fields
 from caffefold.next_step import next_step
 from caffefold.ops.activation import SPLIT
-from caffefold.ops.table import op_of
+from caffefold.ops.table import is_in_caffe, op_of
 from caffefold.options import (
     ConvertOptions,
     DeployOptions,
@@ -763,7 +763,12 @@ def _report(
         notes=net.notes,
         target=options.target,
         next_step=next_step(
-            options.target, prefix, shapes, deploy.preprocessing, deploy.net.outputs
+            options.target,
+            prefix,
+            shapes,
+            deploy.preprocessing,
+            deploy.net.outputs,
+            sorted({kind for layer in result.net if not is_in_caffe(kind := layer.type)}),
         )
         if net.weights is not None
         else (),

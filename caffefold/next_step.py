@@ -20,6 +20,7 @@ def next_step(
     inputs: Mapping[str, tuple[int | None, ...] | None],
     preprocessing: Sequence[Mapping[str, Any]],
     outputs: Sequence[str] = (),
+    foreign: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """The lines that take the pair into its consumer.
 
@@ -29,9 +30,16 @@ def next_step(
         inputs: the shapes of the net's inputs, by blob.
         preprocessing: what the data layers did to the images of each input.
         outputs: the net's outputs.
+        foreign: the net's layer types that neither BVLC's nor SSD's Caffe has.
     """
     if target in _OPENCV:
-        return tuple(_opencv(prefix, inputs, preprocessing))
+        lines = _opencv(prefix, inputs, preprocessing)
+        if foreign and not target:
+            kinds = ", ".join(foreign)
+            lines.insert(
+                0, f"# OpenCV may not know {kinds}: '--target opencv' writes what it knows"
+            )
+        return tuple(lines)
     command = TARGETS[target].next_step
     if not command:
         return ()

@@ -36,6 +36,7 @@ _SHORTEST = 3  # letters of an abbreviation; of three, only the order may be wro
 _LOSES = 5  # letters of which the first may be lost
 _LONG = 8  # letters among which two may be wrong
 _MOST = 200  # unknown names that are looked up, and warned of; no net has so many
+_COUNTED = 20_000  # of the others
 _LONGEST = 64  # no name of Caffe is longer
 
 
@@ -84,7 +85,7 @@ def check(net: Net, view: Net, *, allow_unknown: bool, strict: bool) -> tuple[Te
         if key in groups or len(groups) < _MOST:
             _, layers = groups.setdefault(key, (each, set()))
             layers.add(id(each.layer))
-        else:
+        elif len(more) < _COUNTED:
             more.add(hash(key))
     return tuple(_warnings(document, groups.values(), len(more)))
 
@@ -103,7 +104,8 @@ def _warnings(
         also = f" (and in {counted(others, 'other layer')})" if others else ""
         yield Text(*first.error(document).as_warning().parts, also)
     if more:
-        yield Text(f"{document.path}: {more} more unknown names")
+        least = "at least " if more == _COUNTED else ""
+        yield Text(f"{document.path}: {least}{more} more unknown names")
 
 
 def findings(net: Net) -> Iterator[Finding]:

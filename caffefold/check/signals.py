@@ -22,15 +22,24 @@ NOISE = 2.0**-44  # of float64 arithmetic in another order
 class Base:
     """One base of both nets, compared by identity; extents are None where they are unknown."""
 
-    __slots__ = ("channels", "product", "shape")
+    __slots__ = ("channels", "product", "shape", "whole")
 
-    def __init__(self, shape: Shape, channels: int | None, *, product: bool = False) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        channels: int | None,
+        *,
+        product: bool = False,
+        whole: Signal | None = None,
+    ) -> None:
         self.shape = shape
         """In the original net, which is walked first."""
         self.channels = (shape[1] if shape is not None and len(shape) > 1 else None) or channels
         """The size of axis 1; weights may be what decides it."""
         self.product = product
         """Whether an InnerProduct made it: its outputs are the last axis, whichever that is."""
+        self.whole = whole
+        """The signal that it is, where a map along another axis follows on that one's map."""
 
     @property
     def rank(self) -> int | None:

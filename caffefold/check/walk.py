@@ -77,6 +77,7 @@ class SideBySide:
         self._precision = precision
         self._dropped = wiring.may_go(dropped)
         self._bases: dict[object, Base] = {}
+        self._wholes: dict[Base, list[Base]] = {}
         self._places: dict[_Key, Place] = {}
 
     def compare(self, written: Net) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -131,12 +132,11 @@ class SideBySide:
                 self.maps.append(own)
             elif own is None and key not in self._places:  # an affine layer in another form
                 own = reference.pointwise(layer)
-                own = own if own is not None and inputs[0].map.takes(own) else None
             if layer.is_input:
                 for made in writes:
                     set_up(made, Handed(("input", edges.versions[made].blob)))
             elif own is not None:
-                signals[writes[0]] = inputs[0].mapped(own, layer.name)
+                signals[writes[0]] = self._taking(inputs[0], own).mapped(own, layer.name)
             elif wiring.is_identity(layer):
                 signals.update(dict.fromkeys(writes, inputs[0]))
             else:
@@ -162,14 +162,33 @@ class SideBySide:
         return Blobs(held, edges.outputs)
 
     def _map(self, layer: Layer, inputs: Signals) -> AffineMap | None:
-        """The map of an affine layer, if it may follow on the maps in front of it."""
+        """The map of an affine layer."""
         if not inputs:
             return None
-        base, before = inputs[0]
+        base = inputs[0].base
         own = reference.affine(layer, base.rank)
-        if own is None and base.product:
-            own = reference.along_outputs(layer, base.rank)
-        return own if own is not None and before.takes(own) else None
+        return reference.along_outputs(layer, base.rank) if own is None and base.product else own
+
+    def _taking(self, signal: Signal, after: AffineMap) -> Signal:
+        """``signal``, or a base that stands for it when its map lies along another axis than
+        ``after``: what follows is a map of that."""
+        if signal.map.takes(after):
+            return signal
+        known = self._wholes.setdefault(signal.base, [])
+        for base in known:
+            assert base.whole is not None
+            if base.whole.agrees(signal, self._precision):
+                return Signal(base)
+        base = signal.base
+        known.append(Base(base.shape, base.channels, product=base.product, whole=signal))
+        return Signal(known[-1])
+
+    def _as(self, before: Signal, found: Signal) -> Signal:
+        """``found``, or the base of ``before`` if that stands for it."""
+        whole = before.base.whole
+        if whole is not None and whole.agrees(found, self._precision):
+            return Signal(before.base)
+        return found
 
     def _matched(
         self, key: _Key, position: int, layer: Layer, inputs: Signals, handed: Tops
@@ -190,6 +209,8 @@ class SideBySide:
             or not _meets_alike(place.layer, layer, inputs)
         ):
             raise ProofError(f"layer '{layer.name}': its parameters were changed")
+        if len(inputs) == len(place.inputs):
+            inputs = tuple(map(self._as, place.inputs, inputs))
         if [signal.base for signal in place.inputs] != [signal.base for signal in inputs]:
             raise ProofError(f"layer '{layer.name}': reads different blobs than before")
         if len(inputs) == 1 == len(layer.tops) and reference.linear(layer, None) is not None:

@@ -19,6 +19,7 @@ from typing import BinaryIO, cast
 from caffefold.formats import disk, groups
 
 _BUFFER = 1 << 20
+_EARLY = 64 << 20  # bytes after which the disk is set to work, while more is written
 
 
 class Staging:
@@ -123,8 +124,8 @@ def write_file(target: Path, data: bytes) -> None:
 
 
 class StagedFile:
-    """A file being staged; use ``with``. Once complete, a thread brings it to the disk: nobody
-    waits for that before ``commit``, the proof goes on meanwhile."""
+    """A file being staged; use ``with``. A thread brings it to the disk, once it is complete and
+    every so often before: nobody waits for that before ``commit``, the proof goes on meanwhile."""
 
     def __init__(self, target: Path, made: Path | None = None) -> None:
         self.target = target
@@ -136,7 +137,8 @@ class StagedFile:
             self._handle = disk.create(self.temporary)
         except OSError as error:
             raise disk.output_error(target, error) from None
-        self._file = io.BufferedWriter(disk.Raw(self._handle), _BUFFER)
+        self._file = io.BufferedWriter(disk.Raw(self._handle, self._wrote), _BUFFER)
+        self._pending = 0  # bytes that nobody brings to the disk yet
         self._error: OSError | None = None
         self._syncer: threading.Thread | None = None
 
@@ -150,14 +152,25 @@ class StagedFile:
             raise disk.output_error(self.target, error) from None
         if isinstance(value, OSError):
             raise disk.output_error(self.target, value) from None
-        self._syncer = threading.Thread(target=self._sync, daemon=True)
+        self._start_sync()
+
+    def _wrote(self, count: int) -> None:
+        self._pending += count
+        if self._pending >= _EARLY and (self._syncer is None or not self._syncer.is_alive()):
+            self._start_sync()
+
+    def _start_sync(self) -> None:
+        self._pending = 0
+        self._syncer = threading.Thread(target=self._sync, args=(self._syncer,), daemon=True)
         self._syncer.start()
 
-    def _sync(self) -> None:
+    def _sync(self, before: threading.Thread | None) -> None:
+        if before is not None:
+            before.join()
         try:
             os.fsync(self._handle)
         except OSError as error:
-            self._error = error
+            self._error = self._error or error
 
     def finish(self) -> None:
         """Wait until the file's content is on the disk; OutputError when it cannot get there."""

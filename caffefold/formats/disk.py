@@ -15,7 +15,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,10 +142,14 @@ def write_all(handle: int, data: bytes) -> None:
 
 
 class Raw(io.RawIOBase):
-    """An open file to write to; closing this leaves the handle open."""
+    """An open file to write to; closing this leaves the handle open.
 
-    def __init__(self, handle: int) -> None:
+    ``wrote`` is told of the bytes of each write.
+    """
+
+    def __init__(self, handle: int, wrote: Callable[[int], None]) -> None:
         self._handle = handle
+        self._wrote = wrote
 
     def writable(self) -> bool:
         return True
@@ -157,7 +161,9 @@ class Raw(io.RawIOBase):
         return os.lseek(self._handle, offset, whence)
 
     def write(self, data: Any) -> int:
-        return os.write(self._handle, data)
+        count = os.write(self._handle, data)
+        self._wrote(count)
+        return count
 
 
 def keep_mode(handle: int, target: Path) -> None:

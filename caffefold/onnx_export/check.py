@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from caffefold.check import feeds
 from caffefold.check.agreement import Agreement, BlobAgreement
 from caffefold.check.forward.evaluate import CANDIDATES, Made, evaluate, type_of
-from caffefold.errors import Option, ProofError, Text, UsageError
+from caffefold.errors import ProofError, Text
 from caffefold.extras import install
 from caffefold.formats import onnx
 from caffefold.ir import graph
@@ -70,16 +70,11 @@ class Case(NamedTuple):
 
 
 def missing() -> str:
-    """The package that a check needs and that is not installed; "" for none."""
+    """What a check needs and is not installed, with how to install it; "" for nothing."""
     from importlib.util import find_spec
 
-    return next((name for name in ("onnx", "onnxruntime") if find_spec(name) is None), "")
-
-
-def required() -> UsageError:
-    """The error for a check that was asked for and cannot be done."""
-    command = install("onnx", "onnxruntime")
-    return UsageError(Option("check"), f": {missing()} is not installed; {command}")
+    name = next((name for name in ("onnx", "onnxruntime") if find_spec(name) is None), "")
+    return f"{name} is not installed; {install('onnx', 'onnxruntime')}" if name else ""
 
 
 def too_old(opset: int) -> str:

@@ -5,15 +5,11 @@ All or nothing: files are staged, the staged model is checked, and only then put
 
 from __future__ import annotations
 
-import hashlib
-import json
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
-from caffefold._version import VERSION
 from caffefold.analysis.cost import totals
 from caffefold.analysis.shapes import infer
 from caffefold.conversion import Verifies, fold, prove, to_deploy
@@ -33,6 +29,7 @@ from caffefold.ir.net import Net
 from caffefold.onnx_export import images, targets, weights
 from caffefold.onnx_export.build import Built, build
 from caffefold.onnx_export.labels import read_labels
+from caffefold.onnx_export.metadata import Digest, Metadata
 from caffefold.onnx_export.report import ExportReport, Port
 from caffefold.onnx_export.site import Settings
 from caffefold.options import (
@@ -69,8 +66,6 @@ else:
     _takes = takes
 
 SUFFIX, DATA = ".onnx", ".data"
-_HASHED = 32 << 20  # bytes; a larger file is told by a checksum, which costs a tenth
-_BLOCK = 1 << 20
 _LARGEST_BLOBS = 4 << 30
 _MOST_MACS = 5 * 10**11  # half a minute in float64
 
@@ -115,6 +110,9 @@ def export(
         if verify is not None and alone:
             report = _verified(report, net, staging.path_of(target), verify, options)
         staging.commit()
+    if data.name not in report.weights and data.exists():
+        left = f"{data}: left from an earlier model; this one does not read it"
+        report = replace(report, warnings=(*report.warnings, left))
     if verify is not None and not alone:
         report = _verified(report, net, target, verify, options)
     return report
@@ -174,6 +172,7 @@ def stage(
 
     ``known`` is the preprocessing of a deploy net, which does not state it itself.
     """
+    digests = [Digest(path) for path in sources(net)]
     names = {} if options.labels is None else read_labels(options.labels)
     deploy = to_deploy(net, **_deploy_options(options))
     if known:
@@ -185,7 +184,8 @@ def stage(
             prove(made, result.net)
         made = result.net
     settings = Settings(options.opset, options.nms, options.target, options.allow_custom)
-    built = _built(made, settings, deploy, options, names)
+    metadata = Metadata(net, digests, deploy, names)
+    built = _built(made, settings, deploy, options, metadata)
     model, warnings = _placed(built.model, target, made, options)
     with staging.open(target) as out:
         onnx.write(out, model)
@@ -195,8 +195,8 @@ def stage(
         with staging.open(data) as out:
             onnx.write_data(out, model.tensors, data.name)
         staged.append(data)
-    agreement = None
-    if options.check is not False:
+    agreement, unchecked = None, _unchecked(deploy, built, options)
+    if not unchecked:
         agreement, more = _checked(staging, model, staged, deploy, built, options)
         warnings += more
     return ExportReport(
@@ -216,6 +216,7 @@ def stage(
         preprocessing=deploy.preprocessing,
         warnings=(*net.notes, *deploy.warnings, *warnings),
         agreement=agreement,
+        unchecked=unchecked,
     )
 
 
@@ -230,14 +231,14 @@ def _built(
     settings: Settings,
     deploy: DeployResult,
     options: ExportOptions,
-    names: Mapping[int, str],
+    metadata: Mapping[str, str],
 ) -> Built:
     targets.check(net, infer(net).bottoms, settings)
     built = build(
         net,
         settings,
         dynamic=options.batch == "dynamic",
-        metadata=_metadata(net, deploy, names),
+        metadata=metadata,
     )
     model = built.model
     if options.raw_input:
@@ -266,6 +267,25 @@ def _placed(
     return model, ()
 
 
+def _unchecked(deploy: DeployResult, built: Built, options: ExportOptions) -> str:
+    """Why the model is not checked; "" when it will be.
+
+    Raises:
+        UsageError: it cannot be, and the user asked for it.
+    """
+    if options.check is False:
+        return "as asked"
+    from caffefold.onnx_export import check as proving  # with the evaluation of whole nets
+
+    if built.custom:
+        why_not = f"no runtime knows the custom nodes of {', '.join(built.custom[:4])}"
+    else:
+        why_not = proving.missing() or proving.too_old(options.opset) or _beyond(deploy)
+    if why_not and options.check:
+        raise UsageError(Option("check"), f": {why_not}")
+    return why_not
+
+
 def _checked(
     staging: Staging,
     model: onnx.Model,
@@ -273,25 +293,10 @@ def _checked(
     deploy: DeployResult,
     built: Built,
     options: ExportOptions,
-) -> tuple[Agreement | None, tuple[str | Text, ...]]:
+) -> tuple[Agreement, tuple[str | Text, ...]]:
     """What the check of the staged files found, and warnings about what it could not do."""
-    from caffefold.onnx_export import check as proving  # with the evaluation of whole nets
+    from caffefold.onnx_export import check as proving
 
-    if proving.missing() or built.custom:
-        if options.check is None:
-            return None, ()
-        raise (
-            proving.required()
-            if proving.missing()
-            else UsageError(
-                Option("check"),
-                f": no runtime knows the custom nodes of {', '.join(built.custom[:4])}",
-            )
-        )
-    if why_not := proving.too_old(options.opset) or _beyond(deploy):
-        if options.check:
-            raise UsageError(Option("check"), f": {why_not}")
-        return None, (f"not checked: {why_not}",)
     data = None
     if len(staged) > 1:
         data = staged[1].name, staging.path_of(staged[1]).name
@@ -346,32 +351,6 @@ def sources(net: Net) -> tuple[Path, ...]:
     """The files that a net was read from."""
     paths = [net.document.path] + ([net.weights.path] if net.weights is not None else [])
     return tuple(Path(path) for path in paths if Path(path).exists())
-
-
-def _metadata(net: Net, deploy: DeployResult, names: Mapping[int, str]) -> dict[str, str]:
-    """What a model says of itself: nothing that depends on when or where it was made."""
-    found = {"caffefold": VERSION}
-    for path in sources(net):
-        kind = "prototxt" if str(path) == net.document.path else "caffemodel"
-        found[f"source_{kind}"] = f"{path.name} {digest(path)}"
-    if deploy.preprocessing:
-        found["preprocessing"] = json.dumps(deploy.preprocessing, sort_keys=True)
-    if names:
-        found["labels"] = json.dumps(names, ensure_ascii=False)
-    return found
-
-
-def digest(path: Path) -> str:
-    """``sha256:...`` of a file; of one beyond 32 MB ``crc32:...``, with its size."""
-    large = path.stat().st_size > _HASHED
-    crc, sha = 0, hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            if large:
-                crc = zlib.crc32(block, crc)
-            else:
-                sha.update(block)
-    return f"crc32:{crc:08x} bytes:{path.stat().st_size}" if large else f"sha256:{sha.hexdigest()}"
 
 
 def _port(value: onnx.Value) -> Port:

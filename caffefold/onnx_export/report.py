@@ -60,6 +60,8 @@ class ExportReport:
     warnings: tuple[str, ...]
     agreement: Agreement | None
     """The check; None where it was not done."""
+    unchecked: str = ""
+    """Why it was not done."""
     verification: Verification | None = None
     """What running the net and the model found; None where nobody asked."""
 
@@ -90,7 +92,7 @@ class ExportReport:
 
     def made(self) -> Iterator[tuple[str, str]]:
         """The check and the files."""
-        yield "check", str(self.agreement) if self.agreement else "not done"
+        yield "check", str(self.agreement) if self.agreement else f"not done: {self.unchecked}"
         if self.verification is not None:
             yield "verified", self.verification.sentence()
         for file in self.outputs:

@@ -246,6 +246,9 @@ def test_thousands_of_unknown_names_take_no_time() -> None:
     found = warnings(net, allow_unknown=True)
     assert len(found) < 1_000
     assert found[-1] == f"net.prototxt: {20_001 - len(found)} more unknown names"
+    net = layer("\n".join(f"convolution_parx{chr(97 + i % 26)}{i}: 1" for i in range(21_000)))
+    found = warnings(net, allow_unknown=True)
+    assert found[-1] == "net.prototxt: at least 20000 more unknown names"
 
 
 def test_thousands_of_unknown_types_are_not_all_compared(monkeypatch: pytest.MonkeyPatch) -> None:

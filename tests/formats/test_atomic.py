@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
 
+from caffefold.formats import atomic
 from caffefold.formats.atomic import Staging
 
 
@@ -80,6 +82,28 @@ def test_files_are_on_the_disk_before_the_first_is_renamed(
         staging.commit()
     journal = ["file", "folder"]
     assert events == ["file", "file", *journal, "rename", "rename", "folder"]
+
+
+def test_the_disk_is_set_to_work_while_a_large_file_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    synced = threading.Event()
+
+    def sync(handle: int) -> None:
+        sizes.append(os.fstat(handle).st_size)
+        synced.set()
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(atomic, "_EARLY", 3 << 20)
+    with Staging() as staging:
+        with staging.open(tmp_path / "net") as out:
+            out.write(bytes(4 << 20))
+            assert synced.wait(60)
+            out.write(bytes(1 << 20))
+        staging.finish()
+        assert sizes == [4 << 20, 5 << 20]
+        staging.commit()
 
 
 def test_what_an_earlier_run_left_behind_is_replaced(tmp_path: Path) -> None:

@@ -106,12 +106,13 @@ def test_what_the_runtime_refuses(
 
 
 def test_without_a_check(net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert caffefold.export(net, tmp_path / "a.onnx", check=False).agreement is None
-    monkeypatch.setattr(check, "missing", lambda: "onnxruntime")
-    assert caffefold.export(net, tmp_path / "b.onnx").agreement is None
-    with pytest.raises(
-        caffefold.UsageError, match=r"check: onnxruntime is not installed; .* install"
-    ):
+    report = caffefold.export(net, tmp_path / "a.onnx", check=False)
+    assert (report.agreement, report.unchecked) == (None, "as asked")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    report = caffefold.export(net, tmp_path / "b.onnx")
+    assert report.agreement is None
+    assert "check     not done: onnx is not installed; " in str(report)
+    with pytest.raises(caffefold.UsageError, match=r"check: onnx is not installed; .* install"):
         caffefold.export(net, tmp_path / "c.onnx", check=True)
 
 
@@ -199,6 +200,6 @@ def test_what_onnxruntime_is_too_old_for_is_not_checked(
     monkeypatch.setattr(check, "version", lambda _: "1.19.2")
     report = caffefold.export(net, tmp_path / "net.onnx", opset=22)
     assert report.agreement is None
-    assert "not checked: onnxruntime 1.19.2 does not run opset 22" in map(str, report.warnings)
+    assert report.unchecked == "onnxruntime 1.19.2 does not run opset 22"
     with pytest.raises(caffefold.UsageError, match=r"1\.19\.2 does not run opset 22"):
         caffefold.export(net, tmp_path / "net.onnx", opset=22, check=True, force=True)

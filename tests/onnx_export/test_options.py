@@ -83,6 +83,14 @@ def test_weights_elsewhere(net: Net, where: Any, tmp_path: Path, plain: Any) -> 
     np.testing.assert_allclose(found, plain, rtol=1e-4, atol=1e-6)
 
 
+def test_weights_of_an_earlier_model_are_told(net: Net, tmp_path: Path) -> None:
+    target = tmp_path / "net.onnx"
+    report = caffefold.export(net, target, weights_in="data", check=False)
+    assert not report.warnings
+    left = f"{target}.data: left from an earlier model; this one does not read it"
+    assert caffefold.export(net, target, check=False, force=True).warnings == (left,)
+
+
 def test_more_than_2_gb_go_outside(
     net: Net, tmp_path: Path, plain: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,6 +256,6 @@ def test_a_net_too_large_to_be_checked(tmp_path: Path) -> None:
     net = Net.from_text(net_text([input_layer(1, 1, 40000, 40000), LayerSpec("y", "ReLU", "data")]))
     report = caffefold.export(net, tmp_path / "net.onnx")
     assert report.agreement is None
-    assert report.warnings[-1].startswith("not checked: its blobs hold")
+    assert report.unchecked.startswith("its blobs hold")
     with pytest.raises(caffefold.UsageError, match="check: its blobs hold"):
         caffefold.export(net, tmp_path / "other.onnx", check=True)
