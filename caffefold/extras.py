@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
+from caffefold.errors import InputError
+
 
 def install(*packages: str) -> str:
     """The command that installs ``packages`` beside this caffefold."""
@@ -22,6 +24,11 @@ def install(*packages: str) -> str:
     active = os.environ.get("VIRTUAL_ENV", sys.base_prefix)
     pip = "pip" if active == sys.prefix else f"{sys.executable} -m pip"
     return f"{pip} install {wanted}"
+
+
+def lacking(package: str, place: object, what: str) -> InputError:
+    """The error for a file that cannot be read without ``package``."""
+    return InputError(f"{place}: reading {what} needs {package}; {install(package)}")
 
 
 def _requirement(package: str) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from caffefold.errors import InputError
-from caffefold.extras import install
+from caffefold.extras import lacking
 from caffefold.formats.kinds import HDF5
 from caffefold.formats.schema import message_class
 from caffefold.humanize import visible
@@ -85,7 +85,7 @@ def _opened(path: Path) -> Iterator[lmdb.Environment]:
     try:
         import lmdb
     except ImportError:
-        raise InputError(f"{path}: reading an LMDB needs lmdb; {install('lmdb')}") from None
+        raise lacking("lmdb", path, "an LMDB") from None
     try:
         with lmdb.open(str(path), readonly=True, lock=False, create=False, max_readers=1) as base:
             # Pages are mapped: one that is not in the file would end the process.
@@ -197,7 +197,7 @@ def _hdf5(path: Path) -> Iterator[h5py.File]:
     try:
         import h5py
     except ImportError:
-        raise InputError(f"{path}: reading HDF5 needs h5py; {install('h5py')}") from None
+        raise lacking("h5py", path, "HDF5") from None
     try:
         with h5py.File(path, "r") as file:
             yield file

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 # From the ground up: a room may use itself, those below it, and none beside or above it.
 HOUSE = (
     {"_proto"},
-    {"frozen", "humanize", "log", "search_path", "extras", "_version"},
+    {"frozen", "humanize", "log", "search_path", "_version"},
     {"errors", "html"},
-    {"options"},
+    {"extras", "options"},
     {"targets"},
     {"formats", "next_step"},
     {"testing"},

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from caffefold.errors import CaffefoldError, InputError, WeightsError
-from caffefold.extras import install
+from caffefold.extras import lacking
 from caffefold.formats import detect
 from caffefold.formats.caffemodel.blob import Blob, Floats
 from caffefold.formats.caffemodel.index import MAX_LAYERS, WeightsFile, weights_in_memory
@@ -47,9 +47,7 @@ def open_hdf5(path: str | Path, document: Document | None = None) -> WeightsFile
     try:
         import h5py
     except ImportError:
-        raise InputError(
-            f"{path}: reading an HDF5 snapshot needs h5py; {install('h5py')}"
-        ) from None
+        raise lacking("h5py", path, "an HDF5 snapshot") from None
 
     try:
         file = h5py.File(path, "r")
