@@ -9,7 +9,6 @@ from typing import Any
 from caffefold import reduction
 from caffefold.check.slimmed import Fed
 from caffefold.conversion import (
-    SUFFIXES,
     Beside,
     Feeds,
     Verifies,
@@ -18,15 +17,12 @@ from caffefold.conversion import (
     idle,
     on_files,
     on_net,
-    opened,
     orphans,
-    pair,
-    size_of,
-    stage,
     to_deploy,
     verified,
 )
 from caffefold.errors import Option, ProofError, UsageError
+from caffefold.files import SUFFIXES, opened, pair, size_of, stage
 from caffefold.formats import detect
 from caffefold.formats.caffemodel.blob import quiet
 from caffefold.formats.prototxt.open import read_net

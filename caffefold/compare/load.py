@@ -20,8 +20,8 @@ from caffefold.analysis import spelling
 from caffefold.analysis.shapes import input_shapes
 from caffefold.compare.entries import LayerInfo, NetInfo
 from caffefold.compare.settings import SettingMap, is_training, net_settings, settings
-from caffefold.conversion import pair
 from caffefold.errors import InputError, UsageError
+from caffefold.files import pair
 from caffefold.formats import detect
 from caffefold.formats.caffemodel import describe
 from caffefold.formats.caffemodel.open import open_current

@@ -14,9 +14,9 @@ from caffefold.analysis.channels import channels_of
 from caffefold.analysis.cost import Totals, layer_costs, totals
 from caffefold.analysis.input_size import input_size
 from caffefold.analysis.shapes import Shapes, infer
-from caffefold.conversion import pair
 from caffefold.errors import InputError, Text, UnknownInput, UsageError
 from caffefold.extraction import net_of_caffemodel
+from caffefold.files import pair
 from caffefold.formats import detect
 from caffefold.formats.caffemodel.index import WeightsFile
 from caffefold.formats.caffemodel.open import open_snapshot

@@ -22,6 +22,7 @@ from caffefold.errors import (
     Text,
     UsageError,
 )
+from caffefold.files import sources_of
 from caffefold.formats import onnx
 from caffefold.formats.atomic import Staging
 from caffefold.formats.disk import output_error
@@ -172,7 +173,7 @@ def stage(
 
     ``known`` is the preprocessing of a deploy net, which does not state it itself.
     """
-    digests = [Digest(path) for path in sources(net)]
+    digests = [Digest(path) for path in sources_of(net)]
     names = {} if options.labels is None else read_labels(options.labels)
     deploy = to_deploy(net, **_deploy_options(options))
     if known:
@@ -201,7 +202,7 @@ def stage(
         warnings += more
     return ExportReport(
         net=net.name,
-        inputs=tuple(FileSize(str(p), p.stat().st_size) for p in sources(net)),
+        inputs=tuple(FileSize(str(p), p.stat().st_size) for p in sources_of(net)),
         outputs=tuple(FileSize(str(p), staging.path_of(p).stat().st_size) for p in staged),
         opset=options.opset,
         target=options.target,
@@ -338,19 +339,13 @@ def _target(path: Path, net: Net, *, force: bool) -> Path:
         for each in (path, path.with_name(path.name + DATA)):
             if each.is_dir():
                 raise OutputError(f"{each}: this is a directory; choose another name")
-            if each.exists() and any(each.samefile(source) for source in sources(net)):
+            if each.exists() and any(each.samefile(source) for source in sources_of(net)):
                 raise OutputError(f"{each}: this is an input; choose another name")
         if path.exists() and not force:
             raise ExistingOutput(str(path))
     except OSError as error:
         raise output_error(path, error) from None
     return path
-
-
-def sources(net: Net) -> tuple[Path, ...]:
-    """The files that a net was read from."""
-    paths = [net.document.path] + ([net.weights.path] if net.weights is not None else [])
-    return tuple(Path(path) for path in paths if Path(path).exists())
 
 
 def _port(value: onnx.Value) -> Port:

@@ -27,6 +27,7 @@ HOUSE = (
     {"account", "check", "rails"},
     {"report", "extraction"},
     {"page", "reduction"},
+    {"files"},
     {"conversion", "upgrading"},
     {"onnx_export"},
     {"inspection", "compare"},

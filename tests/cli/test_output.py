@@ -192,16 +192,17 @@ def test_a_layer_name_that_is_not_utf8(cli: Cli, pair: Pair) -> None:
 
 _INTERRUPTED = """
 import os, signal, sys
-import caffefold
+import caffefold.conversion, caffefold.files
 from caffefold.cli.main import main
 signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs inherit it ignored
-job = sys.modules[caffefold.load.__module__]
-job.{where} = lambda *_, **__: os.kill(os.getpid(), signal.{name})
+caffefold.{where} = lambda *_, **__: os.kill(os.getpid(), signal.{name})
 main(sys.argv[1:])
 """
 
 
-@pytest.mark.parametrize("where", ["_to_deploy", "write_weights", "_prove"])
+@pytest.mark.parametrize(
+    "where", ["conversion._to_deploy", "files.write_weights", "conversion._prove"]
+)
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_interrupted(cli: Cli, pair: Pair, where: str, name: str, code: int) -> None:
     """Ctrl-C, or ``kill``, ``timeout`` and what stops containers: nothing is left behind."""

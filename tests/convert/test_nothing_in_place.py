@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import sys
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tests.convert.conftest import Workshop
 
 JOB = sys.modules[caffefold.load.__module__]
+FILES = importlib.import_module("caffefold.files")
 OLDER = ("out.prototxt", "out.caffemodel", "out.report.json")
 
 
@@ -56,7 +58,7 @@ Refusal = Callable[[type], None]
 def test_a_step_that_raises(
     monkeypatch: pytest.MonkeyPatch, refused: Refusal, where: str, error: BaseException
 ) -> None:
-    monkeypatch.setattr(JOB, where, _raiser(error))
+    monkeypatch.setattr(FILES if where == "write_weights" else JOB, where, _raiser(error))
     refused(type(error))
 
 
@@ -68,7 +70,7 @@ def test_writing_breaks_off(
         out.write(bytes(written))
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(JOB, "write_weights", write_weights)
+    monkeypatch.setattr(FILES, "write_weights", write_weights)
     refused(caffefold.OutputError)
 
 
@@ -131,14 +133,14 @@ def test_what_was_written_is_read_back(
 ) -> None:
     """The proof looks at the files, not at what was meant to be in them."""
     del what
-    real = JOB.write_weights
+    real = FILES.write_weights
 
     def write_weights(out: io.BufferedWriter, *arguments: object, **named: object) -> None:
         memory = io.BytesIO()
         real(memory, *arguments, **named)
         out.write(damage(memory.getvalue()))
 
-    monkeypatch.setattr(JOB, "write_weights", write_weights)
+    monkeypatch.setattr(FILES, "write_weights", write_weights)
     refused(caffefold.CaffefoldError)
 
 

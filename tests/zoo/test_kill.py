@@ -25,9 +25,11 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="process group
 
 def start(source: Path, target: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "caffefold", "-q", "zoo", str(source), str(target), "-j", "2"]
+    nowhere = subprocess.DEVNULL
     return subprocess.Popen(
-        command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+        # Elsewhere than in a checkout, which Python would take for the package.
+        command, cwd=source.parent, start_new_session=True, stdout=nowhere, stderr=nowhere
+    )  # fmt: skip
 
 
 def results(folder: Path) -> dict[str, bytes]:

@@ -12,8 +12,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from caffefold.conversion import convert_into, pair
+from caffefold.conversion import convert_into
 from caffefold.errors import CaffefoldError, InputError, UsageError
+from caffefold.files import pair
 from caffefold.formats import disk
 from caffefold.formats.atomic import Staging
 from caffefold.formats.prototxt.open import read_net, schema_of
