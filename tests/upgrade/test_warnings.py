@@ -32,6 +32,14 @@ def test_a_type_that_no_caffe_has(upgraded: Upgraded) -> None:
     assert 'type: "MY_LAYER"' in Path("new").read_text()
 
 
+def test_thousands_of_them_are_counted(upgraded: Upgraded) -> None:
+    report = upgraded("".join(f"layers {{ type: T{n} }}\n" for n in range(1_500)))
+    kept = [warning for warning in report.warnings if "kept unchanged" in warning]
+    assert len(kept) == 1_000
+    assert "500 more fields like these" in report.warnings
+    assert Path("new").read_text().count("layer {") == 1_500
+
+
 def test_fields_that_look_like_slips(upgraded: Upgraded) -> None:
     text = 'layer { name: "c" type: "Convolution" convolution_param { num_output: 2 stirde: 2 } }'
     report = upgraded(text)

@@ -57,6 +57,7 @@ from caffefold.formats.upgrade.tables import (
 from caffefold.humanize import counted
 
 _Fields = tuple[Field, ...]
+_MOST = 1_000  # fields that are noted one by one; no net that anybody wrote has so many
 INPUTS = ("input", "input_dim", "input_shape")
 
 
@@ -87,7 +88,7 @@ def upgrade_document(
         fields = upgrade_solver_type(fields, document, log.notes)
     else:
         fields = _upgraded(fields, log, layers_only)
-    return replace(document, fields=fields) if log.notes else document, tuple(log.notes)
+    return replace(document, fields=fields) if log.notes else document, log.sentences()
 
 
 class Doubt(str):
@@ -102,6 +103,8 @@ class Log:
     def __init__(self, document: Document) -> None:
         self.document = document
         self.notes: list[str] = []
+        self._fields = 0  # that were noted one by one
+        self._doubted = False  # whether one of the others is to be doubted
         self._at = self._breaks = 0  # line breaks in the source before ``_at``
 
     def upgraded(self, count: int, step: str) -> None:
@@ -133,13 +136,25 @@ class Log:
         self.notes.append(f"lr_mult and decay_mult set to 0 in {what}")
 
     def note(self, field: Field, owner: str, what: str) -> None:
-        """Note what became of ``field`` of ``owner``."""
+        """Note what became of ``field`` of ``owner``; of too many, how many more there are."""
+        self._fields += 1
+        if self._fields > _MOST:
+            self._doubted |= isinstance(what, Doubt)
+            return
         at = max(field.offset, 0)
         if at < self._at:
             self._at = self._breaks = 0
         self._breaks += self.document.source.count("\n", self._at, at)
         self._at = at
         self.notes.append(type(what)(f"line {self._breaks + 1}: {owner}: {what}"))
+
+    def sentences(self) -> tuple[str, ...]:
+        """All that was done."""
+        more = self._fields - _MOST
+        if more <= 0:
+            return tuple(self.notes)
+        kind = Doubt if self._doubted else str
+        return (*self.notes, kind(f"{more} more fields like these"))
 
     def gone(self, field: Field, owner: str, why: str) -> None:
         """Note that ``field`` of ``owner`` was dropped."""
@@ -175,7 +190,7 @@ def _net_inside(field: Field, log: Log, layers_only: bool) -> Field:
         return field
     inner = Log(log.document)
     fields = _upgraded(field.body.fields, inner, layers_only)
-    log.notes += [f"{field.name}: {note}" for note in inner.notes]
+    log.notes += [f"{field.name}: {note}" for note in inner.sentences()]
     return field.with_fields(fields) if inner.notes else field
 
 
