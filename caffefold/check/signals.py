@@ -7,6 +7,7 @@ bases meet equal maps.
 
 from __future__ import annotations
 
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -17,12 +18,14 @@ from caffefold.formats.caffemodel.precision import Precision
 from caffefold.ops.shape import Shape
 
 NOISE = 2.0**-44  # of float64 arithmetic in another order
+_LARGEST = 1 << 22  # numbers of one map along two axes
+_DEEPEST = 16  # maps along changing axes, one behind the other
 
 
 class Base:
     """One base of both nets, compared by identity; extents are None where they are unknown."""
 
-    __slots__ = ("channels", "product", "shape", "whole")
+    __slots__ = ("channels", "depth", "product", "shape", "whole")
 
     def __init__(
         self,
@@ -40,6 +43,7 @@ class Base:
         """Whether an InnerProduct made it: its outputs are the last axis, whichever that is."""
         self.whole = whole
         """The signal that it is, where a map along another axis follows on that one's map."""
+        self.depth: int = 0 if whole is None else whole.base.depth + 1
 
     @property
     def rank(self) -> int | None:
@@ -63,6 +67,10 @@ class Composition(NamedTuple):
     def takes(self, after: AffineMap) -> bool:
         """Whether one more affine layer lies along the same axis, or along none."""
         return self.axis == after.axis or 1 in (after.channels, self.numbers.shape[1])
+
+    def takes_all_of(self, other: Composition) -> bool:
+        """Whether the numbers of both lie along one axis."""
+        return self.axis == other.axis or 1 in (self.numbers.shape[1], other.numbers.shape[1])
 
     def then(self, after: AffineMap) -> Composition:
         """One more affine layer."""
@@ -121,19 +129,63 @@ class Signal(NamedTuple):
     def agrees(self, found: Signal, precision: Precision) -> bool:
         """Whether ``found`` in the written net is this signal up to rounding: a Scale layer may
         have replaced others, and its numbers are stored in ``precision``."""
-        if self.base is not found.base:
-            return False
-        if not self.map.roundings and not found.map.roundings:
+        if self.base is found.base and not self.map.roundings and not found.map.roundings:
             return True
-        if self.map.axis != found.map.axis and 1 not in (
-            self.map.numbers.shape[1],
-            found.map.numbers.shape[1],
-        ):
-            return False
-        scale, shift, magnitude, _ = self.map.numbers
-        other_scale, other_shift, _, slack = found.map.numbers
-        allowed, tiny = found.map.rounding(precision), precision.tiny * (1 + slack)
+        if self.base is found.base and self.map.takes_all_of(found.map):
+            numbers, others = self.map.numbers, found.map.numbers
+            allowed = found.map.rounding(precision)
+        else:
+            before, after = self._spread(), found._spread()
+            if before is None or after is None or before.root is not after.root:
+                return False
+            if not _fit(before.numbers, after.numbers):
+                return False
+            numbers, others = before.numbers, after.numbers
+            allowed = after.roundings * precision.unit * 1.1 + NOISE
+        scale, shift, magnitude, _ = numbers
+        other_scale, other_shift, _, slack = others
+        tiny = precision.tiny * (1 + slack)
         return bool(
             (np.abs(scale - other_scale) <= np.abs(scale) * allowed + tiny).all()
             and (np.abs(shift - other_shift) <= magnitude * allowed + tiny).all()
         )
+
+    def _spread(self) -> _Spread | None:
+        """The map of what no other signal stands behind, along both axes; None: it is too large."""
+        if self.base.depth > _DEEPEST:
+            return None
+        own = self.map.numbers[:, :, None] if self.map.axis == 1 else self.map.numbers[:, None]
+        if self.base.whole is None:
+            return _Spread(self.base, own, self.map.roundings)
+        inner = self.base.whole._spread()
+        if inner is None:
+            return None
+        root, numbers, roundings = inner
+        if not _fit(numbers, own):
+            return None
+        scale, shift, magnitude, slack = numbers
+        times, plus, added, moved = own
+        factor = np.abs(times)
+        rows = (
+            scale * times,
+            shift * times + plus,
+            magnitude * factor + added,
+            slack * factor + moved * (np.abs(scale) + magnitude + 1),
+        )
+        both = np.stack(np.broadcast_arrays(*rows))
+        return _Spread(root, both, roundings + self.map.roundings)
+
+
+def _fit(one: Doubles, other: Doubles) -> bool:
+    """Whether two maps along two axes go together, and are not too large for that."""
+    pairs = tuple(zip(one.shape, other.shape, strict=True))
+    return all(a == b or 1 in (a, b) for a, b in pairs) and prod(map(max, pairs)) <= _LARGEST
+
+
+class _Spread(NamedTuple):
+    """A map along two axes."""
+
+    root: Base
+    numbers: Doubles
+    """As those of a composition, (4, channels, outputs)."""
+    roundings: int

@@ -29,6 +29,7 @@ from caffefold.ops.shape import Shape
 from caffefold.ops.table import op
 
 _Key = tuple[str, int]
+_TRIED = 64  # signals on one base; no net has as many maps behind a product of another axis
 
 
 class Place(NamedTuple):
@@ -78,6 +79,7 @@ class SideBySide:
         self._dropped = wiring.may_go(dropped)
         self._bases: dict[object, Base] = {}
         self._wholes: dict[Base, list[Base]] = {}
+        self._on: dict[Base, list[Signal]] = {}  # of the original net, on bases that are wholes
         self._places: dict[_Key, Place] = {}
 
     def compare(self, written: Net) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -136,11 +138,17 @@ class SideBySide:
                 for made in writes:
                     set_up(made, Handed(("input", edges.versions[made].blob)))
             elif own is not None:
-                signals[writes[0]] = self._taking(inputs[0], own).mapped(own, layer.name)
+                mapped = self._taking(inputs[0], own).mapped(own, layer.name)
+                signals[writes[0]] = mapped
+                if shapes is not None and mapped.base.whole is not None:
+                    self._on.setdefault(mapped.base, [Signal(mapped.base)]).append(mapped)
             elif wiring.is_identity(layer):
                 signals.update(dict.fromkeys(writes, inputs[0]))
             else:
                 seen[layer.name] += 1
+                place = self._places.get(key) if shapes is None else None
+                if place is not None and len(place.inputs) == len(inputs):
+                    inputs = tuple(map(self._as, place.inputs, inputs))
                 handed = wiring.hands_on(layer, inputs)
                 claimed = None
                 if shapes is not None:
@@ -170,9 +178,9 @@ class SideBySide:
         return reference.along_outputs(layer, base.rank) if own is None and base.product else own
 
     def _taking(self, signal: Signal, after: AffineMap) -> Signal:
-        """``signal``, or a base that stands for it when its map lies along another axis than
-        ``after``: what follows is a map of that."""
-        if signal.map.takes(after):
+        """``signal``, or a base that stands for it where its map lies along outputs and ``after``
+        does not: what follows is a map of that."""
+        if signal.map.takes(after) and (signal.map.axis == 1 or after.channels > 1):
             return signal
         known = self._wholes.setdefault(signal.base, [])
         for base in known:
@@ -184,10 +192,17 @@ class SideBySide:
         return Signal(known[-1])
 
     def _as(self, before: Signal, found: Signal) -> Signal:
-        """``found``, or the base of ``before`` if that stands for it."""
+        """``found``, told by the base of ``before`` if it can be."""
+        if before.base is found.base:
+            return found
+        if before.agrees(found, self._precision):
+            return before
         whole = before.base.whole
         if whole is not None and whole.agrees(found, self._precision):
             return Signal(before.base)
+        for each in self._on.get(before.base, [])[:_TRIED]:
+            if each.agrees(found, self._precision):
+                return each
         return found
 
     def _matched(
@@ -209,8 +224,6 @@ class SideBySide:
             or not _meets_alike(place.layer, layer, inputs)
         ):
             raise ProofError(f"layer '{layer.name}': its parameters were changed")
-        if len(inputs) == len(place.inputs):
-            inputs = tuple(map(self._as, place.inputs, inputs))
         if [signal.base for signal in place.inputs] != [signal.base for signal in inputs]:
             raise ProofError(f"layer '{layer.name}': reads different blobs than before")
         if len(inputs) == 1 == len(layer.tops) and reference.linear(layer, None) is not None:

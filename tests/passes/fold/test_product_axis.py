@@ -9,6 +9,7 @@ import pytest
 
 import caffefold
 from caffefold.errors import ProofError
+from caffefold.ir.net import Net
 from caffefold.ops.affine import Scale
 from caffefold.testing import LayerSpec, RandomLayers, input_layer, relu, write_pair
 
@@ -152,6 +153,63 @@ def test_faults_behind_maps_of_both_axes(tmp_path: Path, below: tuple[LayerSpec,
     caffefold.prove(nets[0], caffefold.fold(nets[0]).net)
     with pytest.raises(ProofError):
         caffefold.prove(nets[0], caffefold.fold(nets[1]).net)
+
+
+TWICE = LayerSpec("p", "Power", "sc", "p", "power_param { scale: 2 }")
+ONE = LayerSpec("one", "Scale", "p", "one", "scale_param { num_axes: 0 }", [N.normal(1)[0]])
+MEAN = LayerSpec("m", "Pooling", "bn", "m", "pooling_param { pool: AVE kernel_size: 1 }")
+BEHIND: dict[str, tuple[list[LayerSpec], list[tuple[str, tuple[str, ...]]]]] = {
+    "one number for all, into a convolution": (
+        [TWICE, N.batch_norm("side", "p", 3), ONE, N.conv("c", "one", 3, 2)],
+        [("f", ("sc", "p")), ("c", ("one",))],
+    ),
+    "one number for all and a norm, into a product": (
+        [TWICE, N.batch_norm("side", "p", 3), ONE, N.batch_norm("bn", "one", 3),
+         LayerSpec("g", "InnerProduct", "bn", "g", "inner_product_param { num_output: 2 }",
+                   [N.normal(2, 72), N.normal(2)])],
+        [("f", ("sc", "p")), ("g", ("one", "bn"))],
+    ),
+    "one number for all and a norm that stays": (
+        [TWICE, N.batch_norm("side", "p", 3), ONE, N.batch_norm("bn", "one", 3)],
+        [("f", ("sc", "p"))],
+    ),
+    "a norm through means": (
+        [N.batch_norm("bn", "sc", 3), MEAN, N.conv("c", "m", 3, 2)],
+        [("f", ("sc",)), ("c", ("bn",))],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BEHIND)
+def test_what_lies_along_channels_behind_a_map_of_the_outputs(tmp_path: Path, case: str) -> None:
+    layers, wanted = BEHIND[case]
+    assert sorted(folded(tmp_path, product(3), scale(3), *layers)) == sorted(wanted)
+    pair = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
+    caffefold.convert(*pair, tmp_path / "out", force=True)  # merged, too
+
+
+def deploy_net(folder: Path, layers: list[LayerSpec]) -> Net:
+    folder.mkdir()
+    return caffefold.to_deploy(caffefold.load(*write_pair(folder, layers))).net
+
+
+def off(spec: LayerSpec) -> LayerSpec:
+    """The layer with numbers a little off."""
+    text = spec.params.replace("scale: 2", "scale: 2.02")
+    blobs = [1.01 * np.asarray(blob) for blob in spec.blobs[:1]]
+    return spec._replace(params=text, blobs=[*blobs, *spec.blobs[1:]])
+
+
+@pytest.mark.parametrize("case", BEHIND)
+def test_faults_there_are_caught(tmp_path: Path, case: str) -> None:
+    run = [input_layer(*SHAPE), product(3), scale(3), *BEHIND[case][0]]
+    given = deploy_net(tmp_path / "given", run)
+    caffefold.prove(given, caffefold.fold(given).net)
+    for at, spec in enumerate(run):
+        if spec.type in ("Scale", "BatchNorm", "Power"):
+            spoiled = deploy_net(tmp_path / spec.name, [*run[:at], off(spec), *run[at + 1 :]])
+            with pytest.raises(ProofError):
+                caffefold.prove(given, caffefold.fold(spoiled).net)
 
 
 def test_keep(tmp_path: Path) -> None:
