@@ -35,10 +35,7 @@ def next_step(
     if target in _OPENCV:
         lines = _opencv(prefix, inputs, preprocessing)
         if foreign and not target:
-            kinds = ", ".join(foreign)
-            lines.insert(
-                0, f"# OpenCV may not know {kinds}: '--target opencv' writes what it knows"
-            )
+            lines.insert(0, f"# OpenCV may not know {', '.join(foreign)}; give --target opencv")
         return tuple(lines)
     command = TARGETS[target].next_step
     if not command:

@@ -45,3 +45,18 @@ def test_the_next_step_of_a_target(cli: Cli, pair: Pair) -> None:
     assert command in " ".join(ran.out.split())
     assert json.loads((cli.folder / "net.report.json").read_text())["next_step"] == [command]
     assert json.loads((cli.folder / "net.report.json").read_text())["target"] == "ncnn"
+
+
+def test_types_of_forks_in_the_next_step(cli: Cli, pair: Pair) -> None:
+    """OpenCV takes a pair as it is, unless a layer is one that it may not know."""
+    cli("convert", pair.prototxt, pair.caffemodel, "-o", "net")
+    plain = json.loads((cli.folder / "net.report.json").read_text())["next_step"]
+    assert plain[0].startswith("net = cv2.dnn.readNetFromCaffe(")
+    text = (cli.folder / "net.prototxt").read_text()
+    (cli.folder / "fork.prototxt").write_text(
+        text + '\nlayer { name: "m" type: "Mish" bottom: "data" top: "m" }\n'
+    )
+    cli("convert", "fork.prototxt", "net.caffemodel", "-o", "fork.out")
+    said = json.loads((cli.folder / "fork.out.report.json").read_text())["next_step"]
+    assert said[0] == "# OpenCV may not know Mish; give --target opencv"
+    assert said[1].startswith("net = cv2.dnn.readNetFromCaffe(")
