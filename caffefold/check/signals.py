@@ -18,7 +18,7 @@ from caffefold.formats.caffemodel.precision import Precision
 from caffefold.ops.shape import Shape
 
 NOISE = 2.0**-44  # of float64 arithmetic in another order
-_LARGEST = 1 << 22  # numbers of one map along two axes
+_LARGEST = 1 << 20  # numbers of one map along two axes
 _DEEPEST = 16  # maps along changing axes, one behind the other
 
 

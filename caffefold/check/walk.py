@@ -29,7 +29,7 @@ from caffefold.ops.shape import Shape
 from caffefold.ops.table import op
 
 _Key = tuple[str, int]
-_TRIED = 64  # signals on one base; no net has as many maps behind a product of another axis
+_TRIED = 64  # maps on one base; no net has as many behind a product of another axis
 
 
 class Place(NamedTuple):
@@ -183,7 +183,7 @@ class SideBySide:
         if signal.map.takes(after) and (signal.map.axis == 1 or after.channels > 1):
             return signal
         known = self._wholes.setdefault(signal.base, [])
-        for base in known:
+        for base in known[:_TRIED]:
             assert base.whole is not None
             if base.whole.agrees(signal, self._precision):
                 return Signal(base)
