@@ -27,6 +27,7 @@ from tests.fuzz.run_large import unit
 from tests.fuzz.targets import LossyError
 
 UNITS = 100  # about two seconds
+A_KILOBYTE = 2  # units more for each: a layer of five bytes is as much work as a long one
 MARGIN = 100 << 20  # bytes an input may take beyond five times its size
 _PACKAGE = Path(caffefold.__file__).parent
 TRIES = 3  # an input must be too slow each time
@@ -57,9 +58,9 @@ class Finding:
 
 
 @cache
-def allowed() -> float:
-    """Seconds of processor time that an input may take."""
-    return UNITS * unit()
+def allowed(size: int = 0) -> float:
+    """Seconds of processor time that an input of so many bytes may take."""
+    return (UNITS + A_KILOBYTE * size / 1_000) * unit()
 
 
 def examine(target: Target, data: bytes, case: str = "") -> Finding | None:
@@ -100,7 +101,7 @@ def _once(target: Target, data: bytes) -> tuple[str, str] | None:
     start = time.process_time()
     escaped, lost, stopped, peak = "", "", False, [0]
     try:
-        with _memory() as peak, _interrupted(allowed()):
+        with _memory() as peak, _interrupted(allowed(len(data))):
             target(data)
     except CaffefoldError as error:
         if "\n" in str(error):
@@ -118,7 +119,7 @@ def _once(target: Target, data: bytes) -> tuple[str, str] | None:
         return "escape", escaped
     if lost:
         return "lossy", lost
-    if stopped or seconds > allowed():
+    if stopped or seconds > allowed(len(data)):
         return "slow", f"more than {UNITS} units of time, or waits {_IDLE} times as long"
     if peak[0] > MARGIN + 5 * len(data):
         return "memory", f"{peak[0] >> 20} MiB for {len(data)} bytes"
