@@ -57,10 +57,12 @@ class Finding:
         return f"{self.case or 'input'}: {self.kind}: {self.detail}\n    {shown}"
 
 
-@cache
+_unit = cache(unit)  # measured once
+
+
 def allowed(size: int = 0) -> float:
     """Seconds of processor time that an input of so many bytes may take."""
-    return (UNITS + A_KILOBYTE * size / 1_000) * unit()
+    return (UNITS + A_KILOBYTE * size / 1_000) * _unit()
 
 
 def examine(target: Target, data: bytes, case: str = "") -> Finding | None:
