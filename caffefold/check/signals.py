@@ -64,13 +64,14 @@ class Composition(NamedTuple):
     axis: int = 1
     """The axis that several columns lie along: that of the channels, or of a product's outputs."""
 
-    def takes(self, after: AffineMap) -> bool:
-        """Whether one more affine layer lies along the same axis, or along none."""
-        return self.axis == after.axis or 1 in (after.channels, self.numbers.shape[1])
+    @property
+    def channels(self) -> int:
+        """How many columns there are."""
+        return int(self.numbers.shape[1])
 
-    def takes_all_of(self, other: Composition) -> bool:
-        """Whether the numbers of both lie along one axis."""
-        return self.axis == other.axis or 1 in (self.numbers.shape[1], other.numbers.shape[1])
+    def takes(self, after: AffineMap | Composition) -> bool:
+        """Whether one more map lies along the same axis, or along none."""
+        return self.axis == after.axis or 1 in (after.channels, self.channels)
 
     def then(self, after: AffineMap) -> Composition:
         """One more affine layer."""
@@ -89,11 +90,16 @@ class Composition(NamedTuple):
 
     def over(self, channels: int | None) -> Doubles:
         """The numbers with a column for each channel, where it is known how many these are."""
-        return np.broadcast_to(self.numbers, (4, channels or self.numbers.shape[1]))
+        return np.broadcast_to(self.numbers, (4, channels or self.channels))
 
     def rounding(self, precision: Precision) -> float:
         """How far, relatively, rounding may have moved the map."""
-        return self.roundings * precision.unit * 1.1 + NOISE
+        return _rounding(self.roundings, precision)
+
+
+def _rounding(count: int, precision: Precision) -> float:
+    """How far, relatively, rounding so many numbers may have moved a map."""
+    return count * precision.unit * 1.1 + NOISE
 
 
 IDENTITY = Composition(np.array([[1.0], [0.0], [0.0], [0.0]]), 0)
@@ -131,20 +137,18 @@ class Signal(NamedTuple):
         have replaced others, and its numbers are stored in ``precision``."""
         if self.base is found.base and not self.map.roundings and not found.map.roundings:
             return True
-        if self.base is found.base and self.map.takes_all_of(found.map):
-            numbers, others = self.map.numbers, found.map.numbers
-            allowed = found.map.rounding(precision)
+        if self.base is found.base and self.map.takes(found.map):
+            numbers, others, roundings = self.map.numbers, found.map.numbers, found.map.roundings
         else:
             before, after = self._spread(), found._spread()
             if before is None or after is None or before.root is not after.root:
                 return False
             if not _fit(before.numbers, after.numbers):
                 return False
-            numbers, others = before.numbers, after.numbers
-            allowed = after.roundings * precision.unit * 1.1 + NOISE
+            numbers, others, roundings = before.numbers, after.numbers, after.roundings
         scale, shift, magnitude, _ = numbers
         other_scale, other_shift, _, slack = others
-        tiny = precision.tiny * (1 + slack)
+        allowed, tiny = _rounding(roundings, precision), precision.tiny * (1 + slack)
         return bool(
             (np.abs(scale - other_scale) <= np.abs(scale) * allowed + tiny).all()
             and (np.abs(shift - other_shift) <= magnitude * allowed + tiny).all()

@@ -195,15 +195,8 @@ class SideBySide:
         """``found``, told by the base of ``before`` if it can be."""
         if before.base is found.base:
             return found
-        if before.agrees(found, self._precision):
-            return before
-        whole = before.base.whole
-        if whole is not None and whole.agrees(found, self._precision):
-            return Signal(before.base)
-        for each in self._on.get(before.base, [])[:_TRIED]:
-            if each.agrees(found, self._precision):
-                return each
-        return found
+        known = (before, *self._on.get(before.base, [])[:_TRIED])
+        return next((each for each in known if each.agrees(found, self._precision)), found)
 
     def _matched(
         self, key: _Key, position: int, layer: Layer, inputs: Signals, handed: Tops

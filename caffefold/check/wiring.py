@@ -208,7 +208,7 @@ def _part(whole: Composition, start: int, stop: int) -> Composition:
     """The map of the channels ``start:stop``; one number for all stands for those too."""
     if not whole.roundings:
         return IDENTITY
-    columns = slice(start, stop) if whole.numbers.shape[1] > 1 else slice(None)
+    columns = slice(start, stop) if whole.channels > 1 else slice(None)
     return Composition(whole.numbers[:, columns], whole.roundings)
 
 

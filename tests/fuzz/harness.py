@@ -60,7 +60,7 @@ class Finding:
 _unit = cache(unit)  # measured once
 
 
-def allowed(size: int = 0) -> float:
+def allowed(size: int) -> float:
     """Seconds of processor time that an input of so many bytes may take."""
     return (UNITS + A_KILOBYTE * size / 1_000) * _unit()
 
@@ -122,7 +122,8 @@ def _once(target: Target, data: bytes) -> tuple[str, str] | None:
     if lost:
         return "lossy", lost
     if stopped or seconds > allowed(len(data)):
-        return "slow", f"more than {UNITS} units of time, or waits {_IDLE} times as long"
+        more = f"{A_KILOBYTE} more for each kilobyte"
+        return "slow", f"more than {UNITS} units of time, {more}, or waits {_IDLE} times as long"
     if peak[0] > MARGIN + 5 * len(data):
         return "memory", f"{peak[0] >> 20} MiB for {len(data)} bytes"
     return None

@@ -123,7 +123,7 @@ def test_a_planted_bug_is_found(
 ) -> None:
     plant(bug)
     if kind == "slow":
-        monkeypatch.setattr(harness, "allowed", lambda size=0: 0.3)
+        monkeypatch.setattr(harness, "allowed", lambda size: 0.3)
     found = examine(text_target, b"num: 7")
     assert found is not None
     assert found.kind == kind
@@ -135,7 +135,7 @@ def test_waiting_for_ever_is_found(
     plant: Plant, monkeypatch: pytest.MonkeyPatch, text_target: Target
 ) -> None:
     plant(lambda: time.sleep(100))
-    monkeypatch.setattr(harness, "allowed", lambda size=0: 0.01)
+    monkeypatch.setattr(harness, "allowed", lambda size: 0.01)
     found = examine(text_target, b"7")
     assert found is not None
     assert found.kind == "slow"
@@ -237,7 +237,7 @@ def test_our_errors_are_no_findings(tmp_path: Path, text_target: Target) -> None
 
 
 def test_slow_once_is_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(harness, "allowed", lambda size=0: 0.3)
+    monkeypatch.setattr(harness, "allowed", lambda size: 0.3)
     runs = iter([True, *[False] * TRIES])
 
     def slow_first(data: bytes) -> None:

@@ -119,40 +119,41 @@ def test_one_number_for_all_lies_along_no_axis(tmp_path: Path, bottoms: str) -> 
     assert list(caffefold.convert(*given, tmp_path / "out").folded()) == [("f", ("bn",))]
 
 
-def on_both_axes(n: RandomLayers) -> list[LayerSpec]:
+def deploy_net(folder: Path, layers: list[LayerSpec]) -> Net:
+    folder.mkdir()
+    return caffefold.to_deploy(caffefold.load(*write_pair(folder, layers))).net
+
+
+def on_both_axes() -> list[LayerSpec]:
     """A map of the outputs, the last axis, and one of as many channels behind it."""
     text = "inner_product_param { num_output: 3 axis: -1 }"
     return [
         LayerSpec("f", "InnerProduct", "data", "f", text, [N.normal(3, 5), N.normal(3)]),
         LayerSpec("b", "Bias", "f", "f", "bias_param { axis: -1 }", [N.normal(3)]),
-        n.batch_norm("bn", "f", 3),
+        N.batch_norm("bn", "f", 3),
     ]
 
 
 def test_maps_of_both_axes(tmp_path: Path) -> None:
     """The second is no map of what the first is one of: it becomes a Scale, or goes below."""
-    assert folded(tmp_path, *on_both_axes(N)) == [("f", ("b",))]
+    assert folded(tmp_path, *on_both_axes()) == [("f", ("b",))]
     report = caffefold.convert(
         tmp_path / "net.prototxt", tmp_path / "net.caffemodel", tmp_path / "out", force=True
     )
     assert [change.detail for change in report.changes][-1] == "bn -> one Scale layer 'bn'"
-    run = [*on_both_axes(N), N.conv("c", "bn", 3, 2)]
+    run = [*on_both_axes(), N.conv("c", "bn", 3, 2)]
     (tmp_path / "below").mkdir()
     assert folded(tmp_path / "below", *run) == [("f", ("b",)), ("c", ("bn",))]
 
 
 @pytest.mark.parametrize("below", [(), (N.conv("c", "bn", 3, 2),)])
 def test_faults_behind_maps_of_both_axes(tmp_path: Path, below: tuple[LayerSpec, ...]) -> None:
-    run = [input_layer(*SHAPE), *on_both_axes(N), *below]
+    run = [input_layer(*SHAPE), *on_both_axes(), *below]
     other = [*run[:3], N.batch_norm("bn", "f", 3), *below]
-    nets = []
-    for name, layers in (("a", run), ("b", other)):
-        (tmp_path / name).mkdir()
-        net = caffefold.load(*write_pair(tmp_path / name, layers))
-        nets.append(caffefold.to_deploy(net).net)
-    caffefold.prove(nets[0], caffefold.fold(nets[0]).net)
+    given, spoiled = deploy_net(tmp_path / "a", run), deploy_net(tmp_path / "b", other)
+    caffefold.prove(given, caffefold.fold(given).net)
     with pytest.raises(ProofError):
-        caffefold.prove(nets[0], caffefold.fold(nets[1]).net)
+        caffefold.prove(given, caffefold.fold(spoiled).net)
 
 
 TWICE = LayerSpec("p", "Power", "sc", "p", "power_param { scale: 2 }")
@@ -186,11 +187,6 @@ def test_what_lies_along_channels_behind_a_map_of_the_outputs(tmp_path: Path, ca
     assert sorted(folded(tmp_path, product(3), scale(3), *layers)) == sorted(wanted)
     pair = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
     caffefold.convert(*pair, tmp_path / "out", force=True)  # merged, too
-
-
-def deploy_net(folder: Path, layers: list[LayerSpec]) -> Net:
-    folder.mkdir()
-    return caffefold.to_deploy(caffefold.load(*write_pair(folder, layers))).net
 
 
 def off(spec: LayerSpec) -> LayerSpec:
